@@ -1,0 +1,78 @@
+//! The contract between the kernel programs and the agent: map names, keys, values, verdicts and sizes.
+//!
+//! Everything here is laid out for the kernel: `repr(C)`, no padding that a compiler chooses, integers in the host's
+//! byte order, addresses as byte arrays in network order. A change to this crate's code raises [`ABI_VERSION`]; pinned
+//! maps of another version are never opened by layout (`docs/abi.md`).
+
+#![no_std]
+
+mod event;
+mod fdb;
+mod flood;
+mod meta;
+mod port;
+mod stats;
+mod target;
+mod verdict;
+mod vtep;
+
+pub use event::{Event, EventKind};
+pub use fdb::{FdbKey, FdbValue};
+pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodValue};
+pub use meta::{Config, Meta};
+pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
+pub use stats::{Counter, VniStats, VtepStats};
+pub use target::{Target, VtepIndex};
+pub use verdict::{VERDICTS_MAX, Verdict};
+pub use vtep::{AddrBytes, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, mapped_v4};
+
+/// The version of everything in this crate. Pins live in a directory of this number.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps, at most 15 bytes, as `bpftool map show` prints them.
+pub mod map {
+    /// Hash, [`FdbKey`](crate::FdbKey) → [`FdbValue`](crate::FdbValue).
+    pub const FDB: &str = "FDB";
+    /// Array, `2 × VTEP index + slot` → [`VtepAdj`](crate::VtepAdj).
+    pub const VTEP_ADJ: &str = "VTEP_ADJ";
+    /// Array, VTEP index → [`VtepAdmin`](crate::VtepAdmin). Written by the agent only.
+    pub const VTEP_ADMIN: &str = "VTEP_ADMIN";
+    /// Array, VTEP index → [`VtepOper`](crate::VtepOper). Written by the programs only.
+    pub const VTEP_OPER: &str = "VTEP_OPER";
+    /// Hash, [`VtepByIpKey`](crate::VtepByIpKey) → [`VtepByIpValue`](crate::VtepByIpValue).
+    pub const VTEP_BY_IP: &str = "VTEP_BY_IP";
+    /// Hash, [`VniKey`](crate::VniKey) → [`VniValue`](crate::VniValue).
+    pub const VNI: &str = "VNI";
+    /// Hash, [`FloodKey`](crate::FloodKey) → [`FloodValue`](crate::FloodValue).
+    pub const FLOOD: &str = "FLOOD";
+    /// Hash, [`PortKey`](crate::PortKey) → [`PortValue`](crate::PortValue).
+    pub const PORT: &str = "PORT";
+    /// Array, local port index → [`LocalPort`](crate::LocalPort).
+    pub const LOCAL_PORT: &str = "LOCAL_PORT";
+    /// Per-CPU array, bridge domain → [`VniStats`](crate::VniStats).
+    pub const STATS: &str = "STATS";
+    /// Per-CPU array, VTEP index → [`VtepStats`](crate::VtepStats).
+    pub const VTEP_STATS: &str = "VTEP_STATS";
+    /// Ring buffer of [`Event`](crate::Event).
+    pub const EVENTS: &str = "EVENTS";
+    /// Array of one, [`Meta`](crate::Meta).
+    pub const META: &str = "META";
+    /// Array of one, [`Config`](crate::Config).
+    pub const CONFIG: &str = "CONFIG";
+
+    /// All of them: what is pinned, and what `detach` removes.
+    pub const ALL: [&str; 14] = [
+        FDB, VTEP_ADJ, VTEP_ADMIN, VTEP_OPER, VTEP_BY_IP, VNI, FLOOD, PORT, LOCAL_PORT, STATS, VTEP_STATS, EVENTS,
+        META, CONFIG,
+    ];
+}
+
+/// Names of the programs.
+pub mod program {
+    /// tcx ingress of a VM port.
+    pub const PORT_IN: &str = "port_in";
+    /// tcx ingress of the collect-metadata VXLAN device.
+    pub const TUNNEL_IN: &str = "tunnel_in";
+    /// tcx ingress of an uplink.
+    pub const UPLINK_IN: &str = "uplink_in";
+}

@@ -1,0 +1,45 @@
+use bytemuck::{Pod, Zeroable};
+
+use crate::AddrBytes;
+
+/// What the maps hold, for whoever opens the pins next.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct Meta {
+    /// [`ABI_VERSION`](crate::ABI_VERSION) of the agent that made the maps.
+    pub abi_version: u32,
+    pad: u32,
+    /// Counts the tables that were installed.
+    pub epoch: u64,
+    /// The highest term of a controller that was obeyed; a lower one is refused.
+    pub term: u64,
+    /// Order-free digest of all (VNI, MAC, master, slave).
+    pub digest: u64,
+}
+
+impl Meta {
+    pub const fn new(abi_version: u32) -> Self {
+        Self { abi_version, pad: 0, epoch: 0, term: 0, digest: 0 }
+    }
+}
+
+/// What the programs need to know of the host.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct Config {
+    /// Our tunnel address.
+    pub local: AddrBytes,
+    /// The collect-metadata VXLAN device.
+    pub tunnel_ifindex: u32,
+    /// Where VXLAN arrives, network order.
+    pub udp_port: [u8; 2],
+    pub flags: u16,
+}
+
+impl Config {
+    /// `uplink_in` removes the outer headers itself; without it the kernel's tunnel device does.
+    pub const DECAP_IN_PROGRAM: u16 = 1;
+}
+
+const _: () = assert!(size_of::<Meta>() == 32);
+const _: () = assert!(size_of::<Config>() == 24);

@@ -1,0 +1,85 @@
+//! Ports and logical networks: who may enter where.
+
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
+pub struct PortKey {
+    pub ifindex: u32,
+    /// 0 for untagged and priority-tagged frames.
+    pub vlan: u16,
+    pad: u16,
+}
+
+impl PortKey {
+    #[inline]
+    pub const fn new(ifindex: u32, vlan: u16) -> Self {
+        Self { ifindex, vlan, pad: 0 }
+    }
+}
+
+/// What a frame that enters a port with a VLAN belongs to.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct PortValue {
+    pub vni: u32,
+    /// The bridge domain of `vni`: the host's own small number for it, index of [`VniStats`](crate::VniStats).
+    pub bd: u32,
+    /// Index of the [`LocalPort`] for the way back.
+    pub local_port: u32,
+    pub flags: u32,
+}
+
+impl PortValue {
+    /// Report source MACs that the FDB does not show on this port.
+    pub const LEARN: u32 = 1;
+}
+
+/// How a frame leaves to a port.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct LocalPort {
+    /// 0: no such port.
+    pub ifindex: u32,
+    pub vni: u32,
+    /// The tag to push, 0 for none.
+    pub vlan: u16,
+    pub flags: u16,
+    /// The bridge domain of `vni`.
+    pub bd: u32,
+}
+
+pub type VniKey = u32;
+
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct VniValue {
+    pub bd: u32,
+    pub flags: u32,
+    /// Generation of the published flood list, and how many members it has: local ports, then all.
+    pub flood_generation: u16,
+    pub flood_local: u16,
+    pub flood_members: u16,
+    pad: u16,
+}
+
+impl VniValue {
+    /// Unicast to a MAC that the FDB does not hold is dropped, not flooded.
+    pub const DROP_UNKNOWN: u32 = 1;
+
+    #[inline]
+    pub const fn new(bd: u32, flags: u32) -> Self {
+        Self { bd, flags, flood_generation: 0, flood_local: 0, flood_members: 0, pad: 0 }
+    }
+
+    #[inline]
+    #[must_use]
+    pub const fn with_flood(self, generation: u16, local: u16, members: u16) -> Self {
+        Self { flood_generation: generation, flood_local: local, flood_members: members, ..self }
+    }
+}
+
+const _: () = assert!(size_of::<PortKey>() == 8);
+const _: () = assert!(size_of::<PortValue>() == 16);
+const _: () = assert!(size_of::<LocalPort>() == 16);
+const _: () = assert!(size_of::<VniValue>() == 16);

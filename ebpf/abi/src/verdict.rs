@@ -1,0 +1,106 @@
+//! The one catalogue of what can become of a frame.
+
+/// Room for verdicts in [`VniStats`](crate::VniStats).
+pub const VERDICTS_MAX: usize = 48;
+
+macro_rules! verdicts {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// What became of a frame. Codes index the counters of [`VniStats`](crate::VniStats) and are never reused;
+        /// below [`Verdict::FIRST_DROP`] the frame went on, from there it was dropped.
+        #[repr(u32)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Verdict { $($(#[$doc])* $name = $code,)* }
+
+        impl Verdict {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name under which operators see it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// From a port to a port of this host.
+    Local = 1, "local";
+    /// Encapsulated toward the master.
+    Master = 2, "master";
+    /// Encapsulated toward the slave, the master being down.
+    Slave = 3, "slave";
+    /// Encapsulated by the kernel's tunnel device: the neighbour is unresolved, or the frame is of a kind that the
+    /// program cannot encapsulate.
+    Device = 4, "device";
+    /// From a port, replicated to the VNI's flood list.
+    Flooded = 5, "flooded";
+    /// From the underlay to a port of this host.
+    Delivered = 6, "delivered";
+    /// From the underlay, replicated to the VNI's ports of this host.
+    DeliveredFlood = 7, "delivered_flood";
+    /// From the underlay, admitted and left to the kernel's tunnel device, which hands it to `tunnel_in`.
+    Admitted = 8, "admitted";
+    /// From the underlay and not for our VTEP: the host's.
+    NotOurs = 9, "not_ours";
+
+    /// The inner frame is shorter than an Ethernet header.
+    InnerTruncated = 16, "inner_truncated";
+    /// The port has no binding for the frame's VLAN.
+    Unbound = 17, "unbound";
+    /// The frame's VNI is not one of this host's.
+    UnknownVni = 18, "unknown_vni";
+    /// Unicast to a MAC that the FDB does not hold, in a VNI that does not flood these.
+    UnknownUnicast = 19, "unknown_unicast";
+    /// Neither master nor slave is up.
+    BothDown = 20, "both_down";
+    /// No route leads to the VTEP.
+    NoRoute = 21, "no_route";
+    /// The outer packet would be larger than the path allows.
+    TooBig = 22, "too_big";
+    /// The kernel refused to make room or to send.
+    EncapFailed = 23, "encap_failed";
+    /// The outer source is no VTEP.
+    UnknownSender = 24, "unknown_sender";
+    /// The outer source is a VTEP, but not of this VNI.
+    SenderNotInVni = 25, "sender_not_in_vni";
+    /// The VXLAN header lacks flag I (RFC 7348 §5).
+    VxlanFlags = 26, "vxlan_flags";
+    /// The outer packet is cut short, or its lengths contradict each other.
+    OuterMalformed = 27, "outer_malformed";
+    /// The outer packet is a fragment, which a VTEP must not make (RFC 7348 §4.3).
+    OuterFragment = 28, "outer_fragment";
+    /// From the underlay to a MAC behind another VTEP: never sent back (split horizon).
+    SplitHorizon = 29, "split_horizon";
+    /// To a MAC behind the port that it came from.
+    SamePort = 30, "same_port";
+    /// The inner source address is a group address.
+    GroupSource = 31, "group_source";
+    /// Nothing to flood to.
+    NoMembers = 32, "no_members";
+    /// The FDB names a local port that is gone.
+    PortGone = 33, "port_gone";
+    /// The kernel refused to remove the outer headers.
+    DecapFailed = 34, "decap_failed";
+    /// The kernel refused to push or pop the VLAN tag.
+    VlanFailed = 35, "vlan_failed";
+}
+
+impl Verdict {
+    pub const FIRST_DROP: u32 = 16;
+
+    pub const fn is_drop(self) -> bool {
+        self as u32 >= Self::FIRST_DROP
+    }
+
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|verdict| *verdict as u32 == code)
+    }
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < Verdict::ALL.len() {
+        assert!((Verdict::ALL[at] as usize) < VERDICTS_MAX);
+        at += 1;
+    }
+};

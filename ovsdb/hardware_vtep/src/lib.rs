@@ -1,0 +1,1 @@
+//! Typed rows of the OVSDB `hardware_vtep` schema.

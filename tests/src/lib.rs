@@ -1,0 +1,1 @@
+//! End-to-end tests in network namespaces: their fixtures and benches.
