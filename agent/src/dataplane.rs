@@ -1,0 +1,69 @@
+//! The kernel's tables as values. `desired` makes one of these, `kernel` reads the installed one back, and `plan`
+//! compares them; both sides are whole, so an orphan shows like any other difference.
+
+use std::collections::BTreeMap;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use vtep_abi::{Config, FdbKey, LocalPort, PortKey, PortValue, Target, VniValue, VtepAdj, VtepByIpKey};
+
+/// What the maps hold, except counters, events and `META`.
+#[derive(Debug, Clone, Default)]
+pub struct Dataplane {
+    pub config: Option<Config>,
+    /// By VTEP index, from 1.
+    pub vteps: BTreeMap<u32, VtepRow>,
+    /// Who may send into which VNI: VTEP index.
+    pub senders: HashMap<VtepByIpKey, u32, RandomState>,
+    pub networks: BTreeMap<u32, Network>,
+    /// By local port index, from 1.
+    pub local_ports: BTreeMap<u32, LocalPort>,
+    pub ports: BTreeMap<PortId, PortValue>,
+    pub fdb: HashMap<FdbKey, FdbTarget, RandomState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VtepRow {
+    pub adj: VtepAdj,
+    pub up: bool,
+}
+
+/// A VNI and its flood list: local ports first, then VTEPs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// Bridge domain: the index of this VNI's counters.
+    pub bd: u32,
+    /// [`VniValue`] flags.
+    pub flags: u32,
+    pub flood: Vec<Target>,
+}
+
+/// What `PortKey` says, in an order that a plan can be read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId {
+    pub ifindex: u32,
+    pub vlan: u16,
+}
+
+/// An `FdbValue` without its epoch, which says when an entry was written, not what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FdbTarget {
+    pub master: Target,
+    pub slave: Target,
+    pub flags: u32,
+}
+
+impl From<PortId> for PortKey {
+    fn from(id: PortId) -> Self {
+        Self::new(id.ifindex, id.vlan)
+    }
+}
+
+impl Network {
+    /// The map value that publishes this network's flood list, once it stands under `generation`.
+    pub fn value(&self, generation: u16) -> VniValue {
+        let local = self.flood.iter().filter(|target| matches!(target, Target::LocalPort(_))).count();
+        let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        VniValue::new(self.bd, self.flags).with_flood(generation, count(local), count(self.flood.len()))
+    }
+}

@@ -1,0 +1,59 @@
+//! The reconciled table as a source hands it over: logical networks, the VTEPs behind which their MACs live, and the
+//! ports of this host that belong to them. It knows no kernel index and no interface number.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
+
+/// One source's whole word. Every name that an entry refers to is a key of the table: a source sets aside what
+/// dangles.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    pub vteps: BTreeMap<VtepName, Vtep>,
+    pub logical_switches: BTreeMap<LogicalSwitchName, LogicalSwitch>,
+    /// Which frames of a port belong to which logical switch. The port may not exist yet.
+    pub bindings: BTreeMap<(PortName, VlanId), LogicalSwitchName>,
+}
+
+/// A remote tunnel endpoint. Where a source has no name for it (`hardware_vtep`), its name is its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vtep {
+    pub address: IpAddr,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogicalSwitch {
+    pub vni: Vni,
+    pub unknown_unicast: UnknownUnicast,
+    pub replication: Replication,
+    /// The VTEPs to which broadcast, multicast and unknown unicast go.
+    pub flood: BTreeSet<VtepName>,
+    pub macs: HashMap<MacAddr, MacEntry, RandomState>,
+}
+
+/// Behind which VTEPs a MAC lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MacEntry {
+    pub master: VtepName,
+    pub slave: Option<VtepName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownUnicast {
+    #[default]
+    Flood,
+    Drop,
+}
+
+/// Who makes the copies of a flooded frame (`vtep(5)`, `Logical_Switch.replication_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replication {
+    /// We do: one copy to each member.
+    #[default]
+    SourceNode,
+    /// The member does: one copy to one live member.
+    ServiceNode,
+}
