@@ -1,0 +1,6 @@
+//! `lint`.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
+    anyhow::bail!("not yet")
+}

@@ -1,0 +1,32 @@
+//! `demo`: the whole system in network namespaces.
+
+use anyhow::Result;
+
+use crate::{
+    build_ebpf,
+    command::{cargo, run as run_command},
+    setup::{self, Need},
+};
+
+/// Build everything, then show it at work in network namespaces
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave it running, and print what to try
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    prepare_release()?;
+    let keep = args.keep.then_some("--keep");
+    run_command(
+        cargo().args(["run", "--release", "--package", "vtep-tests", "--bin", "demo", "--"]).args(keep),
+    )
+}
+
+/// The machine, the object, and the agent beside which the demo's and the benches' binaries will lie.
+pub(crate) fn prepare_release() -> Result<()> {
+    setup::ensure(Need::Test)?;
+    build_ebpf::run(&build_ebpf::Args::default())?;
+    run_command(cargo().args(["build", "--release", "--package", "vtep-agent", "--package", "vtep-tests"]))
+}

@@ -1,0 +1,44 @@
+//! `test`: every test of the workspace, the privileged ones included.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    build_ebpf,
+    command::{cargo, run as run_command},
+    setup::{self, Need},
+};
+
+/// Run all tests (as root: they lay out network namespaces and load programs)
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the unit tests, which need neither root nor a BPF compiler
+    #[arg(long)]
+    unprivileged: bool,
+    /// Only tests whose name contains this
+    #[arg(long)]
+    filter: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.unprivileged {
+        return run_command(workspace("test").args(["--lib", "--bins"]).args(&args.filter));
+    }
+    if !setup::is_root() {
+        bail!(
+            "the tests lay out network namespaces and load programs, which only root may. Type\n  \
+             sudo --preserve-env=PATH,HOME cargo xtask test\nor, for the unit tests alone,\n  \
+             cargo xtask test --unprivileged"
+        );
+    }
+    setup::ensure(Need::Test)?;
+    build_ebpf::run(&build_ebpf::Args::default())?;
+    // The end-to-end tests start the agent's binary, which `cargo test` alone would not build for them.
+    run_command(workspace("build").args(["--bins", "--tests"]))?;
+    run_command(workspace("test").args(&args.filter))
+}
+
+fn workspace(verb: &str) -> std::process::Command {
+    let mut cargo = cargo();
+    cargo.args([verb, "--workspace", "--exclude", "vtep-ebpf"]);
+    cargo
+}
