@@ -1,6 +1,6 @@
 //! Child processes: each is shown as one would type it, and a failure names it.
 
-use std::{ffi::OsStr, process::Command};
+use std::{ffi::OsStr, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -12,8 +12,12 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs in the root of the workspace.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    command_in(workspace::root(), program)
+}
+
+pub(crate) fn command_in(folder: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(workspace::root());
+    command.current_dir(folder);
     command
 }
 

@@ -1,8 +1,10 @@
 //! All automation. CI types the same verbs as a developer does.
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::Parser;
 
+mod abi;
 mod abi_lock;
 mod bench;
 mod bpf_toolchain;
@@ -26,8 +28,8 @@ enum Verb {
     Bench(bench::Args),
 }
 
-fn main() -> Result<()> {
-    match Verb::parse() {
+fn main() -> ExitCode {
+    let done = match Verb::parse() {
         Verb::Setup(args) => setup::run(&args),
         Verb::BuildEbpf(args) => build_ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),
@@ -35,5 +37,13 @@ fn main() -> Result<()> {
         Verb::Test(args) => test::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Bench(args) => bench::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without the backtrace: the chain says what to type.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -33,12 +33,8 @@ pub struct Config {
     pub tunnel_ifindex: u32,
     /// Where VXLAN arrives, network order.
     pub udp_port: [u8; 2],
-    pub flags: u16,
-}
-
-impl Config {
-    /// `uplink_in` removes the outer headers itself; without it the kernel's tunnel device does.
-    pub const DECAP_IN_PROGRAM: u16 = 1;
+    /// Zero.
+    pub pad: u16,
 }
 
 const _: () = assert!(size_of::<Meta>() == 32);

@@ -49,6 +49,13 @@ pub struct LocalPort {
     pub bd: u32,
 }
 
+impl LocalPort {
+    /// `uplink_in` removes the outer headers of unicast to this port itself; without the flag the kernel's tunnel
+    /// device does. Faster for ports that take frames as they are (veth); a tap segments the super-packets that come
+    /// out of it in software.
+    pub const DECAP_IN_PROGRAM: u16 = 1;
+}
+
 pub type VniKey = u32;
 
 #[repr(C)]
