@@ -91,14 +91,31 @@ impl Compiler {
 
     /// Cargo, told to compile for the target with this compiler.
     pub(crate) fn cargo(&self, verb: &str) -> Command {
-        let mut cargo = cargo();
+        self.aimed(cargo(), verb)
+    }
+
+    /// None where no clippy of the same version lies beside the compiler.
+    pub(crate) fn clippy(&self) -> Option<Command> {
+        let program = || match &self.origin {
+            Origin::Precompiled { rustc } => command(rustc.with_file_name("cargo-clippy")),
+            Origin::BuildStd { toolchain } => {
+                let mut cargo = cargo();
+                cargo.env("RUSTUP_TOOLCHAIN", toolchain);
+                cargo
+            }
+        };
+        output(program().args(["clippy", "--version"])).ok()?;
+        Some(self.aimed(program(), "clippy"))
+    }
+
+    fn aimed(&self, mut cargo: Command, verb: &str) -> Command {
         // These would take the place of the flags that are set for the target.
         for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
             cargo.env_remove(flags);
         }
         cargo.arg(verb);
         match &self.origin {
-            // It is a stable compiler; what aya-ebpf needs of `core` for BPF is not stable.
+            // It is a stable compiler; what aya-ebpf needs of `core` for BPF is not.
             Origin::Precompiled { rustc } => cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1"),
             Origin::BuildStd { toolchain } => {
                 cargo.env("RUSTUP_TOOLCHAIN", toolchain).arg("-Zbuild-std=core")
