@@ -62,8 +62,8 @@ pub mod map {
 
     /// All of them: what is pinned, and what `detach` removes.
     pub const ALL: [&str; 14] = [
-        FDB, VTEP_ADJ, VTEP_ADMIN, VTEP_OPER, VTEP_BY_IP, VNI, FLOOD, PORT, LOCAL_PORT, STATS, VTEP_STATS, EVENTS,
-        META, CONFIG,
+        FDB, VTEP_ADJ, VTEP_ADMIN, VTEP_OPER, VTEP_BY_IP, VNI, FLOOD, PORT, LOCAL_PORT, STATS, VTEP_STATS,
+        EVENTS, META, CONFIG,
     ];
 }
 

@@ -1,0 +1,137 @@
+//! The maps, and the typed lookups that the paths use. Sizes here are defaults: the agent sets those of its
+//! configuration before it loads the object.
+#![expect(
+    unsafe_code,
+    reason = "a map element is reached through a raw pointer; each use says why it is sound"
+)]
+
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use vtep_abi::{
+    Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta, PortKey, PortValue, Target,
+    VERDICTS_MAX, Verdict, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue,
+    VtepOper, VtepStats,
+};
+
+/// The helpers that change a frame's length are for GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[btf_map]
+static FDB: HashMap<FdbKey, FdbValue, 1_000_000> = HashMap::new();
+#[btf_map]
+static VTEP_ADJ: Array<VtepAdj, 8192> = Array::new();
+#[btf_map]
+static VTEP_ADMIN: Array<VtepAdmin, 4096> = Array::new();
+#[btf_map]
+static VTEP_OPER: Array<VtepOper, 4096> = Array::new();
+#[btf_map]
+static VTEP_BY_IP: HashMap<VtepByIpKey, VtepByIpValue, 65_536> = HashMap::new();
+#[btf_map]
+static VNI: HashMap<VniKey, VniValue, 1024> = HashMap::new();
+#[btf_map]
+static FLOOD: HashMap<FloodKey, FloodValue, 65_536> = HashMap::new();
+#[btf_map]
+static PORT: HashMap<PortKey, PortValue, 4096> = HashMap::new();
+#[btf_map]
+static LOCAL_PORT: Array<LocalPort, 4096> = Array::new();
+#[btf_map]
+static STATS: PerCpuArray<VniStats, 1024> = PerCpuArray::new();
+#[btf_map]
+static VTEP_STATS: PerCpuArray<VtepStats, 4096> = PerCpuArray::new();
+/// Of [`Event`]s. The type parameter would declare a value size, which libbpf refuses for a ring buffer.
+#[btf_map]
+static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
+/// Read and written by agents only; a map of the object so that it is typed, sized and pinned like the others.
+#[btf_map]
+static META: Array<Meta, 1> = Array::new();
+#[btf_map]
+static CONFIG: Array<Config, 1> = Array::new();
+
+#[inline(always)]
+pub(crate) fn fdb(vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
+    // SAFETY: the element may be rewritten while it is copied only if it was deleted and its memory reused; agents
+    // reuse what it names (VTEP and port indices) after a grace period only.
+    unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn port(ifindex: u32, vlan: u16) -> Option<PortValue> {
+    // SAFETY: as for `fdb`.
+    unsafe { PORT.get(PortKey::new(ifindex, vlan)) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn network(vni: u32) -> Option<VniValue> {
+    // SAFETY: as for `fdb`.
+    unsafe { VNI.get(vni) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn flood_member(vni: u32, generation: u16, index: u16) -> Target {
+    // SAFETY: as for `fdb`.
+    match unsafe { FLOOD.get(FloodKey { vni, generation, index }) } {
+        Some(member) => member.target(),
+        None => Target::None,
+    }
+}
+
+/// The VTEP with this address if it takes part in `vni`; VNI 0 asks for any.
+#[inline(always)]
+pub(crate) fn sender(vni: u32, address: [u8; 16]) -> Option<u32> {
+    // SAFETY: as for `fdb`.
+    unsafe { VTEP_BY_IP.get(VtepByIpKey { vni, address }) }.map(|sender| sender.vtep)
+}
+
+/// A bound port of `vni`: an index that was reused for another network is none.
+#[inline(always)]
+pub(crate) fn local_port(index: u32, vni: u32) -> Option<&'static LocalPort> {
+    LOCAL_PORT.get(index).filter(|port| port.ifindex != 0 && port.vni == vni)
+}
+
+#[inline(always)]
+pub(crate) fn vtep_is_up(vtep: u32) -> bool {
+    let admin = VTEP_ADMIN.get(vtep).is_some_and(|admin| admin.is_up());
+    admin && VTEP_OPER.get(vtep).is_some_and(|oper| oper.is_up())
+}
+
+#[inline(always)]
+pub(crate) fn adjacency(vtep: u32) -> Option<&'static VtepAdj> {
+    let admin = VTEP_ADMIN.get(vtep)?;
+    VTEP_ADJ.get(admin.adj_index(vtep))
+}
+
+#[inline(always)]
+pub(crate) fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+#[inline(always)]
+pub(crate) fn count(bd: u32, verdict: Verdict, bytes: u32) {
+    let code = verdict as usize;
+    if code >= VERDICTS_MAX {
+        return;
+    }
+    if let Some(stats) = STATS.get_ptr_mut(bd) {
+        // SAFETY: the pointer is this CPU's element, programs on one CPU do not preempt each other at tcx, and `code`
+        // is in bounds.
+        let counter = unsafe { &mut (*stats).verdicts[code] };
+        counter.packets += 1;
+        counter.bytes += u64::from(bytes);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn with_vtep_stats(vtep: u32, update: impl FnOnce(&mut VtepStats)) {
+    if let Some(stats) = VTEP_STATS.get_ptr_mut(vtep) {
+        // SAFETY: the pointer is this CPU's element, and programs on one CPU do not preempt each other at tcx.
+        update(unsafe { &mut *stats });
+    }
+}
+
+/// A full ring loses the event, not the frame; the next frame brings it again.
+#[inline(always)]
+pub(crate) fn report(event: Event) {
+    let _ = EVENTS.output_untyped::<Event>(event, 0);
+}

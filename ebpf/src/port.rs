@@ -1,0 +1,106 @@
+//! From a port of this host.
+
+use vtep_abi::{Event, EventKind, PortValue, Target, Verdict, VniValue};
+
+use crate::End;
+use crate::choice::{self, Serving};
+use crate::context::Frame;
+use crate::encap;
+use crate::flood;
+use crate::header::{ETH_LEN, Ethernet, is_group};
+use crate::maps;
+
+const ETH_P_8021Q: u16 = 0x8100;
+const VLAN_ID: u16 = 0x0fff;
+
+#[inline(always)]
+pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
+    let tag = frame.tag();
+    let vlan = match tag {
+        None => 0,
+        Some((ETH_P_8021Q, tci)) => tci & VLAN_ID,
+        // A provider tag (IEEE 802.1ad) selects no binding.
+        Some(_) => return Verdict::Unbound.into(),
+    };
+    let Some(port) = maps::port(frame.ifindex(), vlan) else {
+        return Verdict::Unbound.into();
+    };
+    *bd = port.bd;
+    // The tag told the network; left on, it would end up on the outer frame, in a VLAN of the underlay.
+    if tag.is_some() && frame.pop_tag().is_err() {
+        return Verdict::VlanFailed.into();
+    }
+    let Some(head) = frame.head::<ETH_LEN>() else {
+        return Verdict::InnerTruncated.into();
+    };
+    let ethernet = Ethernet(head);
+    if is_group(ethernet.src()) {
+        return Verdict::GroupSource.into();
+    }
+    if port.flags & PortValue::LEARN != 0 {
+        learn(frame, &port, vlan, ethernet.src());
+    }
+    match way(&port, &ethernet) {
+        Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
+        Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
+        Way::Vtep(vtep, verdict) => encap::send(frame, port.vni, ethernet, vtep, verdict),
+        Way::Flood(network) => flood::from_port(frame, &port, &network, ethernet),
+        Way::Nowhere(verdict) => verdict.into(),
+    }
+}
+
+enum Way {
+    LocalPort(u32),
+    Vtep(u32, Verdict),
+    Flood(VniValue),
+    Nowhere(Verdict),
+}
+
+#[inline(always)]
+fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
+    let group = is_group(ethernet.dst());
+    if !group && let Some(entry) = maps::fdb(port.vni, ethernet.dst()) {
+        return match choice::serving(&entry) {
+            Serving::LocalPort(to) => Way::LocalPort(to),
+            Serving::Master(vtep) => Way::Vtep(vtep, Verdict::Master),
+            Serving::Slave(vtep) => Way::Vtep(vtep, Verdict::Slave),
+            Serving::BothDown => Way::Nowhere(Verdict::BothDown),
+            Serving::Nobody => Way::Nowhere(Verdict::UnknownUnicast),
+        };
+    }
+    match maps::network(port.vni) {
+        Some(network) if !group && network.flags & VniValue::DROP_UNKNOWN != 0 => {
+            Way::Nowhere(Verdict::UnknownUnicast)
+        }
+        Some(network) => Way::Flood(network),
+        None => Way::Nowhere(Verdict::UnknownVni),
+    }
+}
+
+/// To a port of this host, tagged as its binding says.
+#[inline(always)]
+pub(crate) fn deliver(frame: &Frame, vni: u32, to: u32, verdict: Verdict) -> End {
+    let Some(port) = maps::local_port(to, vni) else {
+        return Verdict::PortGone.into();
+    };
+    if port.vlan != 0 && frame.push_tag(port.vlan).is_err() {
+        return Verdict::VlanFailed.into();
+    }
+    End::redirect(verdict, port.ifindex)
+}
+
+/// Reports a source MAC that the FDB does not show on this port.
+#[inline(always)]
+fn learn(frame: &Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
+    let known =
+        maps::fdb(port.vni, mac).is_some_and(|entry| entry.master() == Target::LocalPort(port.local_port));
+    if !known {
+        maps::report(Event {
+            kind: EventKind::MacSeen as u32,
+            vni: port.vni,
+            ifindex: frame.ifindex(),
+            vlan,
+            mac,
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! From the underlay, once the outer headers are known: whose frame it is, and where it goes.
+
+use vtep_abi::{Verdict, VniValue, mapped_v4};
+
+use crate::End;
+use crate::choice;
+use crate::context::Frame;
+use crate::flood;
+use crate::header::{ETH_LEN, Ethernet, is_group};
+use crate::maps;
+use crate::port;
+
+/// From the kernel's tunnel device, outer headers gone.
+#[inline(always)]
+pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
+    let Some(key) = frame.tunnel_key() else {
+        return Verdict::OuterMalformed.into();
+    };
+    let ours = maps::config().is_some_and(|config| config.local == mapped_v4(key.local));
+    if !ours {
+        return Verdict::UnknownSender.into();
+    }
+    let network = match admit(key.vni, key.remote, frame.len(), bd) {
+        Ok(network) => network,
+        Err(verdict) => return verdict.into(),
+    };
+    let Some(head) = frame.head::<ETH_LEN>() else {
+        return Verdict::InnerTruncated.into();
+    };
+    let ethernet = Ethernet(head);
+    match destination(key.vni, &network, &ethernet) {
+        Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
+        Destination::Flood => flood::from_underlay(frame, key.vni, &network, ethernet),
+        Destination::Nowhere(verdict) => verdict.into(),
+    }
+}
+
+/// The VNI is ours and the sender takes part in it.
+#[inline(always)]
+pub(crate) fn admit(vni: u32, sender: [u8; 4], bytes: u32, bd: &mut u32) -> Result<VniValue, Verdict> {
+    let network = maps::network(vni).ok_or(Verdict::UnknownVni)?;
+    *bd = network.bd;
+    let vtep = known(vni, sender)?;
+    maps::with_vtep_stats(vtep, |stats| {
+        stats.received.packets += 1;
+        stats.received.bytes += u64::from(bytes);
+    });
+    Ok(network)
+}
+
+/// The VTEP with this address, if it takes part in the VNI. VXLAN authenticates nobody: a forged outer source must be
+/// kept off the underlay by other means.
+#[inline(always)]
+pub(crate) fn known(vni: u32, sender: [u8; 4]) -> Result<u32, Verdict> {
+    let sender = mapped_v4(sender);
+    match maps::sender(vni, sender) {
+        Some(vtep) => Ok(vtep),
+        None if maps::sender(0, sender).is_some() => Err(Verdict::SenderNotInVni),
+        None => Err(Verdict::UnknownSender),
+    }
+}
+
+pub(crate) enum Destination {
+    Port(u32),
+    Flood,
+    Nowhere(Verdict),
+}
+
+#[inline(always)]
+pub(crate) fn destination(vni: u32, network: &VniValue, ethernet: &Ethernet) -> Destination {
+    if is_group(ethernet.src()) {
+        return Destination::Nowhere(Verdict::GroupSource);
+    }
+    if is_group(ethernet.dst()) {
+        return Destination::Flood;
+    }
+    match maps::fdb(vni, ethernet.dst()) {
+        Some(entry) => match choice::local(&entry) {
+            Some(to) => Destination::Port(to),
+            None => Destination::Nowhere(Verdict::SplitHorizon),
+        },
+        None if network.flags & VniValue::DROP_UNKNOWN != 0 => Destination::Nowhere(Verdict::UnknownUnicast),
+        None => Destination::Flood,
+    }
+}
