@@ -4,6 +4,8 @@
 //! Data flows one way: `source` → [`table`] → `desired` → `plan` → `kernel`. What is installed flows back into `plan`
 //! only. The pure modules (`table`, `desired`, `plan`) do no I/O and read no clock.
 
+pub mod config;
 pub mod dataplane;
 pub mod plan;
 pub mod table;
+pub mod tunnel_address;

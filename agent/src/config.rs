@@ -1,0 +1,192 @@
+//! What the operator wrote: one TOML file, every key known, every value in range. `docs/config.md` describes it.
+
+mod bounded;
+mod listen;
+mod origin;
+mod port;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use bounded::{Bounded, BoundedError};
+pub use listen::{Metrics, RemoteListenError};
+pub use origin::{Origin, Override, Setting, settings};
+pub use port::{DuplicatePortError, Port, Ports};
+pub use source::{FileSource, OvsdbSource, Source, SourceError, TlsFiles};
+
+use crate::tunnel_address::TunnelAddress;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub agent: Agent,
+    pub underlay: Underlay,
+    #[serde(default)]
+    pub dataplane: Dataplane,
+    pub source: Source,
+    #[serde(default, rename = "port")]
+    pub ports: Ports,
+    #[serde(default)]
+    pub control: Control,
+    #[serde(default)]
+    pub metrics: Metrics,
+    #[serde(default)]
+    pub log: Log,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration file {path} cannot be read")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("configuration file {path} is refused\n{source}")]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("configuration file {path} is refused: {key} = {value}; expected {expected}")]
+    Value { path: PathBuf, key: String, value: String, expected: &'static str },
+}
+
+impl Config {
+    pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// `path` is named in errors.
+    pub fn parse(text: &str, path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        for setting in overrides {
+            setting.apply(&mut config);
+        }
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// What no single key can tell.
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse = |key: String, value: String, expected| {
+            Err(ConfigError::Value { path: path.to_owned(), key, value, expected })
+        };
+        for port in self.ports.iter() {
+            if self.underlay.uplinks.contains(&port.name) {
+                let expected = "an interface that is not one of underlay.uplinks";
+                return refuse("port.name".to_owned(), format!("{:?}", port.name), expected);
+            }
+        }
+        if self.underlay.uplinks.is_empty() {
+            return refuse("underlay.uplinks".to_owned(), "[]".to_owned(), "at least one interface");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// How this host is called towards a controller: its `Physical_Switch`.
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Underlay {
+    /// Our own tunnel address.
+    pub address: TunnelAddress,
+    pub uplinks: Vec<vtep_api::PortName>,
+    #[serde(default = "bounded::preset::<4789, 1, 65535>")]
+    pub udp_port: Bounded<1, 65535>,
+    #[serde(default = "bounded::preset::<64, 1, 255>")]
+    pub ttl: Bounded<1, 255>,
+    #[serde(default = "bounded::preset::<0, 0, 63>")]
+    pub dscp: Bounded<0, 63>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dataplane {
+    /// Where maps and links are pinned.
+    pub bpffs: PathBuf,
+    pub decap: Decap,
+    pub macs_max: Bounded<1, 16_000_000>,
+    pub vteps_max: Bounded<1, 65_535>,
+    pub vnis_max: Bounded<1, 65_535>,
+    /// (Port, VLAN) bindings.
+    pub ports_max: Bounded<1, 65_535>,
+}
+
+/// Who removes the outer headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decap {
+    /// The kernel's tunnel device: right for every kind of port.
+    #[default]
+    Device,
+    /// `uplink_in`: more packets per second, but no receive offload.
+    Program,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    pub socket: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+pub const SOCKET: &str = "/run/vtepd/agent.sock";
+
+impl Default for Agent {
+    fn default() -> Self {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        Self { name: host.filter(|name| !name.is_empty()).unwrap_or_else(|| "vtepd".to_owned()) }
+    }
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self {
+            bpffs: "/sys/fs/bpf/vtepd".into(),
+            decap: Decap::Device,
+            macs_max: Bounded::preset(1_000_000),
+            vteps_max: Bounded::preset(4096),
+            vnis_max: Bounded::preset(1024),
+            ports_max: Bounded::preset(4096),
+        }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: SOCKET.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+
+const SMALL: &str = r#"
+[underlay]
+address = "192.0.2.1"
+uplinks = ["eth0"]
+
+[source]
+kind = "file"
+path = "/etc/vtepd/table.toml"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("agent.toml"), &[])
+}
+
+#[track_caller]
+fn check_refused(text: &str, expected: &[&str]) {
+    let message = parse(text).expect_err("the file is wrong").to_string();
+    for part in expected {
+        assert!(message.contains(part), "{part:?} is not in:\n{message}");
+    }
+}
+
+#[test]
+fn the_smallest_file_gets_the_documented_defaults() {
+    let config = parse(SMALL).unwrap();
+    assert_eq!(config.underlay.udp_port.as_u32(), 4789);
+    assert_eq!(config.dataplane.macs_max.as_u32(), 1_000_000);
+    assert_eq!(config.control.socket, Path::new("/run/vtepd/agent.sock"));
+    assert_eq!(config.metrics.listen.to_string(), "127.0.0.1:9475");
+    assert_eq!(config.ports.iter().count(), 0);
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_line_and_caret() {
+    check_refused(
+        &format!("{SMALL}\n[dataplane]\nmacs_mx = 5\n"),
+        &["agent.toml", "line 11", "macs_mx", "^"],
+    );
+    check_refused(&SMALL.replace("path =", "pfad ="), &["line 8", "pfad", "^"]);
+    check_refused(&format!("{SMALL}\n[[port]]\nname = \"tap0\"\nmac = []\n"), &["line 12", "mac", "^"]);
+}
+
+#[test]
+fn a_value_out_of_range_is_shown_with_line_and_what_was_expected() {
+    check_refused(
+        &format!("{SMALL}\n[dataplane]\nvnis_max = 0\n"),
+        &["line 11", "0 is out of range; expected 1 to"],
+    );
+    check_refused(&SMALL.replace("192.0.2.1", "2001:db8::1"), &["line 3", "IPv6", "^"]);
+    check_refused(
+        &format!("{SMALL}\n[[port]]\nname = \"tap0\"\nmacs = [\"01:00:5e:00:00:01\"]\n"),
+        &["01:00:5e:00:00:01", "unicast"],
+    );
+}
+
+#[test]
+fn a_source_says_which_of_its_keys_is_missing_or_foreign() {
+    check_refused(&SMALL.replace("path =", "remote ="), &["source.remote has no meaning for kind \"file\""]);
+    check_refused(&SMALL.replace("table.toml", "table.yaml"), &["expected .toml or .json"]);
+    check_refused(&SMALL.replace("\"file\"", "\"ovsdb\""), &["source.path has no meaning"]);
+}
+
+#[test]
+fn metrics_off_loopback_need_the_explicit_word() {
+    let open = format!("{SMALL}\n[metrics]\nlisten = \"0.0.0.0:9475\"\n");
+    check_refused(&open, &["0.0.0.0:9475", "allow_remote"]);
+    assert!(parse(&format!("{open}allow_remote = true\n")).is_ok());
+}
+
+#[test]
+fn an_uplink_cannot_be_a_port() {
+    check_refused(&format!("{SMALL}\n[[port]]\nname = \"eth0\"\n"), &["eth0", "not one of underlay.uplinks"]);
+}
+
+#[test]
+fn every_value_tells_its_origin() {
+    let text = format!("{SMALL}\n[log]\nlevel = \"warn\"\n");
+    let overrides = [Override::LogLevel(LogLevel::Debug, Origin::Flag)];
+    let config = Config::parse(&text, Path::new("agent.toml"), &overrides).unwrap();
+    let settings = settings(&config, &text, &overrides);
+    let origin = |key: &str| settings.iter().find(|setting| setting.key == key).map(|setting| setting.origin);
+    assert_eq!(origin("log.level"), Some(Origin::Flag));
+    assert_eq!(origin("underlay.address"), Some(Origin::File));
+    assert_eq!(origin("underlay.ttl"), Some(Origin::Default));
+    assert_eq!(origin("source.path"), Some(Origin::File));
+    assert_eq!(origin("log.levels"), None);
+}
