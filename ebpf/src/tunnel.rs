@@ -20,10 +20,14 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
     if !ours {
         return Verdict::UnknownSender.into();
     }
-    let network = match admit(key.vni, key.remote, frame.len(), bd) {
-        Ok(network) => network,
-        Err(verdict) => return verdict.into(),
+    let Some(network) = maps::network(key.vni) else {
+        return Verdict::UnknownVni.into();
     };
+    *bd = network.bd;
+    match known(key.vni, key.remote) {
+        Ok(vtep) => count_received(vtep, frame.len()),
+        Err(verdict) => return verdict.into(),
+    }
     let Some(head) = frame.head::<ETH_LEN>() else {
         return Verdict::InnerTruncated.into();
     };
@@ -35,17 +39,13 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
     }
 }
 
-/// The VNI is ours and the sender takes part in it.
+/// Counts a frame that came from a VTEP and left its tunnel here.
 #[inline(always)]
-pub(crate) fn admit(vni: u32, sender: [u8; 4], bytes: u32, bd: &mut u32) -> Result<VniValue, Verdict> {
-    let network = maps::network(vni).ok_or(Verdict::UnknownVni)?;
-    *bd = network.bd;
-    let vtep = known(vni, sender)?;
+pub(crate) fn count_received(vtep: u32, bytes: u32) {
     maps::with_vtep_stats(vtep, |stats| {
         stats.received.packets += 1;
         stats.received.bytes += u64::from(bytes);
     });
-    Ok(network)
 }
 
 /// The VTEP with this address, if it takes part in the VNI. VXLAN authenticates nobody: a forged outer source must be

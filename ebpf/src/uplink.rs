@@ -50,22 +50,20 @@ fn decide(frame: &Frame, vni: u32, source: [u8; 4], ethernet: Ethernet, bd: &mut
         return Verdict::UnknownVni.into();
     };
     *bd = network.bd;
+    let vtep = match tunnel::known(vni, source) {
+        Ok(vtep) => vtep,
+        Err(verdict) => return verdict.into(),
+    };
     let to = match tunnel::destination(vni, &network, &ethernet) {
         Destination::Port(to) => to,
-        Destination::Flood | Destination::Nowhere(_) => 0,
+        Destination::Flood => return Verdict::Admitted.into(),
+        Destination::Nowhere(verdict) => return verdict.into(),
     };
-    let decap = to != 0
-        && maps::local_port(to, vni).is_some_and(|port| port.flags & LocalPort::DECAP_IN_PROGRAM != 0);
-    if !decap {
+    if !maps::local_port(to, vni).is_some_and(|port| port.flags & LocalPort::DECAP_IN_PROGRAM != 0) {
         // `tunnel_in` decides again, on the bare frame, and counts what becomes of it.
-        return match tunnel::known(vni, source) {
-            Ok(_) => Verdict::Admitted.into(),
-            Err(verdict) => verdict.into(),
-        };
+        return Verdict::Admitted.into();
     }
-    if let Err(verdict) = tunnel::admit(vni, source, frame.len() - ENCAP_LEN as u32, bd) {
-        return verdict.into();
-    }
+    tunnel::count_received(vtep, frame.len() - ENCAP_LEN as u32);
     if frame.pop_outer(ethernet.ether_type()).is_err() || frame.write(0, &ethernet.0).is_err() {
         return Verdict::DecapFailed.into();
     }
