@@ -1,1 +1,14 @@
 //! End-to-end tests in network namespaces: their fixtures and benches.
+//!
+//! Every fixture has a name of its own and cleans up in `Drop`, so tests run in parallel. All of them need root, and
+//! fail where they lack it.
+
+pub mod bench;
+pub mod bpffs;
+pub mod deadline;
+pub mod frame;
+pub mod link;
+pub mod netns;
+pub mod ovsdb;
+pub mod packet;
+pub mod process;

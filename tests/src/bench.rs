@@ -1,0 +1,38 @@
+//! The side-by-side benches: ours and a peer by turns in one run, compared as ratios.
+
+use anyhow::{Context as _, Result};
+
+pub use self::report::{Ratio, Report, Row};
+
+mod report;
+
+/// How a bench is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Fewer and shorter rounds, to see that it works.
+    pub quick: bool,
+}
+
+impl Options {
+    /// Of ours and the peer's by turns.
+    pub fn rounds(self) -> usize {
+        if self.quick { 2 } else { 5 }
+    }
+}
+
+/// A bench by its name.
+pub struct Bench {
+    pub name: &'static str,
+    /// One line for `bench list`.
+    pub about: &'static str,
+    pub run: fn(Options) -> Result<Vec<Row>>,
+}
+
+/// Each is a file in `bench/`.
+pub const BENCHES: &[Bench] = &[];
+
+pub fn find(name: &str) -> Result<&'static Bench> {
+    let found = BENCHES.iter().find(|bench| bench.name == name);
+    let names = || BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>().join(", ");
+    found.with_context(|| format!("there is no bench {name:?}; there are: {}", names()))
+}

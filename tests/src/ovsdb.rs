@@ -1,0 +1,132 @@
+//! A real ovsdb-server with the `hardware_vtep` schema, and `vtep-ctl` that writes to it.
+
+use std::{
+    ffi::OsStr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    netns::{Netns, output},
+    process::Daemon,
+};
+
+/// As the distribution ships it.
+pub const SCHEMA: &str = "/usr/share/openvswitch/vtep.ovsschema";
+const START: Duration = Duration::from_secs(10);
+
+/// Its database outlives a [`Self::stop`].
+pub struct OvsdbServer {
+    folder: TempDir,
+    netns: Option<Netns>,
+    remotes: Vec<String>,
+    daemon: Option<Daemon>,
+}
+
+impl OvsdbServer {
+    /// Reached over its unix socket only.
+    pub fn start() -> Result<Self> {
+        Self::start_with(None, &[])
+    }
+
+    /// Inside a namespace, with further remotes: `ptcp:6640:10.0.0.1`, `tcp:…`.
+    pub fn start_in(netns: &Netns, remotes: &[&str]) -> Result<Self> {
+        Self::start_with(Some(netns.clone()), remotes)
+    }
+
+    fn start_with(netns: Option<Netns>, remotes: &[&str]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("vtepd-ovsdb-").tempdir()?;
+        output(Command::new("ovsdb-tool").arg("create").arg(folder.path().join("vtep.db")).arg(SCHEMA))?;
+        let remotes = remotes.iter().map(|&remote| remote.to_owned()).collect();
+        let mut server = Self { folder, netns, remotes, daemon: None };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Starts it on the same database; a running one is stopped before.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        let mut command = match &self.netns {
+            Some(netns) => netns.command("ovsdb-server"),
+            None => Command::new("ovsdb-server"),
+        };
+        command
+            .arg(self.folder.path().join("vtep.db"))
+            .arg(format!("--remote=punix:{}", self.socket().display()))
+            .args(self.remotes.iter().map(|remote| format!("--remote={remote}")))
+            .arg(format!("--unixctl={}", self.control().display()))
+            .arg("--verbose=console:info");
+        let mut daemon = Daemon::spawn("ovsdb-server", &mut command)?;
+        let socket = self.socket();
+        daemon.wait_for("its socket", START, || UnixStream::connect(&socket).ok())?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Its clients lose their connection; the database stays.
+    pub fn stop(&mut self) -> Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.terminate(START)?;
+        }
+        Ok(())
+    }
+
+    /// Stops and continues it without closing a connection: a silent peer.
+    pub fn freeze(&self) -> Result<()> {
+        self.daemon.iter().try_for_each(|daemon| daemon.signal(Signal::SIGSTOP))
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        self.daemon.iter().try_for_each(|daemon| daemon.signal(Signal::SIGCONT))
+    }
+
+    /// As OVSDB clients write it: `unix:PATH`.
+    pub fn remote(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("db.sock")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `vtep-ctl`, with the arguments in a line of words.
+    pub fn vtep_ctl(&self, line: &str) -> Result<String> {
+        self.vtep_ctl_words(line.split_whitespace())
+    }
+
+    /// Returns what it printed, the last line end removed.
+    pub fn vtep_ctl_words(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        let mut vtep_ctl = Command::new("vtep-ctl");
+        vtep_ctl.arg(format!("--db={}", self.remote())).arg("--timeout=10").args(words);
+        Ok(output(&mut vtep_ctl)?.trim_end().to_owned())
+    }
+
+    /// One RFC 7047 transaction on `hardware_vtep`, given as its operations in JSON; returns the results in JSON.
+    pub fn transact(&self, operations: &serde_json::Value) -> Result<serde_json::Value> {
+        let mut transaction = vec![serde_json::Value::from("hardware_vtep")];
+        transaction.extend(operations.as_array().cloned().unwrap_or_default());
+        let mut client = Command::new("ovsdb-client");
+        client.args(["--timeout=10", "transact", &self.remote(), &serde_json::to_string(&transaction)?]);
+        Ok(serde_json::from_str(&output(&mut client)?)?)
+    }
+
+    /// `ovs-appctl`: `ovsdb-server/add-remote ptcp:…`, `ovsdb-server/compact`, ...
+    pub fn appctl(&self, line: &str) -> Result<String> {
+        let target = format!("--target={}", self.control().display());
+        output(Command::new("ovs-appctl").arg(target).args(line.split_whitespace()))
+    }
+
+    fn control(&self) -> PathBuf {
+        self.folder.path().join("ctl")
+    }
+}
