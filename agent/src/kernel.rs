@@ -1,0 +1,369 @@
+//! The kernel's side: maps and programs, pinned so that they outlive the process.
+//!
+//! [`Kernel::open`] adopts what an earlier agent left or makes it anew, [`Kernel::installed`] reads it back whole, and
+//! [`Kernel::apply`] carries out one [`Step`] of a plan. Each map has one owner file below. All calls block, for
+//! microseconds; only those that touch a large FDB take up to a second.
+
+mod bpf;
+mod error;
+mod events;
+mod fdb;
+mod layout;
+mod meta;
+mod networks;
+mod pins;
+mod ports;
+mod programs;
+mod vteps;
+mod write;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use vtep_abi::{ABI_VERSION, Counter, FdbKey, FdbValue, Meta, VERDICTS_MAX, VtepByIpKey, VtepStats, map};
+
+pub use self::error::{ApplyError, AttachError, KernelError};
+pub use self::events::Events;
+pub use self::programs::{Attached, Attachment, Program, TestRun};
+
+use self::fdb::Fdb;
+use self::layout::Pinned;
+use self::meta::Host;
+use self::networks::Networks;
+use self::pins::Pins;
+use self::ports::Ports;
+use self::programs::Programs;
+use self::vteps::Vteps;
+use crate::dataplane::{Dataplane, PortId};
+use crate::plan::Step;
+
+/// The programs' object, if it was there when this was built.
+pub static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// On a BPF filesystem; made if it is not there.
+    pub pin_root: PathBuf,
+    pub sizes: Sizes,
+    pub object: Option<Cow<'static, [u8]>>,
+}
+
+impl Settings {
+    pub fn new(pin_root: impl Into<PathBuf>) -> Self {
+        Self { pin_root: pin_root.into(), sizes: Sizes::default(), object: OBJECT.map(Cow::Borrowed) }
+    }
+}
+
+/// How many entries the maps have room for. Changing one makes new maps and copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    pub macs_max: u32,
+    /// The highest VTEP index.
+    pub vteps_max: u32,
+    /// VNIs, and the highest bridge domain.
+    pub vnis_max: u32,
+    /// Bindings of a port and a VLAN, and the highest local port index.
+    pub ports_max: u32,
+    /// Pairs of a VNI and an address that may send into it.
+    pub senders_max: u32,
+    /// Members of all flood lists, twice while they change.
+    pub flood_max: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            macs_max: 1_000_000,
+            vteps_max: 4096,
+            vnis_max: 1024,
+            ports_max: 4096,
+            senders_max: 65_536,
+            flood_max: 65_536,
+        }
+    }
+}
+
+/// What [`Kernel::open`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Maps of an earlier agent are in use.
+    pub adopted: bool,
+    /// Links of an earlier agent, which carry the present programs.
+    pub links: usize,
+    /// Maps that had room for another number of entries: name, former room.
+    pub resized: Vec<(&'static str, u32)>,
+}
+
+/// The result of one [`Step`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Entries written or removed.
+    pub written: usize,
+    /// Entries left as they were; the rest of the step was carried out.
+    pub refused: Vec<Refused>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    pub entry: Entry,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    Vtep(u32),
+    LocalPort(u32),
+    Fdb(FdbKey),
+    Sender(VtepByIpKey),
+    Network(u32),
+    Port(PortId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The map is full.
+    Full,
+    /// The index is 0 or beyond the configured room, or a flood list is too long.
+    OutOfRange,
+}
+
+/// The maps and programs of this host, held by a lock against every other agent.
+pub struct Kernel {
+    maps: Maps,
+    programs: Programs,
+    pins: Pins,
+}
+
+impl Kernel {
+    /// Adopts the pinned maps and links, and makes what is missing. Links that are adopted forward without a gap.
+    pub fn open(settings: &Settings) -> Result<(Self, Opened), KernelError> {
+        let object = settings.object.as_deref().ok_or(KernelError::NoObject)?;
+        let parsed = aya_obj::Object::parse(object).map_err(KernelError::Parse)?;
+        let layouts = layout::layouts(&parsed, &settings.sizes)?;
+        require_tcx()?;
+
+        let pins = Pins::lock(&settings.pin_root)?;
+        pins.create_dirs()?;
+        pins.settle()?;
+        pins.create_dirs()?;
+        let (adopted, resized) = match layout::compare(&layouts, &pins.maps())? {
+            Pinned::Fits { present } => (present == layouts.len(), Vec::new()),
+            Pinned::Resized(resized) => (true, resized),
+        };
+        if adopted {
+            check_version(&Host::open(&pins.maps())?.meta()?, &pins.maps())?;
+        }
+        let (mut programs, maps) = if resized.is_empty() {
+            (Programs::load(object, &layouts, &pins.maps())?, Maps::open(&pins.maps())?)
+        } else {
+            resize(&pins, object, &layouts, &resized)?
+        };
+        if !adopted {
+            maps.host.set_meta(&Meta::new(ABI_VERSION))?;
+        }
+        let links = programs.adopt(&pins)?;
+        if !resized.is_empty() {
+            pins.promote_next_maps()?;
+        }
+        Ok((Self { maps, programs, pins }, Opened { adopted, links, resized }))
+    }
+
+    /// Reads everything back, and clears what a process that was killed half-way has left.
+    pub fn installed(&mut self) -> Result<Dataplane, ApplyError> {
+        Ok(Dataplane {
+            config: self.maps.host.config()?,
+            vteps: self.maps.vteps.installed()?,
+            senders: self.maps.vteps.installed_senders()?,
+            networks: self.maps.networks.installed()?,
+            local_ports: self.maps.ports.installed_local()?,
+            ports: self.maps.ports.installed()?,
+            fdb: self.maps.fdb.installed()?,
+        })
+    }
+
+    /// Carries out one step. `epoch` is that of the table being installed.
+    pub fn apply(&mut self, step: &Step, epoch: u64) -> Result<Applied, ApplyError> {
+        let maps = &mut self.maps;
+        match step {
+            Step::SetConfig(config) => maps.host.set_config(config),
+            Step::PutVteps(rows) => maps.vteps.put(rows),
+            Step::PutLocalPorts(rows) => maps.ports.put_local(rows),
+            Step::PutFdb(rows) => maps.fdb.put(rows, epoch),
+            Step::PutSenders(rows) => maps.vteps.put_senders(rows),
+            Step::PutNetworks(rows) => maps.networks.put(rows),
+            Step::PutPorts(rows) => maps.ports.put(rows),
+            Step::RemovePorts(ids) => maps.ports.remove(ids),
+            Step::RemoveNetworks(vnis) => maps.networks.remove(vnis),
+            Step::RemoveSenders(keys) => maps.vteps.remove_senders(keys),
+            Step::RemoveFdb(keys) => maps.fdb.remove(keys),
+            Step::RemoveLocalPorts(indices) => maps.ports.remove_local(indices),
+            Step::RemoveVteps(indices) => maps.vteps.remove(indices),
+        }
+    }
+
+    pub fn meta(&self) -> Result<Meta, ApplyError> {
+        self.maps.host.meta()
+    }
+
+    pub fn set_meta(&self, meta: &Meta) -> Result<(), ApplyError> {
+        self.maps.host.set_meta(meta)
+    }
+
+    /// Attaches a program at the ingress of an interface, after those that stand there. Does nothing if it is there.
+    pub fn attach(&mut self, ifindex: u32, program: Program) -> Result<Attached, AttachError> {
+        self.programs.attach(&self.pins, ifindex, program)
+    }
+
+    /// Whether it was attached.
+    pub fn detach(&mut self, ifindex: u32, program: Program) -> Result<bool, AttachError> {
+        self.programs.detach(&self.pins, ifindex, program)
+    }
+
+    /// Our programs at the interfaces that exist.
+    pub fn attached(&self) -> Result<Vec<Attachment>, AttachError> {
+        self.programs.attached()
+    }
+
+    /// Forgets the links whose interfaces are gone, and returns them.
+    pub fn drop_severed(&mut self) -> Result<Vec<(u32, Program)>, AttachError> {
+        self.programs.drop_severed(&self.pins)
+    }
+
+    /// The one reader of the programs' events; none at the second call. Needs a tokio runtime.
+    pub fn take_events(&mut self) -> Result<Option<Events>, KernelError> {
+        self.programs.take_events().map(Events::open).transpose().map_err(KernelError::Events)
+    }
+
+    pub fn fdb_entry(&self, key: &FdbKey) -> Result<Option<FdbValue>, ApplyError> {
+        self.maps.fdb.lookup(key)
+    }
+
+    /// The counters of a bridge domain by verdict code; those of domain 0 belong to no VNI.
+    pub fn vni_stats(&self, bd: u32) -> Result<[Counter; VERDICTS_MAX], ApplyError> {
+        self.maps.networks.stats(bd)
+    }
+
+    pub fn vtep_stats(&self, index: u32) -> Result<VtepStats, ApplyError> {
+        self.maps.vteps.stats(index)
+    }
+
+    /// Whether the programs hold a VTEP for alive.
+    pub fn vtep_oper_up(&self, index: u32) -> Result<bool, ApplyError> {
+        self.maps.vteps.oper_up(index)
+    }
+
+    /// Stops forwarding: detaches every program of ours and removes every pin. Returns how many pins there were.
+    pub fn remove(self) -> Result<usize, KernelError> {
+        let Self { maps, programs, pins } = self;
+        let removed = pins.remove_all();
+        drop((maps, programs));
+        removed
+    }
+
+    /// Runs a program on a built frame that is said to have come in at `ifindex`, an interface of the calling thread's
+    /// network namespace. For tests and benches.
+    pub fn test_run(
+        &mut self,
+        program: Program,
+        frame: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<TestRun, KernelError> {
+        self.programs.test_run(program, frame, ifindex, repeat)
+    }
+}
+
+impl Applied {
+    fn written(written: usize) -> Self {
+        Self { written, refused: Vec::new() }
+    }
+
+    fn refuse(&mut self, entries: impl IntoIterator<Item = Entry>, reason: Reason) {
+        self.refused.extend(entries.into_iter().map(|entry| Refused { entry, reason }));
+    }
+}
+
+/// [`Kernel::remove`] for a host on which no agent runs. Nothing is loaded.
+pub fn remove(pin_root: &Path) -> Result<usize, KernelError> {
+    if !pin_root.exists() {
+        return Ok(0);
+    }
+    Pins::lock(pin_root)?.remove_all()
+}
+
+/// All maps but the events, which only the loader can hand over.
+struct Maps {
+    host: Host,
+    vteps: Vteps,
+    networks: Networks,
+    ports: Ports,
+    fdb: Fdb,
+}
+
+impl Maps {
+    fn open(maps: &Path) -> Result<Self, ApplyError> {
+        Ok(Self {
+            host: Host::open(maps)?,
+            vteps: Vteps::open(maps)?,
+            networks: Networks::open(maps)?,
+            ports: Ports::open(maps)?,
+            fdb: Fdb::open(maps)?,
+        })
+    }
+
+    /// The name of the map in which the entries have no room, if there is one.
+    fn copy_to(&self, other: &Self) -> Result<Option<&'static str>, ApplyError> {
+        if let Some(config) = self.host.config()? {
+            other.host.set_config(&config)?;
+        }
+        other.host.set_meta(&self.host.meta()?)?;
+        if let Some(full) = self.vteps.copy_to(&other.vteps)? {
+            return Ok(Some(full));
+        }
+        if let Some(full) = self.ports.copy_to(&other.ports)? {
+            return Ok(Some(full));
+        }
+        if !self.fdb.copy_to(&other.fdb)? {
+            return Ok(Some(map::FDB));
+        }
+        self.networks.copy_to(&other.networks)
+    }
+}
+
+/// Makes maps of the wanted sizes beside the pinned ones and fills them. Counters start anew.
+fn resize(
+    pins: &Pins,
+    object: &[u8],
+    layouts: &[layout::Layout],
+    resized: &[(&'static str, u32)],
+) -> Result<(Programs, Maps), KernelError> {
+    pins.create_next_maps()?;
+    let programs = Programs::load(object, layouts, &pins.next_maps())?;
+    let maps = Maps::open(&pins.next_maps())?;
+    let Some(full) = Maps::open(&pins.maps())?.copy_to(&maps)? else {
+        return Ok((programs, maps));
+    };
+    pins.settle()?;
+    let had = resized.iter().find(|(name, _)| *name == full).map_or(0, |(_, had)| *had);
+    let wanted = layouts.iter().find(|layout| layout.name == full).map_or(0, |layout| layout.capacity);
+    Err(KernelError::Shrunk { map: full, had, wanted })
+}
+
+fn check_version(meta: &Meta, maps: &Path) -> Result<(), KernelError> {
+    // Zero: a first start was cut short before it wrote it.
+    if meta.abi_version == ABI_VERSION || meta.abi_version == 0 {
+        return Ok(());
+    }
+    Err(KernelError::OtherVersion { path: maps.to_owned(), found: meta.abi_version.to_string() })
+}
+
+/// Asks for the programs at the loopback interface's tcx ingress, which an older kernel does not know.
+fn require_tcx() -> Result<(), KernelError> {
+    const LOOPBACK: u32 = 1;
+    match bpf::tcx_programs(LOOPBACK) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(KernelError::TooOld { feature: "tcx, a multi-program traffic control hook", since: "6.6" })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+//! What each map must look like: type, key and value as the ABI says, room as configured, flags as the object has them.
+
+use std::path::Path;
+
+use aya_obj::generated::{bpf_map_info, bpf_map_type};
+use bytemuck::Pod;
+use vtep_abi::{
+    Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta, PortKey, PortValue, VniKey, VniStats,
+    VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
+};
+
+use super::error::KernelError;
+use super::{Sizes, bpf};
+
+/// The layout of one map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) name: &'static str,
+    kind: bpf_map_type,
+    key_size: u32,
+    value_size: u32,
+    pub(super) capacity: u32,
+    flags: u32,
+}
+
+/// How the pinned maps stand to the wanted ones.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pinned {
+    /// All that are there fit. After a first start that was cut short some may be missing.
+    Fits { present: usize },
+    /// These have room for another number of entries: name, room.
+    Resized(Vec<(&'static str, u32)>),
+}
+
+/// The wanted maps. Refuses an object that was built for another ABI.
+pub(super) fn layouts(object: &aya_obj::Object, sizes: &Sizes) -> Result<Vec<Layout>, KernelError> {
+    let mut layouts = Vec::with_capacity(map::ALL.len());
+    for mut layout in shapes(sizes) {
+        let built = object
+            .maps
+            .get(layout.name)
+            .ok_or_else(|| KernelError::Object { what: format!("map {}", layout.name) })?;
+        layout.flags = built.map_flags();
+        if layout.name == map::EVENTS {
+            layout.capacity = built.max_entries();
+        }
+        let found = (built.map_type(), built.key_size(), built.value_size());
+        let expected = (layout.kind as u32, layout.key_size, layout.value_size);
+        if found != expected {
+            let what = format!("map {} with (type, key, value) {expected:?}; it has {found:?}", layout.name);
+            return Err(KernelError::Object { what });
+        }
+        layouts.push(layout);
+    }
+    Ok(layouts)
+}
+
+/// Compares before the first access: the kernel copies as many bytes as the pinned map has, whatever its reader thinks.
+pub(super) fn compare(layouts: &[Layout], maps: &Path) -> Result<Pinned, KernelError> {
+    let (mut present, mut resized) = (0, Vec::new());
+    for layout in layouts {
+        let pin = maps.join(layout.name);
+        if !pin.exists() {
+            continue;
+        }
+        let found = bpf::map_at(&pin).map_err(|source| KernelError::Path { path: pin, source })?;
+        layout.check(&found)?;
+        present += 1;
+        if found.max_entries != layout.capacity {
+            resized.push((layout.name, found.max_entries));
+        }
+    }
+    Ok(if resized.is_empty() { Pinned::Fits { present } } else { Pinned::Resized(resized) })
+}
+
+impl Layout {
+    fn check(&self, found: &bpf_map_info) -> Result<(), KernelError> {
+        let fields = [
+            ("type", found.type_, self.kind as u32),
+            ("key size", found.key_size, self.key_size),
+            ("value size", found.value_size, self.value_size),
+            ("flags", found.map_flags, self.flags),
+        ];
+        match fields.into_iter().find(|(_, found, expected)| found != expected) {
+            None => Ok(()),
+            Some((field, found, expected)) => Err(KernelError::Layout {
+                map: self.name.to_owned(),
+                field,
+                found: found.to_string(),
+                expected: expected.to_string(),
+            }),
+        }
+    }
+}
+
+fn shapes(sizes: &Sizes) -> [Layout; 14] {
+    use bpf_map_type::{
+        BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
+        BPF_MAP_TYPE_RINGBUF as RING,
+    };
+    // Index 0 of the arrays means none.
+    let vteps = sizes.vteps_max + 1;
+    [
+        shape::<FdbKey, FdbValue>(map::FDB, HASH, sizes.macs_max),
+        shape::<u32, VtepAdj>(map::VTEP_ADJ, ARRAY, 2 * vteps),
+        shape::<u32, VtepAdmin>(map::VTEP_ADMIN, ARRAY, vteps),
+        shape::<u32, VtepOper>(map::VTEP_OPER, ARRAY, vteps),
+        shape::<VtepByIpKey, VtepByIpValue>(map::VTEP_BY_IP, HASH, sizes.senders_max),
+        shape::<VniKey, VniValue>(map::VNI, HASH, sizes.vnis_max),
+        shape::<FloodKey, FloodValue>(map::FLOOD, HASH, sizes.flood_max),
+        shape::<PortKey, PortValue>(map::PORT, HASH, sizes.ports_max),
+        shape::<u32, LocalPort>(map::LOCAL_PORT, ARRAY, sizes.ports_max + 1),
+        shape::<u32, VniStats>(map::STATS, PER_CPU, sizes.vnis_max + 1),
+        shape::<u32, VtepStats>(map::VTEP_STATS, PER_CPU, vteps),
+        Layout { name: map::EVENTS, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
+        shape::<u32, Meta>(map::META, ARRAY, 1),
+        shape::<u32, Config>(map::CONFIG, ARRAY, 1),
+    ]
+}
+
+fn shape<K: Pod, V: Pod>(name: &'static str, kind: bpf_map_type, capacity: u32) -> Layout {
+    let size = |bytes| u32::try_from(bytes).expect("keys and values are small");
+    Layout {
+        name,
+        kind,
+        key_size: size(size_of::<K>()),
+        value_size: size(size_of::<V>()),
+        capacity,
+        flags: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_of_the_abi_has_a_layout() {
+        let names = shapes(&Sizes::default()).map(|layout| layout.name);
+        assert_eq!(names, map::ALL);
+    }
+
+    #[test]
+    fn index_zero_takes_no_room_from_what_was_configured() {
+        let sizes = Sizes { vteps_max: 3, ..Sizes::default() };
+        let room = |name| {
+            shapes(&sizes).into_iter().find(|layout| layout.name == name).map(|layout| layout.capacity)
+        };
+        assert_eq!((room(map::VTEP_ADMIN), room(map::VTEP_ADJ)), (Some(4), Some(8)));
+    }
+}

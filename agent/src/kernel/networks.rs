@@ -1,0 +1,212 @@
+//! Logical networks: maps `VNI`, `FLOOD` and `STATS`.
+//!
+//! A flood list is filled under a fresh generation and published by one write of its `VNI` value. The last one stays
+//! for a while, for a program that has read the old value goes through the old list.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use vtep_abi::{
+    Counter, FLOOD_MEMBERS_MAX, FloodKey, FloodValue, Target, VERDICTS_MAX, VniStats, VniValue, map,
+};
+
+use super::bpf::{Map, PerCpu};
+use super::error::{ApplyError, failed};
+use super::{Applied, Entry, Reason, write};
+use crate::dataplane::Network;
+
+/// A program that floods to the longest list is done in a fraction of a millisecond.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Networks {
+    vni: Map<u32, VniValue>,
+    flood: Map<FloodKey, FloodValue>,
+    stats: PerCpu<VniStats>,
+    retired: Vec<Retired>,
+}
+
+/// A list that is published no more.
+#[derive(Debug)]
+struct Retired {
+    vni: u32,
+    generation: u16,
+    members: u16,
+    since: Instant,
+}
+
+impl Networks {
+    pub(super) fn open(maps: &Path) -> Result<Self, ApplyError> {
+        let pin = |name| maps.join(name);
+        Ok(Self {
+            vni: Map::open(&pin(map::VNI)).map_err(failed("opening", map::VNI))?,
+            flood: Map::open(&pin(map::FLOOD)).map_err(failed("opening", map::FLOOD))?,
+            stats: PerCpu::open(&pin(map::STATS)).map_err(failed("opening", map::STATS))?,
+            retired: Vec::new(),
+        })
+    }
+
+    /// Also clears lists that nobody publishes or retires: a process was killed between filling and publishing.
+    pub(super) fn installed(&mut self) -> Result<BTreeMap<u32, Network>, ApplyError> {
+        self.sweep(GRACE)?;
+        let values: BTreeMap<u32, VniValue> =
+            self.vni.dump().map_err(failed("dump", map::VNI))?.into_iter().collect();
+        let mut networks: BTreeMap<u32, Network> =
+            values.iter().map(|(vni, value)| (*vni, empty(value))).collect();
+        let mut orphans = Vec::new();
+        for (key, member) in self.flood.dump().map_err(failed("dump", map::FLOOD))? {
+            let published =
+                values.get(&key.vni).is_some_and(|value| value.flood_generation == key.generation);
+            let slot =
+                networks.get_mut(&key.vni).and_then(|network| network.flood.get_mut(usize::from(key.index)));
+            match slot.filter(|_| published) {
+                Some(slot) => *slot = member.target(),
+                None if self.is_retired(key.vni, key.generation) => {}
+                None => orphans.push(key),
+            }
+        }
+        write::remove(&self.flood, &orphans).map_err(failed("deletion", map::FLOOD))?;
+        Ok(networks)
+    }
+
+    pub(super) fn put(&mut self, rows: &[(u32, Network)]) -> Result<Applied, ApplyError> {
+        self.sweep(GRACE)?;
+        let mut applied = Applied::default();
+        for (vni, network) in rows {
+            match self.put_one(*vni, network)? {
+                None => applied.written += 1,
+                Some(reason) => applied.refuse([Entry::Network(*vni)], reason),
+            }
+        }
+        Ok(applied)
+    }
+
+    fn put_one(&mut self, vni: u32, network: &Network) -> Result<Option<Reason>, ApplyError> {
+        if network.flood.len() > FLOOD_MEMBERS_MAX as usize || network.bd > self.vni.capacity() {
+            return Ok(Some(Reason::OutOfRange));
+        }
+        let last = self.vni.lookup(&vni).map_err(failed("lookup", map::VNI))?;
+        if let Some(last) = last
+            && self.members(vni, &last)? == network.flood
+        {
+            return self.publish(vni, &network.value(last.flood_generation));
+        }
+        let generation = self.fresh_generation(vni, last);
+        if !self.fill(vni, generation, &network.flood)? {
+            return Ok(Some(Reason::Full));
+        }
+        let value = network.value(generation);
+        let refused = self.publish(vni, &value)?;
+        // Whichever of the two lists is not in force.
+        match refused {
+            Some(_) => self.retire(vni, &value),
+            None => last.iter().for_each(|last| self.retire(vni, last)),
+        }
+        Ok(refused)
+    }
+
+    pub(super) fn remove(&mut self, vnis: &[u32]) -> Result<Applied, ApplyError> {
+        let mut removed = 0;
+        for vni in vnis {
+            if let Some(last) = self.vni.lookup(vni).map_err(failed("lookup", map::VNI))? {
+                self.vni.delete(vni).map_err(failed("deletion", map::VNI))?;
+                self.retire(*vni, &last);
+                removed += 1;
+            }
+        }
+        self.sweep(GRACE)?;
+        Ok(Applied::written(removed))
+    }
+
+    /// Per verdict code, all CPUs together.
+    pub(super) fn stats(&self, bd: u32) -> Result<[Counter; VERDICTS_MAX], ApplyError> {
+        let mut sums = [Counter::default(); VERDICTS_MAX];
+        for cpu in self.stats.lookup(bd).map_err(failed("lookup", map::STATS))?.unwrap_or_default() {
+            for (sum, counter) in sums.iter_mut().zip(cpu.verdicts) {
+                sum.packets += counter.packets;
+                sum.bytes += counter.bytes;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The name of the map in which the entries have no room, if there is one.
+    pub(super) fn copy_to(&self, other: &Self) -> Result<Option<&'static str>, ApplyError> {
+        if !write::copy(&self.flood, &other.flood).map_err(failed("copy", map::FLOOD))? {
+            return Ok(Some(map::FLOOD));
+        }
+        let fits = write::copy(&self.vni, &other.vni).map_err(failed("copy", map::VNI))?;
+        Ok((!fits).then_some(map::VNI))
+    }
+
+    fn members(&self, vni: u32, value: &VniValue) -> Result<Vec<Target>, ApplyError> {
+        keys(vni, value.flood_generation, value.flood_members)
+            .map(|key| Ok(self.flood.lookup(&key)?.map_or(Target::None, |member| member.target())))
+            .collect::<std::io::Result<_>>()
+            .map_err(failed("lookup", map::FLOOD))
+    }
+
+    /// False if there is no room; then nothing of the list stays.
+    fn fill(&mut self, vni: u32, generation: u16, flood: &[Target]) -> Result<bool, ApplyError> {
+        let count = u16::try_from(flood.len()).expect("checked against the most that a list may have");
+        let keys: Vec<FloodKey> = keys(vni, generation, count).collect();
+        let values: Vec<FloodValue> = flood.iter().map(|target| FloodValue::new(*target)).collect();
+        let mut full = write::upsert(&self.flood, &keys, &values).map_err(failed("update", map::FLOOD))?;
+        if !full.is_empty() && !self.retired.is_empty() {
+            self.sweep(Duration::ZERO)?;
+            full = write::upsert(&self.flood, &keys, &values).map_err(failed("update", map::FLOOD))?;
+        }
+        if !full.is_empty() {
+            write::remove(&self.flood, &keys).map_err(failed("deletion", map::FLOOD))?;
+        }
+        Ok(full.is_empty())
+    }
+
+    fn publish(&self, vni: u32, value: &VniValue) -> Result<Option<Reason>, ApplyError> {
+        let full = write::upsert(&self.vni, &[vni], &[*value]).map_err(failed("update", map::VNI))?;
+        Ok((!full.is_empty()).then_some(Reason::Full))
+    }
+
+    fn fresh_generation(&self, vni: u32, last: Option<VniValue>) -> u16 {
+        let mut generation = last.map_or(0, |last| last.flood_generation);
+        loop {
+            generation = generation.wrapping_add(1);
+            if !self.is_retired(vni, generation) {
+                return generation;
+            }
+        }
+    }
+
+    fn is_retired(&self, vni: u32, generation: u16) -> bool {
+        self.retired.iter().any(|list| (list.vni, list.generation) == (vni, generation))
+    }
+
+    fn retire(&mut self, vni: u32, value: &VniValue) {
+        if value.flood_members > 0 {
+            let (generation, members) = (value.flood_generation, value.flood_members);
+            self.retired.push(Retired { vni, generation, members, since: Instant::now() });
+        }
+    }
+
+    /// Removes the lists that were retired longer ago than `grace`.
+    fn sweep(&mut self, grace: Duration) -> Result<(), ApplyError> {
+        let (due, kept): (Vec<Retired>, _) =
+            mem::take(&mut self.retired).into_iter().partition(|list| list.since.elapsed() >= grace);
+        self.retired = kept;
+        let keys: Vec<FloodKey> =
+            due.iter().flat_map(|list| keys(list.vni, list.generation, list.members)).collect();
+        write::remove(&self.flood, &keys).map(drop).map_err(failed("deletion", map::FLOOD))
+    }
+}
+
+fn keys(vni: u32, generation: u16, members: u16) -> impl Iterator<Item = FloodKey> {
+    (0..members).map(move |index| FloodKey { vni, generation, index })
+}
+
+/// A network whose members are still to be read.
+fn empty(value: &VniValue) -> Network {
+    let flood = vec![Target::None; usize::from(value.flood_members)];
+    Network { bd: value.bd, flags: value.flags, flood }
+}

@@ -1,0 +1,81 @@
+//! Ports of this host: maps `PORT` and `LOCAL_PORT`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytemuck::Zeroable;
+use vtep_abi::{LocalPort, PortKey, PortValue, map};
+
+use super::bpf::Map;
+use super::error::{ApplyError, failed};
+use super::{Applied, Entry, Reason, write};
+use crate::dataplane::PortId;
+
+#[derive(Debug)]
+pub(super) struct Ports {
+    port: Map<PortKey, PortValue>,
+    local: Map<u32, LocalPort>,
+}
+
+impl Ports {
+    pub(super) fn open(maps: &Path) -> Result<Self, ApplyError> {
+        Ok(Self {
+            port: Map::open(&maps.join(map::PORT)).map_err(failed("opening", map::PORT))?,
+            local: Map::open(&maps.join(map::LOCAL_PORT)).map_err(failed("opening", map::LOCAL_PORT))?,
+        })
+    }
+
+    pub(super) fn installed(&self) -> Result<BTreeMap<PortId, PortValue>, ApplyError> {
+        let rows = self.port.dump().map_err(failed("dump", map::PORT))?;
+        let id = |key: PortKey| PortId { ifindex: key.ifindex, vlan: key.vlan };
+        Ok(rows.into_iter().map(|(key, value)| (id(key), value)).collect())
+    }
+
+    pub(super) fn installed_local(&self) -> Result<BTreeMap<u32, LocalPort>, ApplyError> {
+        let rows = self.local.dump().map_err(failed("dump", map::LOCAL_PORT))?;
+        Ok(rows.into_iter().filter(|(_, port)| port.ifindex != 0).collect())
+    }
+
+    pub(super) fn put(&self, rows: &[(PortId, PortValue)]) -> Result<Applied, ApplyError> {
+        let (keys, values): (Vec<PortKey>, Vec<PortValue>) =
+            rows.iter().map(|(id, value)| (PortKey::from(*id), *value)).unzip();
+        let full = write::upsert(&self.port, &keys, &values).map_err(failed("update", map::PORT))?;
+        let mut applied = Applied::written(rows.len() - full.len());
+        applied.refuse(full.into_iter().map(|at| Entry::Port(rows[at].0)), Reason::Full);
+        Ok(applied)
+    }
+
+    pub(super) fn remove(&self, ids: &[PortId]) -> Result<Applied, ApplyError> {
+        let keys: Vec<PortKey> = ids.iter().map(|id| PortKey::from(*id)).collect();
+        write::remove(&self.port, &keys).map(Applied::written).map_err(failed("deletion", map::PORT))
+    }
+
+    pub(super) fn put_local(&self, rows: &[(u32, LocalPort)]) -> Result<Applied, ApplyError> {
+        let fits = |index: u32| index != 0 && index < self.local.capacity();
+        let (keys, values): (Vec<u32>, Vec<LocalPort>) =
+            rows.iter().filter(|(index, _)| fits(*index)).copied().unzip();
+        write::upsert(&self.local, &keys, &values).map_err(failed("update", map::LOCAL_PORT))?;
+        let mut applied = Applied::written(keys.len());
+        let beyond =
+            rows.iter().filter(|(index, _)| !fits(*index)).map(|(index, _)| Entry::LocalPort(*index));
+        applied.refuse(beyond, Reason::OutOfRange);
+        Ok(applied)
+    }
+
+    pub(super) fn remove_local(&self, indices: &[u32]) -> Result<Applied, ApplyError> {
+        let within: Vec<u32> =
+            indices.iter().copied().filter(|index| *index < self.local.capacity()).collect();
+        let gone = vec![LocalPort::zeroed(); within.len()];
+        write::upsert(&self.local, &within, &gone).map_err(failed("update", map::LOCAL_PORT))?;
+        Ok(Applied::written(within.len()))
+    }
+
+    /// The name of the map in which the entries have no room, if there is one.
+    pub(super) fn copy_to(&self, other: &Self) -> Result<Option<&'static str>, ApplyError> {
+        if !write::copy(&self.local, &other.local).map_err(failed("copy", map::LOCAL_PORT))? {
+            return Ok(Some(map::LOCAL_PORT));
+        }
+        let fits = write::copy(&self.port, &other.port).map_err(failed("copy", map::PORT))?;
+        Ok((!fits).then_some(map::PORT))
+    }
+}

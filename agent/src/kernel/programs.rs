@@ -1,0 +1,252 @@
+//! The programs and where they stand: loaded once, attached by pinned tcx links that outlive the process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use vtep_abi::{map, program};
+
+use super::bpf::{self, TcxLink};
+use super::error::{AttachError, KernelError};
+use super::layout::Layout;
+use super::pins::{self, Pins};
+
+/// One of the programs, each for one kind of hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Program {
+    /// At the ingress of a VM port.
+    PortIn,
+    /// At the ingress of the collect-metadata VXLAN device.
+    TunnelIn,
+    /// At the ingress of an uplink.
+    UplinkIn,
+}
+
+impl Program {
+    pub const ALL: [Self; 3] = [Self::PortIn, Self::TunnelIn, Self::UplinkIn];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PortIn => program::PORT_IN,
+            Self::TunnelIn => program::TUNNEL_IN,
+            Self::UplinkIn => program::UPLINK_IN,
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Program {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|program| program.name() == name).ok_or(())
+    }
+}
+
+/// A program at an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub ifindex: u32,
+    pub program: Program,
+    /// Kernel identifiers of other programs at the same hook, which are not ours and never touched.
+    pub foreign: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// The link is new.
+    New,
+    /// It stood there already, with the present program.
+    Kept,
+}
+
+/// What became of a built frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestRun {
+    /// The TC action.
+    pub action: u32,
+    pub frame: Vec<u8>,
+    /// Of one run, on average.
+    pub duration: Duration,
+}
+
+pub(super) struct Programs {
+    ebpf: Ebpf,
+    /// Kept open beside their pins: either keeps the program attached.
+    links: BTreeMap<(u32, Program), TcxLink>,
+}
+
+impl Programs {
+    /// Loads all of them onto the maps that are pinned in `maps`, after creating those that are missing there.
+    pub(super) fn load(object: &[u8], layouts: &[Layout], maps: &Path) -> Result<Self, KernelError> {
+        let mut loader = EbpfLoader::new();
+        // The log of a refused program is worth more than the time it takes; the default also asks for statistics.
+        loader.verifier_log_level(VerifierLogLevel::DEBUG);
+        for layout in layouts {
+            loader
+                .map_max_entries(layout.name, layout.capacity)
+                .map_pin_path(layout.name, maps.join(layout.name));
+        }
+        let mut ebpf = loader.load(object).map_err(|error| KernelError::Load(Box::new(error)))?;
+        for program in Program::ALL {
+            classifier(&mut ebpf, program)?
+                .load()
+                .map_err(|error| KernelError::Program { program, source: Box::new(error) })?;
+        }
+        Ok(Self { ebpf, links: BTreeMap::new() })
+    }
+
+    pub(super) fn take_events(&mut self) -> Option<aya::maps::Map> {
+        self.ebpf.take_map(map::EVENTS)
+    }
+
+    /// Puts the loaded programs in the place of those on the pinned links. Returns how many links live.
+    pub(super) fn adopt(&mut self, pins: &Pins) -> Result<usize, KernelError> {
+        for (ifindex, program) in pins.pinned_links()? {
+            let pin = pins.link(ifindex, program);
+            let failed = |source| KernelError::Link { ifindex, source };
+            let link = TcxLink::open(&pin).map_err(failed)?;
+            match link.update(self.fd(program).map_err(failed)?) {
+                Ok(()) => drop(self.links.insert((ifindex, program), link)),
+                // The interface is gone.
+                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
+                    fs::remove_file(&pin).map_err(|source| pins::failed(&pin, source))?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(self.links.len())
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        pins: &Pins,
+        ifindex: u32,
+        program: Program,
+    ) -> Result<Attached, AttachError> {
+        let failed = |call| move |source| AttachError::Bpf { call, program, ifindex, source };
+        if let Some(link) = self.links.get(&(ifindex, program)) {
+            if is_live(link).map_err(failed("inspection"))? {
+                return Ok(Attached::Kept);
+            }
+            self.detach(pins, ifindex, program)?;
+        }
+        let fd = self.fd(program).map_err(failed("loading"))?;
+        let link = TcxLink::create(fd, ifindex).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENODEV) => AttachError::Gone { ifindex },
+            _ => failed("attachment")(source),
+        })?;
+        link.pin(&pins.link(ifindex, program)).map_err(failed("pinning"))?;
+        self.links.insert((ifindex, program), link);
+        Ok(Attached::New)
+    }
+
+    /// Whether it was there.
+    pub(super) fn detach(
+        &mut self,
+        pins: &Pins,
+        ifindex: u32,
+        program: Program,
+    ) -> Result<bool, AttachError> {
+        if self.links.remove(&(ifindex, program)).is_none() {
+            return Ok(false);
+        }
+        match fs::remove_file(pins.link(ifindex, program)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(AttachError::Bpf { call: "unpinning", program, ifindex, source })
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Forgets the links whose interfaces are gone.
+    pub(super) fn drop_severed(&mut self, pins: &Pins) -> Result<Vec<(u32, Program)>, AttachError> {
+        let mut severed = Vec::new();
+        for (&(ifindex, program), link) in &self.links {
+            let failed = |source| AttachError::Bpf { call: "inspection", program, ifindex, source };
+            if !is_live(link).map_err(failed)? {
+                severed.push((ifindex, program));
+            }
+        }
+        for &(ifindex, program) in &severed {
+            self.detach(pins, ifindex, program)?;
+        }
+        Ok(severed)
+    }
+
+    /// Those whose interfaces are there.
+    pub(super) fn attached(&self) -> Result<Vec<Attachment>, AttachError> {
+        let mut attached = Vec::new();
+        for (&(ifindex, program), link) in &self.links {
+            let failed = |source| AttachError::Bpf { call: "inspection", program, ifindex, source };
+            if !is_live(link).map_err(failed)? {
+                continue;
+            }
+            let mut foreign = bpf::tcx_programs(ifindex).map_err(failed)?;
+            let ours = link.program_id().map_err(failed)?;
+            foreign.retain(|id| *id != ours);
+            attached.push(Attachment { ifindex, program, foreign });
+        }
+        Ok(attached)
+    }
+
+    pub(super) fn test_run(
+        &mut self,
+        program: Program,
+        frame: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<TestRun, KernelError> {
+        // Room for what encapsulation adds.
+        let mut out = vec![0; frame.len() + 256];
+        let context = skb_context(ifindex);
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        options.repeat = repeat;
+        let run = classifier(&mut self.ebpf, program)?
+            .test_run(options)
+            .map_err(|error| KernelError::TestRun { program, source: Box::new(error) })?;
+        out.truncate(run.data_size_out as usize);
+        Ok(TestRun { action: run.return_value, frame: out, duration: run.duration })
+    }
+
+    fn fd(&self, program: Program) -> io::Result<BorrowedFd<'_>> {
+        let loaded = self.ebpf.program(program.name()).ok_or(io::ErrorKind::NotFound)?;
+        let classifier: &SchedClassifier = loaded.try_into().map_err(io::Error::other)?;
+        Ok(classifier.fd().map_err(io::Error::other)?.as_fd())
+    }
+}
+
+fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
+    let missing = || KernelError::Object { what: format!("classifier {program}") };
+    ebpf.program_mut(program.name()).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+fn is_live(link: &TcxLink) -> io::Result<bool> {
+    link.ifindex().map(|ifindex| ifindex.is_some_and(|ifindex| ifindex != 0))
+}
+
+/// `struct __sk_buff` up to `ifindex`, the device at which the frame is said to have come in (`convert___skb_to_skb`
+/// in the kernel's `net/bpf/test_run.c`).
+fn skb_context(ifindex: u32) -> [u8; 44] {
+    const INGRESS_IFINDEX: usize = 36;
+    const IFINDEX: usize = 40;
+    let mut context = [0; 44];
+    context[INGRESS_IFINDEX..IFINDEX].copy_from_slice(&ifindex.to_ne_bytes());
+    context[IFINDEX..].copy_from_slice(&ifindex.to_ne_bytes());
+    context
+}
