@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !setup::is_root() {
         bail!(
             "the tests lay out network namespaces and load programs, which only root may. Type\n  \
-             sudo --preserve-env=PATH,HOME cargo xtask test\nor, for the unit tests alone,\n  \
+             sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask test\nor, for the unit tests alone,\n  \
              cargo xtask test --unprivileged"
         );
     }
