@@ -1,0 +1,12 @@
+//! The client against a real `ovsdb-server`.
+#![cfg(test)]
+
+mod follow;
+mod follower;
+mod server;
+
+use std::path::Path;
+
+fn schema() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/things.ovsschema"))
+}
