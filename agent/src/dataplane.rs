@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use vtep_abi::{Config, FdbKey, LocalPort, PortKey, PortValue, Target, VniValue, VtepAdj, VtepByIpKey};
 
 /// What the maps hold, except counters, events and `META`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dataplane {
     pub config: Option<Config>,
     /// By VTEP index, from 1.

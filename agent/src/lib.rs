@@ -4,8 +4,16 @@
 //! Data flows one way: `source` → [`table`] → `desired` → `plan` → `kernel`. What is installed flows back into `plan`
 //! only. The pure modules (`table`, `desired`, `plan`) do no I/O and read no clock.
 
+pub mod alarm;
 pub mod config;
 pub mod dataplane;
+pub mod desired;
+pub mod kernel;
+pub mod learnt;
+pub mod links;
+pub mod netlink;
 pub mod plan;
+pub mod source;
 pub mod table;
 pub mod tunnel_address;
+pub mod underlay;

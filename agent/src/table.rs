@@ -1,12 +1,17 @@
 //! The reconciled table as a source hands it over: logical networks, the VTEPs behind which their MACs live, and the
 //! ports of this host that belong to them. It knows no kernel index and no interface number.
 
+mod delta;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
+
+pub use delta::{Delta, Outline};
 
 /// One source's whole word. Every name that an entry refers to is a key of the table: a source sets aside what
 /// dangles.
@@ -41,7 +46,8 @@ pub struct MacEntry {
     pub slave: Option<VtepName>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnknownUnicast {
     #[default]
     Flood,
@@ -49,7 +55,8 @@ pub enum UnknownUnicast {
 }
 
 /// Who makes the copies of a flooded frame (`vtep(5)`, `Logical_Switch.replication_mode`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Replication {
     /// We do: one copy to each member.
     #[default]

@@ -1,0 +1,66 @@
+//! What an operator should know: a condition that holds as long as it is listed.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Alarm {
+    pub kind: AlarmKind,
+    /// What it is about: a port, a VTEP, a logical switch.
+    pub subject: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmKind {
+    SourceLost,
+    RowsRefused,
+    TunnelMissing,
+    UplinkMissing,
+    PortMissing,
+    NoRoute,
+    MacTableFull,
+    SenderTableFull,
+    VtepTableFull,
+    VniTableFull,
+    PortTableFull,
+    FloodTooLong,
+    DuplicateMac,
+    LearnLimit,
+    KernelRefused,
+    ForeignProgram,
+}
+
+impl AlarmKind {
+    /// As it stands in metrics and in `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SourceLost => "source_lost",
+            Self::RowsRefused => "rows_refused",
+            Self::TunnelMissing => "tunnel_missing",
+            Self::UplinkMissing => "uplink_missing",
+            Self::PortMissing => "port_missing",
+            Self::NoRoute => "no_route",
+            Self::MacTableFull => "mac_table_full",
+            Self::SenderTableFull => "sender_table_full",
+            Self::VtepTableFull => "vtep_table_full",
+            Self::VniTableFull => "vni_table_full",
+            Self::PortTableFull => "port_table_full",
+            Self::FloodTooLong => "flood_too_long",
+            Self::DuplicateMac => "duplicate_mac",
+            Self::LearnLimit => "learn_limit",
+            Self::KernelRefused => "kernel_refused",
+            Self::ForeignProgram => "foreign_program",
+        }
+    }
+}
+
+impl Alarm {
+    pub fn new(
+        kind: AlarmKind,
+        subject: &(impl std::fmt::Display + ?Sized),
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, subject: subject.to_string(), message: message.into() }
+    }
+}

@@ -1,0 +1,108 @@
+//! From everything that is known to the dataplane that should be installed. Pure: no I/O, and time is an argument.
+//!
+//! For a MAC that several speak for, the configuration of a port beats what was learnt, and what was learnt beats the
+//! table ([`Learnt`] says when it holds).
+
+mod adjacency;
+mod allocation;
+mod fdb;
+mod network;
+mod port;
+mod vtep;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use vtep_abi::mapped_v4;
+use vtep_api::{LogicalSwitchName, VtepName};
+
+pub use adjacency::ip;
+pub use allocation::Allocation;
+
+use crate::alarm::{Alarm, AlarmKind};
+use crate::config::Config;
+use crate::dataplane::{Dataplane, PortId};
+use crate::learnt::Learnt;
+use crate::links::Links;
+use crate::source::LocalMacs;
+use crate::table::Table;
+use crate::underlay::Underlay;
+
+/// The collect-metadata VXLAN device.
+pub const TUNNEL_DEVICE: &str = "vtepd-vxlan";
+
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    pub config: &'a Config,
+    pub table: &'a Table,
+    pub links: &'a Links,
+    pub underlay: &'a Underlay,
+    /// The VTEPs whose way `underlay` has looked up. Of others it is not known that they have none.
+    pub looked_up: &'a BTreeSet<IpAddr>,
+    pub learnt: &'a Learnt,
+    pub installed: &'a Dataplane,
+    pub now: Instant,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    pub dataplane: Dataplane,
+    pub alarms: BTreeSet<Alarm>,
+    /// What the source is told.
+    pub local_macs: LocalMacs,
+    /// MACs that found no room.
+    pub pending: usize,
+    pub names: Names,
+}
+
+/// What an operator calls the numbers in a dataplane.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Names {
+    pub vteps: BTreeMap<u32, VtepName>,
+    pub networks: BTreeMap<u32, LogicalSwitchName>,
+    /// By (interface, VLAN).
+    pub ports: BTreeMap<PortId, String>,
+}
+
+impl Inputs<'_> {
+    pub fn desired(&self, allocation: &mut Allocation) -> Desired {
+        let mut desired = Desired::default();
+        let vteps = vtep::add(self, &mut allocation.vteps, &mut desired);
+        let networks = network::number(self, &mut allocation.bridge_domains, &mut desired);
+        let ports = port::add(self, &networks, &mut allocation.local_ports, &mut desired);
+        let senders = fdb::add(self, &vteps, &networks, &ports, &mut desired);
+        network::add(self, &vteps, &networks, &ports, &mut desired);
+        network::admit(self, &vteps, &networks, senders, &mut desired);
+        desired.dataplane.config = config(self, &mut desired.alarms);
+        desired
+    }
+}
+
+/// VTEPs whose way should be looked up.
+pub fn targets(table: &Table, config: &Config) -> BTreeSet<IpAddr> {
+    let own = config.underlay.address.ip();
+    table.vteps.values().map(|vtep| vtep.address).filter(|address| *address != own).collect()
+}
+
+/// Without the tunnel device what is installed stays, for the device may come back.
+fn config(inputs: &Inputs<'_>, alarms: &mut BTreeSet<Alarm>) -> Option<vtep_abi::Config> {
+    for uplink in &inputs.config.underlay.uplinks {
+        if !inputs.links.by_name.contains_key(uplink.as_str()) {
+            alarms.insert(Alarm::new(AlarmKind::UplinkMissing, uplink, "the interface does not exist"));
+        }
+    }
+    let Some(tunnel) = inputs.links.by_name.get(TUNNEL_DEVICE) else {
+        alarms.insert(Alarm::new(AlarmKind::TunnelMissing, TUNNEL_DEVICE, "the interface does not exist"));
+        return inputs.installed.config;
+    };
+    Some(vtep_abi::Config {
+        local: mapped_v4(inputs.config.underlay.address.v4().octets()),
+        tunnel_ifindex: tunnel.ifindex,
+        udp_port: inputs.config.underlay.udp_port.as_u16().to_be_bytes(),
+        pad: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests;

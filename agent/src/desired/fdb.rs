@@ -1,0 +1,119 @@
+use vtep_abi::{FdbKey, FdbValue, Target};
+use vtep_api::MacAddr;
+
+use super::network::{Numbered, NumberedNetwork, Owners};
+use super::port::BoundPorts;
+use super::vtep::VtepIndices;
+use super::{Desired, Inputs};
+use crate::alarm::{Alarm, AlarmKind};
+use crate::dataplane::FdbTarget;
+
+pub(super) fn add(
+    inputs: &Inputs<'_>,
+    vteps: &VtepIndices,
+    networks: &Numbered<'_>,
+    ports: &BoundPorts,
+    desired: &mut Desired,
+) -> Owners {
+    let mut owners = Owners::new();
+    let macs = networks.values().map(|network| network.logical_switch.macs.len()).sum();
+    desired.dataplane.fdb.reserve(macs);
+    for network in networks.values() {
+        remote(network, vteps, &mut owners, desired);
+    }
+    for (key, port) in inputs.learnt.iter() {
+        if let Some(bound) = ports.get(&port).filter(|bound| bound.vni == key.vni) {
+            insert_local(key, bound.local_port, FdbValue::LEARNT, desired);
+        }
+    }
+    configured(ports, desired);
+    report(ports, desired);
+    fit(inputs, desired);
+    owners
+}
+
+fn remote(network: &NumberedNetwork<'_>, vteps: &VtepIndices, owners: &mut Owners, desired: &mut Desired) {
+    let present = |name| vteps.get(name).copied().filter(|index| desired.dataplane.vteps.contains_key(index));
+    let owners = owners.entry(network.vni).or_default();
+    let mut last = (0, 0);
+    for (mac, entry) in &network.logical_switch.macs {
+        let master = present(&entry.master);
+        let slave = entry.slave.as_ref().and_then(present).filter(|slave| Some(*slave) != master);
+        let (master, slave) = (master.unwrap_or(0), slave.unwrap_or(0));
+        if (master, slave) != last {
+            owners.extend([master, slave].into_iter().filter(|index| *index != 0));
+            last = (master, slave);
+        }
+        if (master, slave) != (0, 0) {
+            let target = FdbTarget { master: vtep(master), slave: vtep(slave), flags: 0 };
+            desired.dataplane.fdb.insert(FdbKey::new(network.vni, mac.octets()), target);
+        }
+    }
+}
+
+fn vtep(index: u32) -> Target {
+    if index == 0 { Target::None } else { Target::Vtep(index) }
+}
+
+/// The first port in order keeps a MAC that two ports of one network were given.
+fn configured(ports: &BoundPorts, desired: &mut Desired) {
+    for bound in ports.values() {
+        for mac in &bound.macs {
+            let key = FdbKey::new(bound.vni, mac.octets());
+            let held = desired.dataplane.fdb.get(&key);
+            if held.is_some_and(|held| matches!(held.master, Target::LocalPort(_)) && held.flags == 0) {
+                let message = format!("two ports of VNI {} were given this MAC; the first has it", bound.vni);
+                desired.alarms.insert(Alarm::new(AlarmKind::DuplicateMac, mac, message));
+            } else {
+                insert_local(key, bound.local_port, 0, desired);
+            }
+        }
+    }
+}
+
+fn insert_local(key: FdbKey, local_port: u32, flags: u32, desired: &mut Desired) {
+    let target = FdbTarget { master: Target::LocalPort(local_port), slave: Target::None, flags };
+    desired.dataplane.fdb.insert(key, target);
+}
+
+/// What the source is told: every logical switch that we take part in, and the MACs on its ports.
+fn report(ports: &BoundPorts, desired: &mut Desired) {
+    for bound in ports.values() {
+        if let Some(name) = desired.names.networks.get(&bound.vni) {
+            desired.local_macs.entry(name.clone()).or_default();
+        }
+    }
+    let local =
+        desired.dataplane.fdb.iter().filter(|(_, target)| matches!(target.master, Target::LocalPort(_)));
+    for (key, _) in local {
+        if let Some(macs) =
+            desired.names.networks.get(&key.vni).and_then(|name| desired.local_macs.get_mut(name))
+        {
+            macs.insert(MacAddr::new(key.mac));
+        }
+    }
+}
+
+/// When there are more MACs than room: our own first, then what is installed, then in the order of the keys.
+fn fit(inputs: &Inputs<'_>, desired: &mut Desired) {
+    let macs_max = inputs.config.dataplane.macs_max.as_usize();
+    let fdb = &mut desired.dataplane.fdb;
+    let wanted = fdb.len();
+    if wanted <= macs_max {
+        return;
+    }
+    let rank = |key: &FdbKey, target: &FdbTarget| match target.master {
+        Target::LocalPort(_) => 0_u8,
+        _ if inputs.installed.fdb.contains_key(key) => 1,
+        _ => 2,
+    };
+    let mut keys: Vec<_> = fdb.iter().map(|(key, target)| (rank(key, target), key.vni, key.mac)).collect();
+    keys.select_nth_unstable(macs_max);
+    for (_, vni, mac) in &keys[macs_max..] {
+        fdb.remove(&FdbKey::new(*vni, *mac));
+    }
+    desired.pending = wanted - macs_max;
+    let message =
+        format!("{wanted} MACs for {macs_max} entries (dataplane.macs_max); {} are pending", desired.pending);
+    desired.alarms.insert(Alarm::new(AlarmKind::MacTableFull, &inputs.config.agent.name, message));
+}

@@ -1,0 +1,148 @@
+//! Logical networks: their numbers, their flood lists, and who may send into them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vtep_abi::{FLOOD_MEMBERS_MAX, Target, VniValue, VtepByIpKey};
+use vtep_api::LogicalSwitchName;
+
+use super::allocation::Indices;
+use super::port::BoundPorts;
+use super::vtep::VtepIndices;
+use super::{Desired, Inputs};
+use crate::alarm::{Alarm, AlarmKind};
+use crate::dataplane::{Dataplane, Network};
+use crate::kernel::Sizes;
+use crate::table::{LogicalSwitch, Replication, UnknownUnicast};
+
+/// A logical switch that has a bridge domain.
+pub(super) struct NumberedNetwork<'a> {
+    pub(super) vni: u32,
+    pub(super) bd: u32,
+    pub(super) logical_switch: &'a LogicalSwitch,
+}
+
+pub(super) type Numbered<'a> = BTreeMap<&'a LogicalSwitchName, NumberedNetwork<'a>>;
+
+/// By VNI, the VTEPs that MACs point to.
+pub(super) type Owners = BTreeMap<u32, BTreeSet<u32>>;
+
+pub(super) fn number<'a>(
+    inputs: &Inputs<'a>,
+    indices: &mut Indices<u32>,
+    desired: &mut Desired,
+) -> Numbered<'a> {
+    let wanted = inputs.table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect();
+    let vnis_max = inputs.config.dataplane.vnis_max.as_u32();
+    let assigned = indices.assign(&wanted, vnis_max, inputs.now);
+    let mut numbered = Numbered::new();
+    let mut taken = BTreeSet::new();
+    for (name, logical_switch) in &inputs.table.logical_switches {
+        let vni = logical_switch.vni.as_u32();
+        match assigned.by_key.get(&vni) {
+            // A source hands over one logical switch for each VNI.
+            Some(&bd) if taken.insert(vni) => {
+                desired.names.networks.insert(vni, name.clone());
+                numbered.insert(name, NumberedNetwork { vni, bd, logical_switch });
+            }
+            Some(_) => {
+                let message = format!("another logical switch has its VNI {vni}");
+                desired.alarms.insert(Alarm::new(AlarmKind::RowsRefused, name, message));
+            }
+            None => {
+                let message = format!("no room in the VNI table (dataplane.vnis_max = {vnis_max})");
+                desired.alarms.insert(Alarm::new(AlarmKind::VniTableFull, name, message));
+            }
+        }
+    }
+    numbered
+}
+
+pub(super) fn add(
+    inputs: &Inputs<'_>,
+    vteps: &VtepIndices,
+    networks: &Numbered<'_>,
+    ports: &BoundPorts,
+    desired: &mut Desired,
+) {
+    let mut local = BTreeMap::<u32, Vec<Target>>::new();
+    for bound in ports.values() {
+        local.entry(bound.vni).or_default().push(Target::LocalPort(bound.local_port));
+    }
+    for (name, network) in networks {
+        let mut flood = local.remove(&network.vni).unwrap_or_default();
+        flood.extend(remote_members(inputs, vteps, network, &desired.dataplane).map(Target::Vtep));
+        let members_max = FLOOD_MEMBERS_MAX as usize;
+        if flood.len() > members_max {
+            let message =
+                format!("{} flood members, of which the first {members_max} are served", flood.len());
+            desired.alarms.insert(Alarm::new(AlarmKind::FloodTooLong, name, message));
+            flood.truncate(members_max);
+        }
+        let flags = match network.logical_switch.unknown_unicast {
+            UnknownUnicast::Flood => 0,
+            UnknownUnicast::Drop => VniValue::DROP_UNKNOWN,
+        };
+        desired.dataplane.networks.insert(network.vni, Network { bd: network.bd, flags, flood });
+    }
+}
+
+/// All of them, or the one that makes the copies for us: the present one as long as it lives.
+fn remote_members(
+    inputs: &Inputs<'_>,
+    vteps: &VtepIndices,
+    network: &NumberedNetwork<'_>,
+    dataplane: &Dataplane,
+) -> impl Iterator<Item = u32> {
+    let members: BTreeSet<u32> =
+        network.logical_switch.flood.iter().filter_map(|name| vteps.get(name).copied()).collect();
+    let chosen = match network.logical_switch.replication {
+        Replication::SourceNode => members,
+        Replication::ServiceNode => {
+            let up = |index: &u32| dataplane.vteps.get(index).is_some_and(|row| row.up);
+            let before = inputs.installed.networks.get(&network.vni);
+            let before =
+                before.into_iter().flat_map(|network| &network.flood).find_map(|target| match target {
+                    Target::Vtep(index) => Some(*index),
+                    _ => None,
+                });
+            let alive = before.filter(|index| members.contains(index) && up(index));
+            let one = alive.or_else(|| members.iter().copied().find(up)).or_else(|| members.first().copied());
+            one.into_iter().collect()
+        }
+    };
+    chosen.into_iter()
+}
+
+/// Who may send into a VNI: its flood members and whoever has a MAC in it. Under VNI 0 stands every VTEP.
+pub(super) fn admit(
+    inputs: &Inputs<'_>,
+    vteps: &VtepIndices,
+    networks: &Numbered<'_>,
+    mut owners: Owners,
+    desired: &mut Desired,
+) {
+    let mut left = Sizes::default().senders_max as usize;
+    let dataplane = &mut desired.dataplane;
+    let everywhere = (0, dataplane.vteps.keys().copied().collect());
+    let each = networks.values().map(|network| {
+        let flood = network.logical_switch.flood.iter().filter_map(|name| vteps.get(name));
+        let mut senders = owners.remove(&network.vni).unwrap_or_default();
+        senders.extend(flood.filter(|index| dataplane.vteps.contains_key(*index)));
+        (network.vni, senders)
+    });
+    let mut rows = vec![everywhere];
+    rows.extend(each);
+    let wanted: usize = rows.iter().map(|(_, senders): &(u32, BTreeSet<u32>)| senders.len()).sum();
+    for (vni, senders) in rows {
+        for index in senders.into_iter().take(left) {
+            left -= 1;
+            if let Some(row) = dataplane.vteps.get(&index) {
+                dataplane.senders.insert(VtepByIpKey { vni, address: row.adj.remote }, index);
+            }
+        }
+    }
+    if wanted > dataplane.senders.len() {
+        let message = format!("{} of {wanted} pairs of VNI and VTEP have room", dataplane.senders.len());
+        desired.alarms.insert(Alarm::new(AlarmKind::SenderTableFull, &inputs.config.agent.name, message));
+    }
+}

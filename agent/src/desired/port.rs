@@ -1,0 +1,90 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use vtep_abi::{LocalPort, PortValue};
+use vtep_api::MacAddr;
+
+use super::allocation::{Indices, LocalPortKey};
+use super::network::Numbered;
+use super::{Desired, Inputs};
+use crate::alarm::{Alarm, AlarmKind};
+use crate::config::{Decap, Port};
+use crate::dataplane::PortId;
+
+/// A binding whose interface exists.
+pub(super) struct Bound {
+    pub(super) vni: u32,
+    pub(super) local_port: u32,
+    pub(super) macs: BTreeSet<MacAddr>,
+}
+
+pub(super) type BoundPorts = BTreeMap<PortId, Bound>;
+
+/// What a binding wants before it has its number.
+struct Wish {
+    port: Port,
+    key: LocalPortKey,
+    bd: u32,
+}
+
+pub(super) fn add(
+    inputs: &Inputs<'_>,
+    networks: &Numbered<'_>,
+    indices: &mut Indices<LocalPortKey>,
+    desired: &mut Desired,
+) -> BoundPorts {
+    let wishes = wishes(inputs, networks, desired);
+    let ports_max = inputs.config.dataplane.ports_max.as_u32();
+    let assigned = indices.assign(&wishes.iter().map(|wish| wish.key).collect(), ports_max, inputs.now);
+    let mut bound = BoundPorts::new();
+    for Wish { port, key, bd } in wishes {
+        let LocalPortKey { port: id, vni } = key;
+        let Some(&local_port) = assigned.by_key.get(&key) else {
+            let message = format!("no room in the port table (dataplane.ports_max = {ports_max})");
+            desired.alarms.insert(Alarm::new(AlarmKind::PortTableFull, &label(&port, id), message));
+            continue;
+        };
+        let decap = port.decap.unwrap_or(inputs.config.dataplane.decap);
+        let flags = if decap == Decap::Program { LocalPort::DECAP_IN_PROGRAM } else { 0 };
+        let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
+        desired.dataplane.local_ports.insert(local_port, local);
+        let flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
+        desired.dataplane.ports.insert(id, PortValue { vni, bd, local_port, flags });
+        bound.insert(id, Bound { vni, local_port, macs: port.macs });
+    }
+    bound
+}
+
+fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    for ((name, vlan), logical_switch) in &inputs.table.bindings {
+        let Some(network) = networks.get(logical_switch) else { continue };
+        let port = inputs.config.ports.named(name).cloned().unwrap_or_else(|| Port::unnamed(name.clone()));
+        let Some(link) = inputs.links.by_name.get(name.as_str()) else {
+            desired.alarms.insert(Alarm::new(AlarmKind::PortMissing, name, "the interface does not exist"));
+            continue;
+        };
+        if inputs.config.underlay.uplinks.contains(name) {
+            let message = "an uplink cannot be a port; the binding is ignored";
+            desired.alarms.insert(Alarm::new(AlarmKind::RowsRefused, name, message));
+            continue;
+        }
+        let id = PortId { ifindex: link.ifindex, vlan: vlan.as_u16() };
+        desired.names.ports.insert(id, name.as_str().to_owned());
+        wishes.push(Wish { port, key: LocalPortKey { port: id, vni: network.vni }, bd: network.bd });
+    }
+    wishes
+}
+
+fn learns(inputs: &Inputs<'_>, port: &Port, id: PortId, desired: &mut Desired) -> bool {
+    let learn_max = port.learn_max.as_u32();
+    let full = inputs.learnt.count(id.ifindex) >= learn_max;
+    if port.learn && full {
+        let message = format!("{learn_max} MACs learnt, no more are (learn_max)");
+        desired.alarms.insert(Alarm::new(AlarmKind::LearnLimit, &port.name, message));
+    }
+    port.learn && !full
+}
+
+fn label(port: &Port, id: PortId) -> String {
+    if id.vlan == 0 { port.name.to_string() } else { format!("{} VLAN {}", port.name, id.vlan) }
+}

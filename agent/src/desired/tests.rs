@@ -1,0 +1,280 @@
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VtepByIpKey};
+use vtep_api::{MacAddr, VtepName};
+
+use super::*;
+use crate::dataplane::FdbTarget;
+use crate::links::Link;
+use crate::plan::{Step, plan};
+use crate::source::file::{Document, build};
+use crate::underlay::Path;
+
+const TABLE: &str = r#"
+version = 1
+vtep = [{ name = "a", address = "192.0.2.11" }, { name = "b", address = "192.0.2.12" }]
+logical_switch = [
+    { name = "blue", vni = 5001, flood = ["a", "b"] },
+    { name = "red", vni = 5002, flood = ["a"], unknown_unicast = "drop" },
+]
+mac = [
+    { logical_switch = "blue", mac = "02:00:00:00:00:01", master = "a", slave = "b" },
+    { logical_switch = "red", mac = "02:00:00:00:00:01", master = "b" },
+]
+binding = [{ port = "tap0", logical_switch = "blue" }, { port = "tap0", vlan = 7, logical_switch = "red" }]
+"#;
+
+const CONFIG: &str = r#"
+[underlay]
+address = "192.0.2.1"
+uplinks = ["eth0"]
+[source]
+kind = "file"
+path = "table.toml"
+[[port]]
+name = "tap0"
+macs = ["02:00:00:00:00:aa"]
+learn_max = 1
+"#;
+
+const BLUE_MAC: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
+
+/// A host to which things happen.
+struct Host {
+    config: Config,
+    table: Table,
+    links: Links,
+    underlay: Underlay,
+    looked_up: BTreeSet<IpAddr>,
+    learnt: Learnt,
+    installed: Dataplane,
+    allocation: Allocation,
+    now: Instant,
+}
+
+impl Host {
+    fn new() -> Self {
+        let mut host = Self {
+            config: Config::parse(CONFIG, FilePath::new("agent.toml"), &[]).unwrap(),
+            table: Table::default(),
+            links: Links::default(),
+            underlay: Underlay::default(),
+            looked_up: BTreeSet::new(),
+            learnt: Learnt::default(),
+            installed: Dataplane::default(),
+            allocation: Allocation::default(),
+            now: Instant::now(),
+        };
+        host.set_table(TABLE);
+        for (ifindex, name) in [(2, "eth0"), (3, TUNNEL_DEVICE), (7, "tap0")] {
+            host.links.by_name.insert(name.to_owned(), link(ifindex));
+        }
+        for last in [11, 12] {
+            host.route(last);
+        }
+        host
+    }
+
+    fn set_table(&mut self, text: &str) {
+        let document = Document::parse(text, FilePath::new("table.toml")).unwrap();
+        self.table = build(document, self.config.underlay.address, &Table::default()).0;
+    }
+
+    fn route(&mut self, last: u8) {
+        let address = IpAddr::from([192, 0, 2, last]);
+        let mac = |last| MacAddr::new([2, 0, 0, 1, 0, last]);
+        let path = Path { ifindex: 2, src_mac: mac(1), dst_mac: Some(mac(last)), mtu: 1500, local: None };
+        self.underlay.paths.insert(address, path);
+        self.looked_up.insert(address);
+    }
+
+    fn desired(&mut self) -> Desired {
+        let inputs = Inputs {
+            config: &self.config,
+            table: &self.table,
+            links: &self.links,
+            underlay: &self.underlay,
+            looked_up: &self.looked_up,
+            learnt: &self.learnt,
+            installed: &self.installed,
+            now: self.now,
+        };
+        inputs.desired(&mut self.allocation)
+    }
+
+    /// Installs what is desired and returns the steps.
+    fn settle(&mut self) -> Vec<Step> {
+        let desired = self.desired().dataplane;
+        let steps = plan(&desired, &self.installed).steps;
+        for step in &steps {
+            self.installed.apply(step.clone());
+        }
+        assert_eq!(self.installed, desired);
+        steps
+    }
+
+    #[track_caller]
+    fn check_alarm(&mut self, kind: AlarmKind, subject: &str) {
+        let alarms = self.desired().alarms;
+        assert!(alarms.iter().any(|alarm| alarm.kind == kind && alarm.subject == subject), "{alarms:#?}");
+    }
+}
+
+fn link(ifindex: u32) -> Link {
+    Link {
+        ifindex,
+        mac: None,
+        mtu: 1500,
+        up: true,
+        carrier: true,
+        no_arp: false,
+        kind: None,
+        alias: None,
+        vxlan: None,
+    }
+}
+
+fn sender(vni: u32, last: u8) -> VtepByIpKey {
+    VtepByIpKey { vni, address: mapped_v4([192, 0, 2, last]) }
+}
+
+#[test]
+fn a_table_becomes_a_dataplane_and_a_second_look_changes_nothing() {
+    let mut host = Host::new();
+    host.settle();
+    let fdb = &host.installed.fdb;
+    let remote = |master, slave| FdbTarget { master, slave, flags: 0 };
+    assert_eq!(fdb[&BLUE_MAC], remote(Target::Vtep(1), Target::Vtep(2)));
+    assert_eq!(fdb[&FdbKey::new(5002, BLUE_MAC.mac)], remote(Target::Vtep(2), Target::None));
+    assert_eq!(fdb[&FdbKey::new(5001, [2, 0, 0, 0, 0, 0xaa])], remote(Target::LocalPort(1), Target::None));
+    let flood = &host.installed.networks[&5001].flood;
+    assert_eq!(flood, &[Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)]);
+    assert_eq!(host.installed.networks[&5002].flags, vtep_abi::VniValue::DROP_UNKNOWN);
+    assert_eq!(host.installed.ports[&PortId { ifindex: 7, vlan: 7 }].vni, 5002);
+    assert_eq!(host.settle(), []);
+}
+
+#[test]
+fn only_flood_members_and_owners_of_macs_may_send() {
+    let mut host = Host::new();
+    host.set_table(&TABLE.replace("flood = [\"a\", \"b\"]", "flood = []").replace(", slave = \"b\"", ""));
+    host.settle();
+    let senders: BTreeSet<_> = host.installed.senders.keys().map(|key| (key.vni, key.address)).collect();
+    let expected = [sender(0, 11), sender(0, 12), sender(5001, 11), sender(5002, 11), sender(5002, 12)];
+    assert_eq!(senders, expected.iter().map(|key| (key.vni, key.address)).collect());
+}
+
+#[test]
+fn a_vtep_without_a_route_is_down_and_one_not_looked_up_stays() {
+    let mut host = Host::new();
+    host.settle();
+    let address = IpAddr::from([192, 0, 2, 11]);
+    host.underlay.paths.remove(&address);
+    host.looked_up.remove(&address);
+    assert_eq!(host.settle(), []);
+    host.looked_up.insert(address);
+    host.check_alarm(AlarmKind::NoRoute, "192.0.2.11");
+    assert!(matches!(&host.settle()[..], [Step::PutVteps(rows)] if rows[0].0 == 1 && !rows[0].1.up));
+}
+
+#[test]
+fn a_service_node_that_dies_hands_over_to_another() {
+    let mut host = Host::new();
+    host.set_table(&TABLE.replace("vni = 5001", "replication = \"service_node\", vni = 5001"));
+    host.settle();
+    let served_by = |host: &Host| host.installed.networks[&5001].flood[1..].to_vec();
+    assert_eq!(served_by(&host), [Target::Vtep(1)]);
+    host.underlay.paths.remove(&IpAddr::from([192, 0, 2, 11]));
+    host.settle();
+    assert_eq!(served_by(&host), [Target::Vtep(2)]);
+    host.route(11);
+    host.settle();
+    assert_eq!(served_by(&host), [Target::Vtep(2)], "nothing moves back without need");
+}
+
+#[test]
+fn a_rekeyed_switch_gets_new_numbers_and_no_frame_crosses() {
+    let mut host = Host::new();
+    host.settle();
+    host.set_table(&TABLE.replace("5001", "6001"));
+    host.now += Duration::from_secs(1);
+    let steps = host.settle();
+    let rekeyed = steps.iter().find_map(|step| match step {
+        Step::PutLocalPorts(rows) => Some(rows.clone()),
+        _ => None,
+    });
+    let (index, port) = rekeyed.unwrap()[0];
+    assert_eq!((index, port.vni), (3, 6001), "the old local port keeps its VNI until it goes");
+    assert!(matches!(steps.last(), Some(Step::RemoveLocalPorts(indices)) if indices == &[1]));
+}
+
+#[test]
+fn a_port_that_is_recreated_is_bound_anew() {
+    let mut host = Host::new();
+    host.settle();
+    host.links.by_name.remove("tap0");
+    host.check_alarm(AlarmKind::PortMissing, "tap0");
+    host.settle();
+    assert!(host.installed.ports.is_empty());
+    host.links.by_name.insert("tap0".to_owned(), link(9));
+    host.settle();
+    assert_eq!(host.installed.ports.keys().map(|port| port.ifindex).collect::<Vec<_>>(), [9, 9]);
+}
+
+#[test]
+fn a_learnt_mac_beats_the_table_and_is_reported() {
+    let mut host = Host::new();
+    let port = PortId { ifindex: 7, vlan: 0 };
+    host.learnt.observe(BLUE_MAC, port, VtepName::try_from("a").ok().as_ref(), 9);
+    let desired = host.desired();
+    let local = FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };
+    assert_eq!(desired.dataplane.fdb[&BLUE_MAC], local);
+    let blue = desired.local_macs.iter().find(|(name, _)| name.as_str() == "blue").unwrap().1;
+    assert_eq!(blue.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [1, 0xaa]);
+    // learn_max is 1.
+    host.check_alarm(AlarmKind::LearnLimit, "tap0");
+    assert_eq!(desired.dataplane.ports[&port].flags & PortValue::LEARN, 0);
+    host.settle();
+    assert_eq!(Learnt::recover(&host.installed).iter().collect::<Vec<_>>(), [(BLUE_MAC, port)]);
+}
+
+#[test]
+fn what_is_installed_keeps_its_room_when_there_are_more_macs_than_room() {
+    let mut host = Host::new();
+    let row = |last| format!("{{ logical_switch = \"blue\", mac = \"0:0:0:0:0:{last}\", master = \"a\" }},");
+    host.config =
+        Config::parse(&format!("{CONFIG}\n[dataplane]\nmacs_max = 5"), FilePath::new("agent.toml"), &[])
+            .unwrap();
+    host.set_table(&TABLE.replace("mac = [", &format!("mac = [ {}", row(9))));
+    host.settle();
+    assert_eq!(host.installed.fdb.len(), 5);
+    host.set_table(&TABLE.replace("mac = [", &format!("mac = [ {} {}", row(8), row(9))));
+    assert_eq!(host.desired().pending, 1);
+    host.check_alarm(AlarmKind::MacTableFull, &host.config.agent.name.clone());
+    assert_eq!(host.settle(), []);
+}
+
+#[test]
+fn more_vteps_and_networks_than_room_are_named() {
+    let mut host = Host::new();
+    let text = format!("{CONFIG}\n[dataplane]\nvteps_max = 1\nvnis_max = 1\nports_max = 1");
+    host.config = Config::parse(&text, FilePath::new("agent.toml"), &[]).unwrap();
+    host.check_alarm(AlarmKind::VtepTableFull, "192.0.2.12");
+    host.check_alarm(AlarmKind::VniTableFull, "red");
+    host.settle();
+    assert_eq!(host.installed.fdb[&BLUE_MAC].slave, Target::None);
+}
+
+#[test]
+fn a_restart_recovers_the_numbers_of_its_predecessor() {
+    let mut host = Host::new();
+    host.settle();
+    host.allocation = Allocation::recover(&host.installed, host.now);
+    host.set_table(
+        &TABLE.replace("name = \"a\", address = \"192.0.2.11\"", "name = \"a\", address = \"192.0.2.9\""),
+    );
+    host.route(9);
+    host.settle();
+    assert_eq!(ip(host.installed.vteps[&3].adj.remote), IpAddr::from([192, 0, 2, 9]));
+}

@@ -1,0 +1,90 @@
+//! Changes to a table, for a source that follows one row at a time.
+
+use std::collections::BTreeMap;
+
+use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, VtepName};
+
+use super::{LogicalSwitch, MacEntry, Table, Vtep};
+
+/// What changed since the snapshot and the deltas before this one. Applied in whole or not at all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delta {
+    /// Everything but MACs, whole, if any of it changed.
+    pub outline: Option<Outline>,
+    /// `None`: withdrawn.
+    pub macs: Vec<(LogicalSwitchName, MacAddr, Option<MacEntry>)>,
+}
+
+/// A table without its MACs. The `macs` of its logical switches are empty.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outline {
+    pub vteps: BTreeMap<VtepName, Vtep>,
+    pub logical_switches: BTreeMap<LogicalSwitchName, LogicalSwitch>,
+    pub bindings: BTreeMap<(PortName, VlanId), LogicalSwitchName>,
+}
+
+impl Table {
+    /// Costs as much as the delta has rows. MACs of a logical switch that the table does not hold are dropped.
+    pub fn apply(&mut self, delta: Delta) {
+        if let Some(outline) = delta.outline {
+            self.replace_outline(outline);
+        }
+        for (name, mac, entry) in delta.macs {
+            let Some(logical_switch) = self.logical_switches.get_mut(&name) else { continue };
+            match entry {
+                Some(entry) => logical_switch.macs.insert(mac, entry),
+                None => logical_switch.macs.remove(&mac),
+            };
+        }
+    }
+
+    fn replace_outline(&mut self, outline: Outline) {
+        let mut before = std::mem::replace(&mut self.logical_switches, outline.logical_switches);
+        for (name, logical_switch) in &mut self.logical_switches {
+            if let Some(old) = before.remove(name) {
+                logical_switch.macs = old.macs;
+            }
+        }
+        self.vteps = outline.vteps;
+        self.bindings = outline.bindings;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Replication, UnknownUnicast};
+
+    fn logical_switch(vni: i64, macs: &[(u8, &str)]) -> LogicalSwitch {
+        let entry = |(mac, vtep): &(u8, &str)| {
+            let master = VtepName::try_from(*vtep).unwrap();
+            (MacAddr::new([2, 0, 0, 0, 0, *mac]), MacEntry { master, slave: None })
+        };
+        LogicalSwitch {
+            vni: vni.try_into().unwrap(),
+            unknown_unicast: UnknownUnicast::Flood,
+            replication: Replication::SourceNode,
+            flood: std::collections::BTreeSet::default(),
+            macs: macs.iter().map(entry).collect(),
+        }
+    }
+
+    #[test]
+    fn a_new_outline_keeps_the_macs_of_switches_that_stay() {
+        let name = |text: &str| LogicalSwitchName::try_from(text).unwrap();
+        let mut table = Table::default();
+        table.logical_switches.insert(name("blue"), logical_switch(1, &[(1, "a")]));
+        table.logical_switches.insert(name("red"), logical_switch(2, &[(1, "a")]));
+        let rekeyed = BTreeMap::from([(name("blue"), logical_switch(9, &[]))]);
+        let moved = MacEntry { master: VtepName::try_from("b").unwrap(), slave: None };
+        table.apply(Delta {
+            outline: Some(Outline { logical_switches: rekeyed, ..Outline::default() }),
+            macs: vec![
+                (name("blue"), MacAddr::new([2, 0, 0, 0, 0, 2]), Some(moved.clone())),
+                (name("red"), MacAddr::new([2, 0, 0, 0, 0, 2]), Some(moved)),
+            ],
+        });
+        let expected = logical_switch(9, &[(1, "a"), (2, "b")]);
+        assert_eq!(table.logical_switches, BTreeMap::from([(name("blue"), expected)]));
+    }
+}
