@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result};
 
 pub use self::report::{Ratio, Report, Row};
 
+mod encap;
 mod report;
+mod traffic;
 
 /// How a bench is run.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,11 @@ pub struct Bench {
 }
 
 /// Each is a file in `bench/`.
-pub const BENCHES: &[Bench] = &[];
+pub const BENCHES: &[Bench] = &[Bench {
+    name: "encap",
+    about: "frames and TCP through a host, beside the kernel's bridge and VXLAN device",
+    run: encap::run,
+}];
 
 pub fn find(name: &str) -> Result<&'static Bench> {
     let found = BENCHES.iter().find(|bench| bench.name == name);

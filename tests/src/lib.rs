@@ -7,6 +7,7 @@ pub mod bench;
 pub mod bpffs;
 pub mod deadline;
 pub mod frame;
+pub mod lab;
 pub mod link;
 pub mod netns;
 pub mod ovsdb;

@@ -1,0 +1,58 @@
+//! Traffic for benches: frames out of nothing, and a place where they end. Not part of the product.
+
+#![no_std]
+#![no_main]
+#![expect(unsafe_code, reason = "packet memory and map elements are raw; each use says why it is sound")]
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// How many destination MACs the frames name.
+#[btf_map]
+static DESTINATIONS: Array<u32, 1> = Array::new();
+/// How many frames came to their end.
+#[btf_map]
+static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+const UDP_SOURCE: usize = 34;
+
+/// Gives a frame one of the destinations and a source port, and lets the stack receive it.
+#[xdp]
+fn generate(ctx: XdpContext) -> u32 {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    let destinations = DESTINATIONS.get(0).copied().unwrap_or(1);
+    if data + UDP_SOURCE + 2 > end || destinations == 0 {
+        return XDP_DROP;
+    }
+    // SAFETY: the helper takes nothing.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let [_, a, b, c] = (random % destinations).to_be_bytes();
+    // SAFETY: the comparison above proves that the bytes written are inside the packet.
+    unsafe {
+        *((data + 3) as *mut [u8; 3]) = [a, b, c];
+        *((data + UDP_SOURCE) as *mut [u8; 2]) = ((random >> 8) as u16 & 0x3ff).to_be_bytes();
+    }
+    XDP_PASS
+}
+
+#[xdp]
+fn sink(_: XdpContext) -> u32 {
+    if let Some(count) = SUNK.get_ptr_mut(0) {
+        // SAFETY: the pointer is this CPU's element.
+        unsafe { *count += 1 };
+    }
+    XDP_DROP
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

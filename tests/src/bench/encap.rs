@@ -1,0 +1,210 @@
+//! Frames through our host beside the same frames through a host with the kernel's bridge and VXLAN device.
+
+use std::{fs, net::Ipv4Addr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+use vtep_api::MacAddr;
+
+use super::{
+    Options, Row,
+    traffic::{Sink, Source},
+};
+use crate::{
+    deadline::wait_for,
+    frame::{self, Endpoint},
+    lab::{Agent, AgentConfig, Machine, Vm, tcp_megabits},
+    link::Link,
+    netns::Netns,
+};
+
+const VNI: u32 = 5001;
+const KERNEL: &str = "bridge + vxlan";
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The generator writes the last three bytes of a destination.
+const HOST_MAC: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 0]);
+const FAR_MAC: MacAddr = MacAddr::new([2, 0xbb, 0, 0, 0, 0]);
+const VM_MAC: MacAddr = MacAddr::new([2, 0, 1, 0, 0, 0]);
+/// Behind the far VTEP: 02:00:00 and a number; number 0 is a VM.
+const FAR_VM_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0]);
+const MACS: u32 = 10_000;
+
+pub(super) fn run(options: Options) -> Result<Vec<Row>> {
+    let mut ours = Side::new("ours")?;
+    let kernel = Side::new("kernel")?;
+    ours.forward_by_agent()?;
+    kernel.forward_by_kernel()?;
+
+    let rounds = options.rounds();
+    let frames = if options.quick { 200_000 } else { 2_000_000 };
+    let during = Duration::from_secs(if options.quick { 1 } else { 3 });
+    let out = |side: &Side, macs| side.frames_per_second(Direction::Out, macs, frames);
+    let within = |side: &Side| side.frames_per_second(Direction::In, 1, frames);
+    let rate = "frames/s";
+    Ok(vec![
+        Row::alternate(("encap, 1 MAC", rate, KERNEL), rounds, || out(&ours, 1), || out(&kernel, 1))?,
+        Row::alternate(
+            ("encap, 10000 MACs", rate, KERNEL),
+            rounds,
+            || out(&ours, MACS),
+            || out(&kernel, MACS),
+        )?,
+        Row::alternate(("decap, 1 MAC", rate, KERNEL), rounds, || within(&ours), || within(&kernel))?,
+        Row::alternate(
+            ("TCP to the far VM", "Mbit/s", KERNEL),
+            rounds,
+            || ours.tcp_out(during),
+            || kernel.tcp_out(during),
+        )?,
+        Row::alternate(
+            ("TCP from the far VM", "Mbit/s", KERNEL),
+            rounds,
+            || ours.tcp_in(during),
+            || kernel.tcp_in(during),
+        )?,
+    ])
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Out,
+    In,
+}
+
+/// A host with a VM on a port, and on the other end of its uplink a kernel VTEP with a VM.
+struct Side {
+    vm: Vm,
+    port: Link,
+    far_vm: Vm,
+    far: Machine,
+    /// With the folder of its table file.
+    agent: Option<(Agent, TempDir)>,
+    host: Machine,
+}
+
+impl Side {
+    fn new(name: &str) -> Result<Self> {
+        let host = Netns::new(name)?;
+        let far = Netns::new("far")?;
+        let (uplink, far_uplink) = Link::veth(&host, "uplink", &far, "uplink")?;
+        for (link, mac, address) in [(&uplink, HOST_MAC, HOST), (&far_uplink, FAR_MAC, FAR)] {
+            link.set_mac(mac)?;
+            link.add_address(&format!("{address}/24"))?;
+        }
+        // The sink takes every frame, ARP too.
+        uplink.add_neighbour(FAR, FAR_MAC)?;
+        far_uplink.add_neighbour(HOST, HOST_MAC)?;
+        let host = Machine { netns: host, uplink, address: HOST };
+        let far = Machine { netns: far, uplink: far_uplink, address: FAR };
+
+        let (mut vm, port) = Vm::new(&host.netns, "port", 1)?;
+        let (mut far_vm, far_port) = Vm::new(&far.netns, "port", 2)?;
+        far_port.set_bridge(&far.kernel_vtep(VNI, &[HOST])?)?;
+        for (vm, mac) in [(&mut vm, VM_MAC), (&mut far_vm, FAR_VM_MAC)] {
+            vm.eth0.set_mac(mac)?;
+            vm.mac = mac;
+        }
+        vm.eth0.add_neighbour(far_vm.address, FAR_VM_MAC)?;
+        far_vm.eth0.add_neighbour(vm.address, VM_MAC)?;
+        Ok(Self { vm, port, far_vm, far, agent: None, host })
+    }
+
+    fn forward_by_agent(&mut self) -> Result<()> {
+        use std::fmt::Write as _;
+
+        let mut table = format!(
+            "version = 1\n\n[[vtep]]\nname = \"far\"\naddress = \"{FAR}\"\n\n\
+             [[logical_switch]]\nname = \"blue\"\nvni = {VNI}\nflood = [\"far\"]\n\n\
+             [[binding]]\nport = \"port\"\nvlan = 0\nlogical_switch = \"blue\"\n"
+        );
+        for number in 0..MACS {
+            let mac = far_mac(number);
+            write!(table, "\n[[mac]]\nlogical_switch = \"blue\"\nmac = \"{mac}\"\nmaster = \"far\"\n")?;
+        }
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("table.toml");
+        fs::write(&path, table)?;
+        let macs = format!("macs = [\"{VM_MAC}\"]");
+        let agent = Agent::started(
+            &self.host,
+            &AgentConfig {
+                name: "host",
+                source: format!("kind = \"file\"\npath = \"{}\"", path.display()),
+                ports: vec![("port", &macs)],
+                dataplane: "macs_max = 100000",
+            },
+        )?;
+        wait_for("the far VM's answer", Duration::from_secs(30), || {
+            self.vm.pings(self.far_vm.address, 3).then_some(())
+        })?;
+        let shown = agent.json(&["fdb", "count"])?;
+        ensure!(shown.to_string().contains(&(MACS + 1).to_string()), "the MAC table is not whole: {shown}");
+        self.agent = Some((agent, folder));
+        Ok(())
+    }
+
+    fn forward_by_kernel(&self) -> Result<()> {
+        let bridge = self.host.kernel_vtep(VNI, &[])?;
+        self.port.set_bridge(&bridge)?;
+        let device = format!("vx-{VNI}");
+        let entry = |number| {
+            let mac = far_mac(number);
+            format!(
+                "fdb replace {mac} dev {device} dst {FAR} self permanent\nfdb replace {mac} dev {device} master static\n"
+            )
+        };
+        let batch = tempfile::NamedTempFile::new()?;
+        fs::write(batch.path(), (0..MACS).map(entry).collect::<String>())?;
+        self.host.netns.run(&format!("bridge -batch {}", batch.path().display()))?;
+        wait_for("the far VM's answer", Duration::from_secs(30), || {
+            self.vm.pings(self.far_vm.address, 3).then_some(())
+        })
+    }
+
+    /// Frames that came out at the other side in a second, of those put in as if they had just been received.
+    fn frames_per_second(&self, direction: Direction, macs: u32, frames: u32) -> Result<f64> {
+        let inner = |from: &Vm, to: &Vm| {
+            let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 7000 };
+            let mut frame = frame::udp(end(from), end(to), &[0; 18]);
+            // The generator changes ports; without a checksum that is right.
+            frame[40..42].fill(0);
+            frame
+        };
+        let (frame, entry, sink) = match direction {
+            Direction::Out => (inner(&self.vm, &self.far_vm), &self.port, &self.far.uplink),
+            Direction::In => {
+                let far = Endpoint { mac: FAR_MAC, address: FAR, port: 50000 };
+                let host = Endpoint { mac: HOST_MAC, address: HOST, port: 4789 };
+                let frame = frame::vxlan(far, host, VNI, &inner(&self.far_vm, &self.vm));
+                (frame, &self.host.uplink, &self.vm.eth0)
+            }
+        };
+        let sink = Sink::at(sink)?;
+        let source = Source::at(entry, macs)?;
+        source.send(&frame, frames / 20)?;
+        let before = sink.count()?;
+        let took = source.send(&frame, frames)?;
+        let arrived = wait_for("the last frame", Duration::from_secs(5), || {
+            let arrived = sink.count().ok()? - before;
+            (arrived >= u64::from(frames)).then_some(arrived)
+        })
+        .or_else(|_| sink.count().map(|count| count - before))?;
+        ensure!(arrived > u64::from(frames) / 2, "of {frames} frames only {arrived} arrived");
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        Ok(arrived as f64 / took.as_secs_f64())
+    }
+
+    fn tcp_out(&self, during: Duration) -> Result<f64> {
+        tcp_megabits(&self.vm, &self.far_vm, during).context("to the far VM")
+    }
+
+    fn tcp_in(&self, during: Duration) -> Result<f64> {
+        tcp_megabits(&self.far_vm, &self.vm, during).context("from the far VM")
+    }
+}
+
+fn far_mac(number: u32) -> MacAddr {
+    let [_, a, b, c] = number.to_be_bytes();
+    MacAddr::new([2, 0, 0, a, b, c])
+}

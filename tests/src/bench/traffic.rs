@@ -1,0 +1,86 @@
+//! Frames out of nothing at an interface, and an end for them at another: `ebpf/src/bin/traffic.rs` at work.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, PerCpuArray},
+    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode},
+};
+
+use crate::link::Link;
+
+/// Injects frames as if an interface had just received them.
+pub(super) struct Source {
+    ebpf: Ebpf,
+    link: Link,
+}
+
+/// Takes and counts every frame that an interface receives, until it is dropped.
+pub(super) struct Sink {
+    ebpf: Ebpf,
+}
+
+impl Source {
+    /// The frames' destinations end in 0 to `destinations` - 1.
+    pub(super) fn at(link: &Link, destinations: u32) -> Result<Self> {
+        // Injection wants a receive queue that XDP knows, which a veth has while it has a program.
+        let mut ebpf = attached("generate", link)?;
+        let map = ebpf.map_mut("DESTINATIONS").context("the object has no map DESTINATIONS")?;
+        Array::<_, u32>::try_from(map)?.set(0, destinations, 0)?;
+        Ok(Self { ebpf, link: link.clone() })
+    }
+
+    /// Returns how long it took until the host had taken the last one.
+    pub(super) fn send(&self, frame: &[u8], count: u32) -> Result<Duration> {
+        const BATCH: u32 = 64;
+        let program = self.ebpf.program("generate").context("the object has no program generate")?;
+        let program: &Xdp = program.try_into()?;
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let length = u32::try_from(frame.len())?;
+        let context = [0, length, 0, self.link.index()?, 0, 0].map(u32::to_ne_bytes).concat();
+        self.link.netns().within(|| {
+            let start = Instant::now();
+            program.test_run(TestRunOptions {
+                data_in: Some(frame),
+                ctx_in: Some(&context),
+                repeat: count,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::new()
+            })?;
+            Ok(start.elapsed())
+        })?
+    }
+}
+
+impl Sink {
+    pub(super) fn at(link: &Link) -> Result<Self> {
+        Ok(Self { ebpf: attached("sink", link)? })
+    }
+
+    pub(super) fn count(&self) -> Result<u64> {
+        let map = self.ebpf.map("SUNK").context("the object has no map SUNK")?;
+        Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?.iter().sum())
+    }
+}
+
+/// Natively at an interface, as long as the object lives.
+fn attached(name: &str, link: &Link) -> Result<Ebpf> {
+    let path = object();
+    let mut ebpf = Ebpf::load_file(&path).with_context(|| {
+        format!("{} cannot be loaded; `cargo xtask build-ebpf` builds it", path.display())
+    })?;
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    let program: &mut Xdp = program.try_into()?;
+    program.load()?;
+    link.netns().within(|| program.attach(link.name(), XdpMode::Driver))??;
+    Ok(ebpf)
+}
+
+fn object() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/bpfel-unknown-none/release/traffic")
+}

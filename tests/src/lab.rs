@@ -1,0 +1,101 @@
+//! A small data centre in namespaces: a fabric, hosts with an agent, TORs made of the kernel's own bridge and VXLAN
+//! device, and VMs.
+
+mod agent;
+mod traffic;
+
+pub use agent::{Agent, AgentConfig};
+pub use traffic::{Stream, StreamReport, tcp_megabits};
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use vtep_api::MacAddr;
+
+use crate::{
+    link::{Link, Vxlan},
+    netns::Netns,
+};
+
+/// The underlay: one broadcast domain, 192.0.2.0/24.
+pub struct Fabric {
+    netns: Netns,
+    bridge: Link,
+    ports: u32,
+}
+
+/// A machine on the fabric: a namespace and its uplink, which has the tunnel address.
+pub struct Machine {
+    pub netns: Netns,
+    pub uplink: Link,
+    pub address: Ipv4Addr,
+}
+
+/// A station: a namespace with one interface, `eth0`.
+pub struct Vm {
+    pub netns: Netns,
+    pub eth0: Link,
+    pub mac: MacAddr,
+    pub address: Ipv4Addr,
+}
+
+impl Fabric {
+    pub fn new() -> Result<Self> {
+        let netns = Netns::new("fabric")?;
+        let bridge = Link::bridge(&netns, "br0")?;
+        Ok(Self { netns, bridge, ports: 0 })
+    }
+
+    /// A machine with tunnel address 192.0.2.`number` and the fabric's MTU.
+    pub fn machine(&mut self, role: &str, number: u8) -> Result<Machine> {
+        let netns = Netns::new(role)?;
+        self.ports += 1;
+        let (uplink, port) = Link::veth(&netns, "uplink", &self.netns, &format!("port{}", self.ports))?;
+        port.set_bridge(&self.bridge)?;
+        let address = Ipv4Addr::new(192, 0, 2, number);
+        uplink.add_address(&format!("{address}/24"))?;
+        Ok(Machine { netns, uplink, address })
+    }
+
+    pub fn set_mtu(&self, mtu: u32) -> Result<()> {
+        for port in 1..=self.ports {
+            Link::named(&self.netns, &format!("port{port}")).set_mtu(mtu)?;
+        }
+        self.bridge.set_mtu(mtu)
+    }
+}
+
+impl Machine {
+    /// The kernel's bridge `br-VNI` with its VXLAN device `vx-VNI`; what it does not know goes to `flood`.
+    pub fn kernel_vtep(&self, vni: u32, flood: &[Ipv4Addr]) -> Result<Link> {
+        let bridge = Link::bridge(&self.netns, &format!("br-{vni}"))?;
+        let device = Link::vxlan(&self.netns, &format!("vx-{vni}"), &Vxlan::new(vni, self.address))?;
+        for &remote in flood {
+            device.append_fdb(MacAddr::new([0; 6]), remote)?;
+        }
+        device.set_bridge(&bridge)?;
+        Ok(bridge)
+    }
+}
+
+impl Vm {
+    /// 10.1.0.`number` with MAC 02:00:00:00:00:`number`, on a new port of a host. Its MTU leaves room for the outer
+    /// headers.
+    pub fn new(host: &Netns, port: &str, number: u8) -> Result<(Self, Link)> {
+        let netns = Netns::new(&format!("vm{number}"))?;
+        let (port, eth0) = Link::veth(host, port, &netns, "eth0")?;
+        let mac = MacAddr::new([2, 0, 0, 0, 0, number]);
+        let address = Ipv4Addr::new(10, 1, 0, number);
+        eth0.set_mac(mac)?;
+        eth0.set_mtu(1450)?;
+        eth0.add_address(&format!("{address}/24"))?;
+        Ok((Self { netns, eth0, mac, address }, port))
+    }
+
+    /// Whether `count` echo requests, 10 ms apart, all come back.
+    pub fn pings(&self, other: Ipv4Addr, count: u32) -> bool {
+        self.netns
+            .run(&format!("ping -n -q -c {count} -i 0.01 -W 1 {other}"))
+            .is_ok_and(|printed| printed.contains(&format!("{count} received")))
+    }
+}

@@ -1,0 +1,137 @@
+//! The agent under test: the real binary, in a machine's namespace, with a folder and a bpffs of its own.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::Machine;
+use crate::{
+    bpffs::Bpffs,
+    netns::Netns,
+    process::{Daemon, binary},
+};
+
+const START: Duration = Duration::from_secs(20);
+
+pub struct Agent {
+    netns: Netns,
+    folder: TempDir,
+    bpffs: Bpffs,
+    daemon: Option<Daemon>,
+}
+
+/// What differs from test to test; the rest of the file is written by [`Agent::new`].
+pub struct AgentConfig<'a> {
+    pub name: &'a str,
+    /// The `[source]` section's lines.
+    pub source: String,
+    /// Names of VM ports, each with further lines of its `[[port]]` section.
+    pub ports: Vec<(&'a str, &'a str)>,
+    /// Further lines of `[dataplane]`.
+    pub dataplane: &'a str,
+}
+
+impl Agent {
+    /// Not started yet.
+    pub fn new(machine: &Machine, config: &AgentConfig<'_>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("vtepd-agent-").tempdir()?;
+        let bpffs = Bpffs::new()?;
+        let agent = Self { netns: machine.netns.clone(), folder, bpffs, daemon: None };
+        fs::write(agent.config_path(), agent.text(machine, config)?)?;
+        Ok(agent)
+    }
+
+    /// Until it is ready.
+    pub fn started(machine: &Machine, config: &AgentConfig<'_>) -> Result<Self> {
+        let mut agent = Self::new(machine, config)?;
+        agent.start()?;
+        Ok(agent)
+    }
+
+    pub fn start(&mut self) -> Result<()> {
+        let mut run = self.netns.command(&binary("vtep-agent")?.display().to_string());
+        run.arg("run").arg("--config").arg(self.config_path());
+        let mut daemon = Daemon::spawn("vtep-agent", &mut run)?;
+        let socket = self.socket();
+        daemon.wait_for("the agent's answer", START, || ask(&socket, &["status", "--json"]).ok())?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    pub fn daemon(&mut self) -> Result<&mut Daemon> {
+        self.daemon.as_mut().context("the agent is not running")
+    }
+
+    /// A subcommand against the running daemon, whatever its exit code.
+    pub fn command(&self, words: &[&str]) -> Result<Output> {
+        ask_raw(&self.socket(), words)
+    }
+
+    /// A subcommand with `--json` that must succeed.
+    pub fn json(&self, words: &[&str]) -> Result<Value> {
+        let mut words = words.to_vec();
+        words.push("--json");
+        ask(&self.socket(), &words)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("agent.toml")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("agent.sock")
+    }
+
+    /// The folder under which maps and links are pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.bpffs.path().join("vtepd")
+    }
+
+    fn text(&self, machine: &Machine, config: &AgentConfig<'_>) -> Result<String> {
+        let AgentConfig { name, source, ports, dataplane } = config;
+        let (address, uplink) = (machine.address, machine.uplink.name());
+        let (pins, socket) = (self.pins(), self.socket());
+        let (pins, socket) = (pins.display(), socket.display());
+        let mut text = format!(
+            "[agent]\nname = \"{name}\"\n\n\
+             [underlay]\naddress = \"{address}\"\nuplinks = [\"{uplink}\"]\n\n\
+             [dataplane]\nbpffs = \"{pins}\"\n{dataplane}\n\n\
+             [source]\n{source}\n\n\
+             [control]\nsocket = \"{socket}\"\n"
+        );
+        for (port, lines) in ports {
+            write!(text, "\n[[port]]\nname = \"{port}\"\n{lines}\n")?;
+        }
+        Ok(text)
+    }
+}
+
+fn ask(socket: &Path, words: &[&str]) -> Result<Value> {
+    let output = ask_raw(socket, words)?;
+    if !output.status.success() {
+        bail!(
+            "vtep-agent {words:?} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    serde_json::from_slice(&output.stdout).with_context(|| format!("vtep-agent {words:?} printed no JSON"))
+}
+
+fn ask_raw(socket: &Path, words: &[&str]) -> Result<Output> {
+    let mut command = Command::new(binary("vtep-agent")?);
+    command.args(words).arg("--socket").arg(socket);
+    command.output().with_context(|| format!("{command:?} could not be started"))
+}

@@ -1,0 +1,117 @@
+//! Traffic between VMs that measures what becomes of it.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::Vm;
+
+const PORT: u16 = 7000;
+
+/// Numbered datagrams at a steady rate from one VM to another.
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u64>,
+    receiver: JoinHandle<Vec<(u64, Instant)>>,
+    interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct StreamReport {
+    pub sent: u64,
+    pub received: u64,
+    /// The longest time between two arrivals, less the interval at which they were sent.
+    pub gap: Duration,
+}
+
+impl Stream {
+    pub fn start(from: &Vm, to: &Vm, interval: Duration) -> Result<Self> {
+        let receiver = to.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+        receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let sender = from.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+        sender.connect((to.address, PORT))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sending, receiving) = (Arc::clone(&stop), Arc::clone(&stop));
+        Ok(Self {
+            stop,
+            sender: thread::spawn(move || send(&sender, interval, &sending)),
+            receiver: thread::spawn(move || receive(&receiver, &receiving)),
+            interval,
+        })
+    }
+
+    /// Ends the stream, and waits for what is under way.
+    pub fn finish(self) -> Result<StreamReport> {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().ok().context("the sender failed")?;
+        let arrivals = self.receiver.join().ok().context("the receiver failed")?;
+        let gaps = arrivals.windows(2).map(|pair| pair[1].1 - pair[0].1);
+        let gap = gaps.max().unwrap_or(Duration::MAX).saturating_sub(self.interval);
+        Ok(StreamReport { sent, received: arrivals.len() as u64, gap })
+    }
+}
+
+fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> u64 {
+    let start = Instant::now();
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        // An error is a datagram lost, which the receiver's count shows.
+        let _ = socket.send(&u64::to_be_bytes(number));
+        number += 1;
+        let due = interval * u32::try_from(number).unwrap_or(u32::MAX);
+        thread::sleep(due.saturating_sub(start.elapsed()));
+    }
+    number
+}
+
+/// Until the sender has stopped and nothing has come for a while.
+fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<(u64, Instant)> {
+    let mut arrivals = Vec::new();
+    let mut bytes = [0; 8];
+    loop {
+        match socket.recv(&mut bytes) {
+            Ok(8) => arrivals.push((u64::from_be_bytes(bytes), Instant::now())),
+            Err(_) if stop.load(Ordering::Relaxed) => return arrivals,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Throughput of one TCP connection.
+pub fn tcp_megabits(from: &Vm, to: &Vm, during: Duration) -> Result<f64> {
+    let listener = to.netns.within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+    let receiver = thread::spawn(move || -> std::io::Result<(u64, Duration)> {
+        let (mut connection, _) = listener.accept()?;
+        let start = Instant::now();
+        let mut buffer = vec![0; 1 << 18];
+        let mut bytes = 0;
+        loop {
+            match connection.read(&mut buffer)? {
+                0 => return Ok((bytes, start.elapsed())),
+                count => bytes += count as u64,
+            }
+        }
+    });
+    let address = (to.address, PORT).into();
+    let mut connection =
+        from.netns.within(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)))??;
+    connection.set_write_timeout(Some(Duration::from_secs(5)))?;
+    let start = Instant::now();
+    let buffer = vec![0; 1 << 18];
+    while start.elapsed() < during {
+        connection.write_all(&buffer)?;
+    }
+    connection.shutdown(Shutdown::Write)?;
+    let (bytes, took) = receiver.join().ok().context("the receiver failed")??;
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+    Ok(bytes as f64 * 8.0 / 1e6 / took.as_secs_f64())
+}

@@ -1,0 +1,419 @@
+//! The loaded programs on built frames: outer and inner bytes, verdicts and counters. What a test-run cannot set
+//! (tags, tunnel metadata, super-packets) is tested in namespaces.
+
+#[path = "packet/rig.rs"]
+mod rig;
+
+use rig::{
+    FABRIC_MAC, HOST, PEER, PEER_2, Rig, TOR_A, TOR_B, TOR_LOST, TOR_UNRESOLVED, VM, VM_2, VNI, VNI_STRICT,
+};
+use vtep_abi::{FdbValue, Target, Verdict};
+use vtep_agent::{
+    dataplane::{FdbTarget, Network, VtepRow},
+    kernel::Program,
+    plan::Step,
+};
+use vtep_api::MacAddr;
+use vtep_tests::frame::{self, Endpoint};
+
+/// TC_ACT_SHOT, TC_ACT_REDIRECT and TCX_NEXT.
+const DROP: u32 = 2;
+const REDIRECT: u32 = 7;
+const NEXT: u32 = u32::MAX;
+
+/// A test-run takes no IPv4 frame without its whole IP header.
+const TEST_RUN_MIN: usize = 34;
+
+const TO_MASTER: FdbTarget = FdbTarget { master: Target::Vtep(TOR_A), slave: Target::Vtep(TOR_B), flags: 0 };
+
+#[track_caller]
+fn check_port(rig: &mut Rig, frame: &[u8], verdict: Verdict, action: u32) -> Vec<u8> {
+    let seen = rig.run(Program::PortIn, frame, rig.port);
+    assert_eq!((seen.verdict, seen.action), (verdict, action));
+    assert_eq!(seen.bytes, frame.len() as u64, "bytes are those of the frame as it came");
+    seen.frame
+}
+
+#[track_caller]
+fn check_uplink(rig: &mut Rig, frame: &[u8], verdict: Verdict, action: u32) -> Vec<u8> {
+    let seen = rig.run(Program::UplinkIn, frame, rig.uplink);
+    assert_eq!((seen.verdict, seen.action), (verdict, action));
+    seen.frame
+}
+
+#[test]
+fn a_frame_for_a_remote_mac_leaves_in_vxlan_to_the_master() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let inner = frame::udp(VM, PEER, b"payload");
+        let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
+        let (outer, carried) = frame::decap(&sent).unwrap();
+        assert_eq!(carried, inner);
+        assert_eq!(outer.to.address, Rig::address(TOR_A));
+        assert_eq!(outer.to.mac, FABRIC_MAC);
+        assert_eq!(outer.to.port, 4789);
+        assert_eq!((outer.from.address, outer.from.mac), (HOST.address, HOST.mac));
+        assert!(outer.from.port >= 0xc000, "source port {} is not in the dynamic range", outer.from.port);
+        assert_eq!((outer.vni, outer.flags, outer.udp_checksum), (VNI, 8, 0));
+        assert_eq!((outer.ttl, outer.tos, outer.dont_fragment), (64, 0, true));
+    });
+}
+
+#[test]
+fn arp_for_a_known_mac_leaves_like_any_other_frame() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let mut inner = frame::arp_request(VM, PEER.address);
+        inner[..6].copy_from_slice(&PEER.mac.octets());
+        let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
+        let (outer, carried) = frame::decap(&sent).unwrap();
+        assert_eq!((outer.vni, carried), (VNI, inner));
+    });
+}
+
+#[test]
+fn the_inner_ecn_field_is_copied_to_the_outer_header() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        for ecn in 0..4 {
+            let mut inner = frame::udp(VM, PEER, b"payload");
+            inner[15] = 0xb8 | ecn;
+            let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
+            assert_eq!(sent[15], ecn, "DSCP is ours, ECN the frame's (RFC 6040 §4.1)");
+        }
+    });
+}
+
+#[test]
+fn flows_differ_in_source_port_and_one_flow_keeps_its_own() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let mut port_of = |number: u16| {
+            let inner = frame::udp(Endpoint { port: number, ..VM }, PEER, b"");
+            let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
+            frame::decap(&sent).unwrap().0.from.port
+        };
+        let ports: std::collections::BTreeSet<u16> = (1000..1064).map(&mut port_of).collect();
+        assert!(ports.len() > 32, "64 flows share {} source ports", ports.len());
+        assert_eq!(port_of(1000), port_of(1000));
+    });
+}
+
+#[test]
+fn the_slave_serves_while_the_master_is_down_and_nobody_when_both_are() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let inner = frame::udp(VM, PEER, b"");
+        rig.set_up(TOR_A, false);
+        let sent = check_port(rig, &inner, Verdict::Slave, REDIRECT);
+        assert_eq!(frame::decap(&sent).unwrap().0.to.address, Rig::address(TOR_B));
+        assert_eq!(rig.kernel.vtep_stats(TOR_B).unwrap().served_as_slave, 1);
+        rig.set_up(TOR_B, false);
+        check_port(rig, &inner, Verdict::BothDown, DROP);
+        rig.set_up(TOR_A, true);
+        check_port(rig, &inner, Verdict::Master, REDIRECT);
+    });
+}
+
+#[test]
+fn a_vtep_without_a_next_hop_goes_through_the_tunnel_device_and_without_a_route_nowhere() {
+    Rig::with(|rig| {
+        let inner = frame::udp(VM, PEER, b"");
+        rig.put(
+            VNI,
+            PEER.mac,
+            FdbTarget { master: Target::Vtep(TOR_UNRESOLVED), slave: Target::None, flags: 0 },
+        );
+        let left = check_port(rig, &inner, Verdict::Device, REDIRECT);
+        assert_eq!(left, inner, "the device encapsulates, not the program");
+        rig.put(VNI, PEER.mac, FdbTarget { master: Target::Vtep(TOR_LOST), slave: Target::None, flags: 0 });
+        check_port(rig, &inner, Verdict::NoRoute, DROP);
+    });
+}
+
+#[test]
+fn a_frame_is_dropped_from_the_first_byte_beyond_the_path_mtu() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        // Outer IPv4, UDP and VXLAN, inner Ethernet, IPv4 and UDP.
+        let overhead = 20 + 8 + 8 + 14 + 20 + 8;
+        let fits = frame::udp(VM, PEER, &vec![0; 1500 - overhead]);
+        let sent = check_port(rig, &fits, Verdict::Master, REDIRECT);
+        assert_eq!(sent.len(), 1514);
+        check_port(rig, &frame::udp(VM, PEER, &vec![0; 1501 - overhead]), Verdict::TooBig, DROP);
+    });
+}
+
+#[test]
+fn a_frame_between_ports_of_one_network_is_not_encapsulated() {
+    Rig::with(|rig| {
+        let inner = frame::udp(VM, VM_2, b"payload");
+        let left = check_port(rig, &inner, Verdict::Local, REDIRECT);
+        assert_eq!(left, inner);
+        check_port(rig, &frame::udp(VM_2, VM, b""), Verdict::SamePort, DROP);
+        rig.apply(&Step::RemoveLocalPorts(vec![2]));
+        check_port(rig, &inner, Verdict::PortGone, DROP);
+    });
+}
+
+#[test]
+fn equal_macs_of_two_networks_are_kept_apart() {
+    Rig::with(|rig| {
+        rig.put(VNI_STRICT, PEER.mac, TO_MASTER);
+        let inner = frame::udp(VM, PEER, b"");
+        // In the port's own network the MAC is unknown, whatever the other one knows.
+        check_port(rig, &inner, Verdict::Flooded, DROP);
+        rig.put(VNI, PEER.mac, FdbTarget { master: Target::Vtep(TOR_B), ..TO_MASTER });
+        let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
+        assert_eq!(frame::decap(&sent).unwrap().0.vni, VNI);
+    });
+}
+
+#[test]
+fn unknown_unicast_follows_the_policy_of_its_network() {
+    Rig::with(|rig| {
+        let unknown = frame::udp(VM, PEER_2, b"");
+        check_port(rig, &unknown, Verdict::Flooded, DROP);
+        rig.bind(rig.port, 0, VNI_STRICT, 1);
+        check_port(rig, &unknown, Verdict::UnknownUnicast, DROP);
+        // Broadcast is flooded all the same, though this network has nobody to flood to.
+        check_port(rig, &frame::arp_request(VM, PEER.address), Verdict::NoMembers, DROP);
+        rig.apply(&Step::RemoveNetworks(vec![VNI_STRICT]));
+        check_port(rig, &unknown, Verdict::UnknownVni, DROP);
+    });
+}
+
+#[test]
+fn an_unbound_port_and_a_group_source_are_refused() {
+    Rig::with(|rig| {
+        let group = Endpoint { mac: MacAddr::new([1, 0, 0x5e, 0, 0, 1]), ..VM };
+        check_port(rig, &frame::udp(group, PEER, b""), Verdict::GroupSource, DROP);
+        let seen = rig.run(Program::PortIn, &frame::udp(VM, PEER, b""), rig.uplink);
+        assert_eq!((seen.verdict, seen.action), (Verdict::Unbound, DROP));
+    });
+}
+
+#[test]
+fn a_flood_reaches_every_member_once_but_not_the_port_that_it_came_from() {
+    Rig::with(|rig| {
+        let before = rig.copies().unwrap();
+        check_port(rig, &frame::arp_request(VM, PEER.address), Verdict::Flooded, DROP);
+        let after = rig.copies().unwrap();
+        assert_eq!(after.port - before.port, 0, "the port that it came from");
+        assert_eq!(after.port_2 - before.port_2, 1);
+        assert_eq!(after.uplink - before.uplink, 2, "one copy to each TOR");
+        for tor in [TOR_A, TOR_B] {
+            assert_eq!(rig.kernel.vtep_stats(tor).unwrap().sent.packets, 1);
+        }
+    });
+}
+
+#[test]
+fn a_flood_skips_a_vtep_that_is_down() {
+    Rig::with(|rig| {
+        rig.set_up(TOR_B, false);
+        let before = rig.copies().unwrap();
+        check_port(rig, &frame::arp_request(VM, PEER.address), Verdict::Flooded, DROP);
+        assert_eq!(rig.copies().unwrap().uplink - before.uplink, 1);
+        assert_eq!(rig.kernel.vtep_stats(TOR_B).unwrap().sent.packets, 0);
+    });
+}
+
+#[test]
+fn a_flood_list_without_members_drops() {
+    Rig::with(|rig| {
+        rig.apply(&Step::PutNetworks(vec![(
+            VNI,
+            Network { bd: 1, flags: 0, flood: vec![Target::LocalPort(1)] },
+        )]));
+        check_port(rig, &frame::arp_request(VM, PEER.address), Verdict::NoMembers, DROP);
+    });
+}
+
+#[test]
+fn a_frame_from_a_known_vtep_is_decapsulated_for_a_port_that_asks_for_it() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        for inner in [frame::udp(PEER, VM, b"payload"), arp_reply_like(PEER, VM)] {
+            let left =
+                check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &inner), Verdict::Delivered, REDIRECT);
+            assert_eq!(left, inner);
+        }
+        assert_eq!(rig.kernel.vtep_stats(TOR_A).unwrap().received.packets, 2);
+    });
+}
+
+#[test]
+fn frames_for_other_ports_and_floods_are_left_to_the_tunnel_device() {
+    Rig::with(|rig| {
+        let unicast = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b""));
+        let left = check_uplink(rig, &unicast, Verdict::Admitted, NEXT);
+        assert_eq!(left, unicast);
+        let broadcast = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::arp_request(PEER, VM.address));
+        check_uplink(rig, &broadcast, Verdict::Admitted, NEXT);
+    });
+}
+
+#[test]
+fn only_members_of_a_network_may_send_into_it() {
+    Rig::with(|rig| {
+        let inner = frame::udp(PEER, VM, b"");
+        let stranger = Endpoint::new([2, 0, 0, 0, 9, 9], [192, 0, 2, 99], 50000);
+        check_uplink(rig, &frame::vxlan(stranger, HOST, VNI, &inner), Verdict::UnknownSender, DROP);
+        check_uplink(rig, &frame::vxlan(tor(TOR_LOST), HOST, VNI, &inner), Verdict::SenderNotInVni, DROP);
+        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, 4711, &inner), Verdict::UnknownVni, DROP);
+    });
+}
+
+#[test]
+fn a_frame_from_the_underlay_never_returns_to_it() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER_2.mac, TO_MASTER);
+        let inner = frame::udp(PEER, PEER_2, b"");
+        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &inner), Verdict::SplitHorizon, DROP);
+        let group = Endpoint { mac: MacAddr::BROADCAST, ..PEER };
+        let inner = frame::udp(group, VM, b"");
+        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &inner), Verdict::GroupSource, DROP);
+        rig.bind(rig.port, 0, VNI_STRICT, 1);
+        let inner = frame::udp(PEER, PEER_2, b"");
+        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI_STRICT, &inner), Verdict::UnknownUnicast, DROP);
+    });
+}
+
+#[test]
+fn the_vxlan_header_needs_its_flag_and_reserved_bits_are_ignored() {
+    Rig::with(|rig| {
+        let good = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b""));
+        let with = |at: usize, byte: u8| {
+            let mut frame = good.clone();
+            frame[at] = byte;
+            frame
+        };
+        check_uplink(rig, &with(42, 0), Verdict::VxlanFlags, DROP);
+        check_uplink(rig, &with(42, 0xff), Verdict::Admitted, NEXT);
+        check_uplink(rig, &with(49, 0xff), Verdict::Admitted, NEXT);
+        // A UDP checksum that is not zero is accepted too (RFC 7348 §4.1 lets a receiver verify it).
+        check_uplink(rig, &with(40, 0x12), Verdict::Admitted, NEXT);
+    });
+}
+
+#[test]
+fn what_is_not_vxlan_to_our_address_is_the_hosts() {
+    Rig::with(|rig| {
+        let inner = frame::udp(PEER, VM, b"");
+        let other_address = Endpoint { address: [192, 0, 2, 77].into(), ..HOST };
+        let other_port = Endpoint { port: 53, ..HOST };
+        for frame in [
+            frame::vxlan(tor(TOR_A), other_address, VNI, &inner),
+            frame::vxlan(tor(TOR_A), other_port, VNI, &inner),
+            frame::arp_request(tor(TOR_A), HOST.address),
+            // A later fragment has no ports.
+            fragment(&frame::vxlan(tor(TOR_A), HOST, VNI, &inner), 0x0010),
+        ] {
+            let left = check_uplink(rig, &frame, Verdict::NotOurs, NEXT);
+            assert_eq!(left, frame);
+        }
+        let first = fragment(&frame::vxlan(tor(TOR_A), HOST, VNI, &inner), 0x2000);
+        check_uplink(rig, &first, Verdict::OuterFragment, DROP);
+    });
+}
+
+/// Whatever is missing, no frame is delivered and nothing but a verdict comes of it.
+#[test]
+fn a_vxlan_frame_cut_at_any_length_is_refused() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        let whole = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b"payload"));
+        for length in TEST_RUN_MIN..whole.len() {
+            let seen = rig.run(Program::UplinkIn, &whole[..length], rig.uplink);
+            let expected = if length < 42 { Verdict::NotOurs } else { Verdict::OuterMalformed };
+            assert_eq!(seen.verdict, expected, "cut to {length} bytes");
+        }
+        check_uplink(rig, &whole, Verdict::Delivered, REDIRECT);
+    });
+}
+
+#[test]
+fn a_port_frame_of_any_length_is_carried_whole() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let udp = frame::udp(VM, PEER, b"payload");
+        let arp = arp_reply_like(VM, PEER);
+        let cuts = (TEST_RUN_MIN..udp.len()).map(|length| &udp[..length]);
+        for cut in cuts.chain((15..arp.len()).map(|length| &arp[..length])) {
+            let seen = rig.run(Program::PortIn, cut, rig.port);
+            match seen.verdict {
+                Verdict::Master => assert_eq!(&seen.frame[50..], cut),
+                // The kernel's encapsulation helper wants an IP header where the frame says IP.
+                Verdict::Device => assert_eq!(seen.frame, cut),
+                other => panic!("{other:?} for a frame of {} bytes", cut.len()),
+            }
+        }
+    });
+}
+
+#[test]
+fn outer_lengths_that_contradict_each_other_are_refused() {
+    Rig::with(|rig| {
+        let good = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b"payload"));
+        for (at, byte) in [(17, 0xff), (17, 20), (39, 0xff), (39, 8), (39, 0)] {
+            let mut frame = good.clone();
+            frame[at] = byte;
+            check_uplink(rig, &frame, Verdict::OuterMalformed, DROP);
+        }
+        // Ethernet pads what is short.
+        let padded = [good.as_slice(), &[0; 6]].concat();
+        check_uplink(rig, &padded, Verdict::Admitted, NEXT);
+    });
+}
+
+#[test]
+fn an_entry_that_names_nobody_is_unknown_unicast() {
+    Rig::with(|rig| {
+        rig.put(
+            VNI,
+            PEER.mac,
+            FdbTarget { master: Target::None, slave: Target::None, flags: FdbValue::LEARNT },
+        );
+        check_port(rig, &frame::udp(VM, PEER, b""), Verdict::UnknownUnicast, DROP);
+    });
+}
+
+#[test]
+fn an_adjacency_is_replaced_between_two_frames() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let inner = frame::udp(VM, PEER, b"");
+        let other = MacAddr::new([2, 0, 0, 0, 0xfa, 2]);
+        let mut adj = Rig::adjacency(TOR_A, rig.uplink);
+        for mac in [other, FABRIC_MAC, other] {
+            adj.dst_mac = mac.octets();
+            rig.apply(&Step::PutVteps(vec![(TOR_A, VtepRow { adj, up: true })]));
+            let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
+            assert_eq!(frame::decap(&sent).unwrap().0.to.mac, mac);
+        }
+    });
+}
+
+fn tor(vtep: u32) -> Endpoint {
+    Endpoint { mac: FABRIC_MAC, address: Rig::address(vtep), port: 50000 }
+}
+
+/// A frame that is not IP.
+fn arp_reply_like(from: Endpoint, to: Endpoint) -> Vec<u8> {
+    let mut frame = frame::arp_request(from, to.address);
+    frame[..6].copy_from_slice(&to.mac.octets());
+    frame
+}
+
+/// With the fragment field set, and the header's checksum mended.
+fn fragment(frame: &[u8], field: u16) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[20..22].copy_from_slice(&field.to_be_bytes());
+    frame[24..26].fill(0);
+    let sum: u32 =
+        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    frame[24..26].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+    frame
+}

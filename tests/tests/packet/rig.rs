@@ -1,0 +1,221 @@
+//! A host with two ports, an uplink and four VTEPs, on which programs are run by hand.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use vtep_abi::{
+    Config, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4,
+};
+use vtep_agent::{
+    dataplane::{FdbTarget, Network, PortId, VtepRow},
+    kernel::{Kernel, Program, Settings, Sizes},
+    plan::Step,
+};
+use vtep_api::MacAddr;
+use vtep_tests::{bpffs::Bpffs, frame::Endpoint, link::Link, netns::Netns};
+
+pub(crate) const VNI: u32 = 5001;
+/// Drops unknown unicast.
+pub(crate) const VNI_STRICT: u32 = 5002;
+
+pub(crate) const VM: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 1], [10, 1, 0, 1], 1000);
+pub(crate) const VM_2: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 2], [10, 1, 0, 2], 1000);
+pub(crate) const PEER: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 3], [10, 1, 0, 3], 2000);
+pub(crate) const PEER_2: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 4], [10, 1, 0, 4], 2000);
+pub(crate) const HOST: Endpoint = Endpoint::new([2, 0xaa, 0, 0, 0, 1], [192, 0, 2, 1], 4789);
+pub(crate) const FABRIC_MAC: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 2]);
+
+pub(crate) const TOR_A: u32 = 1;
+pub(crate) const TOR_B: u32 = 2;
+/// Its next hop is unknown.
+pub(crate) const TOR_UNRESOLVED: u32 = 3;
+/// No route leads to it, and it is no member of any network.
+pub(crate) const TOR_LOST: u32 = 4;
+
+pub(crate) struct Rig {
+    pub(crate) kernel: Kernel,
+    pub(crate) port: u32,
+    pub(crate) uplink: u32,
+    links: [Link; 3],
+    _bpffs: Bpffs,
+}
+
+pub(crate) struct Seen {
+    pub(crate) verdict: Verdict,
+    pub(crate) action: u32,
+    /// What the verdict's counter took for it.
+    pub(crate) bytes: u64,
+    pub(crate) frame: Vec<u8>,
+}
+
+/// Frames that left through each interface.
+pub(crate) struct Copies {
+    pub(crate) port: u64,
+    pub(crate) port_2: u64,
+    pub(crate) uplink: u64,
+}
+
+type Counters = Vec<[(u64, u64); VERDICTS_MAX]>;
+
+impl Rig {
+    /// Runs a test inside the host's namespace, as a test-run's interface numbers want it.
+    pub(crate) fn with(test: impl FnOnce(&mut Self) + Send) {
+        let host = Netns::new("host").unwrap();
+        let far = Netns::new("far").unwrap();
+        let links = ["port", "port2", "uplink"].map(|name| Link::veth(&host, name, &far, name).unwrap().0);
+        let tunnel = Link::add(&host, "tunnel", "type vxlan external dstport 4789").unwrap();
+        host.within(move || {
+            let mut rig = Self::new(links, &tunnel).unwrap();
+            test(&mut rig);
+        })
+        .unwrap();
+    }
+
+    fn new(links: [Link; 3], tunnel: &Link) -> Result<Self> {
+        let bpffs = Bpffs::new()?;
+        let sizes =
+            Sizes { macs_max: 64, vteps_max: 8, vnis_max: 8, ports_max: 8, senders_max: 64, flood_max: 64 };
+        let (kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
+        let [port, port_2, uplink] = [links[0].index()?, links[1].index()?, links[2].index()?];
+        let mut rig = Self { kernel, port, uplink, links, _bpffs: bpffs };
+        rig.apply(&Step::SetConfig(Config {
+            local: mapped_v4(HOST.address.octets()),
+            tunnel_ifindex: tunnel.index()?,
+            udp_port: 4789_u16.to_be_bytes(),
+            pad: 0,
+        }));
+        let row = |vtep, flags| {
+            let adj = VtepAdj { flags, ..Self::adjacency(vtep, uplink) };
+            (vtep, VtepRow { adj, up: true })
+        };
+        rig.apply(&Step::PutVteps(vec![
+            row(TOR_A, VtepAdj::ROUTED | VtepAdj::RESOLVED),
+            row(TOR_B, VtepAdj::ROUTED | VtepAdj::RESOLVED),
+            row(TOR_UNRESOLVED, VtepAdj::ROUTED),
+            row(TOR_LOST, 0),
+        ]));
+        rig.bind(port, 0, VNI, 1);
+        rig.bind(port_2, 0, VNI, 2);
+        let flood =
+            [Target::LocalPort(1), Target::LocalPort(2), Target::Vtep(TOR_A), Target::Vtep(TOR_B)].to_vec();
+        rig.apply(&Step::PutNetworks(vec![
+            (VNI, Network { bd: 1, flags: 0, flood }),
+            (VNI_STRICT, Network { bd: 2, flags: VniValue::DROP_UNKNOWN, flood: Vec::new() }),
+        ]));
+        let sender =
+            |vni, vtep| (VtepByIpKey { vni, address: mapped_v4(Self::address(vtep).octets()) }, vtep);
+        rig.apply(&Step::PutSenders(vec![
+            sender(VNI, TOR_A),
+            sender(VNI, TOR_B),
+            sender(VNI_STRICT, TOR_A),
+            sender(0, TOR_A),
+            sender(0, TOR_B),
+            sender(0, TOR_LOST),
+        ]));
+        for (mac, port) in [(VM.mac, 1), (VM_2.mac, 2)] {
+            let target = FdbTarget { master: Target::LocalPort(port), slave: Target::None, flags: 0 };
+            rig.put(VNI, mac, target);
+        }
+        Ok(rig)
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&mut self, step: &Step) {
+        let applied = self.kernel.apply(step, 1).unwrap();
+        assert_eq!(applied.refused, []);
+    }
+
+    pub(crate) fn put(&mut self, vni: u32, mac: MacAddr, target: FdbTarget) {
+        self.apply(&Step::PutFdb(vec![(vtep_abi::FdbKey::new(vni, mac.octets()), target)]));
+    }
+
+    pub(crate) fn bind(&mut self, ifindex: u32, vlan: u16, vni: u32, local_port: u32) {
+        let bd = if vni == VNI { 1 } else { 2 };
+        let row = LocalPort { ifindex, vni, vlan, flags: 0, bd };
+        self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
+        let value = PortValue { vni, bd, local_port, flags: 0 };
+        self.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan }, value)]));
+    }
+
+    pub(crate) fn decap_in_program(&mut self, local_port: u32) {
+        let row =
+            LocalPort { ifindex: self.port, vni: VNI, vlan: 0, flags: LocalPort::DECAP_IN_PROGRAM, bd: 1 };
+        self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
+    }
+
+    pub(crate) fn set_up(&mut self, vtep: u32, up: bool) {
+        let adj = Self::adjacency(vtep, self.uplink);
+        self.apply(&Step::PutVteps(vec![(vtep, VtepRow { adj, up })]));
+    }
+
+    pub(crate) fn address(vtep: u32) -> Ipv4Addr {
+        Ipv4Addr::new(192, 0, 2, 10 + u8::try_from(vtep).unwrap())
+    }
+
+    pub(crate) fn adjacency(vtep: u32, uplink: u32) -> VtepAdj {
+        let (local, remote) = (HOST.address, Self::address(vtep));
+        VtepAdj {
+            remote: mapped_v4(remote.octets()),
+            local: mapped_v4(local.octets()),
+            dst_mac: FABRIC_MAC.octets(),
+            src_mac: HOST.mac.octets(),
+            ifindex: uplink,
+            mtu: 1500,
+            udp_port: 4789_u16.to_be_bytes(),
+            ttl: 64,
+            dscp: 0,
+            checksum_base: checksum_base(local, remote),
+            flags: VtepAdj::ROUTED | VtepAdj::RESOLVED,
+            encap: VtepAdj::VXLAN,
+            pad: [0; 5],
+        }
+    }
+
+    /// One frame through one program, and the one counter that moved.
+    #[track_caller]
+    pub(crate) fn run(&mut self, program: Program, frame: &[u8], ifindex: u32) -> Seen {
+        let before = self.counters();
+        let run = self.kernel.test_run(program, frame, ifindex, 1).unwrap();
+        let after = self.counters();
+        let moved: Vec<(Verdict, u64, u64)> = before
+            .iter()
+            .zip(&after)
+            .flat_map(|(before, after)| before.iter().zip(after).enumerate())
+            .filter(|(_, (before, after))| before != after)
+            .map(|(code, (before, after))| {
+                let verdict =
+                    Verdict::from_code(u32::try_from(code).unwrap()).expect("a code of the catalogue");
+                (verdict, after.0 - before.0, after.1 - before.1)
+            })
+            .collect();
+        let [(verdict, 1, bytes)] = moved[..] else {
+            panic!("one frame moved {moved:?}");
+        };
+        Seen { verdict, action: run.action, bytes, frame: run.frame }
+    }
+
+    fn counters(&self) -> Counters {
+        (0..3)
+            .map(|bd| self.kernel.vni_stats(bd).unwrap().map(|counter| (counter.packets, counter.bytes)))
+            .collect()
+    }
+
+    pub(crate) fn copies(&self) -> Result<Copies> {
+        let [port, port_2, uplink] = &self.links;
+        Ok(Copies {
+            port: port.counters()?.sent_packets,
+            port_2: port_2.counters()?.sent_packets,
+            uplink: uplink.counters()?.sent_packets,
+        })
+    }
+}
+
+/// RFC 1071 over an IPv4 header without TOS, total length and identification.
+fn checksum_base(local: Ipv4Addr, remote: Ipv4Addr) -> u16 {
+    let words = [0x4500, 0x4000, 0x4011].into_iter();
+    let addresses = [local, remote].map(Ipv4Addr::to_bits);
+    let halves = addresses.into_iter().flat_map(|address| [address >> 16, address & 0xffff]);
+    let sum: u32 = words.chain(halves).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap()
+}
