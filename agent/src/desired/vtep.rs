@@ -23,7 +23,7 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
     for (&address, &index) in &assigned.by_key {
         if let Some(row) = row(inputs, address, index) {
             if inputs.looked_up.contains(&address) && !row.up {
-                desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, address, "no route leads to the VTEP"));
+                desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, "no route leads to the VTEP"));
             }
             desired.dataplane.vteps.insert(index, row);
         }
