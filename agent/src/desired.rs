@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::dataplane::{Dataplane, PortId};
 use crate::learnt::Learnt;
 use crate::links::Links;
+use crate::plan::{Plan, Step};
 use crate::source::LocalMacs;
 use crate::table::Table;
 use crate::underlay::Underlay;
@@ -38,8 +39,6 @@ pub struct Inputs<'a> {
     pub table: &'a Table,
     pub links: &'a Links,
     pub underlay: &'a Underlay,
-    /// The VTEPs whose way `underlay` has looked up. Of others it is not known that they have none.
-    pub looked_up: &'a BTreeSet<IpAddr>,
     pub learnt: &'a Learnt,
     pub installed: &'a Dataplane,
     pub now: Instant,
@@ -76,6 +75,12 @@ impl Inputs<'_> {
         network::admit(self, &vteps, &networks, senders, &mut desired);
         desired.dataplane.config = config(self, &mut desired.alarms);
         desired
+    }
+
+    /// What to do before a table is there: follow the underlay, and leave everything else.
+    pub fn without_table(&self) -> Plan {
+        let rows = vtep::refreshed(self);
+        Plan { steps: if rows.is_empty() { Vec::new() } else { vec![Step::PutVteps(rows)] } }
     }
 }
 

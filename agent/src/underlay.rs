@@ -33,6 +33,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The ways that exist. A target without one has no route.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Underlay {
+    /// What was looked up. Of other addresses it is not known that they have no route.
+    pub targets: BTreeSet<IpAddr>,
     pub paths: BTreeMap<IpAddr, Path>,
 }
 
@@ -125,7 +127,7 @@ impl Follower {
         let netlink = &self.sockets.netlink;
         let targets = self.targets.borrow_and_update().clone();
         let mut routes = BTreeMap::new();
-        for target in targets {
+        for &target in &targets {
             if let Some(route) = netlink.route(target, self.local).await? {
                 routes.insert(target, route);
             }
@@ -142,16 +144,16 @@ impl Follower {
                 }
             }
         }
-        Ok(underlay(&routes, &links, &neighbours, self.local))
+        Ok(Underlay { targets, paths: paths(&routes, &links, &neighbours, self.local) })
     }
 }
 
-fn underlay(
+fn paths(
     routes: &BTreeMap<IpAddr, Route>,
     links: &BTreeMap<u32, Link>,
     neighbours: &Neighbours,
     local: Option<IpAddr>,
-) -> Underlay {
+) -> BTreeMap<IpAddr, Path> {
     let path = |route: &Route| {
         let link = links.get(&route.ifindex)?;
         Some(Path {
@@ -162,7 +164,7 @@ fn underlay(
             local: local.or(route.source),
         })
     };
-    Underlay { paths: routes.iter().filter_map(|(target, route)| Some((*target, path(route)?))).collect() }
+    routes.iter().filter_map(|(target, route)| Some((*target, path(route)?))).collect()
 }
 
 type Hops = BTreeSet<(u32, IpAddr)>;

@@ -7,7 +7,7 @@ use vtep_api::{MacAddr, VtepName};
 use super::*;
 use crate::dataplane::FdbTarget;
 use crate::links::Link;
-use crate::plan::{Step, plan};
+use crate::plan::plan;
 use crate::source::file::{Document, build};
 use crate::underlay::Path;
 
@@ -46,7 +46,6 @@ struct Host {
     table: Table,
     links: Links,
     underlay: Underlay,
-    looked_up: BTreeSet<IpAddr>,
     learnt: Learnt,
     installed: Dataplane,
     allocation: Allocation,
@@ -60,7 +59,6 @@ impl Host {
             table: Table::default(),
             links: Links::default(),
             underlay: Underlay::default(),
-            looked_up: BTreeSet::new(),
             learnt: Learnt::default(),
             installed: Dataplane::default(),
             allocation: Allocation::default(),
@@ -86,7 +84,7 @@ impl Host {
         let mac = |last| MacAddr::new([2, 0, 0, 1, 0, last]);
         let path = Path { ifindex: 2, src_mac: mac(1), dst_mac: Some(mac(last)), mtu: 1500, local: None };
         self.underlay.paths.insert(address, path);
-        self.looked_up.insert(address);
+        self.underlay.targets.insert(address);
     }
 
     fn desired(&mut self) -> Desired {
@@ -95,7 +93,6 @@ impl Host {
             table: &self.table,
             links: &self.links,
             underlay: &self.underlay,
-            looked_up: &self.looked_up,
             learnt: &self.learnt,
             installed: &self.installed,
             now: self.now,
@@ -171,9 +168,9 @@ fn a_vtep_without_a_route_is_down_and_one_not_looked_up_stays() {
     host.settle();
     let address = IpAddr::from([192, 0, 2, 11]);
     host.underlay.paths.remove(&address);
-    host.looked_up.remove(&address);
+    host.underlay.targets.remove(&address);
     assert_eq!(host.settle(), []);
-    host.looked_up.insert(address);
+    host.underlay.targets.insert(address);
     host.check_alarm(AlarmKind::NoRoute, "192.0.2.11");
     assert!(matches!(&host.settle()[..], [Step::PutVteps(rows)] if rows[0].0 == 1 && !rows[0].1.up));
 }

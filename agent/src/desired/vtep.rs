@@ -22,7 +22,7 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
     }
     for (&address, &index) in &assigned.by_key {
         if let Some(row) = row(inputs, address, index) {
-            if inputs.looked_up.contains(&address) && !row.up {
+            if inputs.underlay.targets.contains(&address) && !row.up {
                 desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, "no route leads to the VTEP"));
             }
             desired.dataplane.vteps.insert(index, row);
@@ -41,7 +41,7 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
 /// A VTEP without a way is down, so that its slaves serve. One whose way has not been looked up stays as it is.
 fn row(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<VtepRow> {
     let IpAddr::V4(remote) = address else { return None };
-    if !inputs.looked_up.contains(&address) {
+    if !inputs.underlay.targets.contains(&address) {
         let before =
             inputs.installed.vteps.get(&index).filter(|row| adjacency::ip(row.adj.remote) == address);
         if let Some(before) = before {
@@ -51,4 +51,14 @@ fn row(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<VtepRow> {
     let path = inputs.underlay.paths.get(&address);
     let adj = adjacency::adjacency(&inputs.config.underlay, remote, path);
     Some(VtepRow { adj, up: path.is_some() })
+}
+
+/// The installed VTEPs as the underlay has them, for as long as no table says which are wanted.
+pub(super) fn refreshed(inputs: &Inputs<'_>) -> Vec<(u32, VtepRow)> {
+    let installed = inputs.installed.vteps.iter();
+    let fresh = installed.filter_map(|(&index, before)| {
+        let row = row(inputs, adjacency::ip(before.adj.remote), index)?;
+        (row != *before).then_some((index, row))
+    });
+    fresh.collect()
 }
