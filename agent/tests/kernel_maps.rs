@@ -1,0 +1,378 @@
+//! The maps: what is written is read back, by this process and by the next. As root, on the running kernel.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use vtep_abi::{
+    Config, FdbKey, LocalPort, PortValue, Target, VniValue, VtepAdj, VtepByIpKey, map, mapped_v4,
+};
+use vtep_agent::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
+use vtep_agent::kernel::{self, Entry, Kernel, KernelError, Opened, Reason, Refused, Settings, Sizes};
+use vtep_agent::plan::Step;
+use vtep_tests::bpffs::Bpffs;
+use vtep_tests::deadline::wait_for;
+use vtep_tests::netns::output;
+
+const SMALL: Sizes =
+    Sizes { macs_max: 1000, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 256 };
+
+#[test]
+fn a_hundred_thousand_macs_go_in_out_and_away_in_batches() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, Sizes { macs_max: 100_000, ..SMALL }).unwrap();
+    let rows: Vec<_> = (0..100_000).map(|n| (mac(n), to_vtep(n % 16 + 1))).collect();
+
+    let applied = kernel.apply(&Step::PutFdb(rows.clone()), 7).unwrap();
+    assert_eq!((applied.written, applied.refused.len()), (100_000, 0));
+    assert_eq!(kernel.fdb_entry(&mac(99_999)).unwrap().map(|value| value.epoch), Some(7));
+
+    let installed = kernel.installed().unwrap().fdb;
+    assert_eq!(installed.len(), rows.len());
+    assert!(rows.iter().all(|(key, target)| installed.get(key) == Some(target)));
+
+    let keys = (0..100_001).map(mac).collect();
+    let removed = kernel.apply(&Step::RemoveFdb(keys), 8).unwrap();
+    assert_eq!(removed.written, 100_000, "one key was not there");
+    assert!(kernel.installed().unwrap().fdb.is_empty());
+}
+
+#[test]
+fn a_full_map_keeps_what_it_holds_and_names_what_waits() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    kernel.apply(&Step::PutFdb((0..1000).map(|n| (mac(n), to_vtep(1))).collect()), 1).unwrap();
+
+    let rows = [(mac(5000), to_vtep(2)), (mac(3), to_vtep(2)), (mac(5001), to_vtep(2))];
+    let applied = kernel.apply(&Step::PutFdb(rows.to_vec()), 2).unwrap();
+    let waits = |n| Refused { entry: Entry::Fdb(mac(n)), reason: Reason::Full };
+    assert_eq!((applied.written, applied.refused), (1, vec![waits(5000), waits(5001)]));
+
+    let installed = kernel.installed().unwrap().fdb;
+    assert_eq!(installed.len(), 1000);
+    assert_eq!(
+        installed.get(&mac(3)),
+        Some(&to_vtep(2)),
+        "an existing entry is overwritten even in a full map"
+    );
+}
+
+#[test]
+fn a_restart_finds_what_was_installed() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, opened) = open(&bpffs, SMALL).unwrap();
+    assert_eq!(opened, Opened::default());
+    install(&mut kernel);
+    let before = kernel.installed().unwrap();
+    drop(kernel);
+
+    let (mut kernel, opened) = open(&bpffs, SMALL).unwrap();
+    assert!(opened.adopted);
+    check_equal(&kernel.installed().unwrap(), &before);
+    assert_eq!(before.vteps.len(), 2);
+    assert_eq!(before.networks[&100].flood, [Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)]);
+    assert_eq!(before.config.map(|config| config.tunnel_ifindex), Some(9));
+}
+
+#[test]
+fn removal_leaves_nothing() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    install(&mut kernel);
+    let held = kernel.installed().unwrap();
+    let steps = [
+        Step::RemovePorts(held.ports.keys().copied().collect()),
+        Step::RemoveNetworks(held.networks.keys().copied().collect()),
+        Step::RemoveSenders(held.senders.keys().copied().collect()),
+        Step::RemoveFdb(held.fdb.keys().copied().collect()),
+        Step::RemoveLocalPorts(held.local_ports.keys().copied().collect()),
+        Step::RemoveVteps(held.vteps.keys().copied().collect()),
+    ];
+    for step in steps {
+        assert!(kernel.apply(&step, 2).unwrap().refused.is_empty());
+    }
+    check_equal(&kernel.installed().unwrap(), &Dataplane { config: held.config, ..Dataplane::default() });
+}
+
+#[test]
+fn an_adjacency_is_written_beside_the_one_in_force() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let state = || dump(&bpffs, map::VTEP_ADMIN)[3].clone();
+    let first = put_vtep(&mut kernel, 3, 1, true);
+    let slot = state();
+    let second = put_vtep(&mut kernel, 3, 2, true);
+    assert_ne!(state(), slot, "the new address is in the other slot");
+    assert!(dump(&bpffs, map::VTEP_ADJ).iter().any(|value| value.contains(&hex(&first.remote))));
+
+    put_vtep(&mut kernel, 3, 2, false);
+    let row = VtepRow { adj: second, up: false };
+    assert_eq!(kernel.installed().unwrap().vteps.get(&3), Some(&row), "down changes the state byte only");
+}
+
+#[test]
+fn indices_out_of_range_are_refused_alone() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let row = VtepRow { adj: adj(1), up: true };
+    let applied = kernel.apply(&Step::PutVteps(vec![(0, row), (16, row), (17, row)]), 1).unwrap();
+    let refused = [0, 17].map(|index| Refused { entry: Entry::Vtep(index), reason: Reason::OutOfRange });
+    assert_eq!((applied.written, applied.refused), (1, refused.to_vec()));
+}
+
+#[test]
+fn a_replaced_flood_list_goes_after_a_grace_period() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let members = |count: u32| (1..=count).map(Target::Vtep).collect::<Vec<_>>();
+    put_network(&mut kernel, 100, members(10));
+    put_network(&mut kernel, 100, members(3));
+    assert_eq!(dump(&bpffs, map::FLOOD).len(), 13, "a program may still be in the old list");
+    assert_eq!(kernel.installed().unwrap().networks[&100].flood, members(3));
+
+    wait_for("the end of the old list", Duration::from_secs(5), || {
+        kernel.installed().unwrap();
+        (dump(&bpffs, map::FLOOD).len() == 3).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_full_flood_map_gives_up_old_lists_first() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    for size in [128, 127, 126, 125] {
+        put_network(&mut kernel, 100, (1..=size).map(Target::Vtep).collect());
+    }
+    put_network(&mut kernel, 200, (1..=128).map(Target::Vtep).collect());
+    let network = |flood| Network { bd: 3, flags: 0, flood };
+    let too_much = Step::PutNetworks(vec![(300, network((1..=4).map(Target::Vtep).collect()))]);
+    let refused = Refused { entry: Entry::Network(300), reason: Reason::Full };
+    assert_eq!(kernel.apply(&too_much, 1).unwrap().refused, [refused]);
+    assert_eq!(dump(&bpffs, map::FLOOD).len(), 125 + 128, "nothing of the refused list stays");
+}
+
+#[test]
+fn a_flood_list_that_was_never_published_is_cleared() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    put_network(&mut kernel, 100, vec![Target::Vtep(1)]);
+    // As if the process had been killed between filling and publishing: VNI 100, generation 9.
+    let pin = pin(&bpffs, map::FLOOD);
+    let key = "100 0 0 0 9 0 0 0";
+    bpftool(&format!("map update pinned {pin} key {key} value 1 0 0 0"));
+    assert_eq!(dump(&bpffs, map::FLOOD).len(), 2);
+    kernel.installed().unwrap();
+    assert_eq!(dump(&bpffs, map::FLOOD).len(), 1);
+}
+
+#[test]
+fn more_room_keeps_every_entry() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    install(&mut kernel);
+    let before = kernel.installed().unwrap();
+    drop(kernel);
+
+    let larger = Sizes { macs_max: 2000, vteps_max: 32, vnis_max: 16, ports_max: 32, ..SMALL };
+    let (mut kernel, opened) = open(&bpffs, larger).unwrap();
+    assert!(opened.adopted && opened.resized.contains(&(map::FDB, 1000)), "{opened:?}");
+    check_equal(&kernel.installed().unwrap(), &before);
+    drop(kernel);
+    assert!(open(&bpffs, larger).unwrap().1.resized.is_empty());
+}
+
+#[test]
+fn too_little_room_is_refused_and_changes_nothing() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    kernel.apply(&Step::PutFdb((0..900).map(|n| (mac(n), to_vtep(1))).collect()), 1).unwrap();
+    drop(kernel);
+    let error = refusal(open(&bpffs, Sizes { macs_max: 500, ..SMALL }));
+    assert!(matches!(error, KernelError::Shrunk { map: map::FDB, had: 1000, wanted: 500 }), "{error}");
+    let (mut kernel, opened) = open(&bpffs, SMALL).unwrap();
+    assert!(opened.adopted && opened.resized.is_empty());
+    assert_eq!(kernel.installed().unwrap().fdb.len(), 900);
+}
+
+#[test]
+fn a_map_of_another_layout_is_refused_by_name() {
+    let bpffs = Bpffs::new().unwrap();
+    drop(open(&bpffs, SMALL).unwrap());
+    let pin = pin(&bpffs, map::PORT);
+    std::fs::remove_file(&pin).unwrap();
+    bpftool(&format!("map create {pin} type hash key 4 value 64 entries 16 name PORT"));
+    let error = refusal(open(&bpffs, SMALL));
+    assert_eq!(
+        error.to_string(),
+        "pinned map PORT has key size 4, expected 8; \
+         type `vtep-agent detach`, which stops forwarding, or run the agent that made it"
+    );
+}
+
+#[test]
+fn pins_of_another_version_are_refused_and_stay() {
+    let bpffs = Bpffs::new().unwrap();
+    let other = root(&bpffs).join("v99");
+    std::fs::create_dir_all(&other).unwrap();
+    let error = refusal(open(&bpffs, SMALL));
+    assert!(matches!(&error, KernelError::OtherVersion { found, .. } if found == "v99"), "{error}");
+    assert!(matches!(kernel::remove(&root(&bpffs)), Err(KernelError::OtherVersion { .. })));
+    assert!(other.exists());
+}
+
+#[test]
+fn a_second_agent_is_told_who_is_first() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    install(&mut kernel);
+    let start = Instant::now();
+    let error = refusal(open(&bpffs, SMALL));
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(
+        matches!(error, KernelError::Locked { pid: Some(pid), .. } if pid == std::process::id()),
+        "{error}"
+    );
+    assert!(matches!(kernel::remove(&root(&bpffs)), Err(KernelError::Locked { .. })));
+    assert_eq!(kernel.installed().unwrap().vteps.len(), 2, "the first one's maps are untouched");
+    drop(kernel);
+    open(&bpffs, SMALL).unwrap();
+}
+
+#[test]
+fn without_a_bpf_filesystem_the_mount_command_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refusal(Kernel::open(&settings(&folder.path().join("vtepd"), SMALL)));
+    let (path, mount) = (folder.path().join("vtepd"), folder.path());
+    assert_eq!(
+        error.to_string(),
+        format!("{} is on no BPF filesystem; type `mount -t bpf bpf {}`", path.display(), mount.display())
+    );
+    assert!(!path.exists());
+}
+
+#[test]
+fn removal_takes_every_pin_and_folder() {
+    let bpffs = Bpffs::new().unwrap();
+    let (kernel, _) = open(&bpffs, SMALL).unwrap();
+    assert_eq!(kernel.remove().unwrap(), map::ALL.len());
+    assert!(!root(&bpffs).exists());
+    assert_eq!(kernel::remove(&root(&bpffs)).unwrap(), 0);
+}
+
+#[test]
+fn bpftool_shows_the_fields_of_a_mac() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    kernel.apply(&Step::PutFdb(vec![(mac(1), to_vtep(5))]), 1).unwrap();
+    let shown = bpftool(&format!("map dump pinned {}", pin(&bpffs, map::FDB)));
+    assert!(shown.contains("\"vni\": 100") && shown.contains("\"master\": 5"), "{shown}");
+}
+
+fn root(bpffs: &Bpffs) -> std::path::PathBuf {
+    bpffs.path().join("vtepd")
+}
+
+fn settings(root: &std::path::Path, sizes: Sizes) -> Settings {
+    Settings { sizes, ..Settings::new(root) }
+}
+
+fn open(bpffs: &Bpffs, sizes: Sizes) -> Result<(Kernel, Opened), KernelError> {
+    Kernel::open(&settings(&root(bpffs), sizes))
+}
+
+#[track_caller]
+fn refusal(result: Result<(Kernel, Opened), KernelError>) -> KernelError {
+    match result {
+        Ok((_, opened)) => panic!("it was opened: {opened:?}"),
+        Err(error) => error,
+    }
+}
+
+fn install(kernel: &mut Kernel) {
+    let local = mapped_v4([192, 0, 2, 1]);
+    let config = Config { local, tunnel_ifindex: 9, udp_port: 4789_u16.to_be_bytes(), pad: 0 };
+    let local_port = LocalPort { ifindex: 4, vni: 100, vlan: 0, flags: 0, bd: 1 };
+    let port = PortValue { vni: 100, bd: 1, local_port: 1, flags: PortValue::LEARN };
+    let sender = VtepByIpKey { vni: 100, address: adj(1).remote };
+    let flood = vec![Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)];
+    let steps = [
+        Step::SetConfig(config),
+        Step::PutVteps(vec![(1, VtepRow { adj: adj(1), up: true }), (2, VtepRow { adj: adj(2), up: false })]),
+        Step::PutLocalPorts(vec![(1, local_port)]),
+        Step::PutFdb((0..100).map(|n| (mac(n), to_vtep(n % 2 + 1))).collect()),
+        Step::PutSenders(vec![(sender, 1)]),
+        Step::PutNetworks(vec![(100, Network { bd: 1, flags: VniValue::DROP_UNKNOWN, flood })]),
+        Step::PutPorts(vec![(PortId { ifindex: 4, vlan: 0 }, port)]),
+    ];
+    for step in steps {
+        let applied = kernel.apply(&step, 1).unwrap();
+        assert!(applied.refused.is_empty(), "{step:?}");
+    }
+}
+
+fn put_vtep(kernel: &mut Kernel, index: u32, host: u8, up: bool) -> VtepAdj {
+    let adj = adj(host);
+    kernel.apply(&Step::PutVteps(vec![(index, VtepRow { adj, up })]), 1).unwrap();
+    adj
+}
+
+fn put_network(kernel: &mut Kernel, vni: u32, flood: Vec<Target>) {
+    let step = Step::PutNetworks(vec![(vni, Network { bd: 1, flags: 0, flood })]);
+    assert!(kernel.apply(&step, 1).unwrap().refused.is_empty());
+}
+
+#[track_caller]
+fn check_equal(found: &Dataplane, expected: &Dataplane) {
+    assert_eq!(found.config, expected.config);
+    assert_eq!(found.vteps, expected.vteps);
+    assert_eq!(found.senders, expected.senders);
+    assert_eq!(found.networks, expected.networks);
+    assert_eq!(found.local_ports, expected.local_ports);
+    assert_eq!(found.ports, expected.ports);
+    assert_eq!(found.fdb, expected.fdb);
+}
+
+fn mac(n: u32) -> FdbKey {
+    let [a, b, c, d] = n.to_be_bytes();
+    FdbKey::new(100, [2, 0, a, b, c, d])
+}
+
+fn to_vtep(index: u32) -> FdbTarget {
+    FdbTarget { master: Target::Vtep(index), slave: Target::None, flags: 0 }
+}
+
+fn adj(host: u8) -> VtepAdj {
+    let mut adj: VtepAdj = bytemuck::Zeroable::zeroed();
+    adj.remote = mapped_v4(Ipv4Addr::new(198, 51, 100, host).octets());
+    adj.mtu = 1500;
+    adj
+}
+
+fn pin(bpffs: &Bpffs, name: &str) -> String {
+    root(bpffs).join("v1/maps").join(name).display().to_string()
+}
+
+/// The values of a map, byte by byte in hexadecimal.
+fn dump(bpffs: &Bpffs, name: &str) -> Vec<String> {
+    let shown = bpftool(&format!("--json map dump pinned {}", pin(bpffs, name)));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let rows = shown.as_array().unwrap().iter();
+    rows.map(|row| {
+        row["value"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|byte| byte.as_str().unwrap().trim_start_matches("0x"))
+            .collect()
+    })
+    .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bpftool(arguments: &str) -> String {
+    output(Command::new("bpftool").args(arguments.split_whitespace())).unwrap()
+}
