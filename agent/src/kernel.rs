@@ -20,6 +20,7 @@ mod write;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use caps::{CapSet, Capability};
 use vtep_abi::{ABI_VERSION, Counter, FdbKey, FdbValue, Meta, VERDICTS_MAX, VtepByIpKey, VtepStats, map};
 
 pub use self::error::{ApplyError, AttachError, KernelError};
@@ -39,6 +40,10 @@ use crate::plan::Step;
 
 /// The programs' object, if it was there when this was built.
 pub static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
+
+/// What the kernel's side needs: for maps and programs, for hooks and devices, for arithmetic on packet pointers.
+pub const CAPABILITIES: [Capability; 3] =
+    [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -140,6 +145,7 @@ impl Kernel {
         let object = settings.object.as_deref().ok_or(KernelError::NoObject)?;
         let parsed = aya_obj::Object::parse(object).map_err(KernelError::Parse)?;
         let layouts = layout::layouts(&parsed, &settings.sizes)?;
+        require_capabilities()?;
         require_tcx()?;
 
         let pins = Pins::lock(&settings.pin_root)?;
@@ -255,9 +261,8 @@ impl Kernel {
     /// Stops forwarding: detaches every program of ours and removes every pin. Returns how many pins there were.
     pub fn remove(self) -> Result<usize, KernelError> {
         let Self { maps, programs, pins } = self;
-        let removed = pins.remove_all();
         drop((maps, programs));
-        removed
+        remove_pins(&pins)
     }
 
     /// Runs a program on a built frame that is said to have come in at `ifindex`, an interface of the calling thread's
@@ -288,7 +293,12 @@ pub fn remove(pin_root: &Path) -> Result<usize, KernelError> {
     if !pin_root.exists() {
         return Ok(0);
     }
-    Pins::lock(pin_root)?.remove_all()
+    remove_pins(&Pins::lock(pin_root)?)
+}
+
+fn remove_pins(pins: &Pins) -> Result<usize, KernelError> {
+    programs::detach_pinned(pins)?;
+    pins.remove_all()
 }
 
 /// All maps but the events, which only the loader can hand over.
@@ -355,6 +365,18 @@ fn check_version(meta: &Meta, maps: &Path) -> Result<(), KernelError> {
         return Ok(());
     }
     Err(KernelError::OtherVersion { path: maps.to_owned(), found: meta.abi_version.to_string() })
+}
+
+/// Asked first, for what lacks them fails in ways that look like an old kernel.
+fn require_capabilities() -> Result<(), KernelError> {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    // `bpf_capable` and `perfmon_capable` in the kernel's `capability.h`.
+    let held = |capability: &Capability| {
+        has(*capability) || (*capability != Capability::CAP_NET_ADMIN && has(Capability::CAP_SYS_ADMIN))
+    };
+    let missing: Vec<String> =
+        CAPABILITIES.iter().filter(|capability| !held(capability)).map(ToString::to_string).collect();
+    if missing.is_empty() { Ok(()) } else { Err(KernelError::Capabilities { missing }) }
 }
 
 /// Asks for the programs at the loopback interface's tcx ingress, which an older kernel does not know.

@@ -259,6 +259,14 @@ impl TcxLink {
         unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr) }.map(drop)
     }
 
+    /// Takes effect at once; the last reference's going would do so some time later.
+    pub(super) fn detach(&self) -> io::Result<()> {
+        let mut attr = zeroed_attr();
+        attr.link_detach.link_fd = raw(self.0.as_fd());
+        // SAFETY: the call takes no address.
+        unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr) }.map(drop)
+    }
+
     pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
         pin(self.0.as_fd(), path)
     }

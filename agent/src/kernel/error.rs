@@ -10,6 +10,8 @@ use super::Program;
 pub enum KernelError {
     #[error("the programs are not built in; type `cargo xtask build-ebpf`, then build again")]
     NoObject,
+    #[error("the process lacks {}", missing.join(", "))]
+    Capabilities { missing: Vec<String> },
     #[error("{path} is on no BPF filesystem; type `mount -t bpf bpf {mount}`")]
     NotBpffs { path: PathBuf, mount: PathBuf },
     #[error("another agent{} holds {path}", pid.map(|pid| format!(", process {pid},")).unwrap_or_default())]
@@ -41,7 +43,7 @@ pub enum KernelError {
     Path { path: PathBuf, source: io::Error },
     #[error("the events cannot be read")]
     Events(#[source] io::Error),
-    #[error("a link at interface {ifindex} cannot be replaced")]
+    #[error("the link at interface {ifindex} cannot be changed")]
     Link { ifindex: u32, source: io::Error },
     #[error("the test run of {program} failed")]
     TestRun { program: Program, source: Box<aya::programs::ProgramError> },

@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::{major, minor};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -65,6 +67,9 @@ impl Pins {
 
     /// Interface and program of every pinned link; names of another form are not ours.
     pub(super) fn pinned_links(&self) -> Result<Vec<(u32, Program)>, KernelError> {
+        if !self.links().exists() {
+            return Ok(Vec::new());
+        }
         let parse = |name: &str| {
             let (ifindex, program) = name.split_once('-')?;
             Some((ifindex.parse().ok()?, program.parse().ok()?))
@@ -126,8 +131,14 @@ fn require_bpffs(root: &Path) -> Result<(), KernelError> {
     Err(KernelError::NotBpffs { path: root.to_owned(), mount: mount.to_owned() })
 }
 
+/// How long a predecessor that is just exiting, or a child of it that has not executed its program yet, may hold the
+/// lock.
+const PATIENCE: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(20);
+
 /// An advisory lock on the directory itself: it needs no file, and dies with the process.
 fn lock(root: &Path) -> Result<File, KernelError> {
+    let end = Instant::now() + PATIENCE;
     loop {
         create(root)?;
         let dir = match File::open(root) {
@@ -139,6 +150,10 @@ fn lock(root: &Path) -> Result<File, KernelError> {
         let opened = dir.metadata().map_err(|source| failed(root, source))?;
         match dir.try_lock() {
             Ok(()) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                thread::sleep(INTERVAL);
+                continue;
+            }
             Err(TryLockError::WouldBlock) => {
                 return Err(KernelError::Locked { path: root.to_owned(), pid: holder(&opened) });
             }

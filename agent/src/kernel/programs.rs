@@ -160,9 +160,9 @@ impl Programs {
         ifindex: u32,
         program: Program,
     ) -> Result<bool, AttachError> {
-        if self.links.remove(&(ifindex, program)).is_none() {
-            return Ok(false);
-        }
+        let Some(link) = self.links.remove(&(ifindex, program)) else { return Ok(false) };
+        let failed = |source| AttachError::Bpf { call: "detachment", program, ifindex, source };
+        link.detach().map_err(failed)?;
         match fs::remove_file(pins.link(ifindex, program)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(AttachError::Bpf { call: "unpinning", program, ifindex, source })
@@ -229,6 +229,15 @@ impl Programs {
         let classifier: &SchedClassifier = loaded.try_into().map_err(io::Error::other)?;
         Ok(classifier.fd().map_err(io::Error::other)?.as_fd())
     }
+}
+
+/// Detaches by the pins alone.
+pub(super) fn detach_pinned(pins: &Pins) -> Result<(), KernelError> {
+    for (ifindex, program) in pins.pinned_links()? {
+        let link = TcxLink::open(&pins.link(ifindex, program));
+        link.and_then(|link| link.detach()).map_err(|source| KernelError::Link { ifindex, source })?;
+    }
+    Ok(())
 }
 
 fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
