@@ -118,14 +118,17 @@ impl Tunnel {
     /// Adopts the device or makes it, and sets it up.
     pub async fn ensure(&self) -> Result<Link, TunnelError> {
         let netlink = Netlink::open()?;
-        let link = match self.find(&netlink).await? {
-            Some(link) => link,
-            None => self.add(&netlink).await?,
+        let (link, made) = match self.find(&netlink).await? {
+            Some(link) => (link, false),
+            None => (self.add(&netlink).await?, true),
         };
         if link.up {
             return Ok(link);
         }
         if let Err(error) = netlink.set_up(link.ifindex).await {
+            if made {
+                netlink.remove_link(link.ifindex).await?;
+            }
             return Err(self.port_taken(&netlink, error).await);
         }
         self.find(&netlink).await?.ok_or_else(|| self.not_ours("gone again"))
@@ -157,10 +160,13 @@ impl Tunnel {
     }
 
     async fn add(&self, netlink: &Netlink) -> Result<Link, TunnelError> {
-        match netlink.add_vxlan(&self.name, self.udp_port, Self::MTU, Self::ALIAS).await {
-            Ok(()) => self.find(netlink).await?.ok_or_else(|| self.not_ours("gone again")),
-            Err(error) => Err(self.port_taken(netlink, error).await),
+        if let Err(error) = netlink.add_vxlan(&self.name, self.udp_port, Self::MTU).await {
+            return Err(self.port_taken(netlink, error).await);
         }
+        let link = self.find(netlink).await?.ok_or_else(|| self.not_ours("gone again"))?;
+        // The kernel takes no alias while it makes a device.
+        netlink.set_alias(link.ifindex, Self::ALIAS).await?;
+        Ok(link)
     }
 
     /// The kernel refuses a second collect-metadata device of a port with EEXIST, and any other holder of the port

@@ -135,20 +135,14 @@ impl Netlink {
     }
 
     /// A VXLAN device that takes and gives its tunnel's addresses per packet, down.
-    pub async fn add_vxlan(
-        &self,
-        name: &str,
-        udp_port: u16,
-        mtu: u32,
-        alias: &str,
-    ) -> Result<(), NetlinkError> {
-        let device = LinkVxlan::new(name, 0)
-            .port(udp_port)
-            .collect_metadata(true)
-            .learning(false)
-            .mtu(mtu)
-            .alias(alias);
+    pub async fn add_vxlan(&self, name: &str, udp_port: u16, mtu: u32) -> Result<(), NetlinkError> {
+        let device = LinkVxlan::new(name, 0).port(udp_port).collect_metadata(true).learning(false).mtu(mtu);
         finish("adding a VXLAN device", self.handle.link().add(device.build()).execute()).await
+    }
+
+    pub async fn set_alias(&self, ifindex: u32, alias: &str) -> Result<(), NetlinkError> {
+        let aliased = LinkUnspec::new_with_index(ifindex).alias(alias).build();
+        finish("naming an interface", self.handle.link().set(aliased).execute()).await
     }
 
     pub async fn set_up(&self, ifindex: u32) -> Result<(), NetlinkError> {

@@ -1,4 +1,5 @@
 //! The maps: what is written is read back, by this process and by the next. As root, on the running kernel.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -334,8 +335,9 @@ fn check_equal(found: &Dataplane, expected: &Dataplane) {
 }
 
 fn mac(n: u32) -> FdbKey {
-    let [a, b, c, d] = n.to_be_bytes();
-    FdbKey::new(100, [2, 0, a, b, c, d])
+    let mut mac = [2, 0, 0, 0, 0, 0];
+    mac[2..].copy_from_slice(&n.to_be_bytes());
+    FdbKey::new(100, mac)
 }
 
 fn to_vtep(index: u32) -> FdbTarget {
@@ -370,7 +372,7 @@ fn dump(bpffs: &Bpffs, name: &str) -> Vec<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn bpftool(arguments: &str) -> String {

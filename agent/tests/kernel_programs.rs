@@ -1,4 +1,5 @@
 //! The programs at their hooks: across restarts, recreated interfaces and beside other people's. As root.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
