@@ -27,6 +27,7 @@ pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
 
+use self::bpf::AnyMap;
 use self::fdb::Fdb;
 use self::layout::Pinned;
 use self::meta::Host;
@@ -135,6 +136,8 @@ pub enum Reason {
 /// The maps and programs of this host, held by a lock against every other agent.
 pub struct Kernel {
     maps: Maps,
+    /// Every map of the ABI, by name: for [`Self::ensure_pinned`].
+    held: Vec<(&'static str, AnyMap)>,
     programs: Programs,
     pins: Pins,
 }
@@ -171,7 +174,8 @@ impl Kernel {
         if !resized.is_empty() {
             pins.promote_next_maps()?;
         }
-        Ok((Self { maps, programs, pins }, Opened { adopted, links, resized }))
+        let held = hold(&pins.maps())?;
+        Ok((Self { maps, held, programs, pins }, Opened { adopted, links, resized }))
     }
 
     /// Reads everything back, and clears what a process that was killed half-way has left.
@@ -235,6 +239,24 @@ impl Kernel {
         self.programs.drop_severed(&self.pins)
     }
 
+    /// Pins again what was unpinned behind our back: a BPF filesystem was unmounted and another one mounted. Forwarding
+    /// went on meanwhile. Returns how many pins were missing.
+    pub fn ensure_pinned(&mut self) -> Result<usize, KernelError> {
+        if !self.pins.are_in_place() {
+            self.pins.lock_again()?;
+        }
+        self.pins.create_dirs()?;
+        let mut made = self.programs.pin_again(&self.pins)?;
+        for (name, map) in &self.held {
+            let pin = self.pins.maps().join(name);
+            if !pin.exists() {
+                map.pin(&pin).map_err(|source| pins::failed(&pin, source))?;
+                made += 1;
+            }
+        }
+        Ok(made)
+    }
+
     /// The one reader of the programs' events; none at the second call. Needs a tokio runtime.
     pub fn take_events(&mut self) -> Result<Option<Events>, KernelError> {
         self.programs.take_events().map(Events::open).transpose().map_err(KernelError::Events)
@@ -260,8 +282,8 @@ impl Kernel {
 
     /// Stops forwarding: detaches every program of ours and removes every pin. Returns how many pins there were.
     pub fn remove(self) -> Result<usize, KernelError> {
-        let Self { maps, programs, pins } = self;
-        drop((maps, programs));
+        let Self { maps, held, programs, pins } = self;
+        drop((maps, held, programs));
         remove_pins(&pins)
     }
 
@@ -286,6 +308,16 @@ impl Applied {
     fn refuse(&mut self, entries: impl IntoIterator<Item = Entry>, reason: Reason) {
         self.refused.extend(entries.into_iter().map(|entry| Refused { entry, reason }));
     }
+}
+
+/// Everything that [`Kernel::open`] would refuse, except what another agent has pinned. Touches nothing.
+pub fn check(settings: &Settings) -> Vec<KernelError> {
+    let object = settings.object.as_deref().ok_or(KernelError::NoObject).and_then(|object| {
+        let parsed = aya_obj::Object::parse(object).map_err(KernelError::Parse)?;
+        layout::layouts(&parsed, &settings.sizes).map(drop)
+    });
+    let checks = [object, require_capabilities(), require_tcx(), pins::require_bpffs(&settings.pin_root)];
+    checks.into_iter().filter_map(Result::err).collect()
 }
 
 /// [`Kernel::remove`] for a host on which no agent runs. Nothing is loaded.
@@ -338,6 +370,14 @@ impl Maps {
         }
         self.networks.copy_to(&other.networks)
     }
+}
+
+fn hold(maps: &Path) -> Result<Vec<(&'static str, AnyMap)>, KernelError> {
+    let hold = |map| {
+        let held = AnyMap::open(&maps.join(map));
+        held.map(|held| (map, held)).map_err(|source| KernelError::Map { call: "opening", map, source })
+    };
+    map::ALL.into_iter().map(hold).collect()
 }
 
 /// Makes maps of the wanted sizes beside the pinned ones and fills them. Counters start anew.

@@ -1,6 +1,8 @@
 //! The host's interfaces, followed by netlink, and the tunnel device that the kernel's VXLAN code serves for us.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -90,6 +92,18 @@ impl Sockets {
 pub struct Tunnel {
     pub name: String,
     pub udp_port: u16,
+}
+
+/// Whether the running kernel has VXLAN, built in or as a module. Loads nothing.
+pub fn has_vxlan() -> bool {
+    if Path::new("/sys/module/vxlan").exists() {
+        return true;
+    }
+    let Ok(release) = fs::read_to_string("/proc/sys/kernel/osrelease") else { return false };
+    let modules = Path::new("/lib/modules").join(release.trim());
+    ["modules.builtin", "modules.dep"]
+        .iter()
+        .any(|list| fs::read_to_string(modules.join(list)).is_ok_and(|list| list.contains("/vxlan.ko")))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,11 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use caps::{CapSet, Capability, CapsHashSet};
-use vtep_abi::{PortValue, Verdict, VniValue};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use vtep_abi::{PortValue, Verdict, VniValue, map};
 use vtep_agent::dataplane::{Network, PortId};
 use vtep_agent::kernel::{
-    AttachError, Attached, Kernel, KernelError, OBJECT, Opened, Program, Settings, Sizes,
+    self, AttachError, Attached, Kernel, KernelError, OBJECT, Opened, Program, Settings, Sizes,
 };
 use vtep_agent::plan::Step;
 use vtep_tests::bpffs::Bpffs;
@@ -143,8 +144,40 @@ fn removal_by_a_process_that_runs_no_agent_detaches() {
     let (mut kernel, _) = open(&bpffs).unwrap();
     attach(&netns, &mut kernel, link.index().unwrap()).unwrap();
     drop(kernel);
-    vtep_agent::kernel::remove(&settings(&bpffs).pin_root).unwrap();
+    kernel::remove(&settings(&bpffs).pin_root).unwrap();
     assert!(at_ingress(&netns, link.name()).is_empty());
+}
+
+#[test]
+fn an_unmounted_bpffs_stops_nothing_and_its_successor_gets_the_pins() {
+    let (netns, link) = port();
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs).unwrap();
+    attach(&netns, &mut kernel, link.index().unwrap()).unwrap();
+    let first = at_ingress(&netns, link.name());
+    assert_eq!(kernel.ensure_pinned().unwrap(), 0);
+
+    umount2(bpffs.path(), MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(at_ingress(&netns, link.name()), first, "the descriptors hold it");
+    assert!(matches!(kernel.ensure_pinned(), Err(KernelError::NotBpffs { .. })));
+    mount(Some("bpf"), bpffs.path(), Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
+    assert_eq!(kernel.ensure_pinned().unwrap(), map::ALL.len() + 1);
+    assert!(matches!(open(&bpffs), Err(KernelError::Locked { .. })), "and is locked");
+    drop(kernel);
+    assert_eq!(at_ingress(&netns, link.name()), first);
+    let (_kernel, opened) = open(&bpffs).unwrap();
+    assert_eq!((opened.adopted, opened.links), (true, 1));
+}
+
+#[test]
+fn a_check_tells_all_that_is_missing_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = Settings::new(folder.path().join("vtepd"));
+    settings.object = None;
+    let found: Vec<String> = kernel::check(&settings).iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("cargo xtask build-ebpf") && found[1].contains("mount -t bpf"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 /// `CAP_BPF` for maps and programs, `CAP_NET_ADMIN` for the hooks, `CAP_PERFMON` for pointer arithmetic.

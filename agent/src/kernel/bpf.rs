@@ -272,12 +272,25 @@ impl TcxLink {
     }
 }
 
-/// What the kernel says of the map that is pinned there.
-pub(super) fn map_at(pin: &Path) -> io::Result<bpf_map_info> {
-    map_facts(object(pin)?.as_fd())
+/// A map of any kind, held beside its pin.
+#[derive(Debug)]
+pub(super) struct AnyMap(OwnedFd);
+
+impl AnyMap {
+    pub(super) fn open(pin: &Path) -> io::Result<Self> {
+        object(pin).map(Self)
+    }
+
+    pub(super) fn facts(&self) -> io::Result<bpf_map_info> {
+        map_facts(self.0.as_fd())
+    }
+
+    pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
+        pin(self.0.as_fd(), path)
+    }
 }
 
-pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = zeroed_attr();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;

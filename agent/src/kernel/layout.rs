@@ -9,8 +9,9 @@ use vtep_abi::{
     VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
 };
 
+use super::Sizes;
+use super::bpf::AnyMap;
 use super::error::KernelError;
-use super::{Sizes, bpf};
 
 /// The layout of one map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,9 @@ pub(super) fn compare(layouts: &[Layout], maps: &Path) -> Result<Pinned, KernelE
         if !pin.exists() {
             continue;
         }
-        let found = bpf::map_at(&pin).map_err(|source| KernelError::Path { path: pin, source })?;
+        let found = AnyMap::open(&pin)
+            .and_then(|map| map.facts())
+            .map_err(|source| KernelError::Path { path: pin, source })?;
         layout.check(&found)?;
         present += 1;
         if found.max_entries != layout.capacity {

@@ -20,7 +20,7 @@ pub(super) struct Pins {
     root: PathBuf,
     version: PathBuf,
     /// Released by the kernel when the process dies, however it dies.
-    _lock: File,
+    lock: File,
 }
 
 impl Pins {
@@ -33,8 +33,17 @@ impl Pins {
                 return Err(KernelError::OtherVersion { path: root.to_owned(), found: name });
             }
         }
-        let pins = Self { root: root.to_owned(), version: root.join(ours), _lock: lock };
-        Ok(pins)
+        Ok(Self { root: root.to_owned(), version: root.join(ours), lock })
+    }
+
+    /// Whether the locked directory still bears its name: the file system may have been unmounted.
+    pub(super) fn are_in_place(&self) -> bool {
+        self.lock.metadata().is_ok_and(|locked| is_at(&locked, &self.root))
+    }
+
+    pub(super) fn lock_again(&mut self) -> Result<(), KernelError> {
+        *self = Self::lock(&self.root)?;
+        Ok(())
     }
 
     pub(super) fn create_dirs(&self) -> Result<(), KernelError> {
@@ -120,7 +129,7 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-fn require_bpffs(root: &Path) -> Result<(), KernelError> {
+pub(super) fn require_bpffs(root: &Path) -> Result<(), KernelError> {
     let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let found = statfs(existing).map_err(|source| failed(existing, source.into()))?;
     if found.filesystem_type() == BPF_FS_MAGIC {
@@ -160,10 +169,14 @@ fn lock(root: &Path) -> Result<File, KernelError> {
             Err(TryLockError::Error(source)) => return Err(failed(root, source)),
         }
         // The lock is on the directory that bears the name now, not on one that was removed meanwhile.
-        if fs::metadata(root).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+        if is_at(&opened, root) {
             return Ok(dir);
         }
     }
+}
+
+fn is_at(dir: &fs::Metadata, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (dir.dev(), dir.ino()))
 }
 
 /// Who holds a lock, by `/proc/locks` (proc(5)).

@@ -171,6 +171,19 @@ impl Programs {
         }
     }
 
+    /// Pins what is held but pinned no more. Returns how many that were.
+    pub(super) fn pin_again(&self, pins: &Pins) -> Result<usize, KernelError> {
+        let mut made = 0;
+        for (&(ifindex, program), link) in &self.links {
+            let pin = pins.link(ifindex, program);
+            if !pin.exists() {
+                link.pin(&pin).map_err(|source| pins::failed(&pin, source))?;
+                made += 1;
+            }
+        }
+        Ok(made)
+    }
+
     /// Forgets the links whose interfaces are gone.
     pub(super) fn drop_severed(&mut self, pins: &Pins) -> Result<Vec<(u32, Program)>, AttachError> {
         let mut severed = Vec::new();
