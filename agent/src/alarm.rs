@@ -53,6 +53,11 @@ impl AlarmKind {
             Self::ForeignProgram => "foreign_program",
         }
     }
+
+    /// Whether a number that rests could help.
+    pub(crate) const fn waits_for_a_number(self) -> bool {
+        matches!(self, Self::VtepTableFull | Self::VniTableFull | Self::PortTableFull)
+    }
 }
 
 impl Alarm {

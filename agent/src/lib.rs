@@ -5,12 +5,18 @@
 //! only. The pure modules (`table`, `desired`, `plan`) do no I/O and read no clock.
 
 pub mod alarm;
+pub mod capabilities;
+pub mod check;
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod dataplane;
 pub mod desired;
 pub mod kernel;
 pub mod learnt;
 pub mod links;
+pub mod metrics;
 pub mod netlink;
 pub mod plan;
 pub mod source;

@@ -106,6 +106,25 @@ impl Step {
         }
     }
 
+    /// For logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SetConfig(_) => "set config",
+            Self::PutVteps(_) => "put VTEPs",
+            Self::PutLocalPorts(_) => "put local ports",
+            Self::PutFdb(_) => "put MACs",
+            Self::PutSenders(_) => "put senders",
+            Self::PutNetworks(_) => "put networks",
+            Self::PutPorts(_) => "put ports",
+            Self::RemovePorts(_) => "remove ports",
+            Self::RemoveNetworks(_) => "remove networks",
+            Self::RemoveSenders(_) => "remove senders",
+            Self::RemoveFdb(_) => "remove MACs",
+            Self::RemoveLocalPorts(_) => "remove local ports",
+            Self::RemoveVteps(_) => "remove VTEPs",
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -17,7 +17,7 @@ pub struct Port {
     #[serde(default = "yes")]
     pub learn: bool,
     /// Learnt MACs beyond which no more are taken from this port.
-    #[serde(default = "bounded::preset::<1024, 1, 1_000_000>")]
+    #[serde(default = "bounded::preset::<{ Port::LEARN_MAX }, 1, 1_000_000>")]
     pub learn_max: Bounded<1, 1_000_000>,
     /// Instead of `dataplane.decap`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,13 +25,15 @@ pub struct Port {
 }
 
 impl Port {
+    pub const LEARN_MAX: u32 = 1024;
+
     /// What holds for a port that the configuration does not name.
     pub fn unnamed(name: PortName) -> Self {
         Self {
             name,
             macs: BTreeSet::new(),
             learn: true,
-            learn_max: bounded::preset::<1024, 1, 1_000_000>(),
+            learn_max: Bounded::preset(Self::LEARN_MAX),
             decap: None,
         }
     }

@@ -41,6 +41,11 @@ impl Allocation {
             local_ports: Indices::recover(ports, now),
         }
     }
+
+    /// Whether numbers rest that somebody may be waiting for.
+    pub fn is_resting(&self) -> bool {
+        self.vteps.is_resting() || self.bridge_domains.is_resting() || self.local_ports.is_resting()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -97,8 +102,7 @@ impl<K: Ord + Copy> Indices<K> {
         Assigned { by_key: self.by_key.clone(), without }
     }
 
-    /// Whether numbers rest: somebody may be waiting for one.
-    pub fn is_resting(&self) -> bool {
+    fn is_resting(&self) -> bool {
         !self.resting.is_empty()
     }
 }

@@ -69,7 +69,8 @@ pub fn load(path: &Path, own: TunnelAddress, previous: &Table) -> Result<(Table,
     Ok(build(Document::read(path)?, own, previous))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,0 +1,87 @@
+//! The command line. Commands other than `run`, `check` and `config` ask the running daemon.
+//!
+//! Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed.
+
+mod args;
+mod ask;
+mod render;
+mod run;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Error;
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::control::ErrorKind;
+use crate::control::client::ClientError;
+use args::{Args, Command};
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    Error = 1,
+    Usage = 2,
+    NotFound = 3,
+    Unreachable = 4,
+    CheckFailed = 5,
+}
+
+/// Parses the command line, does what it says and reports errors.
+pub fn main() -> ExitCode {
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let exit = dispatch(args.command, &matches).unwrap_or_else(|error| {
+        let exit = classify(&error);
+        if exit != Exit::Ok {
+            eprintln!("vtep-agent: {error:#}");
+        }
+        exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error> {
+    // For where a value came from.
+    let own = matches.subcommand().map(|(_, own)| own);
+    match command {
+        Command::Run(args) => run::run(&args, own),
+        Command::Check(args) => run::check(&args),
+        Command::Config { command } => {
+            run::config(&command, own.and_then(|own| own.subcommand()).map(|(_, own)| own))
+        }
+        Command::Detach(args) => ask::detach(&args),
+        Command::Man { directory } => {
+            clap_mangen::generate_to(Args::command(), directory)?;
+            Ok(Exit::Ok)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "vtep-agent", &mut io::stdout());
+            Ok(Exit::Ok)
+        }
+        question => ask::ask(question),
+    }
+}
+
+fn classify(error: &Error) -> Exit {
+    if error.chain().any(is_broken_pipe) {
+        // Whoever read our output has enough.
+        return Exit::Ok;
+    }
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Unreachable { .. }) => Exit::Unreachable,
+        Some(ClientError::Refused { kind: ErrorKind::NotFound, .. }) => Exit::NotFound,
+        Some(ClientError::Refused { kind: ErrorKind::Usage, .. }) => Exit::Usage,
+        _ => Exit::Error,
+    }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Standard output, in large pieces.
+fn output() -> io::BufWriter<impl Write> {
+    io::BufWriter::with_capacity(64 * 1024, anstream::stdout())
+}

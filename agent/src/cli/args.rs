@@ -1,0 +1,236 @@
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{LogFormat, LogLevel, SOCKET};
+use crate::control::FdbFilter;
+
+pub(super) const CONFIG: &str = "/etc/vtepd/agent.toml";
+
+const EXAMPLES: &str = "\
+Examples:
+  vtep-agent check --config /etc/vtepd/agent.toml   is everything there that `run` needs?
+  vtep-agent run --config /etc/vtepd/agent.toml     forward, until SIGTERM; the kernel goes on without us
+  vtep-agent status                                 what it does, and what is wrong
+  vtep-agent fdb show --vni 5001 --limit 20         the first MACs of a network
+  vtep-agent stats --drops                          why frames were dropped
+  vtep-agent detach                                 stop forwarding and remove everything from the kernel
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed";
+
+/// Keeps the kernel's MAC-to-VTEP table equal to the reconciled one, and forwards VM frames by it.
+#[derive(Debug, Parser)]
+#[command(name = "vtep-agent", version, after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon
+    ///
+    /// SIGHUP reads configuration and table again. SIGTERM stops the process and leaves the kernel forwarding.
+    Run(RunArgs),
+    /// Test configuration, table file, kernel and capabilities, without touching anything
+    Check(ConfigFile),
+    /// Show the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Show what the daemon does, what it waits for, and alarms
+    Status(Client),
+    /// Show MAC entries
+    Fdb {
+        #[command(subcommand)]
+        command: FdbCommand,
+    },
+    /// Show VNIs
+    Vni {
+        #[command(subcommand)]
+        command: VniCommand,
+    },
+    /// Show remote VTEPs
+    Vtep {
+        #[command(subcommand)]
+        command: VtepCommand,
+    },
+    /// Show ports
+    Port {
+        #[command(subcommand)]
+        command: PortCommand,
+    },
+    /// Show what became of frames
+    Stats(StatsArgs),
+    /// Stop forwarding: detach the programs, and remove maps and the tunnel device
+    ///
+    /// Asks the daemon, which then ends. Where none runs, does it itself.
+    Detach(DetachArgs),
+    /// Write man pages
+    #[command(hide = true)]
+    Man { directory: PathBuf },
+    /// Write shell completions
+    #[command(hide = true)]
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigFile {
+    /// Configuration file
+    #[arg(long, env = "VTEPD_CONFIG", default_value = CONFIG)]
+    pub(super) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Control socket, instead of control.socket
+    #[arg(long, env = "VTEPD_SOCKET")]
+    pub(super) socket: Option<PathBuf>,
+    /// Instead of log.level
+    #[arg(long, env = "VTEPD_LOG_LEVEL")]
+    pub(super) log_level: Option<LogLevel>,
+    /// Instead of log.format
+    #[arg(long, env = "VTEPD_LOG_FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the effective values
+    Show {
+        #[command(flatten)]
+        run: RunArgs,
+        /// Print where each value came from
+        #[arg(long)]
+        origin: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Client {
+    /// Control socket of the daemon
+    #[arg(long, env = "VTEPD_SOCKET", default_value = SOCKET)]
+    pub(super) socket: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FdbCommand {
+    /// List entries
+    Show {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many
+        #[arg(long)]
+        limit: Option<usize>,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Look one entry up in the kernel
+    Get {
+        vni: u32,
+        mac: String,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Count entries
+    Count {
+        #[command(flatten)]
+        filter: FilterArgs,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct FilterArgs {
+    /// Only of this VNI
+    #[arg(long)]
+    vni: Option<u32>,
+    /// Only this MAC
+    #[arg(long)]
+    mac: Option<String>,
+    /// Only behind this VTEP (name or address), as master or slave
+    #[arg(long)]
+    vtep: Option<String>,
+    /// Only behind this port of the host
+    #[arg(long)]
+    port: Option<String>,
+}
+
+impl FilterArgs {
+    pub(super) fn filter(self, limit: Option<usize>) -> FdbFilter {
+        let Self { vni, mac, vtep, port } = self;
+        FdbFilter { vni, mac, vtep, port, limit }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VniCommand {
+    /// List VNIs, or show one
+    Show {
+        vni: Option<u32>,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VtepCommand {
+    /// List VTEPs, or show one by name or address
+    Show {
+        vtep: Option<String>,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PortCommand {
+    /// List port bindings, or those of one port
+    Show {
+        port: Option<String>,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StatsArgs {
+    /// Only drops
+    #[arg(long)]
+    pub(super) drops: bool,
+    /// Only of this VNI
+    #[arg(long)]
+    pub(super) vni: Option<u32>,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DetachArgs {
+    /// Configuration file that tells where the maps are pinned, where no daemon runs
+    #[arg(long, env = "VTEPD_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,152 @@
+use std::io::{self, Write};
+
+use comfy_table::presets::NOTHING;
+
+use crate::control::view::{FdbEnd, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
+
+/// Rows of a table that is small enough to be laid out as a whole.
+pub(super) trait Table {
+    const HEADER: &[&str];
+
+    fn cells(&self) -> Vec<String>;
+}
+
+pub(super) fn table<T: Table>(rows: &[T]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(NOTHING).set_header(T::HEADER);
+    table.add_rows(rows.iter().map(Table::cells));
+    table
+}
+
+impl Table for VniRow {
+    const HEADER: &[&str] = &["VNI", "SWITCH", "MACS", "UNKNOWN", "FLOOD"];
+
+    fn cells(&self) -> Vec<String> {
+        let name = self.logical_switch.clone().unwrap_or_default();
+        vec![
+            self.vni.to_string(),
+            name,
+            self.macs.to_string(),
+            self.unknown_unicast.clone(),
+            self.flood.join(", "),
+        ]
+    }
+}
+
+impl Table for VtepRow {
+    const HEADER: &[&str] =
+        &["ADDRESS", "NAME", "STATE", "NEXT HOP", "VIA", "MTU", "MACS", "AS SLAVE", "SENT", "RECEIVED"];
+
+    fn cells(&self) -> Vec<String> {
+        let state = match self {
+            Self { routed: false, .. } => "no route",
+            Self { up: false, .. } => "down",
+            Self { alive: false, .. } => "silent",
+            _ => "up",
+        };
+        vec![
+            self.address.clone(),
+            self.name.clone().unwrap_or_default(),
+            state.to_owned(),
+            self.next_hop.map_or_else(|| "unresolved".to_owned(), |mac| mac.to_string()),
+            self.interface.clone().unwrap_or_default(),
+            self.mtu.to_string(),
+            self.macs.to_string(),
+            self.macs_as_slave.to_string(),
+            self.sent_packets.to_string(),
+            self.received_packets.to_string(),
+        ]
+    }
+}
+
+impl Table for PortRow {
+    const HEADER: &[&str] = &["PORT", "VLAN", "VNI", "SWITCH", "STATE", "LEARNING", "MACS"];
+
+    fn cells(&self) -> Vec<String> {
+        const MACS_SHOWN: usize = 4;
+        let state = match self {
+            Self { ifindex: None, .. } => "missing",
+            Self { attached: false, .. } => "not attached",
+            _ => "attached",
+        };
+        let mut macs: Vec<_> = self.macs.iter().take(MACS_SHOWN).map(ToString::to_string).collect();
+        if self.macs.len() > MACS_SHOWN {
+            macs.push(format!("and {} more", self.macs.len() - MACS_SHOWN));
+        }
+        vec![
+            self.port.clone(),
+            if self.vlan == 0 { "untagged".to_owned() } else { self.vlan.to_string() },
+            self.vni.map(|vni| vni.to_string()).unwrap_or_default(),
+            self.logical_switch.clone(),
+            state.to_owned(),
+            if self.learning { "yes" } else { "no" }.to_owned(),
+            macs.join(", "),
+        ]
+    }
+}
+
+impl Table for StatsRow {
+    const HEADER: &[&str] = &["VNI", "VERDICT", "", "PACKETS", "BYTES"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.vni.map_or_else(|| "none".to_owned(), |vni| vni.to_string()),
+            self.verdict.clone(),
+            if self.drop { "dropped" } else { "" }.to_owned(),
+            self.packets.to_string(),
+            self.bytes.to_string(),
+        ]
+    }
+}
+
+pub(super) const FDB_HEADER: &str = "VNI       MAC                MASTER                      SLAVE";
+
+pub(super) fn fdb_line(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
+    let end = |end: &Option<FdbEnd>| end.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let learnt = if row.learnt { "  learnt" } else { "" };
+    writeln!(out, "{:<8}  {}  {:<26}  {}{learnt}", row.vni, row.mac, end(&row.master), end(&row.slave))
+}
+
+pub(super) fn fdb_entry(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
+    writeln!(out, "{FDB_HEADER}")?;
+    fdb_line(out, row)
+}
+
+pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
+    let Status { counts, source, .. } = status;
+    let state =
+        if status.ready { "ready".to_owned() } else { format!("waits for {}", status.waits_for.join(", ")) };
+    writeln!(
+        out,
+        "{} ({}), version {}, process {}",
+        status.name, status.address, status.version, status.pid
+    )?;
+    writeln!(out, "state     {state}; up {} s, epoch {}", status.uptime_secs, status.epoch)?;
+    write!(
+        out,
+        "source    {} {}: {} tables, {} changes",
+        source.kind, source.from, source.snapshots, source.deltas
+    )?;
+    writeln!(out, ", {} rows refused", source.rows_refused)?;
+    if let Some(reason) = &source.lost {
+        writeln!(out, "          nothing new: {}", reason.trim_end().replace('\n', "\n          "))?;
+    }
+    for refusal in source.first_refused.iter().take(10) {
+        writeln!(out, "          refused {refusal}")?;
+    }
+    let pending =
+        if counts.macs_pending > 0 { format!(" ({} pending)", counts.macs_pending) } else { String::new() };
+    write!(out, "kernel    {} MACs{pending}, {} learnt, ", counts.macs, counts.macs_learnt)?;
+    writeln!(out, "{} VTEPs, {} VNIs, {} port bindings", counts.vteps, counts.vnis, counts.ports)?;
+    writeln!(out, "compared  {} times, last in {:.1} ms", status.reconciles, status.last_reconcile_ms)?;
+    for attached in &status.attached {
+        writeln!(out, "program   {} at {}", attached.program, attached.interface)?;
+    }
+    if let Some(metrics) = status.metrics {
+        writeln!(out, "metrics   http://{metrics}/metrics")?;
+    }
+    for alarm in &status.alarms {
+        writeln!(out, "alarm     {} {}: {}", alarm.kind.name(), alarm.subject, alarm.message.trim_end())?;
+    }
+    Ok(())
+}

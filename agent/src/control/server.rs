@@ -1,0 +1,163 @@
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{Ask, ErrorKind, Line, REQUEST_BYTES_MAX, Reply, Request};
+
+const CONNECTIONS_MAX: usize = 32;
+/// A client that takes nothing for so long is dropped.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+const READ_PATIENCE: Duration = Duration::from_mins(1);
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The listening socket. Its file goes with it.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("control socket {path} is served by another process")]
+    Taken { path: PathBuf },
+    #[error("control socket {path} cannot be made")]
+    Bind { path: PathBuf, source: io::Error },
+}
+
+impl Server {
+    pub fn listen(path: &Path, asks: mpsc::Sender<Ask>) -> Result<Self, ServerError> {
+        let listener = bind(path)?;
+        let task = tokio::spawn(async move {
+            let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let asks = asks.clone();
+                        tokio::spawn(async move {
+                            // A client that went away is no event.
+                            serve(stream, &asks).await.ok();
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a control connection was not accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        });
+        Ok(Self { path: path.to_owned(), task })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+/// A socket that nobody serves is left over from a crash and goes.
+fn bind(path: &Path) -> Result<UnixListener, ServerError> {
+    let failed = |source| ServerError::Bind { path: path.to_owned(), source };
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(ServerError::Taken { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)?;
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}
+
+async fn serve(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> {
+    let (read, write) = stream.into_split();
+    let mut lines = BufReader::new(read);
+    let mut answer = Answer { write, buffer: Vec::with_capacity(CHUNK_BYTES) };
+    while let Some(line) = next_line(&mut lines).await? {
+        let reply = match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => ask(request, asks).await,
+            Err(error) => Reply::error(ErrorKind::Usage, format!("the request is not understood: {error}")),
+        };
+        answer.send(reply).await?;
+    }
+    Ok(())
+}
+
+async fn next_line(lines: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let mut limited = lines.take(REQUEST_BYTES_MAX as u64);
+    tokio::time::timeout(READ_PATIENCE, limited.read_until(b'\n', &mut line)).await??;
+    // The last line of a client that went away, or one that is too long.
+    Ok(line.ends_with(b"\n").then_some(line))
+}
+
+async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Reply {
+    let (reply, answered) = oneshot::channel();
+    if asks.send(Ask::Client { request, reply }).await.is_err() {
+        return Reply::error(ErrorKind::Failed, "the agent is stopping");
+    }
+    answered.await.unwrap_or_else(|_| Reply::error(ErrorKind::Failed, "the agent is stopping"))
+}
+
+struct Answer {
+    write: OwnedWriteHalf,
+    buffer: Vec<u8>,
+}
+
+impl Answer {
+    async fn send(&mut self, reply: Reply) -> io::Result<()> {
+        let rows = match reply {
+            Reply::Error { kind, message } => {
+                self.line(&Line::Error { kind, message: message.into_owned() }).await?;
+                return self.flush().await;
+            }
+            Reply::Rows(rows) => {
+                let count = rows.len();
+                for row in rows {
+                    self.line(&Line::Row(row)).await?;
+                }
+                count
+            }
+            Reply::Fdb(dump) => {
+                for (key, target) in &dump.entries {
+                    let row = serde_json::to_value(dump.labels.row(key, target))?;
+                    self.line(&Line::Row(row)).await?;
+                }
+                dump.entries.len()
+            }
+        };
+        self.line(&Line::End { rows }).await?;
+        self.flush().await
+    }
+
+    async fn line(&mut self, line: &Line) -> io::Result<()> {
+        serde_json::to_writer(&mut self.buffer, line)?;
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        tokio::time::timeout(WRITE_PATIENCE, self.write.write_all(&self.buffer)).await??;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! What commands print, as tables and as JSON alike.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use vtep_abi::{Counter, FdbKey, FdbValue, Target, Verdict, VtepStats};
+use vtep_api::MacAddr;
+
+use crate::alarm::Alarm;
+use crate::dataplane::FdbTarget;
+use crate::source::{Refusal, Refusals};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub name: String,
+    pub version: String,
+    pub pid: u32,
+    pub uptime_secs: u64,
+    pub ready: bool,
+    /// Why it is not ready.
+    pub waits_for: Vec<String>,
+    pub source: SourceStatus,
+    pub metrics: Option<SocketAddr>,
+    pub address: String,
+    pub epoch: u64,
+    pub reconciles: u64,
+    pub last_reconcile_ms: f64,
+    pub counts: Counts,
+    pub attached: Vec<AttachedRow>,
+    pub alarms: Vec<Alarm>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// `file` or `ovsdb`.
+    pub kind: String,
+    /// What it reads.
+    pub from: String,
+    pub snapshots: u64,
+    pub deltas: u64,
+    /// Why nothing new comes. The last table stays in force.
+    pub lost: Option<String>,
+    pub rows_refused: usize,
+    pub first_refused: Vec<Refusal>,
+}
+
+impl SourceStatus {
+    pub(crate) fn refused(&mut self, refusals: &Refusals) {
+        self.rows_refused = refusals.count();
+        self.first_refused = refusals.first().to_vec();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub macs: usize,
+    pub macs_pending: usize,
+    pub macs_learnt: usize,
+    pub vteps: usize,
+    pub vnis: usize,
+    pub ports: usize,
+    pub alarms: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttachedRow {
+    pub interface: String,
+    pub ifindex: u32,
+    pub program: String,
+    /// Identifiers of programs of others at the same hook.
+    pub foreign: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FdbRow {
+    pub vni: u32,
+    pub logical_switch: Option<String>,
+    pub mac: MacAddr,
+    pub master: Option<FdbEnd>,
+    pub slave: Option<FdbEnd>,
+    /// Seen on its port, not configured.
+    pub learnt: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FdbEnd {
+    Vtep { index: u32, name: Option<String>, address: String, up: bool },
+    Port { index: u32, name: Option<String>, vlan: u16 },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VniRow {
+    pub vni: u32,
+    pub logical_switch: Option<String>,
+    pub bridge_domain: u32,
+    pub unknown_unicast: String,
+    pub macs: usize,
+    pub flood: Vec<String>,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts, each a column of its own")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VtepRow {
+    pub index: u32,
+    pub name: Option<String>,
+    pub address: String,
+    /// The agent's word.
+    pub up: bool,
+    /// The programs' word.
+    pub alive: bool,
+    pub routed: bool,
+    pub resolved: bool,
+    pub interface: Option<String>,
+    pub next_hop: Option<MacAddr>,
+    pub mtu: u16,
+    /// MACs of which it is master, and slave.
+    pub macs: usize,
+    pub macs_as_slave: usize,
+    pub sent_packets: u64,
+    pub sent_bytes: u64,
+    pub received_packets: u64,
+    pub received_bytes: u64,
+    pub served_as_slave: u64,
+    pub copy_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PortRow {
+    pub port: String,
+    pub ifindex: Option<u32>,
+    pub vlan: u16,
+    pub vni: Option<u32>,
+    pub logical_switch: String,
+    pub attached: bool,
+    pub learning: bool,
+    pub macs: Vec<MacAddr>,
+    pub macs_learnt: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatsRow {
+    /// None: decided before a VNI was known.
+    pub vni: Option<u32>,
+    pub verdict: String,
+    pub drop: bool,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CountRow {
+    pub macs: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DetachRow {
+    pub pins_removed: usize,
+    pub tunnel_removed: bool,
+}
+
+/// Entries that passed the filter, and what is needed to render them.
+#[derive(Debug)]
+pub struct FdbDump {
+    pub entries: Vec<(FdbKey, FdbTarget)>,
+    pub labels: Labels,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Labels {
+    pub networks: BTreeMap<u32, String>,
+    pub vteps: BTreeMap<u32, FdbEnd>,
+    pub ports: BTreeMap<u32, FdbEnd>,
+}
+
+impl Labels {
+    pub fn row(&self, key: &FdbKey, target: &FdbTarget) -> FdbRow {
+        FdbRow {
+            vni: key.vni,
+            logical_switch: self.networks.get(&key.vni).cloned(),
+            mac: MacAddr::new(key.mac),
+            master: self.end(target.master),
+            slave: self.end(target.slave),
+            learnt: target.flags & FdbValue::LEARNT != 0,
+        }
+    }
+
+    fn end(&self, target: Target) -> Option<FdbEnd> {
+        match target {
+            Target::None => None,
+            Target::Vtep(index) => self.vteps.get(&index).cloned(),
+            Target::LocalPort(index) => self.ports.get(&index).cloned(),
+        }
+    }
+}
+
+/// Everything that metrics show, read at one time.
+#[derive(Debug)]
+pub struct Scrape {
+    pub status: Status,
+    pub vnis: Vec<VniCounters>,
+    pub vteps: Vec<VtepScrape>,
+}
+
+/// What was counted at least once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VniCounters {
+    /// None: decided before a VNI was known.
+    pub vni: Option<u32>,
+    pub verdicts: Vec<(Verdict, Counter)>,
+}
+
+#[derive(Debug)]
+pub struct VtepScrape {
+    pub address: String,
+    pub up: bool,
+    pub stats: VtepStats,
+}
+
+impl fmt::Display for FdbEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vtep { name: Some(name), address, .. } if name != address => {
+                write!(f, "{name} ({address})")
+            }
+            Self::Vtep { address, .. } => f.write_str(address),
+            Self::Port { name, vlan, index } => {
+                match name {
+                    Some(name) => write!(f, "port {name}")?,
+                    None => write!(f, "port #{index}")?,
+                }
+                if *vlan == 0 { Ok(()) } else { write!(f, " VLAN {vlan}") }
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The running agent. One task owns all state; everything else sends it hints. A hint says that something may have
+//! changed, never what: each reconcile compares all that is wanted with all that is installed.
+//!
+//! ```text
+//! source ──events──┐                        ┌── control socket, metrics (asks)
+//! links ───watch───┤→ daemon: reconcile ←───┤
+//! underlay ─watch──┤        │               └── signals, timers
+//! programs ─ring───┘        └──watch──→ targets (underlay), local MACs (source)
+//! ```
+
+mod attach;
+mod host;
+mod learn;
+mod notify;
+mod refused;
+mod scrape;
+mod view;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+use vtep_abi::Event;
+
+use self::host::Host;
+use self::notify::Notify;
+use crate::config::{self, Config, Override};
+use crate::control::view::DetachRow;
+use crate::control::{Ask, ErrorKind, Reply, Request, Server};
+use crate::desired::TUNNEL_DEVICE;
+use crate::kernel::{Events, Kernel, Settings, Sizes};
+use crate::links::{self, Links, Tunnel};
+use crate::metrics;
+use crate::source::{LocalMacs, Source, SourceEvent};
+use crate::underlay::{self, Underlay};
+
+/// Hints that come together are one.
+const DEBOUNCE: Duration = Duration::from_millis(3);
+/// The kernel's tables are read back whole, for others may write too.
+const REREAD: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(1);
+const ASKS_MAX: usize = 32;
+/// Events taken at once, so that the other hints get their turn.
+const EVENTS_BATCH: usize = 256;
+
+/// What a start needs to know.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub config: Config,
+    /// Where `config` came from, to be read again on SIGHUP.
+    pub path: PathBuf,
+    pub overrides: Vec<Override>,
+}
+
+/// Runs until a signal or `detach`. Forwarding goes on after a signal.
+pub async fn run(start: Start) -> Result<()> {
+    let mut daemon = Daemon::start(start).await?;
+    let end = daemon.serve().await;
+    Notify::stopping();
+    match end? {
+        End::Stop => {
+            info!("stopped; the kernel goes on forwarding");
+            Ok(())
+        }
+        End::Detach(reply) => daemon.detach(reply).await,
+    }
+}
+
+enum End {
+    Stop,
+    Detach(oneshot::Sender<Reply>),
+}
+
+struct Daemon {
+    start: Start,
+    host: Host,
+    tunnel: Tunnel,
+    source: Source,
+    links: watch::Receiver<Links>,
+    underlay: watch::Receiver<Underlay>,
+    targets: watch::Sender<BTreeSet<IpAddr>>,
+    local_macs: watch::Sender<Arc<LocalMacs>>,
+    events: Events,
+    asks: mpsc::Receiver<Ask>,
+    metrics: Option<SocketAddr>,
+    due: Option<Instant>,
+    notify: Notify,
+    _server: Server,
+}
+
+impl Daemon {
+    async fn start(start: Start) -> Result<Self> {
+        let config = &start.config;
+        let settings = Settings { sizes: sizes(config), ..Settings::new(&config.dataplane.bpffs) };
+        let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings))?;
+        info!(adopted = opened.adopted, links = opened.links, "kernel tables are open");
+        let events = kernel.take_events()?.context("the events have a reader already")?;
+
+        let (ask, asks) = mpsc::channel(ASKS_MAX);
+        let server = Server::listen(&config.control.socket, ask.clone())?;
+        let tunnel = tunnel(config);
+        tunnel.ensure().await?;
+        let links = links::watch().await?;
+        let host = Host::adopt(config.clone(), kernel)?;
+        let (targets, wanted) = watch::channel(host.targets());
+        let underlay = underlay::watch(Some(config.underlay.address.ip()), wanted).await?;
+        let (local_macs, local) = watch::channel(Arc::new(LocalMacs::new()));
+        let source = Source::spawn(config, local);
+        let metrics = match metrics::serve(&config.metrics, ask).await {
+            Ok(address) => address,
+            Err(error) => {
+                warn!(%error, listen = %config.metrics.listen, "metrics are not served");
+                None
+            }
+        };
+        let notify = Notify::new();
+        Notify::ready();
+        info!(name = config.agent.name, address = %config.underlay.address, "running");
+        Ok(Self {
+            host,
+            tunnel,
+            source,
+            links,
+            underlay,
+            targets,
+            local_macs,
+            events,
+            asks,
+            metrics,
+            due: Some(Instant::now()),
+            notify,
+            _server: server,
+            start,
+        })
+    }
+
+    async fn serve(&mut self) -> Result<End> {
+        let (mut hangup, mut term, mut int) = signals()?;
+        let mut reread = tokio::time::interval(REREAD);
+        reread.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reread.reset();
+        let mut watchdog = tokio::time::interval(self.notify.watchdog_period());
+        let mut batch = Vec::with_capacity(EVENTS_BATCH);
+        loop {
+            let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
+            tokio::select! {
+                event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
+                Ok(()) = self.links.changed() => self.hint(),
+                Ok(()) = self.underlay.changed() => self.hint(),
+                result = self.events.read(&mut batch, EVENTS_BATCH) => {
+                    result.context("the programs' events cannot be read")?;
+                    self.learn(&mut batch);
+                }
+                Some(ask) = self.asks.recv() => {
+                    if let Some(reply) = self.answer(ask) {
+                        return Ok(End::Detach(reply));
+                    }
+                }
+                () = tokio::time::sleep_until(due), if self.due.is_some() => self.reconcile().await,
+                _ = reread.tick() => {
+                    self.reread();
+                    self.reconcile().await;
+                }
+                _ = watchdog.tick() => self.notify.alive(&self.host.summary()),
+                _ = hangup.recv() => self.reload(),
+                _ = term.recv() => return Ok(End::Stop),
+                _ = int.recv() => return Ok(End::Stop),
+            }
+        }
+    }
+
+    fn take(&mut self, event: SourceEvent) {
+        match &event {
+            SourceEvent::Snapshot { refusals, .. } | SourceEvent::Delta { refusals, .. }
+                if refusals.count() > 0 =>
+            {
+                for refusal in refusals.first().iter().take(5) {
+                    warn!(path = refusal.path, value = refusal.value, expected = %refusal.expected, "row refused");
+                }
+                warn!(rows = refusals.count(), "rows of the table are refused; see `vtep-agent status`");
+            }
+            SourceEvent::Lost { reason } => {
+                warn!(reason, "the source gives nothing new; the last table stays");
+            }
+            _ => {}
+        }
+        if self.host.take(event) {
+            self.publish();
+        } else {
+            self.hint();
+        }
+    }
+
+    fn learn(&mut self, batch: &mut Vec<Event>) {
+        let done = tokio::task::block_in_place(|| self.host.learn(batch));
+        batch.clear();
+        self.publish();
+        if !done {
+            self.hint();
+        }
+    }
+
+    fn hint(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+    }
+
+    async fn reconcile(&mut self) {
+        self.due = None;
+        self.host.links = self.links.borrow_and_update().clone();
+        self.host.underlay = self.underlay.borrow_and_update().clone();
+        if !self.host.links.by_name.contains_key(TUNNEL_DEVICE) {
+            match self.tunnel.ensure().await {
+                Ok(_) => info!(device = TUNNEL_DEVICE, "made the tunnel device again"),
+                Err(error) => error!(error = &error as &dyn std::error::Error, "there is no tunnel device"),
+            }
+        }
+        let settled = tokio::task::block_in_place(|| self.host.reconcile(Instant::now()));
+        if !settled {
+            self.due = Some(Instant::now() + RETRY);
+        }
+        self.publish();
+    }
+
+    /// Tells the neighbours what they want to know.
+    fn publish(&self) {
+        let targets = self.host.targets();
+        self.targets.send_if_modified(|last| {
+            let changed = *last != targets;
+            *last = targets;
+            changed
+        });
+        self.local_macs.send_if_modified(|last| {
+            let changed = **last != self.host.outcome.local_macs;
+            if changed {
+                *last = Arc::new(self.host.outcome.local_macs.clone());
+            }
+            changed
+        });
+    }
+
+    fn reread(&mut self) {
+        tokio::task::block_in_place(|| self.host.reread());
+    }
+
+    fn answer(&mut self, ask: Ask) -> Option<oneshot::Sender<Reply>> {
+        // A client that does not wait for its answer needs none.
+        match ask {
+            Ask::Client { request: Request::Detach, reply } => return Some(reply),
+            Ask::Client { request, reply } => {
+                let metrics = self.metrics;
+                drop(reply.send(tokio::task::block_in_place(|| self.host.answer(&request, metrics))));
+            }
+            Ask::Scrape(reply) => {
+                let metrics = self.metrics;
+                drop(reply.send(Box::new(tokio::task::block_in_place(|| self.host.scrape(metrics)))));
+            }
+        }
+        None
+    }
+
+    fn reload(&mut self) {
+        Notify::reloading();
+        match Config::load(&self.start.path, &self.start.overrides) {
+            Ok(config) => {
+                if !self.host.reconfigure(&config) {
+                    warn!("parts of the configuration take effect only after a restart");
+                }
+                info!("read the configuration again");
+            }
+            Err(error) => error!(error = %error, "the configuration stays as it was"),
+        }
+        self.source.reload();
+        self.hint();
+        Notify::ready();
+    }
+
+    async fn detach(self, reply: oneshot::Sender<Reply>) -> Result<()> {
+        let Self { host, tunnel, source, .. } = self;
+        drop(source);
+        let removed = detach(host, &tunnel).await;
+        let answer = match &removed {
+            Ok(row) => Reply::rows([row]),
+            Err(error) => Reply::error(ErrorKind::Failed, format!("{error:#}")),
+        };
+        drop(reply.send(answer));
+        // The answer is written by the connection's task, which the runtime's end would cut off.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        removed.map(|row| info!(pins = row.pins_removed, "detached; nothing is forwarded any more"))
+    }
+}
+
+async fn detach(host: Host, tunnel: &Tunnel) -> Result<DetachRow> {
+    let pins_removed = tokio::task::block_in_place(|| host.kernel.remove())?;
+    Ok(DetachRow { pins_removed, tunnel_removed: tunnel.remove().await? })
+}
+
+/// The tunnel device that a configuration asks for.
+pub fn tunnel(config: &Config) -> Tunnel {
+    Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: config.underlay.udp_port.as_u16() }
+}
+
+fn sizes(config: &config::Config) -> Sizes {
+    Sizes {
+        macs_max: config.dataplane.macs_max.as_u32(),
+        vteps_max: config.dataplane.vteps_max.as_u32(),
+        vnis_max: config.dataplane.vnis_max.as_u32(),
+        ports_max: config.dataplane.ports_max.as_u32(),
+        ..Sizes::default()
+    }
+}
+
+fn signals() -> Result<(Signal, Signal, Signal)> {
+    let stream = |kind| signal(kind).context("signals cannot be received");
+    Ok((stream(SignalKind::hangup())?, stream(SignalKind::terminate())?, stream(SignalKind::interrupt())?))
+}

@@ -1,0 +1,74 @@
+use std::collections::BTreeSet;
+
+use tracing::{info, warn};
+
+use super::host::Host;
+use crate::alarm::{Alarm, AlarmKind};
+use crate::desired::TUNNEL_DEVICE;
+use crate::kernel::{AttachError, Attached, Program};
+
+impl Host {
+    /// Puts the programs where the tables want them, tables first. Without a table none is removed, for a port of the
+    /// coming one may be among them. Whether all went well.
+    pub(super) fn attach(&mut self, with_table: bool) -> bool {
+        let mut well = true;
+        let mut failed = |what: &str, error: &AttachError| {
+            warn!(error = error as &dyn std::error::Error, what, "a program is not where it should be");
+            well = false;
+        };
+        match self.kernel.drop_severed() {
+            Ok(severed) => {
+                for (ifindex, program) in severed {
+                    info!(ifindex, %program, "interface is gone");
+                }
+            }
+            Err(error) => failed("severed links", &error),
+        }
+        let wanted = if with_table { self.wanted() } else { BTreeSet::new() };
+        for &(ifindex, program) in &wanted {
+            match self.kernel.attach(ifindex, program) {
+                Ok(Attached::New) => info!(interface = self.interface(ifindex), %program, "attached"),
+                Ok(Attached::Kept) => {}
+                Err(error) => failed("attach", &error),
+            }
+        }
+        if with_table {
+            for attachment in &self.attached {
+                if wanted.contains(&(attachment.ifindex, attachment.program)) {
+                    continue;
+                }
+                match self.kernel.detach(attachment.ifindex, attachment.program) {
+                    Ok(true) => {
+                        info!(ifindex = attachment.ifindex, program = %attachment.program, "detached");
+                    }
+                    Ok(false) => {}
+                    Err(error) => failed("detach", &error),
+                }
+            }
+        }
+        match self.kernel.attached() {
+            Ok(attached) => self.attached = attached,
+            Err(error) => failed("list", &error),
+        }
+        for attachment in self.attached.iter().filter(|attachment| !attachment.foreign.is_empty()) {
+            let message = format!("programs {:?} of others stand at the same hook", attachment.foreign);
+            let subject = self.interface(attachment.ifindex);
+            self.kernel_alarms.insert(Alarm::new(AlarmKind::ForeignProgram, &subject, message));
+        }
+        well
+    }
+
+    fn wanted(&self) -> BTreeSet<(u32, Program)> {
+        let ifindex = |name: &str| self.links.by_name.get(name).map(|link| link.ifindex);
+        let uplinks = self.config.underlay.uplinks.iter().filter_map(|uplink| ifindex(uplink.as_str()));
+        let mut wanted: BTreeSet<_> = uplinks.map(|ifindex| (ifindex, Program::UplinkIn)).collect();
+        wanted.extend(ifindex(TUNNEL_DEVICE).map(|ifindex| (ifindex, Program::TunnelIn)));
+        wanted.extend(self.installed.ports.keys().map(|port| (port.ifindex, Program::PortIn)));
+        wanted
+    }
+
+    /// Its name, or its number if it has none any more.
+    pub(super) fn interface(&self, ifindex: u32) -> String {
+        self.links.by_index(ifindex).map_or_else(|| ifindex.to_string(), |(name, _)| name.to_owned())
+    }
+}

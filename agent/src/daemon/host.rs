@@ -1,0 +1,250 @@
+//! What the daemon knows and has done: the inputs of the pure core, the mirror of the kernel, and the last outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+use vtep_abi::{ABI_VERSION, Meta};
+use vtep_api::VtepName;
+
+use super::refused;
+use crate::alarm::{Alarm, AlarmKind};
+use crate::config::{self, Config};
+use crate::control::view::SourceStatus;
+use crate::dataplane::{Dataplane, PortId};
+use crate::desired::{self, Allocation, Desired, Inputs};
+use crate::kernel::{Attachment, Kernel};
+use crate::learnt::Learnt;
+use crate::links::Links;
+use crate::plan::{Plan, plan};
+use crate::source::SourceEvent;
+use crate::table::Table;
+use crate::underlay::Underlay;
+
+pub(super) struct Host {
+    pub(super) config: Config,
+    pub(super) kernel: Kernel,
+    pub(super) installed: Dataplane,
+    allocation: Allocation,
+    pub(super) learnt: Learnt,
+    /// None until the source's first snapshot: what is absent from no table is not withdrawn.
+    pub(super) table: Option<Arc<Table>>,
+    pub(super) links: Links,
+    pub(super) underlay: Underlay,
+    /// The last desired state but for its tables, which are `installed` by now.
+    pub(super) outcome: Desired,
+    pub(super) kernel_alarms: BTreeSet<Alarm>,
+    pub(super) attached: Vec<Attachment>,
+    pub(super) source: SourceStatus,
+    meta: Meta,
+    pub(super) started: Instant,
+    pub(super) reconciles: u64,
+    pub(super) last_reconcile: Duration,
+    stale: bool,
+}
+
+impl Host {
+    /// Takes over what an earlier agent left.
+    pub(super) fn adopt(config: Config, mut kernel: Kernel) -> anyhow::Result<Self> {
+        let installed = kernel.installed()?;
+        let meta = kernel.meta()?;
+        let attached = kernel.attached()?;
+        let (kind, from) = match &config.source {
+            config::Source::File(source) => ("file", source.path.display().to_string()),
+            config::Source::Ovsdb(source) => ("ovsdb", source.remote.clone()),
+        };
+        info!(macs = installed.fdb.len(), vteps = installed.vteps.len(), "read the kernel's tables");
+        Ok(Self {
+            allocation: Allocation::recover(&installed, Instant::now()),
+            learnt: Learnt::recover(&installed),
+            source: SourceStatus { kind: kind.to_owned(), from, ..SourceStatus::default() },
+            config,
+            kernel,
+            installed,
+            table: None,
+            links: Links::default(),
+            underlay: Underlay::default(),
+            outcome: Desired::default(),
+            kernel_alarms: BTreeSet::new(),
+            attached,
+            meta,
+            started: Instant::now(),
+            reconciles: 0,
+            last_reconcile: Duration::ZERO,
+            stale: false,
+        })
+    }
+
+    /// The VTEPs whose way should be known: those of the table, or those that are installed until there is one.
+    pub(super) fn targets(&self) -> BTreeSet<IpAddr> {
+        match &self.table {
+            Some(table) => desired::targets(table, &self.config),
+            None => self.installed.vteps.values().map(|row| desired::ip(row.adj.remote)).collect(),
+        }
+    }
+
+    /// Whether it is dealt with; otherwise a reconcile has to follow.
+    pub(super) fn take(&mut self, event: SourceEvent) -> bool {
+        match event {
+            SourceEvent::Snapshot { table, refusals } => {
+                self.source.snapshots += 1;
+                self.source.lost = None;
+                self.source.refused(&refusals);
+                self.table = Some(table);
+                false
+            }
+            SourceEvent::Delta { delta, refusals } => {
+                self.source.deltas += 1;
+                self.source.refused(&refusals);
+                if let Some(table) = &mut self.table {
+                    Arc::make_mut(table).apply(delta);
+                }
+                false
+            }
+            SourceEvent::Lost { reason } => {
+                self.source.lost = Some(reason);
+                true
+            }
+        }
+    }
+
+    /// Takes what can change while running. Whether that is all that differs.
+    pub(super) fn reconfigure(&mut self, config: &Config) -> bool {
+        self.config.ports = config.ports.clone();
+        self.config.underlay.uplinks.clone_from(&config.underlay.uplinks);
+        self.config.underlay.ttl = config.underlay.ttl;
+        self.config.underlay.dscp = config.underlay.dscp;
+        self.config.dataplane.decap = config.dataplane.decap;
+        self.config == *config
+    }
+
+    /// Reads the kernel's tables back, for the mirror may be wrong.
+    pub(super) fn reread(&mut self) {
+        match self.kernel.installed() {
+            Ok(installed) => {
+                if installed != self.installed {
+                    warn!("the kernel's tables are not what was written; correcting");
+                    self.installed = installed;
+                }
+                self.stale = false;
+            }
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "the kernel's tables cannot be read");
+                self.stale = true;
+            }
+        }
+    }
+
+    /// Makes the kernel equal to what is wanted. Whether nothing is left to be tried again.
+    pub(super) fn reconcile(&mut self, now: Instant) -> bool {
+        if self.stale {
+            self.reread();
+        }
+        self.kernel_alarms.clear();
+        let table = self.table.clone();
+        let settled = if let Some(table) = &table {
+            self.reconcile_table(table, now)
+        } else {
+            let plan = self.inputs(&Table::default(), now).without_table();
+            self.carry_out(plan)
+        };
+        let attached = self.attach(table.is_some());
+        self.reconciles += 1;
+        self.last_reconcile = now.elapsed();
+        settled && attached && !self.stale
+    }
+
+    fn reconcile_table(&mut self, table: &Table, now: Instant) -> bool {
+        self.revise_learnt(table);
+        let mut allocation = std::mem::take(&mut self.allocation);
+        let mut desired = self.inputs(table, now).desired(&mut allocation);
+        self.allocation = allocation;
+        let dataplane = std::mem::take(&mut desired.dataplane);
+        let plan = plan(&dataplane, &self.installed);
+        drop(dataplane);
+        if self.outcome.alarms != desired.alarms {
+            for alarm in desired.alarms.difference(&self.outcome.alarms).take(10) {
+                warn!(kind = alarm.kind.name(), subject = alarm.subject, message = alarm.message, "alarm");
+            }
+        }
+        self.outcome = desired;
+        let waits = self.outcome.alarms.iter().any(|alarm| alarm.kind.waits_for_a_number());
+        self.carry_out(plan) && !(waits && self.allocation.is_resting())
+    }
+
+    fn inputs<'a>(&'a self, table: &'a Table, now: Instant) -> Inputs<'a> {
+        Inputs {
+            config: &self.config,
+            table,
+            links: &self.links,
+            underlay: &self.underlay,
+            learnt: &self.learnt,
+            installed: &self.installed,
+            now,
+        }
+    }
+
+    fn revise_learnt(&mut self, table: &Table) {
+        if self.learnt.is_empty() {
+            return;
+        }
+        let by_vni: BTreeMap<u32, _> =
+            table.logical_switches.values().map(|switch| (switch.vni.as_u32(), switch)).collect();
+        let bound = table.bindings.iter().filter_map(|((name, vlan), logical_switch)| {
+            let port =
+                PortId { ifindex: self.links.by_name.get(name.as_str())?.ifindex, vlan: vlan.as_u16() };
+            Some((port, table.logical_switches.get(logical_switch)?.vni.as_u32()))
+        });
+        let bound: BTreeMap<PortId, u32> = bound.collect();
+        let remote = |vni: u32, mac: [u8; 6]| -> Option<&VtepName> {
+            Some(&by_vni.get(&vni)?.macs.get(&vtep_api::MacAddr::new(mac))?.master)
+        };
+        self.learnt.revise(|port| bound.get(&port).copied(), remote);
+    }
+
+    /// Writes a plan to the kernel and to the mirror. Whether all of it was taken.
+    pub(super) fn carry_out(&mut self, plan: Plan) -> bool {
+        if plan.steps.is_empty() {
+            return true;
+        }
+        let epoch = self.meta.epoch + 1;
+        let mut taken = true;
+        for step in plan.steps {
+            let wanted = step.len();
+            match self.kernel.apply(&step, epoch) {
+                Ok(applied) => {
+                    debug!(entries = applied.written, "wrote a step");
+                    if let Some(first) = applied.refused.first() {
+                        taken = false;
+                        let message = format!("{} of {wanted}, such as {first:?}", applied.refused.len());
+                        self.kernel_alarms.insert(Alarm::new(AlarmKind::KernelRefused, step.name(), message));
+                    }
+                    self.installed.apply(refused::without(step, &applied.refused));
+                }
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, step = step.name(), "a step failed");
+                    self.kernel_alarms.insert(Alarm::new(
+                        AlarmKind::KernelRefused,
+                        step.name(),
+                        format!("{error}: {}", error.source),
+                    ));
+                    // What was written is known only by reading it back; later steps rely on this one.
+                    self.stale = true;
+                    return false;
+                }
+            }
+        }
+        self.meta.epoch = epoch;
+        self.meta.abi_version = ABI_VERSION;
+        if let Err(error) = self.kernel.set_meta(&self.meta) {
+            warn!(error = &error as &dyn std::error::Error, "the epoch was not written");
+        }
+        taken
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.meta.epoch
+    }
+}

@@ -1,0 +1,68 @@
+use vtep_abi::{Event, EventKind, FdbKey, FdbValue, PortValue, Target};
+use vtep_api::{MacAddr, PortName, VtepName};
+
+use super::host::Host;
+use crate::config::Port;
+use crate::dataplane::{FdbTarget, PortId};
+use crate::learnt::Lesson;
+use crate::plan::{Plan, Step};
+
+impl Host {
+    /// Writes the entries of MACs that were seen on learning ports, as a reconcile would. Whether that is all; a port
+    /// that has become full wants its flag cleared.
+    pub(super) fn learn(&mut self, events: &[Event]) -> bool {
+        let mut done = true;
+        let mut rows = Vec::new();
+        for event in events.iter().filter(|event| event.kind == EventKind::MacSeen as u32) {
+            let key = FdbKey::new(event.vni, event.mac);
+            let port = PortId { ifindex: event.ifindex, vlan: event.vlan };
+            let Some(bound) = self.learning(&key, port) else { continue };
+            let learn_max = self.learn_max(port.ifindex);
+            let remote = self.remote(&key).cloned();
+            match self.learnt.observe(key, port, remote.as_ref(), learn_max) {
+                Lesson::New | Lesson::Moved { .. } => {
+                    let master = Target::LocalPort(bound.local_port);
+                    rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
+                    self.report(&key);
+                    done &= self.learnt.count(port.ifindex) < learn_max;
+                }
+                Lesson::Known => {}
+                Lesson::Full => done = false,
+            }
+        }
+        let room = self.installed.fdb.len() + rows.len() <= self.config.dataplane.macs_max.as_usize();
+        if !rows.is_empty() && room {
+            done &= self.carry_out(Plan { steps: vec![Step::PutFdb(rows)] });
+        }
+        done && room
+    }
+
+    /// The binding of a port that learns and that this MAC is not configured for already.
+    fn learning(&self, key: &FdbKey, port: PortId) -> Option<PortValue> {
+        let bound = self.installed.ports.get(&port).filter(|bound| bound.vni == key.vni)?;
+        let configured = self.installed.fdb.get(key).is_some_and(|target| {
+            matches!(target.master, Target::LocalPort(_)) && target.flags & FdbValue::LEARNT == 0
+        });
+        let learns = bound.flags & PortValue::LEARN != 0 && MacAddr::new(key.mac).is_station();
+        (learns && !configured).then_some(*bound)
+    }
+
+    fn learn_max(&self, ifindex: u32) -> u32 {
+        let name = self.links.by_index(ifindex).and_then(|(name, _)| PortName::try_from(name).ok());
+        let port = name.and_then(|name| self.config.ports.named(&name));
+        port.map_or(Port::LEARN_MAX, |port| port.learn_max.as_u32())
+    }
+
+    /// The master that the table names.
+    fn remote(&self, key: &FdbKey) -> Option<&VtepName> {
+        let name = self.outcome.names.networks.get(&key.vni)?;
+        let entry = self.table.as_ref()?.logical_switches.get(name)?.macs.get(&MacAddr::new(key.mac))?;
+        Some(&entry.master)
+    }
+
+    fn report(&mut self, key: &FdbKey) {
+        if let Some(name) = self.outcome.names.networks.get(&key.vni) {
+            self.outcome.local_macs.entry(name.clone()).or_default().insert(MacAddr::new(key.mac));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+use std::net::SocketAddr;
+
+use vtep_abi::Verdict;
+
+use super::host::Host;
+use crate::control::view::{Scrape, VniCounters, VtepScrape};
+use crate::desired;
+
+impl Host {
+    pub(super) fn scrape(&self, metrics: Option<SocketAddr>) -> Scrape {
+        let vteps = self.installed.vteps.iter().map(|(&index, row)| VtepScrape {
+            address: desired::ip(row.adj.remote).to_string(),
+            up: row.up,
+            stats: self.kernel.vtep_stats(index).unwrap_or_default(),
+        });
+        Scrape { status: self.status(metrics), vnis: self.counters(), vteps: vteps.collect() }
+    }
+
+    pub(super) fn counters(&self) -> Vec<VniCounters> {
+        let networks = self.installed.networks.iter().map(|(&vni, network)| (Some(vni), network.bd));
+        let all = std::iter::once((None, 0)).chain(networks);
+        let counters = all.map(|(vni, bd)| {
+            let Ok(verdicts) = self.kernel.vni_stats(bd) else {
+                return VniCounters { vni, verdicts: Vec::new() };
+            };
+            let counted = Verdict::ALL.iter().map(|verdict| (*verdict, verdicts[*verdict as usize]));
+            VniCounters { vni, verdicts: counted.filter(|(_, counter)| counter.packets > 0).collect() }
+        });
+        counters.collect()
+    }
+}

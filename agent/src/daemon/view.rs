@@ -1,0 +1,345 @@
+//! What is known, for commands.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use hashbrown::HashMap;
+use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VniValue, VtepAdj};
+use vtep_api::MacAddr;
+
+use super::host::Host;
+use crate::alarm::{Alarm, AlarmKind};
+use crate::control::view::{
+    AttachedRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, StatsRow, Status, VniCounters, VniRow,
+    VtepRow,
+};
+use crate::control::{ErrorKind, FdbFilter, Reply, Request};
+use crate::dataplane::{FdbTarget, PortId};
+use crate::desired;
+use crate::kernel::Program;
+
+impl Host {
+    pub(super) fn answer(&self, request: &Request, metrics: Option<SocketAddr>) -> Reply {
+        match request {
+            Request::Status => Reply::rows([self.status(metrics)]),
+            Request::FdbShow { filter } => match self.matching(filter) {
+                Ok(entries) => Reply::Fdb(FdbDump { entries, labels: self.labels() }),
+                Err(message) => Reply::error(ErrorKind::Usage, message),
+            },
+            Request::FdbCount { filter } => match self.matching(filter) {
+                Ok(entries) => Reply::rows([CountRow { macs: entries.len() }]),
+                Err(message) => Reply::error(ErrorKind::Usage, message),
+            },
+            Request::FdbGet { vni, mac } => self.fdb_get(*vni, mac),
+            Request::VniShow { vni } => found(self.vni_rows(*vni), vni.is_some(), "there is no such VNI"),
+            Request::VtepShow { vtep } => {
+                found(self.vtep_rows(vtep.as_deref()), vtep.is_some(), "there is no such VTEP")
+            }
+            Request::PortShow { port } => {
+                found(self.port_rows(port.as_deref()), port.is_some(), "there is no such port")
+            }
+            Request::Stats { vni, drops } => match self.stats_rows(*vni, *drops) {
+                Some(rows) => Reply::rows(rows),
+                None => Reply::error(ErrorKind::NotFound, "there is no such VNI"),
+            },
+            // The loop takes it before.
+            Request::Detach => Reply::error(ErrorKind::Failed, "the agent is detaching already"),
+        }
+    }
+
+    pub(super) fn status(&self, metrics: Option<SocketAddr>) -> Status {
+        let alarms = self.alarms();
+        let waits_for = self.waits_for();
+        Status {
+            name: self.config.agent.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            ready: waits_for.is_empty(),
+            waits_for,
+            source: self.source.clone(),
+            metrics,
+            address: self.config.underlay.address.to_string(),
+            epoch: self.epoch(),
+            reconciles: self.reconciles,
+            last_reconcile_ms: self.last_reconcile.as_secs_f64() * 1000.0,
+            counts: Counts {
+                macs: self.installed.fdb.len(),
+                macs_pending: self.outcome.pending,
+                macs_learnt: self.learnt.iter().count(),
+                vteps: self.installed.vteps.len(),
+                vnis: self.installed.networks.len(),
+                ports: self.installed.ports.len(),
+                alarms: alarms.len(),
+            },
+            attached: self.attached_rows(),
+            alarms,
+        }
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let waits = self.waits_for();
+        let state =
+            if waits.is_empty() { "ready".to_owned() } else { format!("waits for {}", waits.join(", ")) };
+        format!("{state}; {} MACs, {} VTEPs", self.installed.fdb.len(), self.installed.vteps.len())
+    }
+
+    /// What is missing before frames are forwarded by the source's table.
+    fn waits_for(&self) -> Vec<String> {
+        let mut waits = Vec::new();
+        if self.table.is_none() {
+            waits.push("the source's first table".to_owned());
+        }
+        let at = |program| self.attached.iter().any(|attachment| attachment.program == program);
+        for program in [Program::UplinkIn, Program::TunnelIn] {
+            if !at(program) {
+                waits.push(format!("program {program} to be attached"));
+            }
+        }
+        let missing = self.installed.ports.keys().filter(|port| {
+            !self.attached.iter().any(|at| at.ifindex == port.ifindex && at.program == Program::PortIn)
+        });
+        waits.extend(missing.map(|port| format!("port {} to be attached", self.interface(port.ifindex))));
+        waits
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms = self.outcome.alarms.clone();
+        alarms.extend(self.kernel_alarms.iter().cloned());
+        if let Some(reason) = &self.source.lost {
+            alarms.insert(Alarm::new(AlarmKind::SourceLost, &self.source.from, reason.as_str()));
+        }
+        if self.source.rows_refused > 0 {
+            let message = format!("{} rows are refused", self.source.rows_refused);
+            alarms.insert(Alarm::new(AlarmKind::RowsRefused, &self.source.from, message));
+        }
+        alarms.into_iter().collect()
+    }
+
+    fn attached_rows(&self) -> Vec<AttachedRow> {
+        let row = |attachment: &crate::kernel::Attachment| AttachedRow {
+            interface: self.interface(attachment.ifindex),
+            ifindex: attachment.ifindex,
+            program: attachment.program.to_string(),
+            foreign: attachment.foreign.clone(),
+        };
+        self.attached.iter().map(row).collect()
+    }
+
+    fn fdb_get(&self, vni: u32, mac: &str) -> Reply {
+        let mac: MacAddr = match mac.parse() {
+            Ok(mac) => mac,
+            Err(error) => return Reply::error(ErrorKind::Usage, format!("{error}")),
+        };
+        let key = FdbKey::new(vni, mac.octets());
+        // From the kernel itself: what is looked up one by one can be.
+        match self.kernel.fdb_entry(&key) {
+            Ok(Some(value)) => {
+                let target = FdbTarget { master: value.master(), slave: value.slave(), flags: value.flags };
+                Reply::rows([self.labels().row(&key, &target)])
+            }
+            Ok(None) => Reply::error(ErrorKind::NotFound, format!("VNI {vni} has no MAC {mac}")),
+            Err(error) => Reply::error(ErrorKind::Failed, error.to_string()),
+        }
+    }
+
+    /// Sorted by VNI and MAC.
+    fn matching(&self, filter: &FdbFilter) -> Result<Vec<(FdbKey, FdbTarget)>, String> {
+        let mac = filter
+            .mac
+            .as_deref()
+            .map(str::parse::<MacAddr>)
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        let vteps: Option<Vec<u32>> = filter.vtep.as_deref().map(|vtep| self.vteps_called(vtep));
+        let ports: Option<Vec<u32>> = filter.port.as_deref().map(|port| self.local_ports_called(port));
+        let is_in = |wanted: &Option<Vec<u32>>, target: &FdbTarget, index: fn(Target) -> Option<u32>| {
+            wanted.as_ref().is_none_or(|wanted| {
+                [target.master, target.slave]
+                    .into_iter()
+                    .filter_map(index)
+                    .any(|index| wanted.contains(&index))
+            })
+        };
+        let matches = |key: &FdbKey, target: &FdbTarget| {
+            filter.vni.is_none_or(|vni| vni == key.vni)
+                && mac.is_none_or(|mac| mac.octets() == key.mac)
+                && is_in(&vteps, target, vtep_index)
+                && is_in(&ports, target, port_index)
+        };
+        let entries = self.installed.fdb.iter().filter(|(key, target)| matches(key, target));
+        let mut entries: Vec<_> = entries.map(|(key, target)| (*key, *target)).collect();
+        entries.sort_unstable_by_key(|(key, _)| (key.vni, key.mac));
+        entries.truncate(filter.limit.unwrap_or(usize::MAX));
+        Ok(entries)
+    }
+
+    fn vteps_called(&self, text: &str) -> Vec<u32> {
+        let table = self.table.as_ref();
+        let named = table.and_then(|table| table.vteps.iter().find(|(name, _)| name.as_str() == text));
+        let address = named.map(|(_, vtep)| vtep.address).or_else(|| text.parse().ok());
+        let rows = self.installed.vteps.iter();
+        rows.filter(|(_, row)| Some(desired::ip(row.adj.remote)) == address)
+            .map(|(&index, _)| index)
+            .collect()
+    }
+
+    fn local_ports_called(&self, name: &str) -> Vec<u32> {
+        let rows = self.installed.local_ports.iter();
+        rows.filter(|(_, port)| self.interface(port.ifindex) == name).map(|(&index, _)| index).collect()
+    }
+
+    fn labels(&self) -> Labels {
+        let names = &self.outcome.names;
+        let vteps = self.installed.vteps.iter().map(|(&index, row)| {
+            let name = names.vteps.get(&index).map(ToString::to_string);
+            let address = desired::ip(row.adj.remote).to_string();
+            (index, FdbEnd::Vtep { index, name, address, up: row.up })
+        });
+        let ports = self.installed.local_ports.iter().map(|(&index, port)| {
+            let name = self.links.by_index(port.ifindex).map(|(name, _)| name.to_owned());
+            (index, FdbEnd::Port { index, name, vlan: port.vlan })
+        });
+        Labels {
+            networks: names.networks.iter().map(|(&vni, name)| (vni, name.to_string())).collect(),
+            vteps: vteps.collect(),
+            ports: ports.collect(),
+        }
+    }
+
+    fn vni_rows(&self, vni: Option<u32>) -> Vec<VniRow> {
+        let mut macs = BTreeMap::<u32, usize>::new();
+        self.installed.fdb.keys().for_each(|key| *macs.entry(key.vni).or_default() += 1);
+        let labels = self.labels();
+        let wanted =
+            self.installed.networks.iter().filter(|(present, _)| vni.is_none_or(|vni| vni == **present));
+        let row = |(&vni, network): (&u32, &crate::dataplane::Network)| VniRow {
+            vni,
+            logical_switch: labels.networks.get(&vni).cloned(),
+            bridge_domain: network.bd,
+            unknown_unicast: if network.flags & VniValue::DROP_UNKNOWN == 0 { "flood" } else { "drop" }
+                .to_owned(),
+            macs: macs.get(&vni).copied().unwrap_or(0),
+            flood: network.flood.iter().map(|target| label(&labels, *target)).collect(),
+        };
+        wanted.map(row).collect()
+    }
+
+    fn vtep_rows(&self, vtep: Option<&str>) -> Vec<VtepRow> {
+        let mut macs = HashMap::<u32, (usize, usize), foldhash::fast::RandomState>::default();
+        for target in self.installed.fdb.values() {
+            if let Target::Vtep(index) = target.master {
+                macs.entry(index).or_default().0 += 1;
+            }
+            if let Target::Vtep(index) = target.slave {
+                macs.entry(index).or_default().1 += 1;
+            }
+        }
+        let wanted = vtep.map(|vtep| self.vteps_called(vtep));
+        let rows = self.installed.vteps.iter();
+        let rows = rows.filter(|(index, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(index)));
+        let row = |(&index, row): (&u32, &crate::dataplane::VtepRow)| {
+            // Counters that cannot be read show as zero.
+            let stats = self.kernel.vtep_stats(index).unwrap_or_default();
+            let (macs, macs_as_slave) = macs.get(&index).copied().unwrap_or_default();
+            let adj = &row.adj;
+            VtepRow {
+                index,
+                name: self.outcome.names.vteps.get(&index).map(ToString::to_string),
+                address: desired::ip(adj.remote).to_string(),
+                up: row.up,
+                alive: self.kernel.vtep_oper_up(index).unwrap_or(false),
+                routed: adj.is(VtepAdj::ROUTED),
+                resolved: adj.is(VtepAdj::RESOLVED),
+                interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
+                next_hop: adj.is(VtepAdj::RESOLVED).then(|| MacAddr::new(adj.dst_mac)),
+                mtu: adj.mtu,
+                macs,
+                macs_as_slave,
+                sent_packets: stats.sent.packets,
+                sent_bytes: stats.sent.bytes,
+                received_packets: stats.received.packets,
+                received_bytes: stats.received.bytes,
+                served_as_slave: stats.served_as_slave,
+                copy_errors: stats.copy_errors,
+            }
+        };
+        rows.map(row).collect()
+    }
+
+    /// Every binding of the table, whether its interface exists or not.
+    fn port_rows(&self, port: Option<&str>) -> Vec<PortRow> {
+        let Some(table) = &self.table else { return Vec::new() };
+        let mut macs = BTreeMap::<u32, Vec<(MacAddr, bool)>>::new();
+        for (key, target) in &self.installed.fdb {
+            if let Target::LocalPort(index) = target.master {
+                let learnt = target.flags & FdbValue::LEARNT != 0;
+                macs.entry(index).or_default().push((MacAddr::new(key.mac), learnt));
+            }
+        }
+        let wanted =
+            table.bindings.iter().filter(|((name, _), _)| port.is_none_or(|port| port == name.as_str()));
+        let mut rows = Vec::new();
+        for ((name, vlan), logical_switch) in wanted {
+            let ifindex = self.links.by_name.get(name.as_str()).map(|link| link.ifindex);
+            let id = ifindex.map(|ifindex| PortId { ifindex, vlan: vlan.as_u16() });
+            let bound = id.and_then(|id| self.installed.ports.get(&id));
+            let mut macs = bound.and_then(|bound| macs.remove(&bound.local_port)).unwrap_or_default();
+            macs.sort_unstable();
+            let at = |ifindex| {
+                self.attached.iter().any(|at| at.ifindex == ifindex && at.program == Program::PortIn)
+            };
+            rows.push(PortRow {
+                port: name.to_string(),
+                ifindex,
+                vlan: vlan.as_u16(),
+                vni: bound.map(|bound| bound.vni),
+                logical_switch: logical_switch.to_string(),
+                attached: ifindex.is_some_and(at),
+                learning: bound.is_some_and(|bound| bound.flags & PortValue::LEARN != 0),
+                macs_learnt: macs.iter().filter(|(_, learnt)| *learnt).count(),
+                macs: macs.into_iter().map(|(mac, _)| mac).collect(),
+            });
+        }
+        rows
+    }
+
+    fn stats_rows(&self, vni: Option<u32>, drops: bool) -> Option<Vec<StatsRow>> {
+        if vni.is_some_and(|vni| !self.installed.networks.contains_key(&vni)) {
+            return None;
+        }
+        let counted = self.counters().into_iter().filter(|counters| vni.is_none() || counters.vni == vni);
+        let rows = counted.flat_map(|VniCounters { vni, verdicts }| {
+            let counters = verdicts.into_iter().filter(|(verdict, _)| !drops || verdict.is_drop());
+            counters.map(move |(verdict, counter)| StatsRow {
+                vni,
+                verdict: verdict.name().to_owned(),
+                drop: verdict.is_drop(),
+                packets: counter.packets,
+                bytes: counter.bytes,
+            })
+        });
+        Some(rows.collect())
+    }
+}
+
+fn found<T: serde::Serialize>(rows: Vec<T>, asked_for_one: bool, none: &'static str) -> Reply {
+    if rows.is_empty() && asked_for_one { Reply::error(ErrorKind::NotFound, none) } else { Reply::rows(rows) }
+}
+
+fn vtep_index(target: Target) -> Option<u32> {
+    if let Target::Vtep(index) = target { Some(index) } else { None }
+}
+
+fn port_index(target: Target) -> Option<u32> {
+    if let Target::LocalPort(index) = target { Some(index) } else { None }
+}
+
+fn label(labels: &Labels, target: Target) -> String {
+    let end = match target {
+        Target::None => None,
+        Target::Vtep(index) => labels.vteps.get(&index),
+        Target::LocalPort(index) => labels.ports.get(&index),
+    };
+    end.map_or_else(|| "gone".to_owned(), ToString::to_string)
+}

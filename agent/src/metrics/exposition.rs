@@ -1,0 +1,131 @@
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::control::view::{Scrape, Status, VniCounters, VtepScrape};
+
+type Labels = Vec<(&'static str, String)>;
+
+pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("vtepd_agent");
+    registry.register_collector(Box::new(Exposed(scrape)));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Exposed(Scrape);
+
+impl Collector for Exposed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Scrape { status, vnis, vteps } = &self.0;
+        state(&mut encoder, status)?;
+        frames(&mut encoder, vnis)?;
+        endpoints(&mut encoder, vteps)
+    }
+}
+
+fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    let plain = |value: usize| [(Labels::new(), value as u64)];
+    gauges(
+        encoder,
+        "ready",
+        "Whether frames are forwarded by the source's table",
+        plain(status.ready.into()),
+    )?;
+    let counts = &status.counts;
+    gauges(encoder, "macs", "MAC entries in the kernel", plain(counts.macs))?;
+    gauges(encoder, "macs_pending", "MAC entries that found no room", plain(counts.macs_pending))?;
+    gauges(encoder, "macs_learnt", "MACs learnt on own ports", plain(counts.macs_learnt))?;
+    gauges(encoder, "vteps", "Remote VTEPs in the kernel", plain(counts.vteps))?;
+    gauges(encoder, "vnis", "VNIs in the kernel", plain(counts.vnis))?;
+    gauges(encoder, "ports", "Bindings of a port and a VLAN in the kernel", plain(counts.ports))?;
+    gauges(
+        encoder,
+        "rows_refused",
+        "Rows of the source that were set aside",
+        plain(status.source.rows_refused),
+    )?;
+    gauges(encoder, "epoch", "Tables that were installed", [(Labels::new(), status.epoch)])?;
+    let lost = plain(status.source.lost.is_some().into());
+    gauges(encoder, "source_lost", "Whether the source gives nothing new", lost)?;
+    counters(
+        encoder,
+        "source_snapshots",
+        "Whole tables from the source",
+        [(Labels::new(), status.source.snapshots)],
+    )?;
+    counters(encoder, "source_deltas", "Changes from the source", [(Labels::new(), status.source.deltas)])?;
+    counters(encoder, "reconciles", "Comparisons of all tables", [(Labels::new(), status.reconciles)])?;
+    let alarms = status.alarms.iter();
+    let alarms = alarms
+        .map(|alarm| (vec![("kind", alarm.kind.name().to_owned()), ("subject", alarm.subject.clone())], 1));
+    gauges(encoder, "alarm", "Conditions that an operator should know", alarms)
+}
+
+fn frames(encoder: &mut DescriptorEncoder<'_>, vnis: &[VniCounters]) -> fmt::Result {
+    let all = || {
+        vnis.iter().flat_map(|VniCounters { vni, verdicts }| {
+            let vni = vni.map_or_else(|| "none".to_owned(), |vni| vni.to_string());
+            verdicts.iter().map(move |(verdict, counter)| {
+                let drop = verdict.is_drop().to_string();
+                let labels =
+                    vec![("vni", vni.clone()), ("verdict", verdict.name().to_owned()), ("drop", drop)];
+                (labels, *counter)
+            })
+        })
+    };
+    let packets = all().map(|(labels, counter)| (labels, counter.packets));
+    counters(encoder, "frames", "What became of frames", packets)?;
+    let bytes = all().map(|(labels, counter)| (labels, counter.bytes));
+    counters(encoder, "frame_bytes", "Bytes of inner frames, by what became of them", bytes)
+}
+
+fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::Result {
+    let each = |value: fn(&VtepScrape) -> u64| {
+        vteps.iter().map(move |vtep| (vec![("vtep", vtep.address.clone())], value(vtep)))
+    };
+    gauges(encoder, "vtep_up", "Whether the VTEP is served", each(|vtep| vtep.up.into()))?;
+    counters(encoder, "vtep_sent_frames", "Frames sent to the VTEP", each(|vtep| vtep.stats.sent.packets))?;
+    counters(encoder, "vtep_sent_bytes", "Bytes sent to the VTEP", each(|vtep| vtep.stats.sent.bytes))?;
+    let received = each(|vtep| vtep.stats.received.packets);
+    counters(encoder, "vtep_received_frames", "Frames received from the VTEP", received)?;
+    let received = each(|vtep| vtep.stats.received.bytes);
+    counters(encoder, "vtep_received_bytes", "Bytes received from the VTEP", received)?;
+    let served = each(|vtep| vtep.stats.served_as_slave);
+    counters(encoder, "vtep_served_as_slave_frames", "Frames that the VTEP got as slave", served)?;
+    let errors = each(|vtep| vtep.stats.copy_errors);
+    counters(encoder, "vtep_copy_errors", "Flood copies that the kernel refused to send", errors)
+}
+
+fn counters<V: EncodeCounterValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl IntoIterator<Item = (Labels, V)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in series {
+        family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+    }
+    Ok(())
+}
+
+fn gauges<V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl IntoIterator<Item = (Labels, V)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in series {
+        family.encode_family(&labels)?.encode_gauge(&value)?;
+    }
+    Ok(())
+}
