@@ -5,6 +5,8 @@
 
 mod slab;
 
+use std::collections::BTreeMap;
+
 use self::slab::Slab;
 use crate::row::{self, Row, RowError};
 use crate::{RowBatch, Uuid};
@@ -14,6 +16,8 @@ pub struct Table<R> {
     rows: Slab<R>,
     /// `None` for a row that was deleted.
     staged: Slab<Option<R>>,
+    refused: BTreeMap<Uuid, RowError>,
+    refused_staged: BTreeMap<Uuid, RowError>,
 }
 
 /// One row before and after an update; at least one of both is there, and they differ.
@@ -26,7 +30,12 @@ pub struct Changed<'a, R> {
 
 impl<R> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: Slab::default(), staged: Slab::default() }
+        Self {
+            rows: Slab::default(),
+            staged: Slab::default(),
+            refused: BTreeMap::new(),
+            refused_staged: BTreeMap::new(),
+        }
     }
 }
 
@@ -48,24 +57,35 @@ impl<R: Row> Table<R> {
         self.rows.iter()
     }
 
-    /// Keeps a batch for the next commit. After an error the table is as it was, and the batch is lost with its update.
-    pub fn stage(&mut self, batch: &RowBatch) -> Result<(), RowError> {
+    /// Rows that could not be decoded: they are as they were before, or absent, and the rest goes on.
+    pub fn refused(&self) -> impl Iterator<Item = &RowError> {
+        self.refused.values()
+    }
+
+    /// Keeps a batch for the next commit.
+    pub fn stage(&mut self, batch: &RowBatch) {
         for (uuid, update) in batch.iter() {
             let before = || self.rows.get(uuid).cloned();
-            let row = row::decode(uuid, update, before)?;
-            self.staged.insert(uuid, row);
+            match row::decode(uuid, update, before) {
+                Ok(row) => self.staged.insert(uuid, row),
+                Err(error) => {
+                    self.refused_staged.insert(uuid, error);
+                }
+            }
         }
-        Ok(())
     }
 
     /// Forgets what was staged: its update will not be completed.
     pub fn discard(&mut self) {
         self.staged = Slab::default();
+        self.refused_staged.clear();
     }
 
     /// Applies what was staged as changes, and tells each row that differs from before.
     pub fn commit(&mut self, mut changed: impl FnMut(Changed<'_, R>)) {
+        self.refused.append(&mut self.refused_staged);
         for (uuid, new) in std::mem::take(&mut self.staged).into_entries() {
+            self.refused.remove(&uuid);
             match new {
                 Some(new) => {
                     let old = self.rows.get(uuid);
@@ -86,6 +106,7 @@ impl<R: Row> Table<R> {
     /// Takes what was staged for all that there is, and tells each row that differs from before. A dump that repeats
     /// what is known tells nothing.
     pub fn commit_snapshot(&mut self, mut changed: impl FnMut(Changed<'_, R>)) {
+        self.refused = std::mem::take(&mut self.refused_staged);
         let rows = std::mem::take(&mut self.staged).flatten();
         for (uuid, old) in self.rows.iter() {
             if rows.get(uuid).is_none() {

@@ -34,7 +34,7 @@ fn batches(rows: &[(u128, &str)]) -> Vec<RowBatch> {
 
 fn stage(table: &mut Table<Thing>, rows: &[(u128, &str)]) {
     for batch in batches(rows) {
-        table.stage(&batch).unwrap();
+        table.stage(&batch);
     }
 }
 
@@ -110,17 +110,39 @@ fn a_dump_that_is_cut_off_changes_nothing() {
 }
 
 #[test]
-fn a_row_that_cannot_be_is_refused_by_name() {
-    let mut table = Table::<Thing>::default();
-    let mut refuse = |row| table.stage(&batches(&[(1, row)])[0]).unwrap_err();
-    assert!(matches!(refuse(r#"{"modify":{"name":"a"}}"#), RowError::Unknown { table: "Thing", .. }));
-    for row in
-        ["{}", r#"{"initial":{"name":5}}"#, r#"{"initial":7}"#, r#"{"became":{}}"#, r#"{"initial":{}x}"#]
-    {
-        assert!(matches!(refuse(row), RowError::Malformed { table: "Thing", .. }), "{row}");
-    }
+fn a_row_that_cannot_be_is_set_aside_and_the_rest_kept() {
     let deep = format!(r#"{{"initial":{{"set":{}{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert!(matches!(refuse(&deep), RowError::Malformed { .. }));
+    let malformed = [
+        r"{}",
+        r#"{"initial":{"name":5}}"#,
+        r#"{"initial":7}"#,
+        r#"{"became":{}}"#,
+        r#"{"initial":{}x}"#,
+        &deep,
+    ];
+    for row in malformed {
+        let mut table = Table::<Thing>::default();
+        stage(&mut table, &[(1, row), (2, r#"{"initial":{"name":"b"}}"#), (3, r#"{"modify":{"name":"c"}}"#)]);
+        table.commit(|_| {});
+        let refused: Vec<_> = table.refused().collect();
+        assert!(matches!(refused[0], RowError::Malformed { table: "Thing", .. }), "{row}");
+        assert!(matches!(refused[1], RowError::Unknown { table: "Thing", .. }), "{row}");
+        assert_eq!(table.iter().map(|(uuid, _)| uuid.as_u128()).collect::<Vec<_>>(), [2]);
+    }
+}
+
+#[test]
+fn a_row_that_was_set_aside_is_known_again_once_it_can_be_read() {
+    let mut table = Table::<Thing>::default();
+    stage(&mut table, &[(1, r#"{"initial":{"name":5}}"#), (2, r#"{"initial":{"name":5}}"#)]);
+    table.commit_snapshot(|_| {});
+    assert_eq!(table.refused().count(), 2);
+    stage(&mut table, &[(1, r#"{"insert":{"name":"a"}}"#)]);
+    table.commit(|_| {});
+    assert_eq!((table.refused().count(), table.len()), (1, 1));
+    stage(&mut table, &[(1, r#"{"initial":{"name":"a"}}"#)]);
+    table.commit_snapshot(|_| panic!("nothing changed"));
+    assert_eq!(table.refused().count(), 0);
 }
 
 proptest! {

@@ -65,7 +65,7 @@ impl Follower {
         match event {
             Event::Rows(batch) => {
                 assert_eq!(batch.table(), "Thing");
-                self.things.stage(batch).unwrap();
+                self.things.stage(batch);
             }
             Event::Commit(Commit::Snapshot { .. }) => self.things.commit_snapshot(note),
             Event::Commit(Commit::Resumed | Commit::Update) => self.things.commit(note),

@@ -3,6 +3,7 @@
 
 mod follow;
 mod follower;
+#[allow(dead_code, reason = "the tests of hardware_vtep use the rest")]
 mod server;
 
 use std::path::Path;

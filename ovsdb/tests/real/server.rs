@@ -102,14 +102,12 @@ impl Server {
         run("ovsdb-client", &["transact", &self.unix(), operations])
     }
 
-    /// Runs `vtep-ctl` or another client that takes `--db`.
-    #[allow(dead_code, reason = "used by the tests of one package")]
+    /// Runs `vtep-ctl` on this database.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         let db = format!("--db={}", self.unix());
         run("vtep-ctl", &[&[db.as_str()], arguments].concat())
     }
 
-    #[allow(dead_code, reason = "used by the tests of one package")]
     pub(crate) fn signal(&self, signal: &str) {
         run("kill", &[signal, &self.pid().to_string()]);
     }
