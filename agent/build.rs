@@ -6,8 +6,10 @@ use std::{env, fs};
 fn main() {
     println!("cargo::rerun-if-env-changed=VTEPD_EBPF_OBJECT");
     let object = object_path();
-    // A path that does not exist counts as changed at every build, so its directory is watched until it does.
-    let watched = object.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    // A path that does not exist counts as changed at every build, so its directory is watched until it does. That
+    // may have to be made: watching all of `target` would again be a change at every build.
+    let parent = object.parent().unwrap_or(Path::new("."));
+    let watched = if object.exists() || fs::create_dir_all(parent).is_err() { &object } else { parent };
     println!("cargo::rerun-if-changed={}", watched.display());
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("object.rs");
