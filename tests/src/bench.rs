@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 pub use self::report::{Ratio, Report, Row};
 
 mod encap;
+mod load;
 mod report;
 mod traffic;
 
@@ -31,11 +32,18 @@ pub struct Bench {
 }
 
 /// Each is a file in `bench/`.
-pub const BENCHES: &[Bench] = &[Bench {
-    name: "encap",
-    about: "frames and TCP through a host, beside the kernel's bridge and VXLAN device",
-    run: encap::run,
-}];
+pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "encap",
+        about: "frames and TCP through a host, beside the kernel's bridge and VXLAN device",
+        run: encap::run,
+    },
+    Bench {
+        name: "load",
+        about: "a million MACs into the kernel: batches, single updates, bridge -batch",
+        run: load::run,
+    },
+];
 
 pub fn find(name: &str) -> Result<&'static Bench> {
     let found = BENCHES.iter().find(|bench| bench.name == name);

@@ -4,7 +4,7 @@
 mod agent;
 mod traffic;
 
-pub use agent::{Agent, AgentConfig};
+pub use agent::{Agent, AgentConfig, AgentSource};
 pub use traffic::{Stream, StreamReport, tcp_megabits};
 
 use std::net::Ipv4Addr;

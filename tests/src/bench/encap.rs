@@ -3,7 +3,6 @@
 use std::{fs, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
 use vtep_api::MacAddr;
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
 use crate::{
     deadline::wait_for,
     frame::{self, Endpoint},
-    lab::{Agent, AgentConfig, Machine, Vm, tcp_megabits},
+    lab::{Agent, AgentConfig, AgentSource, Machine, Vm, tcp_megabits},
     link::Link,
     netns::Netns,
 };
@@ -78,8 +77,7 @@ struct Side {
     port: Link,
     far_vm: Vm,
     far: Machine,
-    /// With the folder of its table file.
-    agent: Option<(Agent, TempDir)>,
+    agent: Option<Agent>,
     host: Machine,
 }
 
@@ -122,15 +120,12 @@ impl Side {
             let mac = far_mac(number);
             write!(table, "\n[[mac]]\nlogical_switch = \"blue\"\nmac = \"{mac}\"\nmaster = \"far\"\n")?;
         }
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("table.toml");
-        fs::write(&path, table)?;
         let macs = format!("macs = [\"{VM_MAC}\"]");
         let agent = Agent::started(
             &self.host,
             &AgentConfig {
                 name: "host",
-                source: format!("kind = \"file\"\npath = \"{}\"", path.display()),
+                source: AgentSource::Table(table),
                 ports: vec![("port", &macs)],
                 dataplane: "macs_max = 100000",
             },
@@ -140,7 +135,7 @@ impl Side {
         })?;
         let shown = agent.json(&["fdb", "count"])?;
         ensure!(shown.to_string().contains(&(MACS + 1).to_string()), "the MAC table is not whole: {shown}");
-        self.agent = Some((agent, folder));
+        self.agent = Some(agent);
         Ok(())
     }
 

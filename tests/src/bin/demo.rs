@@ -10,7 +10,7 @@ use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use vtep_tests::{
     deadline::wait_for,
-    lab::{Agent, AgentConfig, Fabric, Machine, Stream, Vm, tcp_megabits},
+    lab::{Agent, AgentConfig, AgentSource, Fabric, Machine, Stream, Vm, tcp_megabits},
     link::Link,
     netns::{Netns, output},
     ovsdb::OvsdbServer,
@@ -55,7 +55,7 @@ fn run(args: &Args) -> Result<()> {
         &lab.host,
         &AgentConfig {
             name: "host",
-            source: format!("kind = \"ovsdb\"\nremote = \"{}\"", lab.ovsdb.remote()),
+            source: AgentSource::Ovsdb(lab.ovsdb.remote()),
             ports: vec![("p-vm1", "learn = true"), ("p-vm2", "learn = true")],
             dataplane: "macs_max = 10000",
         },

@@ -31,12 +31,18 @@ pub struct Agent {
 /// What differs from test to test; the rest of the file is written by [`Agent::new`].
 pub struct AgentConfig<'a> {
     pub name: &'a str,
-    /// The `[source]` section's lines.
-    pub source: String,
+    pub source: AgentSource,
     /// Names of VM ports, each with further lines of its `[[port]]` section.
     pub ports: Vec<(&'a str, &'a str)>,
     /// Further lines of `[dataplane]`.
     pub dataplane: &'a str,
+}
+
+pub enum AgentSource {
+    /// The text of a table file, which [`Agent::write_table`] replaces.
+    Table(String),
+    /// A remote, as OVSDB writes it.
+    Ovsdb(String),
 }
 
 impl Agent {
@@ -45,6 +51,9 @@ impl Agent {
         let folder = tempfile::Builder::new().prefix("vtepd-agent-").tempdir()?;
         let bpffs = Bpffs::new()?;
         let agent = Self { netns: machine.netns.clone(), folder, bpffs, daemon: None };
+        if let AgentSource::Table(table) = &config.source {
+            agent.write_table(table)?;
+        }
         fs::write(agent.config_path(), agent.text(machine, config)?)?;
         Ok(agent)
     }
@@ -64,6 +73,17 @@ impl Agent {
         daemon.wait_for("the agent's answer", START, || ask(&socket, &["status", "--json"]).ok())?;
         self.daemon = Some(daemon);
         Ok(())
+    }
+
+    /// At once, as a careful writer does.
+    pub fn write_table(&self, table: &str) -> Result<()> {
+        let beside = self.folder.path().join("table.new");
+        fs::write(&beside, table)?;
+        Ok(fs::rename(beside, self.table_path())?)
+    }
+
+    pub fn table_path(&self) -> PathBuf {
+        self.folder.path().join("table.toml")
     }
 
     pub fn daemon(&mut self) -> Result<&mut Daemon> {
@@ -102,6 +122,10 @@ impl Agent {
     fn text(&self, machine: &Machine, config: &AgentConfig<'_>) -> Result<String> {
         let AgentConfig { name, source, ports, dataplane } = config;
         let (address, uplink) = (machine.address, machine.uplink.name());
+        let source = match source {
+            AgentSource::Table(_) => format!("kind = \"file\"\npath = \"{}\"", self.table_path().display()),
+            AgentSource::Ovsdb(remote) => format!("kind = \"ovsdb\"\nremote = \"{remote}\""),
+        };
         let (pins, socket) = (self.pins(), self.socket());
         let (pins, socket) = (pins.display(), socket.display());
         let mut text = format!(
