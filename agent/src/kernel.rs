@@ -4,28 +4,33 @@
 //! [`Kernel::apply`] carries out one [`Step`] of a plan. Each map has one owner file below. All calls block, for
 //! microseconds; only those that touch a large FDB take up to a second.
 
+mod applied;
 mod bpf;
 mod error;
 mod events;
 mod fdb;
 mod layout;
+mod log;
 mod meta;
 mod networks;
 mod pins;
 mod ports;
 mod programs;
+mod settings;
 mod vteps;
 mod write;
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use caps::{CapSet, Capability};
-use vtep_abi::{ABI_VERSION, Counter, FdbKey, FdbValue, Meta, VERDICTS_MAX, VtepByIpKey, VtepStats, map};
+use vtep_abi::{ABI_VERSION, Counter, FdbKey, FdbValue, Meta, VERDICTS_MAX, VtepStats, map};
 
+pub use self::applied::{Applied, Entry, Reason, Refused};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
+pub use self::settings::{OBJECT, Settings, Sizes};
 
 use self::bpf::AnyMap;
 use self::fdb::Fdb;
@@ -36,58 +41,12 @@ use self::pins::Pins;
 use self::ports::Ports;
 use self::programs::Programs;
 use self::vteps::Vteps;
-use crate::dataplane::{Dataplane, PortId};
+use crate::dataplane::Dataplane;
 use crate::plan::Step;
-
-/// The programs' object, if it was there when this was built.
-pub static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
 /// What the kernel's side needs: for maps and programs, for hooks and devices, for arithmetic on packet pointers.
 pub const CAPABILITIES: [Capability; 3] =
     [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
-
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// On a BPF filesystem; made if it is not there.
-    pub pin_root: PathBuf,
-    pub sizes: Sizes,
-    pub object: Option<Cow<'static, [u8]>>,
-}
-
-impl Settings {
-    pub fn new(pin_root: impl Into<PathBuf>) -> Self {
-        Self { pin_root: pin_root.into(), sizes: Sizes::default(), object: OBJECT.map(Cow::Borrowed) }
-    }
-}
-
-/// How many entries the maps have room for. Changing one makes new maps and copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    pub macs_max: u32,
-    /// The highest VTEP index.
-    pub vteps_max: u32,
-    /// VNIs, and the highest bridge domain.
-    pub vnis_max: u32,
-    /// Bindings of a port and a VLAN, and the highest local port index.
-    pub ports_max: u32,
-    /// Pairs of a VNI and an address that may send into it.
-    pub senders_max: u32,
-    /// Members of all flood lists, twice while they change.
-    pub flood_max: u32,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self {
-            macs_max: 1_000_000,
-            vteps_max: 4096,
-            vnis_max: 1024,
-            ports_max: 4096,
-            senders_max: 65_536,
-            flood_max: 65_536,
-        }
-    }
-}
 
 /// What [`Kernel::open`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,39 +57,6 @@ pub struct Opened {
     pub links: usize,
     /// Maps that had room for another number of entries: name, former room.
     pub resized: Vec<(&'static str, u32)>,
-}
-
-/// The result of one [`Step`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Entries written or removed.
-    pub written: usize,
-    /// Entries left as they were; the rest of the step was carried out.
-    pub refused: Vec<Refused>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    pub entry: Entry,
-    pub reason: Reason,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
-    Vtep(u32),
-    LocalPort(u32),
-    Fdb(FdbKey),
-    Sender(VtepByIpKey),
-    Network(u32),
-    Port(PortId),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The map is full.
-    Full,
-    /// The index is 0 or beyond the configured room, or a flood list is too long.
-    OutOfRange,
 }
 
 /// The maps and programs of this host, held by a lock against every other agent.
@@ -262,6 +188,14 @@ impl Kernel {
         self.programs.take_events().map(Events::open).transpose().map_err(KernelError::Events)
     }
 
+    /// Logs what programs that were built with `--debug-log` say, for as long as it is polled; none for a release
+    /// object. Needs a tokio runtime.
+    pub fn take_log(
+        &mut self,
+    ) -> Result<Option<impl Future<Output = io::Result<()>> + Send + use<>>, KernelError> {
+        log::forward(self.programs.ebpf()).map_err(KernelError::Events)
+    }
+
     pub fn fdb_entry(&self, key: &FdbKey) -> Result<Option<FdbValue>, ApplyError> {
         self.maps.fdb.lookup(key)
     }
@@ -297,16 +231,6 @@ impl Kernel {
         repeat: u32,
     ) -> Result<TestRun, KernelError> {
         self.programs.test_run(program, frame, ifindex, repeat)
-    }
-}
-
-impl Applied {
-    fn written(written: usize) -> Self {
-        Self { written, refused: Vec::new() }
-    }
-
-    fn refuse(&mut self, entries: impl IntoIterator<Item = Entry>, reason: Reason) {
-        self.refused.extend(entries.into_iter().map(|entry| Refused { entry, reason }));
     }
 }
 

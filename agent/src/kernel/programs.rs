@@ -112,6 +112,10 @@ impl Programs {
         self.ebpf.take_map(map::EVENTS)
     }
 
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
     /// Puts the loaded programs in the place of those on the pinned links. Returns how many links live.
     pub(super) fn adopt(&mut self, pins: &Pins) -> Result<usize, KernelError> {
         for (ifindex, program) in pins.pinned_links()? {

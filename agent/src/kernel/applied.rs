@@ -1,0 +1,46 @@
+use vtep_abi::{FdbKey, VtepByIpKey};
+
+use crate::dataplane::PortId;
+
+/// The result of one [`Step`](crate::plan::Step).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Entries written or removed.
+    pub written: usize,
+    /// Entries left as they were; the rest of the step was carried out.
+    pub refused: Vec<Refused>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    pub entry: Entry,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    Vtep(u32),
+    LocalPort(u32),
+    Fdb(FdbKey),
+    Sender(VtepByIpKey),
+    Network(u32),
+    Port(PortId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The map is full.
+    Full,
+    /// The index is 0 or beyond the configured room, or a flood list is too long.
+    OutOfRange,
+}
+
+impl Applied {
+    pub(super) fn written(written: usize) -> Self {
+        Self { written, refused: Vec::new() }
+    }
+
+    pub(super) fn refuse(&mut self, entries: impl IntoIterator<Item = Entry>, reason: Reason) {
+        self.refused.extend(entries.into_iter().map(|entry| Refused { entry, reason }));
+    }
+}
