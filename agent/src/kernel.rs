@@ -78,7 +78,6 @@ impl Kernel {
         require_tcx()?;
 
         let pins = Pins::lock(&settings.pin_root)?;
-        pins.create_dirs()?;
         pins.settle()?;
         pins.create_dirs()?;
         let (adopted, resized) = match layout::compare(&layouts, &pins.maps())? {

@@ -184,6 +184,37 @@ fn more_room_keeps_every_entry() {
 }
 
 #[test]
+fn a_resize_that_was_killed_at_any_step_loses_nothing() {
+    #[track_caller]
+    fn check(renamed: &[(&str, &str)], left_behind: &[&str]) {
+        let bpffs = Bpffs::new().unwrap();
+        let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+        install(&mut kernel);
+        let before = kernel.installed().unwrap();
+        drop(kernel);
+        let version = root(&bpffs).join("v1");
+        for (from, to) in renamed {
+            std::fs::rename(version.join(from), version.join(to)).unwrap();
+        }
+        for folder in left_behind {
+            std::fs::create_dir(version.join(folder)).unwrap();
+            let pin = version.join(folder).join("FDB");
+            bpftool(&format!("map create {} type hash key 12 value 16 entries 9 name FDB", pin.display()));
+        }
+        let (mut kernel, opened) = open(&bpffs, SMALL).unwrap();
+        assert!(opened.adopted, "{opened:?}");
+        check_equal(&kernel.installed().unwrap(), &before);
+        assert_eq!(std::fs::read_dir(version).unwrap().count(), 2, "maps and links");
+    }
+    // While the next maps were filled, and while the programs were put on them.
+    check(&[], &["maps_next"]);
+    // Between the two renames.
+    check(&[("maps", "maps_next")], &["maps_last"]);
+    // Before the last maps were removed.
+    check(&[], &["maps_last"]);
+}
+
+#[test]
 fn too_little_room_is_refused_and_changes_nothing() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
