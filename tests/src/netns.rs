@@ -72,7 +72,7 @@ impl Netns {
 
     /// `ip`, inside.
     pub fn ip(&self, arguments: &str) -> Result<String> {
-        output(Command::new("ip").args(["-n", self.name()]).args(arguments.split_whitespace()))
+        output(self.command("ip").args(arguments.split_whitespace()))
     }
 
     /// `key` with dots, as sysctl(8) writes it.
