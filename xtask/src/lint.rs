@@ -22,7 +22,7 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     run_command(cargo().args(["deny", "--log-level", "warn", "check", "bans", "licenses", "sources"]))?;
     run_command(
         cargo()
-            .args(["clippy", "--workspace", "--exclude", "vtep-ebpf", "--all-targets"])
+            .args(["clippy", "--locked", "--workspace", "--exclude", "vtep-ebpf", "--all-targets"])
             .args(["--", "--deny", "warnings"]),
     )?;
     lint_programs()

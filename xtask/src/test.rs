@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build_ebpf::run(&build_ebpf::Args::default())?;
     // The end-to-end tests start the agent's binary, which `cargo test` alone would not build for them.
     run_command(workspace("build").args(["--bins", "--tests"]))?;
-    run_command(workspace("test").args(&args.filter))
+    run_command(workspace("test").arg("--no-fail-fast").args(&args.filter))
 }
 
 fn workspace(verb: &str) -> std::process::Command {
