@@ -9,6 +9,7 @@ mod source;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vtep_api::VtepName;
 
 pub use bounded::{Bounded, BoundedError};
 pub use listen::{Metrics, RemoteListenError};
@@ -87,7 +88,7 @@ impl Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Agent {
     /// How this host is called towards a controller: its `Physical_Switch`.
-    pub name: String,
+    pub name: VtepName,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -165,7 +166,8 @@ pub const SOCKET: &str = "/run/vtepd/agent.sock";
 impl Default for Agent {
     fn default() -> Self {
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        Self { name: host.filter(|name| !name.is_empty()).unwrap_or_else(|| "vtepd".to_owned()) }
+        let name = host.and_then(|name| VtepName::try_from(name).ok());
+        Self { name: name.unwrap_or_else(|| VtepName::try_from("vtepd").expect("it is a name")) }
     }
 }
 

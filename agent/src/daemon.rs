@@ -38,7 +38,7 @@ use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{Events, Kernel, Settings, Sizes};
 use crate::links::{self, Links, Tunnel};
 use crate::metrics;
-use crate::source::{LocalMacs, Source, SourceEvent};
+use crate::source::{Report, Source, SourceEvent};
 use crate::underlay::{self, Underlay};
 
 /// Hints that come together are one.
@@ -86,7 +86,7 @@ struct Daemon {
     links: watch::Receiver<Links>,
     underlay: watch::Receiver<Underlay>,
     targets: watch::Sender<BTreeSet<IpAddr>>,
-    local_macs: watch::Sender<Arc<LocalMacs>>,
+    report: watch::Sender<Option<Arc<Report>>>,
     events: Events,
     asks: mpsc::Receiver<Ask>,
     metrics: Option<SocketAddr>,
@@ -111,8 +111,8 @@ impl Daemon {
         let host = Host::adopt(config.clone(), kernel)?;
         let (targets, wanted) = watch::channel(host.targets());
         let underlay = underlay::watch(Some(config.underlay.address.ip()), wanted).await?;
-        let (local_macs, local) = watch::channel(Arc::new(LocalMacs::new()));
-        let source = Source::spawn(config, local);
+        let (report, reported) = watch::channel(None);
+        let source = Source::spawn(config, reported);
         let metrics = match metrics::serve(&config.metrics, ask).await {
             Ok(address) => address,
             Err(error) => {
@@ -122,7 +122,7 @@ impl Daemon {
         };
         let notify = Notify::new();
         Notify::ready();
-        info!(name = config.agent.name, address = %config.underlay.address, "running");
+        info!(name = %config.agent.name, address = %config.underlay.address, "running");
         Ok(Self {
             host,
             tunnel,
@@ -130,7 +130,7 @@ impl Daemon {
             links,
             underlay,
             targets,
-            local_macs,
+            report,
             events,
             asks,
             metrics,
@@ -182,11 +182,11 @@ impl Daemon {
                 if refusals.count() > 0 =>
             {
                 for refusal in refusals.first().iter().take(5) {
-                    warn!(path = refusal.path, value = refusal.value, expected = %refusal.expected, "row refused");
+                    warn!(path = refusal.path, problem = refusal.problem, "row refused");
                 }
                 warn!(rows = refusals.count(), "rows of the table are refused; see `vtep-agent status`");
             }
-            SourceEvent::Lost { reason } => {
+            SourceEvent::Lost { reason } if self.host.source.lost.as_ref() != Some(reason) => {
                 warn!(reason, "the source gives nothing new; the last table stays");
             }
             _ => {}
@@ -228,7 +228,7 @@ impl Daemon {
         self.publish();
     }
 
-    /// Tells the neighbours what they want to know.
+    /// Tells the neighbours what they want to know. Nothing is said upstream before a table was installed.
     fn publish(&self) {
         let targets = self.host.targets();
         self.targets.send_if_modified(|last| {
@@ -236,10 +236,11 @@ impl Daemon {
             *last = targets;
             changed
         });
-        self.local_macs.send_if_modified(|last| {
-            let changed = **last != self.host.outcome.local_macs;
+        let Some(report) = self.host.report() else { return };
+        self.report.send_if_modified(|last| {
+            let changed = last.as_deref() != Some(&report);
             if changed {
-                *last = Arc::new(self.host.outcome.local_macs.clone());
+                *last = Some(Arc::new(report));
             }
             changed
         });

@@ -53,6 +53,8 @@ pub struct Desired {
     /// MACs that found no room.
     pub pending: usize,
     pub names: Names,
+    /// Whether it was derived from a table at all.
+    pub complete: bool,
 }
 
 /// What an operator calls the numbers in a dataplane.
@@ -66,7 +68,7 @@ pub struct Names {
 
 impl Inputs<'_> {
     pub fn desired(&self, allocation: &mut Allocation) -> Desired {
-        let mut desired = Desired::default();
+        let mut desired = Desired { complete: true, ..Desired::default() };
         let vteps = vtep::add(self, &mut allocation.vteps, &mut desired);
         let networks = network::number(self, &mut allocation.bridge_domains, &mut desired);
         let ports = port::add(self, &networks, &mut allocation.local_ports, &mut desired);

@@ -2,13 +2,14 @@
 //! then changes. Towards the source goes what is behind our own ports.
 
 pub mod file;
+mod ovsdb;
 mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
-use vtep_api::{LogicalSwitchName, MacAddr};
+use vtep_api::{LogicalSwitchName, MacAddr, PortName};
 
 pub use refusal::{Refusal, Refusals};
 
@@ -38,6 +39,16 @@ pub enum SourceEvent {
 /// The MACs behind our own ports, by logical switch. A logical switch without MACs is one that we take part in.
 pub type LocalMacs = BTreeMap<LogicalSwitchName, BTreeSet<MacAddr>>;
 
+/// What a source passes on about this host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The ports that a controller may bind.
+    pub ports: BTreeSet<PortName>,
+    pub local_macs: LocalMacs,
+    /// Not all MACs found room.
+    pub macs_exhausted: bool,
+}
+
 /// A running source. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Source {
@@ -47,7 +58,8 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn spawn(settings: &config::Config, _local: watch::Receiver<Arc<LocalMacs>>) -> Self {
+    /// Nothing is said about this host before there is a first `report`.
+    pub fn spawn(settings: &config::Config, report: watch::Receiver<Option<Arc<Report>>>) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let reload = Arc::new(Notify::new());
         let own = settings.underlay.address;
@@ -55,7 +67,10 @@ impl Source {
             config::Source::File(source) => {
                 tokio::spawn(file::follow(source.path.clone(), own, sender, Arc::clone(&reload)))
             }
-            config::Source::Ovsdb(_) => tokio::spawn(std::future::pending()),
+            config::Source::Ovsdb(source) => {
+                let device = ovsdb::Device { name: settings.agent.name.clone(), address: own };
+                tokio::spawn(ovsdb::follow(source.clone(), device, sender, report))
+            }
         };
         Self { events, reload, task }
     }

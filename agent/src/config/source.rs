@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use ovsdb::Remote;
 use serde::{Deserialize, Serialize};
 
 use super::{Bounded, bounded};
@@ -21,8 +22,7 @@ pub struct FileSource {
 /// We are the device of a `hardware_vtep` database.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OvsdbSource {
-    /// As OVS writes it: `unix:PATH`, `tcp:HOST:PORT`, `ssl:HOST:PORT`, `ptcp:[PORT][:HOST]`, `pssl:[PORT][:HOST]`.
-    pub remote: String,
+    pub remote: Remote,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
     pub probe_ms: Bounded<0, 3_600_000>,
@@ -41,7 +41,7 @@ pub struct TlsFiles {
 struct Written {
     kind: Kind,
     path: Option<PathBuf>,
-    remote: Option<String>,
+    remote: Option<Remote>,
     private_key: Option<PathBuf>,
     certificate: Option<PathBuf>,
     ca_certificate: Option<PathBuf>,
@@ -64,10 +64,6 @@ pub enum SourceError {
     Surplus { kind: &'static str, key: &'static str },
     #[error("source.path = {path:?} has no known extension; expected .toml or .json")]
     Extension { path: PathBuf },
-    #[error(
-        "source.remote = {remote:?} is of no known kind; expected unix:, tcp:, ssl:, ptcp: or pssl: and what belongs to it"
-    )]
-    Remote { remote: String },
 }
 
 impl TryFrom<Written> for Source {
@@ -105,17 +101,16 @@ fn ovsdb(written: Written) -> Result<OvsdbSource, SourceError> {
         return Err(SourceError::Surplus { kind, key: "path" });
     }
     let remote = written.remote.ok_or(SourceError::Missing { kind, key: "remote" })?;
-    let scheme = remote.split_once(':').map(|(scheme, _)| scheme);
-    let tls = match scheme {
-        Some("ssl" | "pssl") => Some(TlsFiles {
+    let tls = if remote.is_tls() {
+        Some(TlsFiles {
             private_key: written.private_key.ok_or(SourceError::Missing { kind, key: "private_key" })?,
             certificate: written.certificate.ok_or(SourceError::Missing { kind, key: "certificate" })?,
             ca_certificate: written
                 .ca_certificate
                 .ok_or(SourceError::Missing { kind, key: "ca_certificate" })?,
-        }),
-        Some("unix" | "tcp" | "ptcp") => None,
-        _ => return Err(SourceError::Remote { remote }),
+        })
+    } else {
+        None
     };
     Ok(OvsdbSource { remote, tls, probe_ms: written.probe_ms })
 }

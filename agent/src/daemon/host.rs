@@ -19,7 +19,7 @@ use crate::kernel::{Attachment, Kernel};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::plan::{Plan, plan};
-use crate::source::SourceEvent;
+use crate::source::{Report, SourceEvent};
 use crate::table::Table;
 use crate::underlay::Underlay;
 
@@ -53,7 +53,7 @@ impl Host {
         let attached = kernel.attached()?;
         let (kind, from) = match &config.source {
             config::Source::File(source) => ("file", source.path.display().to_string()),
-            config::Source::Ovsdb(source) => ("ovsdb", source.remote.clone()),
+            config::Source::Ovsdb(source) => ("ovsdb", source.remote.to_string()),
         };
         info!(macs = installed.fdb.len(), vteps = installed.vteps.len(), "read the kernel's tables");
         Ok(Self {
@@ -96,7 +96,8 @@ impl Host {
                 false
             }
             SourceEvent::Delta { delta, refusals } => {
-                self.source.deltas += 1;
+                self.source.deltas += u64::from(!delta.is_empty());
+                self.source.lost = None;
                 self.source.refused(&refusals);
                 if let Some(table) = &mut self.table {
                     Arc::make_mut(table).apply(delta);
@@ -108,6 +109,16 @@ impl Host {
                 true
             }
         }
+    }
+
+    /// What the source may say about this host, once a table was installed.
+    pub(super) fn report(&self) -> Option<Report> {
+        self.table.as_ref().filter(|_| self.outcome.complete)?;
+        Some(Report {
+            ports: self.config.ports.iter().map(|port| port.name.clone()).collect(),
+            local_macs: self.outcome.local_macs.clone(),
+            macs_exhausted: self.outcome.pending > 0,
+        })
     }
 
     /// Takes what can change while running. Whether that is all that differs.

@@ -23,7 +23,7 @@ impl Host {
                 Lesson::New | Lesson::Moved { .. } => {
                     let master = Target::LocalPort(bound.local_port);
                     rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
-                    self.report(&key);
+                    self.note_local(&key);
                     done &= self.learnt.count(port.ifindex) < learn_max;
                 }
                 Lesson::Known => {}
@@ -60,7 +60,7 @@ impl Host {
         Some(&entry.master)
     }
 
-    fn report(&mut self, key: &FdbKey) {
+    fn note_local(&mut self, key: &FdbKey) {
         if let Some(name) = self.outcome.names.networks.get(&key.vni) {
             self.outcome.local_macs.entry(name.clone()).or_default().insert(MacAddr::new(key.mac));
         }

@@ -51,7 +51,7 @@ impl Host {
         let alarms = self.alarms();
         let waits_for = self.waits_for();
         Status {
-            name: self.config.agent.name.clone(),
+            name: self.config.agent.name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),

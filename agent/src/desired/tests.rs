@@ -248,7 +248,7 @@ fn what_is_installed_keeps_its_room_when_there_are_more_macs_than_room() {
     assert_eq!(host.installed.fdb.len(), 5);
     host.set_table(&TABLE.replace("mac = [", &format!("mac = [ {} {}", row(8), row(9))));
     assert_eq!(host.desired().pending, 1);
-    host.check_alarm(AlarmKind::MacTableFull, &host.config.agent.name.clone());
+    host.check_alarm(AlarmKind::MacTableFull, &host.config.agent.name.to_string());
     assert_eq!(host.settle(), []);
 }
 

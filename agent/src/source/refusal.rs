@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Refusal {
     /// Where it stands, as `mac[17].master`.
     pub path: String,
-    pub value: String,
-    pub expected: Cow<'static, str>,
+    /// The value that stands there, and what was expected.
+    pub problem: String,
 }
 
 /// Everything that was set aside: all of it counted, the first of it kept.
@@ -31,9 +31,23 @@ impl Refusals {
     ) {
         self.count += 1;
         if self.first.len() < Self::KEPT_MAX {
-            let value = value.to_string().chars().take(Self::VALUE_CHARS_MAX).collect();
-            self.first.push(Refusal { path: path(), value, expected: expected.into() });
+            let value: String = value.to_string().chars().take(Self::VALUE_CHARS_MAX).collect();
+            let problem = format!("{value:?}; expected {}", expected.into());
+            self.first.push(Refusal { path: path(), problem });
         }
+    }
+
+    /// What another judge has set aside.
+    pub fn note(&mut self, path: String, problem: String) {
+        self.count += 1;
+        if self.first.len() < Self::KEPT_MAX {
+            self.first.push(Refusal { path, problem });
+        }
+    }
+
+    /// Counts what is not listed.
+    pub fn note_more(&mut self, count: usize) {
+        self.count += count;
     }
 
     pub fn count(&self) -> usize {
@@ -47,6 +61,6 @@ impl Refusals {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {:?}; expected {}", self.path, self.value, self.expected)
+        write!(f, "{}: {}", self.path, self.problem)
     }
 }

@@ -23,6 +23,45 @@ pub struct Outline {
     pub bindings: BTreeMap<(PortName, VlanId), LogicalSwitchName>,
 }
 
+impl Delta {
+    /// What makes `new` of `old`.
+    pub fn between(old: &Table, new: &Table) -> Self {
+        let outline = Outline::of(new);
+        let mut macs = Vec::new();
+        for (name, logical_switch) in &new.logical_switches {
+            let before = old.logical_switches.get(name).map(|before| &before.macs);
+            let upserts = logical_switch.macs.iter();
+            let upserts =
+                upserts.filter(|(mac, entry)| before.and_then(|macs| macs.get(*mac)) != Some(*entry));
+            macs.extend(upserts.map(|(mac, entry)| (name.clone(), *mac, Some(entry.clone()))));
+            let removals = before.into_iter().flat_map(|macs| macs.keys());
+            let removals = removals.filter(|mac| !logical_switch.macs.contains_key(*mac));
+            macs.extend(removals.map(|mac| (name.clone(), *mac, None)));
+        }
+        Self { outline: (outline != Outline::of(old)).then_some(outline), macs }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.outline.is_none() && self.macs.is_empty()
+    }
+}
+
+impl Outline {
+    fn of(table: &Table) -> Self {
+        let bare = |logical_switch: &LogicalSwitch| LogicalSwitch {
+            macs: hashbrown::HashMap::default(),
+            flood: logical_switch.flood.clone(),
+            ..*logical_switch
+        };
+        let switches = table.logical_switches.iter().map(|(name, switch)| (name.clone(), bare(switch)));
+        Self {
+            vteps: table.vteps.clone(),
+            logical_switches: switches.collect(),
+            bindings: table.bindings.clone(),
+        }
+    }
+}
+
 impl Table {
     /// Costs as much as the delta has rows. MACs of a logical switch that the table does not hold are dropped.
     pub fn apply(&mut self, delta: Delta) {
@@ -86,5 +125,32 @@ mod tests {
         });
         let expected = logical_switch(9, &[(1, "a"), (2, "b")]);
         assert_eq!(table.logical_switches, BTreeMap::from([(name("blue"), expected)]));
+    }
+
+    #[test]
+    fn what_lies_between_two_tables_leads_from_one_to_the_other() {
+        let table = |switches: &[(&str, i64, &[(u8, &str)])]| {
+            let mut table = Table::default();
+            for (name, vni, macs) in switches {
+                let name = LogicalSwitchName::try_from(*name).unwrap();
+                table.logical_switches.insert(name, logical_switch(*vni, macs));
+            }
+            table
+        };
+        let tables = [
+            Table::default(),
+            table(&[("blue", 1, &[(1, "a"), (2, "b")])]),
+            table(&[("blue", 1, &[(1, "b"), (3, "b")]), ("red", 2, &[(1, "a")])]),
+            table(&[("red", 1, &[])]),
+        ];
+        for old in &tables {
+            for new in &tables {
+                let delta = Delta::between(old, new);
+                assert_eq!(delta.is_empty(), old == new);
+                let mut table = old.clone();
+                table.apply(delta);
+                assert_eq!(table, *new);
+            }
+        }
     }
 }

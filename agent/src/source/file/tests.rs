@@ -61,15 +61,15 @@ fn toml_and_json_say_the_same() {
 
 #[test]
 fn a_vni_out_of_range_or_taken_is_refused_and_the_old_one_stays() {
-    check_kept(&GOOD.replace("5001", "0"), "logical_switch[0].vni = \"0\"", "1 to 16777215");
-    check_kept(&GOOD.replace("5001", "16777216"), "logical_switch[0].vni = \"16777216\"", "1 to 16777215");
+    check_kept(&GOOD.replace("5001", "0"), "logical_switch[0].vni: \"0\"", "1 to 16777215");
+    check_kept(&GOOD.replace("5001", "16777216"), "logical_switch[0].vni: \"16777216\"", "1 to 16777215");
     check_added("[[logical_switch]]\nname='red'\nvni=5001", "logical_switch[1].vni", "\"blue\" has this one");
 }
 
 #[test]
 fn a_mac_that_names_no_station_is_refused() {
     let row = |mac: &str| format!("[[mac]]\nlogical_switch='blue'\nmac='{mac}'\nmaster='tor-a'");
-    check_added(&row("01:00:5e:00:00:01"), "mac[2].mac = \"01:00:5e:00:00:01\"", "one station");
+    check_added(&row("01:00:5e:00:00:01"), "mac[2].mac: \"01:00:5e:00:00:01\"", "one station");
     check_added(&row("00:00:00:00:00:00"), "mac[2].mac", "one station");
     check_added(&row("02:00:00:00:00"), "mac[2].mac", "six octets");
     check_added(&row("02:00:00:00:00:01"), "mac[2].mac", "an earlier row stands");
@@ -77,12 +77,8 @@ fn a_mac_that_names_no_station_is_refused() {
 
 #[test]
 fn a_name_that_dangles_is_refused_and_the_old_row_stays() {
-    check_kept(
-        &GOOD.replace("master = \"tor-a\"", "master = \"tor-c\""),
-        "mac[0].master = \"tor-c\"",
-        "a VTEP",
-    );
-    check_kept(&GOOD.replace("slave = \"tor-b\"", "slave = \"tor-c\""), "mac[0].slave = \"tor-c\"", "a VTEP");
+    check_kept(&GOOD.replace("master: \"tor-a\"", "master: \"tor-c\""), "mac[0].master: \"tor-c\"", "a VTEP");
+    check_kept(&GOOD.replace("slave: \"tor-b\"", "slave: \"tor-c\""), "mac[0].slave: \"tor-c\"", "a VTEP");
     check_added(
         "[[binding]]\nport='tap1'\nlogical_switch='red'",
         "binding[1].logical_switch",
@@ -108,19 +104,19 @@ fn a_vtep_address_that_cannot_be_one_is_refused_and_the_old_one_stays() {
 fn a_flood_list_beyond_the_limit_is_refused_and_the_old_one_stays() {
     let members = vec!["\"tor-a\""; 129].join(",");
     let wrong = GOOD.replace("\"tor-a\", \"tor-b\"]", &format!("{members}]"));
-    check_kept(&wrong, "logical_switch[0].flood = \"129 members\"", "at most 128");
+    check_kept(&wrong, "logical_switch[0].flood: \"129 members\"", "at most 128");
 }
 
 #[test]
 fn a_vlan_out_of_range_and_a_second_binding_are_refused() {
     check_added(
         "[[binding]]\nport='tap1'\nvlan=4095\nlogical_switch='blue'",
-        "binding[1].vlan = \"4095\"",
+        "binding[1].vlan: \"4095\"",
         "4094",
     );
     check_added(
         "[[binding]]\nport='tap0'\nlogical_switch='blue'",
-        "binding[1] = \"tap0 VLAN 0\"",
+        "binding[1]: \"tap0 VLAN 0\"",
         "one binding",
     );
     check_added("[[binding]]\nport='a/b'\nlogical_switch='blue'", "binding[1].port", "slash");

@@ -1,0 +1,97 @@
+//! What the database says to us, as a table.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use hardware_vtep::{LogicalSwitchView, Mirror, Replication, UnicastEntry, Writer};
+use vtep_api::{LogicalSwitchName, VtepName};
+
+use crate::source::Refusals;
+use crate::table::{self, LogicalSwitch, MacEntry, Table, UnknownUnicast, Vtep};
+use crate::tunnel_address::TunnelAddress;
+
+pub(super) fn table(
+    mirror: &Mirror,
+    device: &VtepName,
+    own: TunnelAddress,
+    writer: &Writer,
+) -> (Table, Refusals) {
+    let view = mirror.device_view(device);
+    let mut build = Build {
+        own: own.ip(),
+        table: Table::default(),
+        refusals: Refusals::default(),
+        names: BTreeMap::new(),
+    };
+    for error in mirror.refused() {
+        build.refusals.note("row".to_owned(), error.to_string());
+    }
+    for refusal in view.refusals.iter() {
+        build.refusals.note(format!("{} {}", refusal.table, refusal.row), refusal.reason.to_string());
+    }
+    build.refusals.note_more(view.refusals.total() - view.refusals.iter().count());
+    for (subject, reason) in writer.refused() {
+        build.refusals.note(format!("write of {subject}"), reason.to_owned());
+    }
+    for (name, switch) in &view.logical_switches {
+        build.logical_switch(name, switch);
+    }
+    build.table.bindings = view.bindings;
+    (build.table, build.refusals)
+}
+
+struct Build {
+    own: IpAddr,
+    table: Table,
+    refusals: Refusals,
+    /// A million entries share the names of a few VTEPs. `None`: an address that cannot be one.
+    names: BTreeMap<IpAddr, Option<VtepName>>,
+}
+
+impl Build {
+    fn logical_switch(&mut self, name: &LogicalSwitchName, view: &LogicalSwitchView) {
+        let flood = view.flood.iter().filter_map(|address| self.vtep(*address)).collect();
+        let macs = view.unicast.iter().filter_map(|(mac, entry)| Some((*mac, self.entry(entry)?))).collect();
+        let replication = match view.replication {
+            Replication::ServiceNode => table::Replication::ServiceNode,
+            Replication::SourceNode => table::Replication::SourceNode,
+        };
+        let unknown_unicast = UnknownUnicast::Flood;
+        let switch = LogicalSwitch { vni: view.vni, unknown_unicast, replication, flood, macs };
+        self.table.logical_switches.insert(name.clone(), switch);
+    }
+
+    fn entry(&mut self, entry: &UnicastEntry) -> Option<MacEntry> {
+        let master = self.vtep(entry.master)?;
+        let slave =
+            entry.slaves.iter().find_map(|address| self.vtep(*address)).filter(|slave| *slave != master);
+        Some(MacEntry { master, slave })
+    }
+
+    /// The table's name for an address, which is the address.
+    fn vtep(&mut self, address: IpAddr) -> Option<VtepName> {
+        if let Some(known) = self.names.get(&address) {
+            return known.clone();
+        }
+        let named = self.new_vtep(address);
+        self.names.insert(address, named.clone());
+        named
+    }
+
+    fn new_vtep(&mut self, address: IpAddr) -> Option<VtepName> {
+        if address == self.own {
+            return None;
+        }
+        match TunnelAddress::try_from(address) {
+            Ok(address) => {
+                let name = VtepName::try_from(address.to_string()).expect("an address is a name");
+                self.table.vteps.insert(name.clone(), Vtep { address: address.ip() });
+                Some(name)
+            }
+            Err(error) => {
+                self.refusals.note(format!("locator {address}"), error.to_string());
+                None
+            }
+        }
+    }
+}
