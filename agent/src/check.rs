@@ -4,10 +4,10 @@ mod host;
 
 use std::path::Path;
 
-use crate::config::{Config, Source};
+use crate::config::{self, Config, Source};
 use crate::source::file;
 use crate::table::Table;
-use crate::{capabilities, kernel};
+use crate::{daemon, kernel, links};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -17,15 +17,22 @@ pub struct Finding {
 }
 
 pub fn check(path: &Path) -> Vec<Finding> {
-    let mut findings = vec![
-        finding("programs", built_in()),
-        finding("capabilities", capable()),
-        finding("kernel", host::kernel()),
-        finding("kernel type information", host::type_information()),
-        finding("VXLAN", host::vxlan()),
-    ];
     let name = format!("configuration {}", path.display());
-    match Config::load(path, &[]) {
+    let config = Config::load(path, &[]);
+    let bpffs = config
+        .as_ref()
+        .map_or_else(|_| config::Dataplane::default().bpffs, |config| config.dataplane.bpffs.clone());
+    let settings = config.as_ref().map_or_else(|_| kernel::Settings::new(bpffs), daemon::settings);
+
+    let mut findings = vec![finding("kernel type information", host::type_information())];
+    let vxlan = if links::has_vxlan() { Ok(()) } else { Err(links::TunnelError::NoVxlan.to_string()) };
+    findings.push(finding("VXLAN", vxlan));
+    let refused = kernel::check(&settings);
+    if refused.is_empty() {
+        findings.push(finding("programs, capabilities, kernel and BPF filesystem", Ok(())));
+    }
+    findings.extend(refused.iter().map(|error| finding("kernel tables", Err(file::chain(error)))));
+    match config {
         Err(error) => findings.push(finding(name, Err(error.to_string()))),
         Ok(config) => {
             findings.push(finding(name, Ok(())));
@@ -36,7 +43,6 @@ pub fn check(path: &Path) -> Vec<Finding> {
 }
 
 fn configured(config: &Config, findings: &mut Vec<Finding>) {
-    findings.push(finding("BPF filesystem", host::bpffs(&config.dataplane.bpffs)));
     let address = config.underlay.address;
     findings.push(finding(format!("address {address}"), host::address(address)));
     for uplink in &config.underlay.uplinks {
@@ -69,18 +75,6 @@ fn table(path: &Path, config: &Config, findings: &mut Vec<Finding>) {
             findings.push(finding(format!("{name}, {macs} MACs"), room));
         }
     }
-}
-
-fn built_in() -> Result<(), String> {
-    kernel::OBJECT.map(|_| ()).ok_or_else(|| kernel::KernelError::NoObject.to_string())
-}
-
-fn capable() -> Result<(), String> {
-    let missing = capabilities::missing().map_err(|error| error.to_string())?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(capabilities::CapabilityError::Missing { missing }.to_string())
 }
 
 fn finding(subject: impl Into<String>, result: Result<(), String>) -> Finding {

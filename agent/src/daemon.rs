@@ -98,8 +98,7 @@ struct Daemon {
 impl Daemon {
     async fn start(start: Start) -> Result<Self> {
         let config = &start.config;
-        let settings = Settings { sizes: sizes(config), ..Settings::new(&config.dataplane.bpffs) };
-        let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings))?;
+        let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings(config)))?;
         info!(adopted = opened.adopted, links = opened.links, "kernel tables are open");
         let events = kernel.take_events()?.context("the events have a reader already")?;
 
@@ -307,14 +306,17 @@ pub fn tunnel(config: &Config) -> Tunnel {
     Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: config.underlay.udp_port.as_u16() }
 }
 
-fn sizes(config: &config::Config) -> Sizes {
-    Sizes {
-        macs_max: config.dataplane.macs_max.as_u32(),
-        vteps_max: config.dataplane.vteps_max.as_u32(),
-        vnis_max: config.dataplane.vnis_max.as_u32(),
-        ports_max: config.dataplane.ports_max.as_u32(),
+/// The kernel's tables that a configuration asks for.
+pub fn settings(config: &Config) -> Settings {
+    let config::Dataplane { bpffs, macs_max, vteps_max, vnis_max, ports_max, .. } = &config.dataplane;
+    let sizes = Sizes {
+        macs_max: macs_max.as_u32(),
+        vteps_max: vteps_max.as_u32(),
+        vnis_max: vnis_max.as_u32(),
+        ports_max: ports_max.as_u32(),
         ..Sizes::default()
-    }
+    };
+    Settings { sizes, ..Settings::new(bpffs) }
 }
 
 fn signals() -> Result<(Signal, Signal, Signal)> {

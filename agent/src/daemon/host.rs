@@ -133,6 +133,13 @@ impl Host {
 
     /// Reads the kernel's tables back, for the mirror may be wrong.
     pub(super) fn reread(&mut self) {
+        match self.kernel.ensure_pinned() {
+            Ok(0) => {}
+            Ok(pins) => warn!(pins, "pins were gone and are there again"),
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "pins are gone; a restart would not adopt")
+            }
+        }
         match self.kernel.installed() {
             Ok(installed) => {
                 if installed != self.installed {
