@@ -8,6 +8,7 @@ mod allocation;
 mod fdb;
 mod network;
 mod port;
+mod shortcut;
 mod vtep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use vtep_api::{LogicalSwitchName, VtepName};
 
 pub use adjacency::ip;
 pub use allocation::Allocation;
+pub(crate) use shortcut::shortcut;
 
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::Config;
@@ -61,6 +63,8 @@ pub struct Desired {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Names {
     pub vteps: BTreeMap<u32, VtepName>,
+    /// Several may share an index: an address.
+    pub(crate) vtep_indices: vtep::VtepIndices,
     pub networks: BTreeMap<u32, LogicalSwitchName>,
     /// By (interface, VLAN).
     pub ports: BTreeMap<PortId, String>,
@@ -75,6 +79,7 @@ impl Inputs<'_> {
         let senders = fdb::add(self, &vteps, &networks, &ports, &mut desired);
         network::add(self, &vteps, &networks, &ports, &mut desired);
         network::admit(self, &vteps, &networks, senders, &mut desired);
+        desired.names.vtep_indices = vteps;
         desired.dataplane.config = config(self, &mut desired.alarms);
         desired
     }

@@ -57,7 +57,10 @@ fn a_value_out_of_range_is_shown_with_line_and_what_was_expected() {
 
 #[test]
 fn a_source_says_which_of_its_keys_is_missing_or_foreign() {
-    check_refused(&SMALL.replace("path =", "remote ="), &["source.remote has no meaning for kind \"file\""]);
+    check_refused(
+        &SMALL.replace("path = \"", "remote = \"unix:"),
+        &["source.remote has no meaning for kind \"file\""],
+    );
     check_refused(&SMALL.replace("table.toml", "table.yaml"), &["expected .toml or .json"]);
     check_refused(&SMALL.replace("\"file\"", "\"ovsdb\""), &["source.path has no meaning"]);
 }

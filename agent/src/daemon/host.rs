@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 use vtep_abi::{ABI_VERSION, Meta};
-use vtep_api::VtepName;
+use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
 
 use super::refused;
 use crate::alarm::{Alarm, AlarmKind};
@@ -20,7 +20,7 @@ use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::plan::{Plan, plan};
 use crate::source::{Report, SourceEvent};
-use crate::table::Table;
+use crate::table::{MacEntry, Table};
 use crate::underlay::Underlay;
 
 pub(super) struct Host {
@@ -99,15 +99,27 @@ impl Host {
                 self.source.deltas += u64::from(!delta.is_empty());
                 self.source.lost = None;
                 self.source.refused(&refusals);
-                if let Some(table) = &mut self.table {
-                    Arc::make_mut(table).apply(delta);
-                }
-                false
+                let Some(table) = &mut self.table else { return false };
+                let macs = delta.outline.is_none().then(|| delta.macs.clone());
+                Arc::make_mut(table).apply(delta);
+                macs.is_some_and(|macs| self.write_macs(&macs))
             }
             SourceEvent::Lost { reason } => {
                 self.source.lost = Some(reason);
                 true
             }
+        }
+    }
+
+    /// A MAC that moves should not wait for a comparison with all others. Whether it is dealt with.
+    fn write_macs(&mut self, macs: &[(LogicalSwitchName, MacAddr, Option<MacEntry>)]) -> bool {
+        let Some(table) = self.table.as_ref().filter(|_| self.outcome.complete && !self.stale) else {
+            return false;
+        };
+        let macs_max = self.config.dataplane.macs_max.as_usize();
+        match desired::shortcut(macs, table, &self.outcome.names, &self.installed, macs_max) {
+            Some(plan) if self.outcome.pending == 0 => tokio::task::block_in_place(|| self.carry_out(plan)),
+            _ => false,
         }
     }
 
@@ -137,7 +149,7 @@ impl Host {
             Ok(0) => {}
             Ok(pins) => warn!(pins, "pins were gone and are there again"),
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "pins are gone; a restart would not adopt")
+                error!(error = &error as &dyn std::error::Error, "pins are gone; a restart would not adopt");
             }
         }
         match self.kernel.installed() {
@@ -217,7 +229,7 @@ impl Host {
         });
         let bound: BTreeMap<PortId, u32> = bound.collect();
         let remote = |vni: u32, mac: [u8; 6]| -> Option<&VtepName> {
-            Some(&by_vni.get(&vni)?.macs.get(&vtep_api::MacAddr::new(mac))?.master)
+            Some(&by_vni.get(&vni)?.macs.get(&MacAddr::new(mac))?.master)
         };
         self.learnt.revise(|port| bound.get(&port).copied(), remote);
     }

@@ -9,6 +9,7 @@ use crate::dataplane::FdbTarget;
 use crate::links::Link;
 use crate::plan::plan;
 use crate::source::file::{Document, build};
+use crate::table::{Delta, MacEntry};
 use crate::underlay::Path;
 
 const TABLE: &str = r#"
@@ -250,6 +251,52 @@ fn what_is_installed_keeps_its_room_when_there_are_more_macs_than_room() {
     assert_eq!(host.desired().pending, 1);
     host.check_alarm(AlarmKind::MacTableFull, &host.config.agent.name.to_string());
     assert_eq!(host.settle(), []);
+}
+
+/// The delta from `TABLE` to the changed text, by the short way and by the long one.
+#[track_caller]
+fn check_shortcut(text: &str, expected: bool) {
+    let mut host = Host::new();
+    host.settle();
+    let names = host.desired().names;
+    let before = host.table.clone();
+    host.set_table(text);
+    let delta = Delta::between(&before, &host.table);
+    assert_eq!(delta.outline, None);
+    let short = shortcut(&delta.macs, &host.table, &names, &host.installed, 100);
+    assert_eq!(short.is_some(), expected);
+    let steps = host.settle();
+    assert!(short.is_none_or(|short| short.steps == steps));
+}
+
+#[test]
+fn the_short_way_for_a_few_macs_ends_where_the_long_one_does() {
+    check_shortcut(&TABLE.replace("master = \"a\", slave = \"b\"", "master = \"b\", slave = \"a\""), true);
+    check_shortcut(&TABLE.replace(", slave = \"b\"", ""), true);
+    check_shortcut(
+        &TABLE.replace(
+            "{ logical_switch = \"blue\", mac = \"02:00:00:00:00:01\", master = \"a\", slave = \"b\" },",
+            "",
+        ),
+        true,
+    );
+    // A MAC of our own, and a VTEP that becomes a sender.
+    check_shortcut(
+        &TABLE.replace(
+            "mac = \"02:00:00:00:00:01\", master = \"a\"",
+            "mac = \"02:00:00:00:00:aa\", master = \"a\"",
+        ),
+        false,
+    );
+    let other = TABLE.replace("flood = [\"a\"], unknown", "unknown");
+    let mut host = Host::new();
+    host.set_table(&other);
+    host.settle();
+    let names = host.desired().names;
+    let red = host.table.logical_switches.keys().find(|name| name.as_str() == "red").unwrap().clone();
+    let entry = MacEntry { master: VtepName::try_from("a").unwrap(), slave: None };
+    let changed = [(red, MacAddr::new(BLUE_MAC.mac), Some(entry))];
+    assert_eq!(shortcut(&changed, &host.table, &names, &host.installed, 100), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::VtepRow;
 
 /// The index of every VTEP that has one. Our own has none.
-pub(super) type VtepIndices = HashMap<VtepName, u32, RandomState>;
+pub(crate) type VtepIndices = HashMap<VtepName, u32, RandomState>;
 
 pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &mut Desired) -> VtepIndices {
     let wanted = super::targets(inputs.table, inputs.config);

@@ -77,8 +77,12 @@ fn a_mac_that_names_no_station_is_refused() {
 
 #[test]
 fn a_name_that_dangles_is_refused_and_the_old_row_stays() {
-    check_kept(&GOOD.replace("master: \"tor-a\"", "master: \"tor-c\""), "mac[0].master: \"tor-c\"", "a VTEP");
-    check_kept(&GOOD.replace("slave: \"tor-b\"", "slave: \"tor-c\""), "mac[0].slave: \"tor-c\"", "a VTEP");
+    check_kept(
+        &GOOD.replace("master = \"tor-a\"", "master = \"tor-c\""),
+        "mac[0].master: \"tor-c\"",
+        "a VTEP",
+    );
+    check_kept(&GOOD.replace("slave = \"tor-b\"", "slave = \"tor-c\""), "mac[0].slave: \"tor-c\"", "a VTEP");
     check_added(
         "[[binding]]\nport='tap1'\nlogical_switch='red'",
         "binding[1].logical_switch",
