@@ -99,7 +99,6 @@ impl Framer {
     pub fn next_piece(&mut self) -> Result<Option<Piece>, FrameError> {
         loop {
             let step = if self.rows.is_some() { self.next_rows()? } else { self.next_message()? };
-            self.check_len()?;
             match step {
                 Step::Piece(piece) => return Ok(Some(piece)),
                 Step::Switch => {}
@@ -115,12 +114,11 @@ impl Framer {
         self.passed += len as u64;
     }
 
-    fn check_len(&self) -> Result<(), FrameError> {
-        let held_len = self.skeleton.len().max(self.scanned);
+    fn check_len(&self, held_len: usize) -> Result<(), FrameError> {
         if held_len > self.limits.held_len_max {
             return Err(FrameError::HeldTooLong { len_max: self.limits.held_len_max });
         }
-        if self.passed + self.scanned as u64 > self.limits.message_len_max {
+        if self.passed > self.limits.message_len_max {
             return Err(FrameError::MessageTooLong { len_max: self.limits.message_len_max });
         }
         Ok(())
@@ -139,11 +137,13 @@ impl Framer {
         if let Some(batch) = rows.take_batch(&mut self.buffer) {
             self.scanned -= batch.bytes_len();
             self.passed += batch.bytes_len() as u64;
+            self.check_len(batch.row_len_max())?;
             return Ok(Step::Piece(Piece::Rows(batch)));
         }
         let needed_from = rows.needed_from(self.scanned);
         rows.rebase(needed_from);
         self.pass(needed_from);
+        self.check_len(self.scanned)?;
         if ended {
             self.rows = None;
             return Ok(Step::Switch);
@@ -154,8 +154,11 @@ impl Framer {
     fn next_message(&mut self) -> Result<Step, FrameError> {
         let step = self.scan_skeleton()?;
         self.pass(self.scanned);
-        if let Step::Piece(_) = step {
+        if let Step::Piece(Piece::Message(skeleton)) = &step {
+            self.check_len(skeleton.len())?;
             self.passed = 0;
+        } else {
+            self.check_len(self.skeleton.len())?;
         }
         Ok(step)
     }

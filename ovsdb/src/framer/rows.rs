@@ -37,6 +37,11 @@ impl RowBatch {
         self.bytes.len()
     }
 
+    /// The length of the longest row.
+    pub(super) fn row_len_max(&self) -> usize {
+        self.rows.iter().map(|row| row.end - row.start).max().unwrap_or_default()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Uuid, &[u8])> {
         self.rows.iter().map(|row| (row.uuid, &self.bytes[row.start..row.end]))
     }

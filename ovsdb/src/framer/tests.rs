@@ -105,15 +105,22 @@ fn limits_hold_for_depth_for_what_is_held_and_for_the_message() {
     assert_eq!(frame([deep.as_bytes()], limits), Err(FrameError::TooDeep { depth_max: 8 }));
     let deep_row = format!(r#"{{"result":{{"T":{{"{FIRST}":{deep}"#);
     assert_eq!(frame([deep_row.as_bytes()], limits), Err(FrameError::TooDeep { depth_max: 8 }));
-    let wide = format!("{{\"a\":\"{}", "x".repeat(200));
-    assert_eq!(frame([wide.as_bytes()], limits), Err(FrameError::HeldTooLong { len_max: 100 }));
+    let wide = "x".repeat(200);
+    for held in
+        [format!(r#"{{"a":"{wide}"}}"#), format!(r#"{{"result":{{"T":{{"{FIRST}":{{"a":"{wide}"}}}}}}}}"#)]
+    {
+        for chunk_len in [1, 7, 1000] {
+            let framed = frame(held.as_bytes().chunks(chunk_len), limits);
+            assert_eq!(framed, Err(FrameError::HeldTooLong { len_max: 100 }));
+        }
+    }
     let rows = vec![format!(r#""{FIRST}":{{}}"#); 20].join(",");
-    let long = format!(r#"{{"result":{{"T":{{{rows}"#);
-    let chunks = long.as_bytes().chunks(50);
-    assert_eq!(
-        frame(chunks, Limits { message_len_max: 500, ..limits }),
-        Err(FrameError::MessageTooLong { len_max: 500 })
-    );
+    let long = format!(r#"{{"result":{{"T":{{{rows}}}}}}}"#);
+    let limits = Limits { message_len_max: 500, ..limits };
+    for chunk_len in [1, 50, 2000] {
+        let framed = frame(long.as_bytes().chunks(chunk_len), limits);
+        assert_eq!(framed, Err(FrameError::MessageTooLong { len_max: 500 }));
+    }
 }
 
 fn text() -> impl Strategy<Value = String> {
