@@ -57,7 +57,9 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error>
             Ok(Exit::Ok)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "vtep-agent", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "vtep-agent", &mut script);
+            io::stdout().write_all(&script)?;
             Ok(Exit::Ok)
         }
         question => ask::ask(question),
@@ -65,11 +67,10 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error>
 }
 
 fn classify(error: &Error) -> Exit {
-    if error.chain().any(is_broken_pipe) {
-        // Whoever read our output has enough.
-        return Exit::Ok;
-    }
     match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Connection(_)) => Exit::Error,
+        // Whoever read our output has enough.
+        _ if error.chain().any(is_broken_pipe) => Exit::Ok,
         Some(ClientError::Unreachable { .. }) => Exit::Unreachable,
         Some(ClientError::Refused { kind: ErrorKind::NotFound, .. }) => Exit::NotFound,
         Some(ClientError::Refused { kind: ErrorKind::Usage, .. }) => Exit::Usage,

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::args::{Client, Command, DetachArgs, FdbCommand, PortCommand, StatsArgs, VniCommand, VtepCommand};
-use super::render::{self, Table};
+use super::render::{self, FDB_HEADER, Table};
 use super::{Exit, output};
 use crate::config::Config;
+use crate::control::Request;
 use crate::control::client::{self, ClientError};
 use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
-use crate::control::{ErrorKind, Request};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
 use crate::links::Tunnel;
@@ -125,37 +125,27 @@ fn rows<T: serde::de::DeserializeOwned>(client: &Client, request: &Request) -> R
     Ok(rows)
 }
 
-/// Any number of rows, each printed as it comes.
+/// Any number of rows, each printed as it comes. Without an answer nothing is printed.
 fn stream(client: &Client, request: &Request) -> Result<()> {
+    let (opening, closing) = if client.json { ("[\n", "\n]\n") } else { (FDB_HEADER, "") };
     let mut out = output();
     let mut first = true;
-    if client.json {
-        write!(out, "[")?;
-    } else {
-        writeln!(out, "{}", render::FDB_HEADER)?;
-    }
-    let asked = client::ask(&client.socket, request, |row| {
+    client::ask(&client.socket, request, |row| {
+        let before = match (first, client.json) {
+            (true, _) => opening,
+            (false, true) => ",\n",
+            (false, false) => "",
+        };
+        first = false;
+        out.write_all(before.as_bytes())?;
         if client.json {
-            write!(out, "{}", if first { "\n" } else { ",\n" })?;
-            first = false;
             return Ok(serde_json::to_writer(&mut out, &row)?);
         }
         render::fdb_line(&mut out, &serde_json::from_value(row)?)
-    });
-    if let Err(
-        ClientError::Unreachable { .. }
-        | ClientError::Refused { kind: ErrorKind::NotFound | ErrorKind::Usage, .. },
-    ) = &asked
-    {
-        // Nothing came: neither header nor bracket should stand on the screen.
-        std::mem::forget(out.into_parts());
-        asked?;
-        return Ok(());
+    })?;
+    if first {
+        out.write_all(opening.as_bytes())?;
     }
-    if client.json {
-        writeln!(out, "\n]")?;
-    }
-    out.flush()?;
-    asked?;
-    Ok(())
+    out.write_all(closing.as_bytes())?;
+    Ok(out.flush()?)
 }

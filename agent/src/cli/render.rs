@@ -99,7 +99,7 @@ impl Table for StatsRow {
     }
 }
 
-pub(super) const FDB_HEADER: &str = "VNI       MAC                MASTER                      SLAVE";
+pub(super) const FDB_HEADER: &str = "VNI       MAC                MASTER                      SLAVE\n";
 
 pub(super) fn fdb_line(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
     let end = |end: &Option<FdbEnd>| end.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
@@ -108,7 +108,7 @@ pub(super) fn fdb_line(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
 }
 
 pub(super) fn fdb_entry(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
-    writeln!(out, "{FDB_HEADER}")?;
+    out.write_all(FDB_HEADER.as_bytes())?;
     fdb_line(out, row)
 }
 

@@ -16,6 +16,8 @@ pub enum ClientError {
     HungUp,
     #[error("the connection to the agent failed")]
     Connection(#[from] io::Error),
+    #[error("a row cannot be taken")]
+    Output(#[source] io::Error),
     #[error("the agent's answer is not understood")]
     Garbled(#[from] serde_json::Error),
     #[error("{message}")]
@@ -41,7 +43,7 @@ pub fn ask(
             return Err(ClientError::HungUp);
         }
         match serde_json::from_str(&text)? {
-            Line::Row(value) => row(value)?,
+            Line::Row(value) => row(value).map_err(ClientError::Output)?,
             Line::End { rows } => return Ok(rows),
             Line::Error { kind, message } => return Err(ClientError::Refused { kind, message }),
         }
