@@ -92,7 +92,7 @@ struct Daemon {
     metrics: Option<SocketAddr>,
     due: Option<Instant>,
     notify: Notify,
-    _server: Server,
+    server: Server,
 }
 
 impl Daemon {
@@ -135,7 +135,7 @@ impl Daemon {
             metrics,
             due: Some(Instant::now()),
             notify,
-            _server: server,
+            server,
             start,
         })
     }
@@ -282,7 +282,7 @@ impl Daemon {
     }
 
     async fn detach(self, reply: oneshot::Sender<Reply>) -> Result<()> {
-        let Self { host, tunnel, source, .. } = self;
+        let Self { host, tunnel, source, server, .. } = self;
         drop(source);
         let removed = detach(host, &tunnel).await;
         let answer = match &removed {
@@ -291,7 +291,7 @@ impl Daemon {
         };
         drop(reply.send(answer));
         // The answer is written by the connection's task, which the runtime's end would cut off.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.finish().await;
         removed.map(|row| info!(pins = row.pins_removed, "detached; nothing is forwarded any more"))
     }
 }

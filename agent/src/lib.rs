@@ -1,8 +1,9 @@
 //! The agent: takes reconciled tables from a source, keeps the kernel's maps equal to them, and reports the MACs
 //! behind its own ports.
 //!
-//! Data flows one way: `source` → [`table`] → `desired` → `plan` → `kernel`. What is installed flows back into `plan`
-//! only. The pure modules (`table`, `desired`, `plan`) do no I/O and read no clock.
+//! Data flows one way: [`source`] → [`table`] → [`desired`] → [`plan`] → [`kernel`]. What is installed flows back into
+//! `plan` only. The pure modules (`table`, `learnt`, `desired`, `plan`) do no I/O and read no clock; [`daemon`] is the
+//! one task that owns all state, and [`control`] and [`metrics`] ask it.
 
 pub mod alarm;
 pub mod capabilities;

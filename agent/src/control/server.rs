@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -12,10 +13,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Ask, ErrorKind, Line, REQUEST_BYTES_MAX, Reply, Request};
 
-const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: u32 = 32;
 /// A client that takes nothing for so long is dropped.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 const READ_PATIENCE: Duration = Duration::from_mins(1);
+/// How long an end waits for clients that do not hang up.
+const FAREWELL: Duration = Duration::from_secs(1);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The listening socket. Its file goes with it.
@@ -23,6 +26,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct Server {
     path: PathBuf,
     task: tokio::task::JoinHandle<()>,
+    /// Every connection holds one.
+    places: Arc<Semaphore>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +41,11 @@ pub enum ServerError {
 impl Server {
     pub fn listen(path: &Path, asks: mpsc::Sender<Ask>) -> Result<Self, ServerError> {
         let listener = bind(path)?;
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+        let free = Arc::clone(&places);
         let task = tokio::spawn(async move {
-            let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
             loop {
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let Ok(place) = Arc::clone(&free).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let asks = asks.clone();
@@ -56,7 +62,13 @@ impl Server {
                 }
             }
         });
-        Ok(Self { path: path.to_owned(), task })
+        Ok(Self { path: path.to_owned(), task, places })
+    }
+
+    /// Takes no more clients, and lets those that are there have their answers.
+    pub async fn finish(self) {
+        self.task.abort();
+        tokio::time::timeout(FAREWELL, self.places.acquire_many(CONNECTIONS_MAX)).await.ok();
     }
 }
 
@@ -115,6 +127,12 @@ async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Reply {
     answered.await.unwrap_or_else(|_| Reply::error(ErrorKind::Failed, "the agent is stopping"))
 }
 
+/// [`Line::Row`] without a detour over a `Value`.
+#[derive(Serialize)]
+struct Row<T> {
+    row: T,
+}
+
 struct Answer {
     write: OwnedWriteHalf,
     buffer: Vec<u8>,
@@ -130,14 +148,13 @@ impl Answer {
             Reply::Rows(rows) => {
                 let count = rows.len();
                 for row in rows {
-                    self.line(&Line::Row(row)).await?;
+                    self.line(&Row { row }).await?;
                 }
                 count
             }
             Reply::Fdb(dump) => {
                 for (key, target) in &dump.entries {
-                    let row = serde_json::to_value(dump.labels.row(key, target))?;
-                    self.line(&Line::Row(row)).await?;
+                    self.line(&Row { row: dump.labels.row(key, target) }).await?;
                 }
                 dump.entries.len()
             }
@@ -146,7 +163,7 @@ impl Answer {
         self.flush().await
     }
 
-    async fn line(&mut self, line: &Line) -> io::Result<()> {
+    async fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.buffer, line)?;
         self.buffer.push(b'\n');
         if self.buffer.len() >= CHUNK_BYTES {

@@ -48,3 +48,22 @@ fn rest<K: Eq + Hash, V>(
     let refused: HashSet<K, foldhash::fast::RandomState> = entries.filter_map(key).collect();
     rows.into_iter().filter(|(key, _)| !refused.contains(key)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use vtep_abi::{FdbKey, Target};
+
+    use super::*;
+    use crate::dataplane::FdbTarget;
+    use crate::kernel::Reason;
+
+    #[test]
+    fn the_mirror_gets_what_the_kernel_took() {
+        let key = |last| FdbKey::new(1, [2, 0, 0, 0, 0, last]);
+        let target = FdbTarget { master: Target::Vtep(1), slave: Target::None, flags: 0 };
+        let step = Step::PutFdb(vec![(key(1), target), (key(2), target)]);
+        let full = Refused { entry: Entry::Fdb(key(2)), reason: Reason::Full };
+        assert_eq!(without(step.clone(), &[full]), Step::PutFdb(vec![(key(1), target)]));
+        assert_eq!(without(step.clone(), &[]), step);
+    }
+}

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn what_lies_between_two_tables_leads_from_one_to_the_other() {
-        let table = |switches: &[(&str, i64, &[(u8, &str)])]| {
+        type Switch<'a> = (&'a str, i64, &'a [(u8, &'a str)]);
+        let table = |switches: &[Switch<'_>]| {
             let mut table = Table::default();
             for (name, vni, macs) in switches {
                 let name = LogicalSwitchName::try_from(*name).unwrap();
