@@ -159,6 +159,7 @@ struct Lab {
     tor_a: Tor,
     tor_b: Tor,
     host: Machine,
+    _rack: Netns,
     _fabric: Fabric,
 }
 
@@ -204,7 +205,17 @@ impl Lab {
         let tor_a = Tor::new(&mut fabric, "tor-a", 11, &host, &rack, &bridge)?;
         let tor_b = Tor::new(&mut fabric, "tor-b", 12, &host, &rack, &bridge)?;
         tor_b.rack_port.down()?;
-        Ok(Self { ovsdb: OvsdbServer::start()?, vm1, vm2, vm3, tor_a, tor_b, host, _fabric: fabric })
+        Ok(Self {
+            ovsdb: OvsdbServer::start()?,
+            vm1,
+            vm2,
+            vm3,
+            tor_a,
+            tor_b,
+            host,
+            _rack: rack,
+            _fabric: fabric,
+        })
     }
 
     fn write_tables(&self) -> Result<()> {
