@@ -46,6 +46,8 @@ const DEBOUNCE: Duration = Duration::from_millis(3);
 /// The kernel's tables are read back whole, for others may write too.
 const REREAD: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a table waits for the ways to its new VTEPs.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const ASKS_MAX: usize = 32;
 /// Events taken at once, so that the other hints get their turn.
 const EVENTS_BATCH: usize = 256;
@@ -91,6 +93,8 @@ struct Daemon {
     asks: mpsc::Receiver<Ask>,
     metrics: Option<SocketAddr>,
     due: Option<Instant>,
+    /// Until when the underlay is waited for.
+    patience: Option<Instant>,
     notify: Notify,
     server: Server,
 }
@@ -134,6 +138,7 @@ impl Daemon {
             asks,
             metrics,
             due: Some(Instant::now()),
+            patience: None,
             notify,
             server,
             start,
@@ -207,13 +212,17 @@ impl Daemon {
     }
 
     fn hint(&mut self) {
-        self.due.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+        let soon = Instant::now() + DEBOUNCE;
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
     async fn reconcile(&mut self) {
         self.due = None;
         self.host.links = self.links.borrow_and_update().clone();
         self.host.underlay = self.underlay.borrow_and_update().clone();
+        if self.awaits_underlay() {
+            return;
+        }
         if !self.host.links.by_name.contains_key(TUNNEL_DEVICE) {
             match self.tunnel.ensure().await {
                 Ok(_) => info!(device = TUNNEL_DEVICE, "made the tunnel device again"),
@@ -225,6 +234,22 @@ impl Daemon {
             self.due = Some(Instant::now() + RETRY);
         }
         self.publish();
+    }
+
+    /// Whether a MAC would point to a VTEP whose way is not looked up yet. Frames to it would be dropped until then, so
+    /// what is installed holds that much longer.
+    fn awaits_underlay(&mut self) -> bool {
+        if self.host.targets().is_subset(&self.host.underlay.targets) {
+            self.patience = None;
+            return false;
+        }
+        let until = *self.patience.get_or_insert_with(|| Instant::now() + LOOKUP_PATIENCE);
+        if Instant::now() >= until {
+            return false;
+        }
+        self.publish();
+        self.due = Some(until);
+        true
     }
 
     /// Tells the neighbours what they want to know. Nothing is said upstream before a table was installed.
