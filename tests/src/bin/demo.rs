@@ -117,7 +117,7 @@ fn run(args: &Args) -> Result<()> {
         "the stream did not follow: {report:?}"
     );
     timeline.step(&format!(
-        "failover: the rack moved to tor-b (links {} ms), vtep-ctl changed the locator ({} ms); traffic followed",
+        "failover: the rack moved to tor-b ({} ms), vtep-ctl changed the locator ({} ms); traffic followed",
         rewired.as_millis(),
         (written - rewired).as_millis()
     ));
@@ -186,6 +186,15 @@ impl Tor {
         Ok(Self { machine, rack_port })
     }
 
+    /// Whether frames pass between its network and the rack, as VRRP's winner lets them.
+    fn forward(&self, on: bool) -> Result<()> {
+        let state = if on { 3 } else { 0 };
+        self.machine
+            .netns
+            .run(&format!("bridge link set dev {} state {state}", self.rack_port.name()))
+            .map(drop)
+    }
+
     /// Packets that came out of its tunnel.
     fn received(&self) -> Result<u64> {
         Ok(Link::named(&self.machine.netns, &format!("vx-{VNI}")).counters()?.received_packets)
@@ -204,7 +213,7 @@ impl Lab {
         vm3_port.set_bridge(&bridge)?;
         let tor_a = Tor::new(&mut fabric, "tor-a", 11, &host, &rack, &bridge)?;
         let tor_b = Tor::new(&mut fabric, "tor-b", 12, &host, &rack, &bridge)?;
-        tor_b.rack_port.down()?;
+        tor_b.forward(false)?;
         Ok(Self {
             ovsdb: OvsdbServer::start()?,
             vm1,
@@ -237,8 +246,8 @@ impl Lab {
 
     /// As VRRP would: the other TOR's port toward the rack takes over.
     fn move_rack_to_b(&self) -> Result<()> {
-        self.tor_a.rack_port.down()?;
-        self.tor_b.rack_port.up()
+        self.tor_a.forward(false)?;
+        self.tor_b.forward(true)
     }
 
     fn wait_for_locator(&self, agent: &Agent, address: &str) -> Result<()> {
@@ -268,9 +277,9 @@ fn keep(lab: &Lab, agent: &Agent) -> Result<()> {
         format!("nsenter --net={} ping {}", lab.vm1.netns.path().display(), lab.vm3.address),
         format!("vtep-ctl --db={} show", lab.ovsdb.remote()),
         format!(
-            "ip -n {} link set rack up; ip -n {} link set rack down; vtep-ctl --db={} add-ucast-remote blue {} 192.0.2.11",
-            lab.tor_a.machine.netns.name(),
+            "bridge -n {} link set dev rack state 0; bridge -n {} link set dev rack state 3; vtep-ctl --db={} add-ucast-remote blue {} 192.0.2.11",
             lab.tor_b.machine.netns.name(),
+            lab.tor_a.machine.netns.name(),
             lab.ovsdb.remote(),
             lab.vm3.mac
         ),

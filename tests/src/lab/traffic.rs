@@ -20,7 +20,7 @@ const PORT: u16 = 7000;
 /// Numbered datagrams at a steady rate from one VM to another.
 pub struct Stream {
     stop: Arc<AtomicBool>,
-    sender: JoinHandle<u64>,
+    sender: JoinHandle<(u64, Instant)>,
     receiver: JoinHandle<Vec<(u64, Instant)>>,
     interval: Duration,
 }
@@ -29,7 +29,7 @@ pub struct Stream {
 pub struct StreamReport {
     pub sent: u64,
     pub received: u64,
-    /// The longest time between two arrivals, less the interval at which they were sent.
+    /// The longest time without an arrival while datagrams were sent, less the interval between them.
     pub gap: Duration,
 }
 
@@ -52,15 +52,18 @@ impl Stream {
     /// Ends the stream, and waits for what is under way.
     pub fn finish(self) -> Result<StreamReport> {
         self.stop.store(true, Ordering::Relaxed);
-        let sent = self.sender.join().ok().context("the sender failed")?;
+        let (sent, end) = self.sender.join().ok().context("the sender failed")?;
         let arrivals = self.receiver.join().ok().context("the receiver failed")?;
-        let gaps = arrivals.windows(2).map(|pair| pair[1].1 - pair[0].1);
-        let gap = gaps.max().unwrap_or(Duration::MAX).saturating_sub(self.interval);
+        let times = arrivals.iter().map(|(_, at)| *at);
+        let next = times.clone().skip(1).chain([end]);
+        let gap = times.zip(next).map(|(at, next)| next.saturating_duration_since(at)).max();
+        let gap = gap.unwrap_or(Duration::MAX).saturating_sub(self.interval);
         Ok(StreamReport { sent, received: arrivals.len() as u64, gap })
     }
 }
 
-fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> u64 {
+/// Returns how many it sent, and when it ended.
+fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> (u64, Instant) {
     let start = Instant::now();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -70,7 +73,7 @@ fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> u64 {
         let due = interval * u32::try_from(number).unwrap_or(u32::MAX);
         thread::sleep(due.saturating_sub(start.elapsed()));
     }
-    number
+    (number, Instant::now())
 }
 
 /// Until the sender has stopped and nothing has come for a while.
