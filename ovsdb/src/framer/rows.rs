@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr2;
 
 use crate::Uuid;
 
@@ -114,8 +113,14 @@ impl RowScanner {
                 }
                 continue;
             }
-            let key_text = matches!(self.state, State::Key { .. });
-            if !key_text && matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            if let State::Key { text, len } = &mut self.state {
+                let copied = copy_up_to_quote(&mut text[*len..], &buffer[*scanned..]);
+                *len += copied;
+                *scanned += copied;
+                if copied > 0 {
+                    continue;
+                }
+            } else if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 *scanned += 1;
                 continue;
             }
@@ -155,7 +160,7 @@ impl RowScanner {
 }
 
 impl State {
-    /// The state after one byte that lies outside rows and is no white space.
+    /// The state after one byte that lies outside rows and is no white space nor part of a key.
     fn after(self, byte: u8, at: usize) -> Result<Self, Refused> {
         let expected = match (self, byte) {
             (State::Colon(uuid), b':') => return Ok(State::Open(uuid)),
@@ -168,10 +173,6 @@ impl State {
                 Some(uuid) => return Ok(State::Colon(uuid)),
                 None => "the UUID of a row",
             },
-            (State::Key { mut text, len }, _) if len < text.len() && byte != b'"' => {
-                text[len] = byte;
-                return Ok(State::Key { text, len: len + 1 });
-            }
             (State::Colon(_), _) => "`:` after a row's UUID",
             (State::Open(_), _) => "the object of a row",
             (State::Next, _) => "`,` or `}` after a row",
@@ -181,41 +182,64 @@ impl State {
     }
 }
 
+/// The number of bytes that were copied: as many as both have, short of a closing quote.
+fn copy_up_to_quote(text: &mut [u8], bytes: &[u8]) -> usize {
+    let len = text.len().min(bytes.len());
+    let len = bytes[..len].iter().position(|&byte| byte == b'"').unwrap_or(len);
+    text[..len].copy_from_slice(&bytes[..len]);
+    len
+}
+
+/// What ends a run of bytes that mean nothing to the framer.
+const SIGNIFICANT: [u8; 256] = {
+    let mut significant = [0; 256];
+    significant[b'"' as usize] = QUOTE;
+    significant[b'\\' as usize] = ESCAPE;
+    significant[b'{' as usize] = OPEN;
+    significant[b'}' as usize] = CLOSE;
+    significant
+};
+const QUOTE: u8 = 1;
+const ESCAPE: u8 = 2;
+const OPEN: u8 = 3;
+const CLOSE: u8 = 4;
+
 impl Row {
     /// True when the row's closing brace was met. Square brackets are not counted: `serde_json` bounds those.
     fn scan(&mut self, buffer: &[u8], scanned: &mut usize, depth_max: usize) -> Result<bool, Refused> {
-        let mut at = *scanned;
-        while at < buffer.len() {
-            if self.escaped {
-                self.escaped = false;
-                at += 1;
-            } else if self.string {
-                let Some(found) = memchr2(b'"', b'\\', &buffer[at..]) else {
-                    at = buffer.len();
-                    break;
-                };
-                self.escaped = buffer[at + found] == b'\\';
-                self.string = self.escaped;
-                at += found + 1;
-            } else {
-                let byte = buffer[at];
-                at += 1;
-                match byte {
-                    b'"' => self.string = true,
-                    b'{' => self.depth += 1,
-                    b'}' => self.depth -= 1,
-                    _ => continue,
+        // Strings in rows are short: a loop over their bytes beats setting up a vector search for each.
+        let mut rest = buffer[*scanned..].iter();
+        let Self { depth, string, escaped, .. } = self;
+        let (mut inside, mut open) = (*string, *depth);
+        if *escaped && rest.next().is_some() {
+            *escaped = false;
+        }
+        while let Some(&byte) = rest.next() {
+            let significant = SIGNIFICANT[usize::from(byte)];
+            if significant == 0 {
+                continue;
+            }
+            match (significant, inside) {
+                (QUOTE, _) => inside = !inside,
+                (ESCAPE, true) => *escaped = rest.next().is_none(),
+                (OPEN, false) => {
+                    open += 1;
+                    if open > depth_max {
+                        return Err(Refused::TooDeep);
+                    }
                 }
-                if self.depth == 0 {
-                    *scanned = at;
-                    return Ok(true);
+                (CLOSE, false) => {
+                    open -= 1;
+                    if open == 0 {
+                        *scanned = buffer.len() - rest.len();
+                        return Ok(true);
+                    }
                 }
-                if self.depth > depth_max {
-                    return Err(Refused::TooDeep);
-                }
+                _ => {}
             }
         }
-        *scanned = at;
+        (*string, *depth) = (inside, open);
+        *scanned = buffer.len();
         Ok(false)
     }
 }
