@@ -19,6 +19,7 @@ use crate::header::{ENCAP_LEN, ETH_LEN, EtherType};
 const TCX_NEXT: i32 = -1;
 const TC_ACT_SHOT: i32 = 2;
 
+#[derive(Clone, Copy)]
 pub(crate) enum Action {
     /// Another program at this hook, then the host.
     Next,
@@ -26,7 +27,20 @@ pub(crate) enum Action {
     Redirect(u32),
 }
 
+impl Action {
+    #[inline(always)]
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Self::Next => TCX_NEXT,
+            Self::Drop => TC_ACT_SHOT,
+            // SAFETY: the helper takes two numbers and returns TC_ACT_REDIRECT, or TC_ACT_SHOT for bad flags.
+            Self::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        }
+    }
+}
+
 /// A helper said no.
+#[derive(Clone, Copy)]
 pub(crate) struct Refused;
 
 /// Sender and network of a frame that the kernel's tunnel device decapsulated.
@@ -45,22 +59,6 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn new(ctx: &TcContext) -> Self {
         Self { skb: ctx.skb.skb }
-    }
-
-    #[cfg(feature = "log")]
-    pub(crate) fn log_context(&self) -> &TcContext {
-        // SAFETY: `TcContext` is one pointer to the same `__sk_buff`.
-        unsafe { &*core::ptr::from_ref(self).cast() }
-    }
-
-    #[inline(always)]
-    pub(crate) fn act(&self, action: Action) -> i32 {
-        match action {
-            Action::Next => TCX_NEXT,
-            Action::Drop => TC_ACT_SHOT,
-            // SAFETY: the helper takes two numbers and returns TC_ACT_REDIRECT, or TC_ACT_SHOT for bad flags.
-            Action::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
-        }
     }
 
     #[inline(always)]

@@ -28,7 +28,7 @@ struct Copies {
 #[inline(always)]
 pub(crate) fn from_port(frame: &Frame, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
     let inner = encap::inner(frame, port.vni, ethernet);
-    let mut copies = Copies::new(frame, inner, network, port.local_port);
+    let mut copies = Copies::new(*frame, inner, network, port.local_port);
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first.
     repeat(limit(network.flood_members), &mut copies, copy_plain);
     if copies.pending > 0 {
@@ -48,7 +48,7 @@ pub(crate) fn from_port(frame: &Frame, port: &PortValue, network: &VniValue, eth
 #[inline(always)]
 pub(crate) fn from_underlay(frame: &Frame, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
     let inner = Inner { ethernet, vni, len: 0, segment: 0, ecn: 0, flow_hash: 0 };
-    let mut copies = Copies::new(frame, inner, network, 0);
+    let mut copies = Copies::new(*frame, inner, network, 0);
     repeat(limit(network.flood_local), &mut copies, copy_plain);
     copies.end(Verdict::DeliveredFlood)
 }
@@ -60,9 +60,9 @@ fn limit(members: u16) -> u32 {
 
 impl Copies {
     #[inline(always)]
-    fn new(frame: &Frame, inner: Inner, network: &VniValue, from: u32) -> Self {
+    fn new(frame: Frame, inner: Inner, network: &VniValue, from: u32) -> Self {
         Self {
-            frame: *frame,
+            frame,
             inner,
             generation: network.flood_generation,
             first: 0,

@@ -5,6 +5,16 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a program's entry takes its context by value, a loop's body the result of a copy"
+)]
+#![expect(clippy::inline_always, reason = "a call costs registers and a share of 512 bytes of stack")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "header fields and helper arguments have the kernel's widths; a checked conversion is a branch per packet"
+)]
 
 mod choice;
 mod context;
@@ -44,50 +54,43 @@ impl From<Verdict> for End {
 
 #[classifier]
 fn port_in(ctx: TcContext) -> i32 {
-    let frame = Frame::new(&ctx);
-    let mut bd = 0;
-    let bytes = frame.len();
-    let end = port::enter(&frame, &mut bd);
-    conclude(&frame, bd, bytes, end)
+    run(&ctx, port::enter)
 }
 
 #[classifier]
 fn tunnel_in(ctx: TcContext) -> i32 {
-    let frame = Frame::new(&ctx);
-    let mut bd = 0;
-    let bytes = frame.len();
-    let end = tunnel::enter(&frame, &mut bd);
-    conclude(&frame, bd, bytes, end)
+    run(&ctx, tunnel::enter)
 }
 
 #[classifier]
 fn uplink_in(ctx: TcContext) -> i32 {
-    let frame = Frame::new(&ctx);
-    let mut bd = 0;
-    let bytes = frame.len();
-    let end = uplink::enter(&frame, &mut bd);
-    conclude(&frame, bd, bytes, end)
+    run(&ctx, uplink::enter)
 }
 
 #[inline(always)]
-fn conclude(frame: &Frame, bd: u32, bytes: u32, end: End) -> i32 {
+fn run(ctx: &TcContext, path: impl FnOnce(&Frame, &mut u32) -> End) -> i32 {
+    let frame = Frame::new(ctx);
+    // The path may change the frame's length; the counter takes it as it came.
+    let bytes = frame.len();
+    let mut bd = 0;
+    let end = path(&frame, &mut bd);
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(
-        frame.log_context(),
-        "bd {} verdict {} ifindex {}",
-        bd,
-        end.verdict as u32,
-        end.ifindex
-    );
+    aya_log_ebpf::debug!(ctx, "bd {} verdict {} ifindex {}", bd, end.verdict as u32, end.ifindex);
+    conclude(bd, bytes, end)
+}
+
+#[inline(always)]
+fn conclude(bd: u32, bytes: u32, end: End) -> i32 {
     maps::count(bd, end.verdict, bytes);
     let action = match end.verdict {
         Verdict::Local | Verdict::Master | Verdict::Slave | Verdict::Device | Verdict::Delivered => {
             Action::Redirect(end.ifindex)
         }
-        // The copies are on their way; the original ends here.
-        Verdict::Flooded | Verdict::DeliveredFlood => Action::Drop,
         Verdict::Admitted | Verdict::NotOurs => Action::Next,
-        Verdict::InnerTruncated
+        // The copies are on their way; the original ends here.
+        Verdict::Flooded
+        | Verdict::DeliveredFlood
+        | Verdict::InnerTruncated
         | Verdict::Unbound
         | Verdict::UnknownVni
         | Verdict::UnknownUnicast
@@ -108,7 +111,7 @@ fn conclude(frame: &Frame, bd: u32, bytes: u32, end: End) -> i32 {
         | Verdict::DecapFailed
         | Verdict::VlanFailed => Action::Drop,
     };
-    frame.act(action)
+    action.code()
 }
 
 #[cfg(target_arch = "bpf")]

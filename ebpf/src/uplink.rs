@@ -59,7 +59,7 @@ fn decide(frame: &Frame, vni: u32, source: [u8; 4], ethernet: Ethernet, bd: &mut
         Destination::Flood => return Verdict::Admitted.into(),
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    if !maps::local_port(to, vni).is_some_and(|port| port.flags & LocalPort::DECAP_IN_PROGRAM != 0) {
+    if maps::local_port(to, vni).is_none_or(|port| port.flags & LocalPort::DECAP_IN_PROGRAM == 0) {
         // `tunnel_in` decides again, on the bare frame, and counts what becomes of it.
         return Verdict::Admitted.into();
     }
