@@ -27,24 +27,19 @@ impl Device {
     /// With a logical switch that our port is bound to and that has one remote MAC.
     fn bound() -> (Self, Daemon) {
         let (device, daemon) = Self::new();
-        device.until("the port", || device.ctl("list-ports host-1").contains("tap0"));
+        until("the port", || device.ctl("list-ports host-1").contains("tap0"));
         device.ctl("add-ls blue");
         device.ctl("set Logical_Switch blue tunnel_key=5001 replication_mode=source_node");
         device.ctl("bind-ls host-1 tap0 0 blue");
         device.ctl(&format!("add-ucast-remote blue {MAC} 192.0.2.11"));
         device.ctl("add-mcast-remote blue unknown-dst 192.0.2.11");
-        device.until("both MACs", || device.host.macs() == 2);
-        device.until("our MAC upstream", || device.ctl("list-local-macs blue").contains("02:00:00:00:00:aa"));
+        until("both MACs", || device.host.macs() == 2);
+        until("our MAC upstream", || device.ctl("list-local-macs blue").contains("02:00:00:00:00:aa"));
         (device, daemon)
     }
 
     fn ctl(&self, line: &str) -> String {
         self.server.vtep_ctl(line).unwrap()
-    }
-
-    #[track_caller]
-    fn until(&self, what: &str, condition: impl Fn() -> bool) {
-        wait_for(what, PATIENCE, || condition().then_some(())).unwrap();
     }
 
     fn master(&self, vni: &str) -> Option<Value> {
@@ -62,11 +57,16 @@ impl Device {
     }
 }
 
+#[track_caller]
+fn until(what: &str, condition: impl Fn() -> bool) {
+    wait_for(what, PATIENCE, || condition().then_some(())).unwrap();
+}
+
 #[test]
 fn the_database_gets_our_switch_port_and_macs_and_we_its_table() {
     let (device, _daemon) = Device::bound();
     assert!(device.ctl("show").contains("192.0.2.1"));
-    device.until("our flood entry", || device.ctl("list-local-macs blue").contains("unknown-dst"));
+    until("our flood entry", || device.ctl("list-local-macs blue").contains("unknown-dst"));
     assert_eq!(device.master("5001").unwrap(), "192.0.2.11");
     let blue = device.host.json(&["vni", "show"]).unwrap();
     assert_eq!(blue[0]["flood"], serde_json::json!(["port tap0", "192.0.2.11"]));
@@ -76,12 +76,12 @@ fn the_database_gets_our_switch_port_and_macs_and_we_its_table() {
 fn a_changed_locator_key_and_withdrawal_are_followed() {
     let (device, _daemon) = Device::bound();
     device.ctl(&format!("add-ucast-remote blue {MAC} 192.0.2.12"));
-    device.until("the move", || device.master("5001").is_some_and(|master| master == "192.0.2.12"));
+    until("the move", || device.master("5001").is_some_and(|master| master == "192.0.2.12"));
     device.ctl("set Logical_Switch blue tunnel_key=6001");
-    device.until("the new key", || device.master("6001").is_some_and(|master| master == "192.0.2.12"));
-    device.until("the old key's end", || device.master("5001").is_none());
+    until("the new key", || device.master("6001").is_some_and(|master| master == "192.0.2.12"));
+    until("the old key's end", || device.master("5001").is_none());
     device.ctl(&format!("del-ucast-remote blue {MAC}"));
-    device.until("the withdrawal", || device.host.macs() == 1);
+    until("the withdrawal", || device.host.macs() == 1);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_malformed_row_is_reported_and_the_rest_counts() {
     let (device, _daemon) = Device::bound();
     device.ctl("add-ucast-remote blue 02:00:00:00:00:zz 192.0.2.11");
     device.ctl("add-ucast-remote blue 02:00:00:00:00:02 192.0.2.11");
-    device.until("the good row", || device.host.macs() == 3);
+    until("the good row", || device.host.macs() == 3);
     let source = device.host.status().unwrap()["source"].clone();
     let refused = source["first_refused"].as_array().unwrap();
     assert!(refused.iter().any(|row| row["problem"].as_str().unwrap().contains("00:zz")), "{source}");
@@ -100,10 +100,10 @@ fn a_server_that_goes_and_comes_changes_nothing() {
     let (mut device, _daemon) = Device::bound();
     let (epoch, row) = (device.host.status().unwrap()["epoch"].clone(), device.local_row());
     device.server.stop().unwrap();
-    device.until("the loss", || device.lost());
+    until("the loss", || device.lost());
     assert_eq!(device.host.macs(), 2);
     device.server.restart().unwrap();
-    device.until("the return", || !device.lost());
+    until("the return", || !device.lost());
     assert_eq!((&device.host.status().unwrap()["epoch"], device.local_row()), (&epoch, row));
 }
 
@@ -115,7 +115,7 @@ fn an_agent_that_is_killed_and_comes_back_claims_nothing_anew() {
     assert_eq!(device.local_row(), row);
     let _daemon = device.host.start();
     device.ctl("add-ucast-remote blue 02:00:00:00:00:02 192.0.2.11");
-    device.until("a change that came after", || device.host.macs() == 3);
+    until("a change that came after", || device.host.macs() == 3);
     assert_eq!(device.local_row(), row);
     let after = device.host.status().unwrap()["epoch"].as_u64().unwrap();
     assert_eq!(after, epoch.as_u64().unwrap() + 1);
