@@ -72,13 +72,15 @@ impl Learnt {
         before.map_or(Lesson::New, |from| Lesson::Moved { from })
     }
 
-    /// Drops what does not hold any more: its binding is gone, or the table's entry came or changed since.
+    /// Drops what does not hold any more: its binding is gone, or the table's entry came or changed since. A MAC whose
+    /// port has another VNI by now is a MAC of that one.
     /// `binding` tells the VNI of a port, `remote` the master that the table names.
     pub fn revise<'a>(
         &mut self,
         binding: impl Fn(PortId) -> Option<u32>,
         remote: impl Fn(u32, [u8; 6]) -> Option<&'a VtepName>,
     ) {
+        self.rekey(&binding);
         let per_interface = &mut self.per_interface;
         self.by_mac.retain(|(vni, mac), seen| {
             let present = remote(*vni, *mac);
@@ -92,6 +94,21 @@ impl Learnt {
             }
             stands
         });
+    }
+
+    fn rekey(&mut self, binding: impl Fn(PortId) -> Option<u32>) {
+        let moved = self.by_mac.iter().filter_map(|(&(vni, mac), seen)| {
+            let now = binding(seen.port).filter(|now| *now != vni)?;
+            Some(((vni, mac), (now, mac)))
+        });
+        let moved: Vec<_> = moved.collect();
+        for (from, to) in moved {
+            let Some(seen) = self.by_mac.remove(&from) else { continue };
+            release(&mut self.per_interface, seen.port.ifindex);
+            if !self.by_mac.contains_key(&to) {
+                self.insert(to, seen);
+            }
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (FdbKey, PortId)> {
@@ -174,6 +191,15 @@ mod tests {
         assert_eq!((learnt.count(7), learnt.count(8)), (0, 1));
         learnt.revise(|port| (port == TAP0).then_some(5001), |_, _| None);
         assert!(learnt.is_empty());
+    }
+
+    #[test]
+    fn a_mac_stays_with_its_port_when_the_vni_changes() {
+        let mut learnt = Learnt::default();
+        learnt.observe(KEY, TAP0, None, 10);
+        learnt.revise(|_| Some(6001), |_, _| None);
+        assert_eq!(learnt.iter().collect::<Vec<_>>(), [(FdbKey::new(6001, KEY.mac), TAP0)]);
+        assert_eq!(learnt.count(7), 1);
     }
 
     #[test]
