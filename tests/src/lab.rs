@@ -2,6 +2,7 @@
 //! device, and VMs.
 
 mod agent;
+pub mod rig;
 mod traffic;
 
 pub use agent::{Agent, AgentConfig, AgentSource};

@@ -12,4 +12,5 @@ pub mod link;
 pub mod netns;
 pub mod ovsdb;
 pub mod packet;
+pub mod pki;
 pub mod process;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     netns::{Netns, output},
+    pki::TlsFiles,
     process::Daemon,
 };
 
@@ -26,27 +28,45 @@ pub struct OvsdbServer {
     folder: TempDir,
     netns: Option<Netns>,
     remotes: Vec<String>,
+    tls: Option<TlsFiles>,
     daemon: Option<Daemon>,
 }
 
 impl OvsdbServer {
     /// Reached over its unix socket only.
     pub fn start() -> Result<Self> {
-        Self::start_with(None, &[])
+        Self::start_with(None, &[], None)
     }
 
     /// Inside a namespace, with further remotes: `ptcp:6640:10.0.0.1`, `tcp:…`.
     pub fn start_in(netns: &Netns, remotes: &[&str]) -> Result<Self> {
-        Self::start_with(Some(netns.clone()), remotes)
+        Self::start_with(Some(netns.clone()), remotes, None)
     }
 
-    fn start_with(netns: Option<Netns>, remotes: &[&str]) -> Result<Self> {
+    /// With remotes of kind `pssl:` or `ssl:`.
+    pub fn start_secure_in(netns: &Netns, remotes: &[&str], tls: TlsFiles) -> Result<Self> {
+        Self::start_with(Some(netns.clone()), remotes, Some(tls))
+    }
+
+    fn start_with(netns: Option<Netns>, remotes: &[&str], tls: Option<TlsFiles>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vtepd-ovsdb-").tempdir()?;
-        output(Command::new("ovsdb-tool").arg("create").arg(folder.path().join("vtep.db")).arg(SCHEMA))?;
         let remotes = remotes.iter().map(|&remote| remote.to_owned()).collect();
-        let mut server = Self { folder, netns, remotes, daemon: None };
+        let mut server = Self { folder, netns, remotes, tls, daemon: None };
+        server.create()?;
         server.restart()?;
         Ok(server)
+    }
+
+    fn create(&self) -> Result<()> {
+        output(Command::new("ovsdb-tool").arg("create").arg(self.database()).arg(SCHEMA)).map(drop)
+    }
+
+    /// Starts it on a new database: whoever ran it lost its disk.
+    pub fn restart_empty(&mut self) -> Result<()> {
+        self.stop()?;
+        fs::remove_file(self.database())?;
+        self.create()?;
+        self.restart()
     }
 
     /// Starts it on the same database; a running one is stopped before.
@@ -57,11 +77,17 @@ impl OvsdbServer {
             None => Command::new("ovsdb-server"),
         };
         command
-            .arg(self.folder.path().join("vtep.db"))
+            .arg(self.database())
             .arg(format!("--remote=punix:{}", self.socket().display()))
             .args(self.remotes.iter().map(|remote| format!("--remote={remote}")))
             .arg(format!("--unixctl={}", self.control().display()))
             .arg("--verbose=console:info");
+        if let Some(TlsFiles { private_key, certificate, ca_certificate }) = &self.tls {
+            command
+                .arg(format!("--private-key={}", private_key.display()))
+                .arg(format!("--certificate={}", certificate.display()))
+                .arg(format!("--ca-cert={}", ca_certificate.display()));
+        }
         let mut daemon = Daemon::spawn("ovsdb-server", &mut command)?;
         let socket = self.socket();
         daemon.wait_for("its socket", START, || UnixStream::connect(&socket).ok())?;
@@ -124,6 +150,10 @@ impl OvsdbServer {
     pub fn appctl(&self, line: &str) -> Result<String> {
         let target = format!("--target={}", self.control().display());
         output(Command::new("ovs-appctl").arg(target).args(line.split_whitespace()))
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.path().join("vtep.db")
     }
 
     fn control(&self) -> PathBuf {

@@ -169,8 +169,7 @@ fn a_daemon_is_terminated_and_its_log_kept() -> Result<()> {
 #[test]
 fn waiting_for_a_daemon_that_ended_fails_early_with_its_log() -> Result<()> {
     let mut daemon = Daemon::spawn("failer", Command::new("sh").args(["-c", "echo no such table; exit 3"]))?;
-    let error =
-        daemon.wait_for("its socket", Duration::from_secs(60), || None::<()>).unwrap_err().to_string();
+    let error = daemon.wait_for("its socket", Duration::from_mins(1), || None::<()>).unwrap_err().to_string();
     assert!(error.contains("failer ended") && error.contains("no such table"), "{error}");
     Ok(())
 }

@@ -1,21 +1,21 @@
 //! A host with an agent beside the kernel's own VXLAN device, over a real underlay of namespaces.
 
-#[path = "forwarding/rig.rs"]
-mod rig;
-
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, UdpSocket},
     time::Duration,
 };
 
-use rig::{Rig, SOON, VNI, binding, mac, network, table};
 use vtep_abi::Verdict;
 use vtep_api::MacAddr;
 use vtep_tests::{
     deadline::wait_for,
     frame::{self, Endpoint},
-    lab::{Stream, Vm, tcp_megabits},
+    lab::{
+        Stream, Vm,
+        rig::{Rig, SOON, VNI, binding, mac, network, table},
+        tcp_megabits,
+    },
     link::Link,
     packet::PacketSocket,
 };
@@ -52,7 +52,7 @@ fn the_first_frames_to_an_unresolved_vtep_are_not_lost() {
 #[test]
 fn tcp_super_frames_pass_both_ways() {
     for decap in ["device", "program"] {
-        let rig = Rig::with(&format!("decap = \"{decap}\"")).unwrap();
+        let rig = Rig::with(&format!("macs_max = 1000\ndecap = \"{decap}\"")).unwrap();
         let out = tcp_megabits(&rig.vm, &rig.far, Duration::from_millis(500)).unwrap();
         let back = tcp_megabits(&rig.far, &rig.vm, Duration::from_millis(500)).unwrap();
         // Without super-frames, or with broken ones that are sent again and again, it is below a tenth of this.

@@ -119,7 +119,7 @@ fn run(args: &Args) -> Result<()> {
     timeline.step(&format!(
         "failover: the rack moved to tor-b ({} ms), vtep-ctl changed the locator ({} ms); traffic followed",
         rewired.as_millis(),
-        (written - rewired).as_millis()
+        written.saturating_sub(rewired).as_millis()
     ));
     println!(
         "            of {} datagrams at 1000/s {} were lost; the gap was {:.1} ms",

@@ -16,6 +16,7 @@ use super::Machine;
 use crate::{
     bpffs::Bpffs,
     netns::Netns,
+    pki::TlsFiles,
     process::{Daemon, binary},
 };
 
@@ -25,6 +26,7 @@ pub struct Agent {
     netns: Netns,
     folder: TempDir,
     bpffs: Bpffs,
+    table: &'static str,
     daemon: Option<Daemon>,
 }
 
@@ -41,8 +43,12 @@ pub struct AgentConfig<'a> {
 pub enum AgentSource {
     /// The text of a table file, which [`Agent::write_table`] replaces.
     Table(String),
+    /// The same in JSON.
+    Json(String),
     /// A remote, as OVSDB writes it.
     Ovsdb(String),
+    /// With what `ssl:` and `pssl:` need.
+    OvsdbTls(String, TlsFiles),
 }
 
 impl Agent {
@@ -50,8 +56,9 @@ impl Agent {
     pub fn new(machine: &Machine, config: &AgentConfig<'_>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vtepd-agent-").tempdir()?;
         let bpffs = Bpffs::new()?;
-        let agent = Self { netns: machine.netns.clone(), folder, bpffs, daemon: None };
-        if let AgentSource::Table(table) = &config.source {
+        let table = if matches!(config.source, AgentSource::Json(_)) { "table.json" } else { "table.toml" };
+        let agent = Self { netns: machine.netns.clone(), folder, bpffs, table, daemon: None };
+        if let AgentSource::Table(table) | AgentSource::Json(table) = &config.source {
             agent.write_table(table)?;
         }
         fs::write(agent.config_path(), agent.text(machine, config)?)?;
@@ -66,13 +73,18 @@ impl Agent {
     }
 
     pub fn start(&mut self) -> Result<()> {
-        let mut run = self.netns.command(&binary("vtep-agent")?.display().to_string());
-        run.arg("run").arg("--config").arg(self.config_path());
-        let mut daemon = Daemon::spawn("vtep-agent", &mut run)?;
+        let mut daemon = Daemon::spawn("vtep-agent", &mut self.run()?)?;
         let socket = self.socket();
         daemon.wait_for("the agent's answer", START, || ask(&socket, &["status", "--json"]).ok())?;
         self.daemon = Some(daemon);
         Ok(())
+    }
+
+    /// The command that starts it, on the machine.
+    pub fn run(&self) -> Result<Command> {
+        let mut run = self.netns.command(&binary("vtep-agent")?.display().to_string());
+        run.arg("run").arg("--config").arg(self.config_path());
+        Ok(run)
     }
 
     /// At once, as a careful writer does.
@@ -83,7 +95,7 @@ impl Agent {
     }
 
     pub fn table_path(&self) -> PathBuf {
-        self.folder.path().join("table.toml")
+        self.folder.path().join(self.table)
     }
 
     pub fn daemon(&mut self) -> Result<&mut Daemon> {
@@ -106,6 +118,12 @@ impl Agent {
         self.folder.path()
     }
 
+    /// Edits the configuration: for what [`AgentConfig`] does not know.
+    pub fn reconfigure(&self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        let text = edit(fs::read_to_string(self.config_path())?);
+        Ok(fs::write(self.config_path(), text)?)
+    }
+
     pub fn config_path(&self) -> PathBuf {
         self.folder.path().join("agent.toml")
     }
@@ -123,8 +141,19 @@ impl Agent {
         let AgentConfig { name, source, ports, dataplane } = config;
         let (address, uplink) = (machine.address, machine.uplink.name());
         let source = match source {
-            AgentSource::Table(_) => format!("kind = \"file\"\npath = \"{}\"", self.table_path().display()),
+            AgentSource::Table(_) | AgentSource::Json(_) => {
+                format!("kind = \"file\"\npath = \"{}\"", self.table_path().display())
+            }
             AgentSource::Ovsdb(remote) => format!("kind = \"ovsdb\"\nremote = \"{remote}\""),
+            AgentSource::OvsdbTls(remote, files) => {
+                let TlsFiles { private_key, certificate, ca_certificate } = files;
+                format!(
+                    "kind = \"ovsdb\"\nremote = \"{remote}\"\nprivate_key = \"{}\"\ncertificate = \"{}\"\nca_certificate = \"{}\"",
+                    private_key.display(),
+                    certificate.display(),
+                    ca_certificate.display()
+                )
+            }
         };
         let (pins, socket) = (self.pins(), self.socket());
         let (pins, socket) = (pins.display(), socket.display());
