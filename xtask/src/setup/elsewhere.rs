@@ -20,6 +20,7 @@ const PROGRAMS: &[&str] = &[
     "ovsdb-server",
     "ovsdb-tool",
     "ping",
+    "strace",
     "vtep-ctl",
 ];
 

@@ -28,6 +28,7 @@ pub(super) const TEST: &[&str] = &[
     "openvswitch-switch",
     "openvswitch-vtep",
     "rustc-web",
+    "strace",
     "zlib1g-dev",
 ];
 /// The clippy that belongs to `rustc-web`, for the programs.
