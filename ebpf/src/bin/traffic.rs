@@ -5,11 +5,12 @@
 #![expect(clippy::needless_pass_by_value, reason = "a program's entry takes its context by value")]
 #![expect(unsafe_code, reason = "packet memory and map elements are raw; each use says why it is sound")]
 
+use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::helpers::bpf_get_prandom_u32;
-use aya_ebpf::macros::{btf_map, xdp};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{btf_map, classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
@@ -43,13 +44,14 @@ fn generate(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-#[xdp]
-fn sink(_: XdpContext) -> u32 {
+/// At tcx ingress: an XDP program on a veth would have every frame copied for it first.
+#[classifier]
+fn sink(_: TcContext) -> i32 {
     if let Some(count) = SUNK.get_ptr_mut(0) {
         // SAFETY: the pointer is this CPU's element.
         unsafe { *count += 1 };
     }
-    XDP_DROP
+    TC_ACT_SHOT
 }
 
 #[cfg(target_arch = "bpf")]

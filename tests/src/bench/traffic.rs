@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
     maps::{Array, PerCpuArray},
-    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode},
+    programs::{
+        Program, SchedClassifier, TcAttachType, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode,
+    },
 };
 
 use crate::link::Link;
@@ -29,7 +31,10 @@ impl Source {
     /// The frames' destinations end in 0 to `destinations` - 1.
     pub(super) fn at(link: &Link, destinations: u32) -> Result<Self> {
         // Injection wants a receive queue that XDP knows, which a veth has while it has a program.
-        let mut ebpf = attached("generate", link)?;
+        let mut ebpf = object()?;
+        let program: &mut Xdp = program(&mut ebpf, "generate")?.try_into()?;
+        program.load()?;
+        link.netns().within(|| program.attach(link.name(), XdpMode::Driver))??;
         let map = ebpf.map_mut("DESTINATIONS").context("the object has no map DESTINATIONS")?;
         Array::<_, u32>::try_from(map)?.set(0, destinations, 0)?;
         Ok(Self { ebpf, link: link.clone() })
@@ -59,7 +64,11 @@ impl Source {
 
 impl Sink {
     pub(super) fn at(link: &Link) -> Result<Self> {
-        Ok(Self { ebpf: attached("sink", link)? })
+        let mut ebpf = object()?;
+        let program: &mut SchedClassifier = program(&mut ebpf, "sink")?.try_into()?;
+        program.load()?;
+        link.netns().within(|| program.attach(link.name(), TcAttachType::Ingress))??;
+        Ok(Self { ebpf })
     }
 
     pub(super) fn count(&self) -> Result<u64> {
@@ -68,19 +77,14 @@ impl Sink {
     }
 }
 
-/// Natively at an interface, as long as the object lives.
-fn attached(name: &str, link: &Link) -> Result<Ebpf> {
-    let path = object();
-    let mut ebpf = Ebpf::load_file(&path).with_context(|| {
-        format!("{} cannot be loaded; `cargo xtask build-ebpf` builds it", path.display())
-    })?;
-    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-    let program: &mut Xdp = program.try_into()?;
-    program.load()?;
-    link.netns().within(|| program.attach(link.name(), XdpMode::Driver))??;
-    Ok(ebpf)
+/// Its programs stay attached as long as it lives.
+fn object() -> Result<Ebpf> {
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/bpfel-unknown-none/release/traffic");
+    Ebpf::load_file(&path)
+        .with_context(|| format!("{} cannot be loaded; `cargo xtask build-ebpf` builds it", path.display()))
 }
 
-fn object() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/bpfel-unknown-none/release/traffic")
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))
 }
