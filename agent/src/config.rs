@@ -122,8 +122,10 @@ pub struct Dataplane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decap {
-    /// The kernel's tunnel device: right for every kind of port.
+    /// `Program` for a veth, `Device` for every other kind of port.
     #[default]
+    Auto,
+    /// The kernel's tunnel device: right for every kind of port.
     Device,
     /// `uplink_in`: more packets per second, but no receive offload.
     Program,
@@ -175,7 +177,7 @@ impl Default for Dataplane {
     fn default() -> Self {
         Self {
             bpffs: "/sys/fs/bpf/vtepd".into(),
-            decap: Decap::Device,
+            decap: Decap::Auto,
             macs_max: Bounded::preset(1_000_000),
             vteps_max: Bounded::preset(4096),
             vnis_max: Bounded::preset(1024),

@@ -24,6 +24,8 @@ struct Wish {
     port: Port,
     key: LocalPortKey,
     bd: u32,
+    /// `uplink_in` removes the outer headers.
+    in_program: bool,
 }
 
 pub(super) fn add(
@@ -36,15 +38,14 @@ pub(super) fn add(
     let ports_max = inputs.config.dataplane.ports_max.as_u32();
     let assigned = indices.assign(&wishes.iter().map(|wish| wish.key).collect(), ports_max, inputs.now);
     let mut bound = BoundPorts::new();
-    for Wish { port, key, bd } in wishes {
+    for Wish { port, key, bd, in_program } in wishes {
         let LocalPortKey { port: id, vni } = key;
         let Some(&local_port) = assigned.by_key.get(&key) else {
             let message = format!("no room in the port table (dataplane.ports_max = {ports_max})");
             desired.alarms.insert(Alarm::new(AlarmKind::PortTableFull, &label(&port, id), message));
             continue;
         };
-        let decap = port.decap.unwrap_or(inputs.config.dataplane.decap);
-        let flags = if decap == Decap::Program { LocalPort::DECAP_IN_PROGRAM } else { 0 };
+        let flags = if in_program { LocalPort::DECAP_IN_PROGRAM } else { 0 };
         let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
         desired.dataplane.local_ports.insert(local_port, local);
         let flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
@@ -70,7 +71,13 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
         }
         let id = PortId { ifindex: link.ifindex, vlan: vlan.as_u16() };
         desired.names.ports.insert(id, name.as_str().to_owned());
-        wishes.push(Wish { port, key: LocalPortKey { port: id, vni: network.vni }, bd: network.bd });
+        let in_program = match port.decap.unwrap_or(inputs.config.dataplane.decap) {
+            Decap::Program => true,
+            Decap::Device => false,
+            Decap::Auto => link.kind.as_deref() == Some("veth"),
+        };
+        let key = LocalPortKey { port: id, vni: network.vni };
+        wishes.push(Wish { port, key, bd: network.bd, in_program });
     }
     wishes
 }
