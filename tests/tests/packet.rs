@@ -1,6 +1,8 @@
 //! The loaded programs on built frames: outer and inner bytes, verdicts and counters. What a test-run cannot set
 //! (tags, tunnel metadata, super-packets) is tested in namespaces.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "packet/rig.rs"]
 mod rig;
 
@@ -16,7 +18,7 @@ use vtep_agent::{
 use vtep_api::MacAddr;
 use vtep_tests::frame::{self, Endpoint};
 
-/// TC_ACT_SHOT, TC_ACT_REDIRECT and TCX_NEXT.
+/// `TC_ACT_SHOT`, `TC_ACT_REDIRECT` and `TCX_NEXT`.
 const DROP: u32 = 2;
 const REDIRECT: u32 = 7;
 const NEXT: u32 = u32::MAX;
