@@ -11,9 +11,9 @@ pub struct Meta {
     pad: u32,
     /// Counts the tables that were installed.
     pub epoch: u64,
-    /// The highest term of a controller that was obeyed; a lower one is refused.
+    /// The highest term of a controller that was obeyed; a lower one is refused. 0: none was.
     pub term: u64,
-    /// Order-free digest of all (VNI, MAC, master, slave).
+    /// Order-free digest of all (VNI, MAC, master, slave), to be compared with the controller's. 0: the source has none.
     pub digest: u64,
 }
 
