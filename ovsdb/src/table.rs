@@ -5,7 +5,7 @@
 
 mod slab;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::slab::Slab;
 use crate::row::{self, Row, RowError};
@@ -14,8 +14,8 @@ use crate::{RowBatch, Uuid};
 #[derive(Debug)]
 pub struct Table<R> {
     rows: Slab<R>,
-    /// `None` for a row that was deleted.
-    staged: Slab<Option<R>>,
+    staged: Slab<R>,
+    removals_staged: BTreeSet<Uuid>,
     refused: BTreeMap<Uuid, RowError>,
     refused_staged: BTreeMap<Uuid, RowError>,
 }
@@ -33,6 +33,7 @@ impl<R> Default for Table<R> {
         Self {
             rows: Slab::default(),
             staged: Slab::default(),
+            removals_staged: BTreeSet::new(),
             refused: BTreeMap::new(),
             refused_staged: BTreeMap::new(),
         }
@@ -67,7 +68,10 @@ impl<R: Row> Table<R> {
         for (uuid, update) in batch.iter() {
             let before = || self.rows.get(uuid).cloned();
             match row::decode(uuid, update, before) {
-                Ok(row) => self.staged.insert(uuid, row),
+                Ok(Some(row)) => self.staged.insert(uuid, row),
+                Ok(None) => {
+                    self.removals_staged.insert(uuid);
+                }
                 Err(error) => {
                     self.refused_staged.insert(uuid, error);
                 }
@@ -78,27 +82,25 @@ impl<R: Row> Table<R> {
     /// Forgets what was staged: its update will not be completed.
     pub fn discard(&mut self) {
         self.staged = Slab::default();
+        self.removals_staged.clear();
         self.refused_staged.clear();
     }
 
     /// Applies what was staged as changes, and tells each row that differs from before.
     pub fn commit(&mut self, mut changed: impl FnMut(Changed<'_, R>)) {
         self.refused.append(&mut self.refused_staged);
+        for uuid in std::mem::take(&mut self.removals_staged) {
+            self.refused.remove(&uuid);
+            if let Some(old) = self.rows.remove(uuid) {
+                changed(Changed { uuid, old: Some(&old), new: None });
+            }
+        }
         for (uuid, new) in std::mem::take(&mut self.staged).into_entries() {
             self.refused.remove(&uuid);
-            match new {
-                Some(new) => {
-                    let old = self.rows.get(uuid);
-                    if old != Some(&new) {
-                        changed(Changed { uuid, old, new: Some(&new) });
-                        self.rows.insert(uuid, new);
-                    }
-                }
-                None => {
-                    if let Some(old) = self.rows.remove(uuid) {
-                        changed(Changed { uuid, old: Some(&old), new: None });
-                    }
-                }
+            let old = self.rows.get(uuid);
+            if old != Some(&new) {
+                changed(Changed { uuid, old, new: Some(&new) });
+                self.rows.insert(uuid, new);
             }
         }
     }
@@ -107,7 +109,8 @@ impl<R: Row> Table<R> {
     /// what is known tells nothing.
     pub fn commit_snapshot(&mut self, mut changed: impl FnMut(Changed<'_, R>)) {
         self.refused = std::mem::take(&mut self.refused_staged);
-        let rows = std::mem::take(&mut self.staged).flatten();
+        self.removals_staged.clear();
+        let rows = std::mem::take(&mut self.staged);
         for (uuid, old) in self.rows.iter() {
             if rows.get(uuid).is_none() {
                 changed(Changed { uuid, old: Some(old), new: None });

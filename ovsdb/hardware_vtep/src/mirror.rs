@@ -153,12 +153,14 @@ impl Mirror {
 
     fn commit(&mut self, commit: Commit) -> Changes {
         fn commit_table<R: Row>(table: &mut Table<R>, commit: Commit, changes: &mut Changes) {
-            let note = |_: Changed<'_, R>| {
-                changes.0.insert(R::TABLE);
-            };
+            let mut touched = false;
+            let note = |_: Changed<'_, R>| touched = true;
             match commit {
                 Commit::Snapshot { .. } => table.commit_snapshot(note),
                 Commit::Resumed | Commit::Update => table.commit(note),
+            }
+            if touched {
+                changes.0.insert(R::TABLE);
             }
         }
 

@@ -80,12 +80,36 @@ impl<'de, S: Elements> Visitor<'de> for CellVisitor<'_, S> {
 }
 
 /// What begins each array in a cell.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
 enum Tag {
     Uuid,
     Set,
     Map,
+}
+
+impl<'de> de::Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Tag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"uuid\", \"set\" or \"map\"")
+            }
+
+            fn visit_bytes<E: de::Error>(self, text: &[u8]) -> Result<Tag, E> {
+                match text {
+                    b"uuid" => Ok(Tag::Uuid),
+                    b"set" => Ok(Tag::Set),
+                    b"map" => Ok(Tag::Map),
+                    _ => Err(E::invalid_value(de::Unexpected::Bytes(text), &self)),
+                }
+            }
+        }
+
+        // For bytes, serde_json checks no UTF-8: there is a tag in every reference of a dump.
+        deserializer.deserialize_bytes(Text)
+    }
 }
 
 fn required<'de, T: de::Deserialize<'de>, A: SeqAccess<'de>>(cell: &mut A) -> Result<T, A::Error> {

@@ -1,6 +1,8 @@
+use std::hash::BuildHasher;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use hashbrown::hash_table::Entry;
 
 use crate::Uuid;
 
@@ -9,8 +11,22 @@ use crate::Uuid;
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     entries: Vec<(Uuid, T)>,
-    places: HashTable<u32>,
+    places: HashTable<Place>,
     hasher: RandomState,
+}
+
+/// Half a hash is kept, so that neither growing nor most misses touch the entries.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    index: u32,
+    hash: u32,
+}
+
+impl Place {
+    /// The table takes its position from the low bits and its tag from the high ones.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
 }
 
 impl<T> Default for Slab<T> {
@@ -25,8 +41,10 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn get(&self, uuid: Uuid) -> Option<&T> {
-        let place = *self.places.find(self.hasher.hash_one(uuid), |&place| self.uuid(place) == uuid)?;
-        Some(&self.entries[place as usize].1)
+        let hash = self.hash(uuid);
+        let is = |place: &Place| place.hash == hash && self.entries[place.index as usize].0 == uuid;
+        let place = self.places.find(Place::spread(hash), is)?;
+        Some(&self.entries[place.index as usize].1)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Uuid, &T)> {
@@ -38,57 +56,34 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn insert(&mut self, uuid: Uuid, value: T) {
-        let Self { entries, places, hasher } = self;
-        let hash = hasher.hash_one(uuid);
-        let entry = places.entry(
-            hash,
-            |&place| entries[place as usize].0 == uuid,
-            |&place| hasher.hash_one(entries[place as usize].0),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(place) => entries[*place.get() as usize].1 = value,
-            hashbrown::hash_table::Entry::Vacant(vacant) => {
-                let place = u32::try_from(entries.len()).expect("four billion rows exceed any message limit");
-                vacant.insert(place);
+        let hash = self.hash(uuid);
+        let Self { entries, places, .. } = self;
+        let is = |place: &Place| place.hash == hash && entries[place.index as usize].0 == uuid;
+        match places.entry(Place::spread(hash), is, |place| Place::spread(place.hash)) {
+            Entry::Occupied(place) => entries[place.get().index as usize].1 = value,
+            Entry::Vacant(vacant) => {
+                let index = u32::try_from(entries.len()).expect("four billion rows exceed any message limit");
+                vacant.insert(Place { index, hash });
                 entries.push((uuid, value));
             }
         }
     }
 
     pub(super) fn remove(&mut self, uuid: Uuid) -> Option<T> {
-        let hash = self.hasher.hash_one(uuid);
-        let found = self.places.find_entry(hash, |&place| self.entries[place as usize].0 == uuid).ok()?;
-        let (place, _) = found.remove();
-        let (_, value) = self.entries.swap_remove(place as usize);
-        if let Some(&(moved, _)) = self.entries.get(place as usize) {
-            let last = self.entries.len();
-            let hash = self.hasher.hash_one(moved);
-            if let Some(moved) = self.places.find_mut(hash, |&place| place as usize == last) {
-                *moved = place;
-            }
+        let hash = self.hash(uuid);
+        let is = |place: &Place| place.hash == hash && self.entries[place.index as usize].0 == uuid;
+        let (Place { index, .. }, _) = self.places.find_entry(Place::spread(hash), is).ok()?.remove();
+        let (_, value) = self.entries.swap_remove(index as usize);
+        if let Some(&(moved, _)) = self.entries.get(index as usize) {
+            let (hash, last) = (self.hash(moved), self.entries.len());
+            let place = self.places.find_mut(Place::spread(hash), |place| place.index as usize == last);
+            place.expect("each entry has its place").index = index;
         }
         Some(value)
     }
 
-    fn uuid(&self, place: u32) -> Uuid {
-        self.entries[place as usize].0
-    }
-}
-
-impl<T> Slab<Option<T>> {
-    /// Without the entries that hold nothing.
-    pub(super) fn flatten(self) -> Slab<T> {
-        if self.entries.iter().any(|(_, value)| value.is_none()) {
-            let mut full = Slab::default();
-            for (uuid, value) in self.entries {
-                if let Some(value) = value {
-                    full.insert(uuid, value);
-                }
-            }
-            return full;
-        }
-        // Collecting from the vector's own iterator reuses its memory where both types have one size.
-        let entries = self.entries.into_iter().filter_map(|(uuid, value)| Some((uuid, value?))).collect();
-        Slab { entries, places: self.places, hasher: self.hasher }
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+    fn hash(&self, uuid: Uuid) -> u32 {
+        self.hasher.hash_one(uuid) as u32
     }
 }

@@ -80,6 +80,7 @@ fn an_update_of_rfc_7047_replaces_the_whole_row() {
         &[(1, r#"{"old":{"name":"a"},"new":{"name":"c","set":7}}"#), (2, r#"{"old":{"name":"b"}}"#)],
     );
     table.commit(note(&mut changes));
+    changes.sort();
     assert_eq!(changes, [(1, Some("a".into()), Some("c".into())), (2, Some("b".into()), None)]);
 }
 
