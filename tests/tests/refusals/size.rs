@@ -11,7 +11,7 @@ use vtep_tests::{
     },
 };
 
-const LOADED: Duration = Duration::from_secs(120);
+const LOADED: Duration = Duration::from_mins(2);
 
 #[track_caller]
 fn check_full(status: &Value, wanted: u32, room: u32) {
