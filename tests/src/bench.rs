@@ -6,6 +6,7 @@ pub use self::report::{Ratio, Report, Row};
 
 mod encap;
 mod load;
+mod ovsdb;
 mod report;
 mod traffic;
 
@@ -42,6 +43,11 @@ pub const BENCHES: &[Bench] = &[
         name: "load",
         about: "a million MACs into the kernel: batches, single updates, bridge -batch",
         run: load::run,
+    },
+    Bench {
+        name: "ovsdb",
+        about: "an initial dump of a million rows, beside serde_json::Value",
+        run: ovsdb::run,
     },
 ];
 

@@ -24,6 +24,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.name != "list" {
         demo::prepare_release()?;
+        run_command(cargo().args(["build", "--release", "--package", "hardware-vtep", "--example", "dump"]))?;
     }
     let mut bench = cargo();
     bench.args(["run", "--release", "--package", "vtep-tests", "--bin", "bench", "--", &args.name]);
