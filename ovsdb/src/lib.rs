@@ -18,6 +18,7 @@ pub mod tls;
 pub mod transact;
 pub mod transport;
 mod uuid;
+mod word;
 
 pub use cell::{Atom, Cell, Mode};
 pub use framer::RowBatch;

@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::Uuid;
 use crate::cell::Mode;
+use crate::word::WordSeed;
 
 /// A row of one table, as far as its consumer wants to know it; written by [`row!`](crate::row). Its default has
 /// OVSDB's defaults (RFC 7047 §5.2.1): a server leaves out columns that hold them.
@@ -124,16 +125,8 @@ struct UpdateSeed<R, F> {
     unknown: bool,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Initial,
-    Insert,
-    Modify,
-    Delete,
-    Old,
-    New,
-}
+const KINDS: [&str; 6] = ["initial", "insert", "new", "modify", "delete", "old"];
+const MODIFY: usize = 3;
 
 impl<'de, R: Row, F: FnOnce() -> Option<R>> Visitor<'de> for &mut UpdateSeed<R, F> {
     type Value = ();
@@ -144,17 +137,10 @@ impl<'de, R: Row, F: FnOnce() -> Option<R>> Visitor<'de> for &mut UpdateSeed<R, 
 
     fn visit_map<A: MapAccess<'de>>(self, mut update: A) -> Result<(), A::Error> {
         let mut kinds = 0;
-        while let Some(kind) = update.next_key()? {
+        while let Some(kind) = update.next_key_seed(WordSeed(&KINDS))? {
             kinds += 1;
             match kind {
-                Kind::Delete | Kind::Old => {
-                    update.next_value::<de::IgnoredAny>()?;
-                }
-                Kind::Initial | Kind::Insert | Kind::New => {
-                    let row = self.row.insert(R::default());
-                    update.next_value_seed(RowSeed { row, mode: Mode::Whole })?;
-                }
-                Kind::Modify => {
+                Some(MODIFY) => {
                     let Some(before) = self.before.take().and_then(|before| before()) else {
                         self.unknown = true;
                         return Err(de::Error::custom("no earlier state"));
@@ -162,6 +148,14 @@ impl<'de, R: Row, F: FnOnce() -> Option<R>> Visitor<'de> for &mut UpdateSeed<R, 
                     let row = self.row.insert(before);
                     update.next_value_seed(RowSeed { row, mode: Mode::Difference })?;
                 }
+                Some(..MODIFY) => {
+                    let row = self.row.insert(R::default());
+                    update.next_value_seed(RowSeed { row, mode: Mode::Whole })?;
+                }
+                Some(_) => {
+                    update.next_value::<de::IgnoredAny>()?;
+                }
+                None => return Err(de::Error::custom(format_args!("expected one of {KINDS:?}"))),
             }
         }
         if kinds == 0 { Err(de::Error::custom("row update says nothing")) } else { Ok(()) }
@@ -189,7 +183,7 @@ impl<'de, R: Row> Visitor<'de> for RowSeed<'_, R> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut cells: A) -> Result<(), A::Error> {
-        while let Some(column) = cells.next_key_seed(ColumnSeed(R::COLUMNS))? {
+        while let Some(column) = cells.next_key_seed(WordSeed(R::COLUMNS))? {
             match column {
                 Some(column) => self.row.read_cell(column, &mut cells, self.mode)?,
                 None => {
@@ -198,28 +192,5 @@ impl<'de, R: Row> Visitor<'de> for RowSeed<'_, R> {
             }
         }
         Ok(())
-    }
-}
-
-/// The number of a column by its name.
-struct ColumnSeed(&'static [&'static str]);
-
-impl<'de> DeserializeSeed<'de> for ColumnSeed {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, name: D) -> Result<Self::Value, D::Error> {
-        name.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for ColumnSeed {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a column")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|&column| column == name))
     }
 }

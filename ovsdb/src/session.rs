@@ -46,7 +46,8 @@ pub struct SessionConfig {
     /// The best way to follow the database that is to be tried.
     pub monitor_method: MonitorMethod,
     /// After so long without a byte from the server it is asked for one, and after as long again given up. Without it
-    /// a dead peer is not noticed.
+    /// a dead peer is not noticed. A server says nothing while it prepares another client's dump: twice this must
+    /// outlast that, which the default does for a million rows.
     pub probe_interval: Option<Duration>,
     /// How long the server may stay silent while it prepares the initial dump: a million rows take `ovsdb-server` half
     /// a minute.
@@ -65,7 +66,7 @@ impl SessionConfig {
             database: database.into(),
             monitor,
             monitor_method: MonitorMethod::default(),
-            probe_interval: Some(Duration::from_secs(5)),
+            probe_interval: Some(Duration::from_secs(15)),
             dump_timeout: Duration::from_mins(2),
             connect_timeout: Duration::from_secs(10),
             backoff: Backoff::default(),

@@ -1,11 +1,12 @@
 //! Measures the initial dump of a large table: `generate FILE --rows N` writes the byte stream that `ovsdb-server` sends
 //! in reply to `monitor_cond_since`; `typed FILE` takes it in as a session and a mirror do, `value FILE` by way of
 //! `serde_json::Value`. The latter two print one line of JSON. Run each in a process of its own: memory is measured as
-//! the growth of the process to its peak.
+//! the growth of the process to its peak. Both get the stream in pieces as a socket would give it, from memory that was
+//! filled before: reading the file is not measured.
 
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -24,8 +25,8 @@ fn main() -> Result<()> {
         ["generate", file, "--rows", rows] => {
             generate(Path::new(file), rows.parse().with_context(|| format!("--rows {rows}"))?)
         }
-        ["typed", file] => measure(|| typed(Path::new(file))),
-        ["value", file] => measure(|| value(Path::new(file))),
+        ["typed", file] => measure(Path::new(file), typed),
+        ["value", file] => measure(Path::new(file), value),
         _ => bail!("usage: dump generate FILE --rows N | dump typed FILE | dump value FILE"),
     }
 }
@@ -73,11 +74,12 @@ struct Kept<T> {
     _table: T,
 }
 
-fn measure<T>(decode: impl FnOnce() -> Result<Kept<T>>) -> Result<()> {
+fn measure<T>(file: &Path, decode: impl FnOnce(&[u8]) -> Result<Kept<T>>) -> Result<()> {
+    let stream = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let before = memory("VmRSS:")?;
     let cpu_before = cpu_seconds()?;
     let start = Instant::now();
-    let kept = black_box(decode()?);
+    let kept = black_box(decode(black_box(&stream))?);
     let seconds = start.elapsed().as_secs_f64();
     let cpu_seconds = cpu_seconds()? - cpu_before;
     let delta = memory("VmHWM:")?.saturating_sub(before);
@@ -104,29 +106,12 @@ fn memory(field: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-fn open(file: &Path) -> Result<File> {
-    File::open(file).with_context(|| format!("{} cannot be read", file.display()))
-}
-
-/// Reads as a socket is read, into the buffer itself.
-fn read_chunk(file: &mut File, buffer: &mut impl AsMut<[u8]>, filled: usize) -> Result<usize> {
-    Ok(file.read(&mut buffer.as_mut()[filled..])?)
-}
-
 /// As in production: the framer hands rows over as they pass, the mirror stages them and commits at the end.
-fn typed(file: &Path) -> Result<Kept<Mirror>> {
-    let mut file = open(file)?;
+fn typed(stream: &[u8]) -> Result<Kept<Mirror>> {
     let mut framer = Framer::new(Limits::default());
     let mut mirror = Mirror::default();
-    loop {
-        let buffer = framer.buffer();
-        let filled = buffer.len();
-        buffer.resize(filled + CHUNK_LEN, 0);
-        let len = read_chunk(&mut file, buffer, filled)?;
-        buffer.truncate(filled + len);
-        if len == 0 {
-            break;
-        }
+    for chunk in stream.chunks(CHUNK_LEN) {
+        framer.buffer().extend_from_slice(chunk);
         while let Some(piece) = framer.next_piece()? {
             let event = match piece {
                 Piece::Rows(batch) => Event::Rows(batch),
@@ -139,18 +124,11 @@ fn typed(file: &Path) -> Result<Kept<Mirror>> {
     Ok(Kept { rows: mirror.ucast_remote.len(), _table: mirror })
 }
 
-/// The usual way: hold the message, parse it, walk the tree. The file is one message, so no framing is counted.
-fn value(file: &Path) -> Result<Kept<Vec<(Uuid, UcastMacRemote)>>> {
-    let mut file = open(file)?;
+/// The usual way: hold the message, parse it, walk the tree. The stream is one message, so no framing is counted.
+fn value(stream: &[u8]) -> Result<Kept<Vec<(Uuid, UcastMacRemote)>>> {
     let mut message = Vec::new();
-    loop {
-        let filled = message.len();
-        message.resize(filled + CHUNK_LEN, 0);
-        let len = read_chunk(&mut file, &mut message, filled)?;
-        message.truncate(filled + len);
-        if len == 0 {
-            break;
-        }
+    for chunk in stream.chunks(CHUNK_LEN) {
+        message.extend_from_slice(chunk);
     }
     let value: Value = serde_json::from_slice(&message)?;
     let rows = value["result"][2]["Ucast_Macs_Remote"].as_object().context("no rows")?;

@@ -5,6 +5,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
 use super::Atom;
 use crate::Uuid;
+use crate::word::WordSeed;
 
 /// Takes the elements of a set, or the one that stands bare.
 pub(super) trait Elements {
@@ -88,27 +89,12 @@ enum Tag {
 
 impl<'de> de::Deserialize<'de> for Tag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl Visitor<'_> for Text {
-            type Value = Tag;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"uuid\", \"set\" or \"map\"")
-            }
-
-            fn visit_bytes<E: de::Error>(self, text: &[u8]) -> Result<Tag, E> {
-                match text {
-                    b"uuid" => Ok(Tag::Uuid),
-                    b"set" => Ok(Tag::Set),
-                    b"map" => Ok(Tag::Map),
-                    _ => Err(E::invalid_value(de::Unexpected::Bytes(text), &self)),
-                }
-            }
+        match WordSeed(&["uuid", "set", "map"]).deserialize(deserializer)? {
+            Some(0) => Ok(Self::Uuid),
+            Some(1) => Ok(Self::Set),
+            Some(2) => Ok(Self::Map),
+            _ => Err(de::Error::custom("array of a cell begins with none of uuid, set, map")),
         }
-
-        // For bytes, serde_json checks no UTF-8: there is a tag in every reference of a dump.
-        deserializer.deserialize_bytes(Text)
     }
 }
 

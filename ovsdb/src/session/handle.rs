@@ -63,6 +63,8 @@ impl Handle {
         Self { asks, seen, database: database.into() }
     }
 
+    /// Resolves after the events that came before the reply were received, what the transaction changed among them: the
+    /// task that awaits this must not be one that has stopped receiving.
     pub async fn transact(&self, transaction: Transaction) -> Result<Results, TransactError> {
         let operations = transaction.operations();
         let reply = self.ask("transact", &Transact { database: &self.database, operations }).await?;
