@@ -112,7 +112,12 @@ fn counters<V: EncodeCounterValue>(
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in series {
-        family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        // An empty family would be written as braces with nothing between.
+        if labels.is_empty() {
+            family.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        } else {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        }
     }
     Ok(())
 }
@@ -125,7 +130,11 @@ fn gauges<V: EncodeGaugeValue>(
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (labels, value) in series {
-        family.encode_family(&labels)?.encode_gauge(&value)?;
+        if labels.is_empty() {
+            family.encode_gauge(&value)?;
+        } else {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
     }
     Ok(())
 }
