@@ -139,6 +139,16 @@ fn two_unknown_dst_rows_of_a_network_are_merged() {
 }
 
 #[test]
+fn a_group_address_is_refused_and_unknown_dst_stands() {
+    let rig = rig();
+    add(&rig, &MEMBERS[..1]);
+    rig.write(&["add-mcast-remote blue 01:00:5e:00:00:07 192.0.2.102"]);
+    rig.wait_for_refusal("multicast address \"01:00:5e:00:00:07\" is not supported; expected unknown-dst");
+    wait_for_members(&rig, 1);
+    assert_eq!(copies(&rig), one_each(&MEMBERS[..1]));
+}
+
+#[test]
 fn a_member_that_leaves_gets_no_more_copies() {
     let rig = rig();
     rig.write(&["set Logical_Switch blue replication_mode=source_node"]);

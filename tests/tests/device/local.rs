@@ -92,6 +92,51 @@ fn a_stopped_agent_leaves_its_rows_and_a_restart_changes_none() {
     assert!(rig.vm.pings(rig.far.address, 10));
 }
 
+/// A new key is no new claim: the row of a MAC stays the one it was.
+#[test]
+fn a_new_key_keeps_learnt_macs_and_their_rows() {
+    let rig = Rig::connected();
+    let (second, _) = Vm::new(&rig.host.netns, "p2", 2).unwrap();
+    rig.write(&["bind-ls host p2 0 blue"]);
+    wait_for("an echo", SOON, || second.pings(rig.far.address, 1).then_some(())).unwrap();
+    wait_for_local(&rig, &second.mac.to_string(), true);
+    let rows = || rig.ovsdb.vtep_ctl("--format=csv --columns=_uuid,MAC list Ucast_Macs_Local").unwrap();
+    let before = rows();
+    rig.write(&["set Logical_Switch blue tunnel_key=5003"]);
+    wait_for("the learnt MAC under the new key", SOON, || {
+        let entry = rig.agent.json(&["fdb", "get", "5003", &second.mac.to_string()]).ok()?;
+        (entry["learnt"] == true).then_some(())
+    })
+    .unwrap();
+    assert!(rig.vm.pings(second.address, 10));
+    // A marker that comes later, so that nothing about the new key is still to be written.
+    rig.write(&["add-ls red -- set Logical_Switch red tunnel_key=5004 -- bind-ls host p1 7 red"]);
+    wait_for("the marker", SOON, || {
+        rig.ovsdb.vtep_ctl("list-local-macs red").ok().filter(|macs| macs.contains("unknown-dst"))
+    })
+    .unwrap();
+    let of_blue = |rows: &str| rows.lines().filter(|row| before.contains(row)).count();
+    assert_eq!(of_blue(&rows()), before.lines().count());
+}
+
+#[test]
+fn a_switch_that_an_admin_made_is_taken_over_with_the_ports_he_gave_it() {
+    let ovsdb = OvsdbServer::start().unwrap();
+    for line in ["add-ps host -- set Physical_Switch host description=rack-7", "add-port host eth9"] {
+        ovsdb.vtep_ctl(line).unwrap();
+    }
+    let uuid = ovsdb.vtep_ctl("get Physical_Switch host _uuid").unwrap();
+    let source = AgentSource::Ovsdb(ovsdb.remote());
+    let rig = Rig::with(|_| (ovsdb, source));
+    rig.connect();
+    assert_eq!(rig.ovsdb.vtep_ctl("list-ports host").unwrap(), "eth9\np1\np2");
+    assert_eq!(
+        rig.ovsdb.vtep_ctl("get Physical_Switch host _uuid description").unwrap(),
+        format!("{uuid}\nrack-7")
+    );
+    assert_eq!(rig.ovsdb.vtep_ctl("get Physical_Switch host tunnel_ips").unwrap(), "[\"192.0.2.1\"]");
+}
+
 #[test]
 fn rows_of_other_switches_are_neither_followed_nor_touched() {
     let ovsdb = OvsdbServer::start().unwrap();

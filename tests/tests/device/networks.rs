@@ -104,3 +104,11 @@ fn a_key_beyond_24_bits_is_refused_by_name() {
     rig.wait_for_refusal("logical switch high: VNI 16777216 is out of range; expected 1 to 16777215");
     assert!(rig.vm.pings(rig.far.address, 10));
 }
+
+#[test]
+fn a_binding_of_no_vlan_is_refused_and_the_others_stand() {
+    let rig = Rig::connected();
+    rig.write(&["bind-ls host p1 4095 blue"]);
+    rig.wait_for_refusal("port p1: VLAN id 4095 is out of range; expected 0 (untagged) to 4094");
+    assert!(rig.vm.pings(rig.far.address, 10));
+}

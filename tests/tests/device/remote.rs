@@ -81,6 +81,24 @@ fn a_locator_that_is_no_address_takes_nothing_else_with_it() {
     assert!(rig.vm.pings(rig.far.address, 10));
 }
 
+/// Schema 1.7.0 names one encapsulation only, but a locator may have a key of its own.
+#[test]
+fn a_locator_with_another_key_than_its_network_is_refused() {
+    let rig = Rig::connected();
+    let row = |key: u32| json!({"encapsulation_type": "vxlan_over_ipv4", "dst_ip": "192.0.2.21", "tunnel_key": key});
+    let locator = json!({"op": "insert", "table": "Physical_Locator", "uuid-name": "keyed", "row": row(77)});
+    let entry =
+        json!({"MAC": MAC, "logical_switch": rig.network("blue"), "locator": ["named-uuid", "keyed"]});
+    let entry = json!({"op": "insert", "table": "Ucast_Macs_Remote", "row": entry});
+    rig.transact(&json!([locator, entry]));
+    rig.wait_for_refusal("locator has tunnel key 77; expected none, or the logical switch's 5001");
+    rig.wait_for_master(VNI, MAC, None);
+    rig.transact(&json!([{
+        "op": "update", "table": "Physical_Locator", "where": [["dst_ip", "==", "192.0.2.21"]], "row": {"tunnel_key": VNI},
+    }]));
+    rig.wait_for_master(VNI, MAC, Some("192.0.2.21"));
+}
+
 #[test]
 fn a_row_that_points_at_ourselves_is_refused() {
     let rig = Rig::connected();
