@@ -239,3 +239,16 @@ fn check_finds_nothing_on_a_host_that_is_right() {
     assert!(!printed.contains("failed"), "{printed}");
     assert_eq!(host.present(), before);
 }
+
+#[test]
+fn check_beside_a_running_agent_does_not_disturb_it() {
+    let rig = Rig::new().unwrap();
+    let stream = Stream::start(&rig.vm, &rig.far, Duration::from_millis(1)).unwrap();
+    let before = rig.agent.json(&["status"]).unwrap()["attached"].clone();
+    let mut check = rig.host.netns.command(&binary("vtep-agent").unwrap().display().to_string());
+    let done = check.arg("check").arg("--config").arg(rig.agent.config_path()).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stdout));
+    assert_eq!(rig.agent.json(&["status"]).unwrap()["attached"], before);
+    let report = stream.finish().unwrap();
+    assert_eq!(report.received, report.sent);
+}
