@@ -136,7 +136,14 @@ impl Netlink {
 
     /// A VXLAN device that takes and gives its tunnel's addresses per packet, down.
     pub async fn add_vxlan(&self, name: &str, udp_port: u16, mtu: u32) -> Result<(), NetlinkError> {
-        let device = LinkVxlan::new(name, 0).port(udp_port).collect_metadata(true).learning(false).mtu(mtu);
+        // RFC 7348 section 5: reserved bits are ignored on receipt. The kernel drops frames that set one of
+        // `reserved_bits`, from Linux 6.14 on; an older one ignores the attribute and drops frames that set any.
+        let device = LinkVxlan::new(name, 0)
+            .port(udp_port)
+            .collect_metadata(true)
+            .learning(false)
+            .reserved_bits(0)
+            .mtu(mtu);
         finish("adding a VXLAN device", self.handle.link().add(device.build()).execute()).await
     }
 

@@ -12,6 +12,7 @@ use vtep_agent::links::{self, Links, Tunnel, TunnelError};
 use vtep_agent::netlink::{Netlink, PROTOCOL};
 use vtep_agent::underlay::{self, Path, Underlay};
 use vtep_api::MacAddr;
+use vtep_tests::deadline::wait_for;
 use vtep_tests::link::Link;
 use vtep_tests::netns::Netns;
 
@@ -248,6 +249,24 @@ fn whoever_holds_the_tunnel_s_port_is_named() {
     });
 }
 
+#[test]
+fn reserved_bits_of_a_vxlan_header_are_ignored() {
+    let lab = Lab::new();
+    lab.run(async || {
+        tunnel(4789).ensure().await.unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for header in [[0x08, 0, 0, 0, 0, 0, 100, 0], [0xf7 | 0x08, 0xff, 0xff, 0xff, 0, 0, 100, 0xff]] {
+            // A broadcast of an experimental EtherType.
+            let mut inner = [0; 60];
+            inner[..14].copy_from_slice(&[255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 0x88, 0xb5]);
+            let before = received();
+            socket.send_to(&[&header[..], &inner].concat(), "127.0.0.1:4789").unwrap();
+            let came = wait_for("the frame", PROMPTLY, || (received() == before + 1).then_some(()));
+            assert!(came.is_ok(), "{header:02x?}");
+        }
+    });
+}
+
 /// A host with an uplink to a neighbour, which is a router too.
 struct Lab {
     host: Netns,
@@ -278,6 +297,13 @@ impl Lab {
 
 fn tunnel(udp_port: u16) -> Tunnel {
     Tunnel { name: "vtepd-vxlan".to_owned(), udp_port }
+}
+
+/// Frames that the device has delivered. Of the network namespace that the thread is in.
+fn received() -> u64 {
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = devices.lines().find_map(|line| line.trim_start().strip_prefix("vtepd-vxlan:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn address(text: &str) -> IpAddr {
