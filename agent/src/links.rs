@@ -129,9 +129,11 @@ impl Tunnel {
     /// Marks the device as made by us: nothing without it is ever removed.
     const ALIAS: &str = "vtepd";
 
-    /// Adopts the device or makes it, and sets it up.
+    /// Adopts the device or makes it, and sets it up. One of ours for another port makes room: a device's port cannot
+    /// be changed.
     pub async fn ensure(&self) -> Result<Link, TunnelError> {
         let netlink = Netlink::open()?;
+        self.remove_outdated(&netlink).await?;
         let (link, made) = match self.find(&netlink).await? {
             Some(link) => (link, false),
             None => (self.add(&netlink).await?, true),
@@ -157,6 +159,15 @@ impl Tunnel {
         }
         netlink.remove_link(link.ifindex).await?;
         Ok(true)
+    }
+
+    async fn remove_outdated(&self, netlink: &Netlink) -> Result<(), NetlinkError> {
+        let Some(link) = netlink.links().await?.remove(&self.name) else { return Ok(()) };
+        let outdated = |vxlan: Vxlan| vxlan.collect_metadata && vxlan.udp_port != self.udp_port;
+        if link.alias.as_deref() == Some(Self::ALIAS) && link.vxlan.is_some_and(outdated) {
+            netlink.remove_link(link.ifindex).await?;
+        }
+        Ok(())
     }
 
     async fn find(&self, netlink: &Netlink) -> Result<Option<Link>, TunnelError> {

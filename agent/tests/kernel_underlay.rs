@@ -203,6 +203,18 @@ fn a_tunnel_device_is_made_once_and_removed_by_its_maker() {
 }
 
 #[test]
+fn a_tunnel_device_of_ours_follows_its_port() {
+    let lab = Lab::new();
+    lab.run(async || {
+        let first = tunnel(4789).ensure().await.unwrap();
+        let second = tunnel(4790).ensure().await.unwrap();
+        assert_ne!(second.ifindex, first.ifindex);
+        assert!(second.up && second.vxlan.is_some_and(|vxlan| vxlan.udp_port == 4790), "{second:?}");
+        assert!(tunnel(4790).remove().await.unwrap(), "the new one is ours too");
+    });
+}
+
+#[test]
 fn a_foreign_tunnel_device_is_adopted_but_not_removed() {
     let lab = Lab::new();
     lab.host.ip("link add vtepd-vxlan type vxlan external dstport 4789").unwrap();
