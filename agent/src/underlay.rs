@@ -81,6 +81,22 @@ pub async fn watch(
     Ok(receiver)
 }
 
+/// Leaves every next hop to the kernel again, for a host on which nobody watches. Returns how many we kept resolved.
+pub async fn release() -> Result<usize, NetlinkError> {
+    let netlink = Netlink::open()?;
+    let neighbours = netlink.neighbours().await?;
+    let mut released = 0;
+    for (ifindex, address) in ours(&neighbours) {
+        match netlink.manage(ifindex, address, false).await {
+            Ok(()) => released += 1,
+            Err(error) => {
+                debug!(ifindex, %address, error = &error as &dyn std::error::Error, "a next hop is still kept fresh");
+            }
+        }
+    }
+    Ok(released)
+}
+
 struct Follower {
     sockets: Sockets,
     local: Option<IpAddr>,
@@ -188,7 +204,11 @@ fn upkeep(
             .is_none_or(|found| !found.fixed && !found.managed && [0, PROTOCOL].contains(&found.protocol))
     };
     let resolve = wanted.iter().copied().filter(is_free).collect();
-    let ours = neighbours.iter().filter(|(_, found)| found.managed && found.protocol == PROTOCOL);
-    let release = ours.map(|(hop, _)| *hop).filter(|hop| !wanted.contains(hop)).collect();
+    let release = ours(neighbours).filter(|hop| !wanted.contains(hop)).collect();
     (resolve, release)
+}
+
+fn ours(neighbours: &Neighbours) -> impl Iterator<Item = (u32, IpAddr)> {
+    let ours = neighbours.iter().filter(|(_, found)| found.managed && found.protocol == PROTOCOL);
+    ours.map(|(hop, _)| *hop)
 }

@@ -61,6 +61,22 @@ fn a_next_hop_of_nobody_is_left_to_the_kernel_again() {
 }
 
 #[test]
+fn whoever_leaves_releases_the_next_hops_that_we_keep_and_no_others() {
+    let lab = Lab::new();
+    lab.host.ip(&format!("neigh add {ROUTER} dev up0 managed")).unwrap();
+    lab.run(async || {
+        let (targets, mut underlay) = follow([NEAR]).await;
+        let path = settled(&mut underlay, RESOLVED, NEAR, |path| path.dst_mac.is_some()).await;
+        drop((targets, underlay));
+        assert_eq!(underlay::release().await.unwrap(), 1);
+        let neighbours = Netlink::open().unwrap().neighbours().await.unwrap();
+        assert!(!neighbours[&(path.ifindex, address(NEAR))].managed);
+        assert!(neighbours[&(path.ifindex, address(ROUTER))].managed, "the operator's");
+        assert_eq!(underlay::release().await.unwrap(), 0);
+    });
+}
+
+#[test]
 fn an_address_without_a_route_has_no_path_until_there_is_one() {
     let lab = Lab::new();
     lab.run(async || {

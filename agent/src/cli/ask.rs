@@ -15,6 +15,7 @@ use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Statu
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
 use crate::links::Tunnel;
+use crate::underlay;
 
 pub(super) fn ask(command: Command) -> Result<Exit> {
     match command {
@@ -80,7 +81,11 @@ fn detach_alone(args: &DetachArgs) -> Result<DetachRow> {
     let pins_removed = kernel::remove(&pins)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tunnel = Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: 0 };
-    Ok(DetachRow { pins_removed, tunnel_removed: runtime.block_on(tunnel.remove())? })
+    runtime.block_on(async {
+        let tunnel_removed = tunnel.remove().await?;
+        underlay::release().await?;
+        Ok(DetachRow { pins_removed, tunnel_removed })
+    })
 }
 
 /// Exactly one row.

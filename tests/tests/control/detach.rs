@@ -64,6 +64,8 @@ fn check_removed(rig: &Rig) {
     assert!(!ours.exists());
     let links = rig.host.netns.ip("-brief link show").unwrap();
     assert!(!links.contains("vtepd-vxlan"), "{links}");
+    let neighbours = rig.host.netns.ip("neigh show").unwrap();
+    assert!(!neighbours.contains("managed"), "{neighbours}");
     assert!(!rig.vm.pings(rig.far.address, 1));
 }
 
