@@ -105,6 +105,9 @@ impl Daemon {
         let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings(config)))?;
         info!(adopted = opened.adopted, links = opened.links, "kernel tables are open");
         let events = kernel.take_events()?.context("the events have a reader already")?;
+        if let Some(log) = kernel.take_log()? {
+            tokio::spawn(log);
+        }
 
         let (ask, asks) = mpsc::channel(ASKS_MAX);
         let server = Server::listen(&config.control.socket, ask.clone())?;
@@ -307,8 +310,10 @@ impl Daemon {
     }
 
     async fn detach(self, reply: oneshot::Sender<Reply>) -> Result<()> {
-        let Self { host, tunnel, source, server, .. } = self;
-        drop(source);
+        let Self { host, tunnel, source, server, targets, underlay, .. } = self;
+        drop((source, underlay));
+        // Whoever follows the underlay would ask for its next hops again.
+        targets.closed().await;
         let removed = detach(host, &tunnel).await;
         let answer = match &removed {
             Ok(row) => Reply::rows([row]),
@@ -323,7 +328,9 @@ impl Daemon {
 
 async fn detach(host: Host, tunnel: &Tunnel) -> Result<DetachRow> {
     let pins_removed = tokio::task::block_in_place(|| host.kernel.remove())?;
-    Ok(DetachRow { pins_removed, tunnel_removed: tunnel.remove().await? })
+    let tunnel_removed = tunnel.remove().await?;
+    underlay::release().await?;
+    Ok(DetachRow { pins_removed, tunnel_removed })
 }
 
 /// The tunnel device that a configuration asks for.
