@@ -119,6 +119,44 @@ fn a_new_key_keeps_learnt_macs_and_their_rows() {
     assert_eq!(of_blue(&rows()), before.lines().count());
 }
 
+/// The database refuses to delete what a MAC row refers to, ours among them.
+#[test]
+fn a_network_can_be_deleted_once_it_is_unbound_and_comes_back_under_its_name() {
+    let rig = Rig::connected();
+    wait_for_local(&rig, &rig.vm.mac.to_string(), true);
+    for _ in 0..3 {
+        rig.write(&["unbind-ls host p1 0", "clear-remote-macs blue"]);
+        wait_for("the end of the network", SOON, || rig.ovsdb.vtep_ctl("del-ls blue").ok()).unwrap();
+        wait_for("its end in the kernel", SOON, || {
+            rig.agent.json(&["vni", "show"]).ok().filter(|rows| rows.as_array().is_some_and(Vec::is_empty))
+        })
+        .unwrap();
+        rig.connect();
+        wait_for_local(&rig, &rig.vm.mac.to_string(), true);
+        wait_for_local(&rig, "unknown-dst -> vxlan_over_ipv4/192.0.2.1", true);
+    }
+}
+
+#[test]
+fn a_new_tunnel_address_takes_our_rows_with_it() {
+    let mut rig = Rig::connected();
+    wait_for_local(&rig, &rig.vm.mac.to_string(), true);
+    let rows =
+        |rig: &Rig| rig.ovsdb.vtep_ctl("--format=csv --columns=_uuid,MAC list Ucast_Macs_Local").unwrap();
+    let before = rows(&rig);
+    rig.agent.daemon().unwrap().terminate(SOON).unwrap();
+    rig.host.uplink.add_address("192.0.2.2/24").unwrap();
+    rig.agent.reconfigure(|text| text.replace("\"192.0.2.1\"", "\"192.0.2.2\"")).unwrap();
+    rig.agent.start().unwrap();
+    wait_for_local(&rig, &format!("{} -> vxlan_over_ipv4/192.0.2.2", rig.vm.mac), true);
+    wait_for_local(&rig, "unknown-dst -> vxlan_over_ipv4/192.0.2.2", true);
+    let addresses = || rig.ovsdb.vtep_ctl("get Physical_Switch host tunnel_ips").ok();
+    wait_for("the new address alone", SOON, || (addresses()? == "[\"192.0.2.2\"]").then_some(())).unwrap();
+    assert!(!local_macs(&rig).contains("192.0.2.1"), "{}", local_macs(&rig));
+    assert_eq!(rows(&rig), before, "the rows are the same, so nothing is claimed anew");
+    rig.wait_until_forwarding();
+}
+
 #[test]
 fn a_switch_that_an_admin_made_is_taken_over_with_the_ports_he_gave_it() {
     let ovsdb = OvsdbServer::start().unwrap();
