@@ -217,11 +217,15 @@ pub(super) struct StatsArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DetachArgs {
-    /// Configuration file that tells where the maps are pinned, where no daemon runs
+    /// Configuration file that tells the daemon's control socket, and where the maps are pinned
     #[arg(long, env = "VTEPD_CONFIG")]
     pub(super) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) client: Client,
+    /// Control socket of the daemon, instead of control.socket
+    #[arg(long, env = "VTEPD_SOCKET")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Commands that the daemon answers.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::args::{Client, Command, DetachArgs, FdbCommand, PortCommand, StatsArgs, VniCommand, VtepCommand};
 use super::render::{self, FDB_HEADER, Table};
 use super::{Exit, output};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::Request;
 use crate::control::client::{self, ClientError};
 use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
@@ -53,15 +54,25 @@ pub(super) fn detach(args: &DetachArgs) -> Result<Exit> {
         let device = if row.tunnel_removed { " and the tunnel device" } else { "" };
         writeln!(out, "removed {} pins{device}", row.pins_removed)
     };
-    let row = match rows::<DetachRow>(&args.client, &Request::Detach) {
+    // One that is named must be right: the agent of another would be detached in its place.
+    let config = match &args.config {
+        Some(path) => Some(Config::load(path, &[])?),
+        None => Config::load(super::args::CONFIG.as_ref(), &[]).ok(),
+    };
+    let (pins, socket) = config.map_or_else(
+        || (config::Dataplane::default().bpffs, config::SOCKET.into()),
+        |config| (config.dataplane.bpffs, config.control.socket),
+    );
+    let client = Client { socket: args.socket.clone().unwrap_or(socket), json: args.json };
+    let row = match rows::<DetachRow>(&client, &Request::Detach) {
         Ok(mut rows) => rows.pop().context("the daemon did not say what it removed")?,
         Err(error) if matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. })) => {
-            detach_alone(args)?
+            detach_alone(&pins)?
         }
         Err(error) => return Err(error),
     };
     let mut out = output();
-    if args.client.json {
+    if client.json {
         serde_json::to_writer_pretty(&mut out, &row)?;
         writeln!(out)?;
     } else {
@@ -71,14 +82,8 @@ pub(super) fn detach(args: &DetachArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn detach_alone(args: &DetachArgs) -> Result<DetachRow> {
-    let config = match &args.config {
-        Some(path) => Some(Config::load(path, &[])?),
-        None => Config::load(super::args::CONFIG.as_ref(), &[]).ok(),
-    };
-    let pins =
-        config.map_or_else(|| crate::config::Dataplane::default().bpffs, |config| config.dataplane.bpffs);
-    let pins_removed = kernel::remove(&pins)?;
+fn detach_alone(pins: &Path) -> Result<DetachRow> {
+    let pins_removed = kernel::remove(pins)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tunnel = Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: 0 };
     runtime.block_on(async {

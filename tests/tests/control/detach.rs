@@ -130,3 +130,21 @@ fn detach_beside_a_daemon_that_is_not_asked_is_refused() {
     let report = stream.finish().unwrap();
     assert_eq!(report.received, report.sent);
 }
+
+/// A host may have several agents, each in a namespace of its own.
+#[test]
+fn detach_asks_the_daemon_of_the_configuration_that_is_named() {
+    let mut rig = Rig::new().unwrap();
+    let other = Rig::new().unwrap();
+    let mut detach = Command::new(binary("vtep-agent").unwrap());
+    let printed = output(detach.arg("detach").arg("--config").arg(rig.agent.config_path())).unwrap();
+    assert!(printed.ends_with("pins and the tunnel device\n"), "{printed}");
+    assert!(rig.agent.daemon().unwrap().wait(SOON).unwrap().success());
+    check_removed(&rig);
+
+    let mut detach = Command::new(binary("vtep-agent").unwrap());
+    rig.agent.reconfigure(|text| text.replace("[underlay]", "[underlay")).unwrap();
+    let done = detach.arg("detach").arg("--config").arg(rig.agent.config_path()).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(other.vm.pings(other.far.address, 10));
+}
