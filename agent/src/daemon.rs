@@ -206,10 +206,12 @@ impl Daemon {
     }
 
     fn learn(&mut self, batch: &mut Vec<Event>) {
-        let done = tokio::task::block_in_place(|| self.host.learn(batch));
+        let learning = tokio::task::block_in_place(|| self.host.learn(batch));
         batch.clear();
-        self.publish();
-        if !done {
+        if learning.news {
+            self.publish();
+        }
+        if !learning.done {
             self.hint();
         }
     }

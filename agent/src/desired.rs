@@ -1,7 +1,6 @@
 //! From everything that is known to the dataplane that should be installed. Pure: no I/O, and time is an argument.
 //!
-//! For a MAC that several speak for, the configuration of a port beats what was learnt, and what was learnt beats the
-//! table ([`Learnt`] says when it holds).
+//! For a MAC that several speak for, the configuration of a port beats the table, and the table beats what was learnt.
 
 mod adjacency;
 mod allocation;
@@ -20,7 +19,7 @@ use vtep_api::{LogicalSwitchName, VtepName};
 
 pub use adjacency::ip;
 pub use allocation::Allocation;
-pub(crate) use shortcut::shortcut;
+pub(crate) use shortcut::{Present, shortcut};
 
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::Config;

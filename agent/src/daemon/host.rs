@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 use vtep_abi::{ABI_VERSION, Meta};
-use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
+use vtep_api::{LogicalSwitchName, MacAddr};
 
 use super::refused;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::{self, Config};
 use crate::control::view::SourceStatus;
 use crate::dataplane::{Dataplane, PortId};
-use crate::desired::{self, Allocation, Desired, Inputs};
+use crate::desired::{self, Allocation, Desired, Inputs, Present};
 use crate::kernel::{Attachment, Kernel};
 use crate::learnt::Learnt;
 use crate::links::Links;
@@ -117,7 +117,9 @@ impl Host {
             return false;
         };
         let macs_max = self.config.dataplane.macs_max.as_usize();
-        match desired::shortcut(macs, table, &self.outcome.names, &self.installed, macs_max) {
+        let present =
+            Present { names: &self.outcome.names, learnt: &self.learnt, installed: &self.installed };
+        match desired::shortcut(macs, table, present, macs_max) {
             Some(plan) if self.outcome.pending == 0 => tokio::task::block_in_place(|| self.carry_out(plan)),
             _ => false,
         }
@@ -220,18 +222,13 @@ impl Host {
         if self.learnt.is_empty() {
             return;
         }
-        let by_vni: BTreeMap<u32, _> =
-            table.logical_switches.values().map(|switch| (switch.vni.as_u32(), switch)).collect();
         let bound = table.bindings.iter().filter_map(|((name, vlan), logical_switch)| {
             let port =
                 PortId { ifindex: self.links.by_name.get(name.as_str())?.ifindex, vlan: vlan.as_u16() };
             Some((port, table.logical_switches.get(logical_switch)?.vni.as_u32()))
         });
         let bound: BTreeMap<PortId, u32> = bound.collect();
-        let remote = |vni: u32, mac: [u8; 6]| -> Option<&VtepName> {
-            Some(&by_vni.get(&vni)?.macs.get(&MacAddr::new(mac))?.master)
-        };
-        self.learnt.revise(|port| bound.get(&port).copied(), remote);
+        self.learnt.revise(|port| bound.get(&port).copied());
     }
 
     /// Writes a plan to the kernel and to the mirror. Whether all of it was taken.

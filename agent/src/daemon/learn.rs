@@ -1,5 +1,5 @@
 use vtep_abi::{Event, EventKind, FdbKey, FdbValue, PortValue, Target};
-use vtep_api::{MacAddr, PortName, VtepName};
+use vtep_api::{MacAddr, PortName};
 
 use super::host::Host;
 use crate::config::Port;
@@ -7,23 +7,33 @@ use crate::dataplane::{FdbTarget, PortId};
 use crate::learnt::Lesson;
 use crate::plan::{Plan, Step};
 
+/// What a batch of events came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Learning {
+    /// Something is claimed that was not.
+    pub(super) news: bool,
+    /// Otherwise a comparison has to follow: a port that has become full wants its flag cleared.
+    pub(super) done: bool,
+}
+
 impl Host {
-    /// Writes the entries of MACs that were seen on learning ports, as a reconcile would. Whether that is all; a port
-    /// that has become full wants its flag cleared.
-    pub(super) fn learn(&mut self, events: &[Event]) -> bool {
-        let mut done = true;
+    /// Claims the MACs that were seen on learning ports, and writes the entries of those that the table does not name.
+    pub(super) fn learn(&mut self, events: &[Event]) -> Learning {
+        let (mut news, mut done) = (false, true);
         let mut rows = Vec::new();
         for event in events.iter().filter(|event| event.kind == EventKind::MacSeen as u32) {
             let key = FdbKey::new(event.vni, event.mac);
             let port = PortId { ifindex: event.ifindex, vlan: event.vlan };
             let Some(bound) = self.learning(&key, port) else { continue };
             let learn_max = self.learn_max(port.ifindex);
-            let remote = self.remote(&key).cloned();
-            match self.learnt.observe(key, port, remote.as_ref(), learn_max) {
+            match self.learnt.observe(key, port, learn_max) {
                 Lesson::New | Lesson::Moved { .. } => {
-                    let master = Target::LocalPort(bound.local_port);
-                    rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
+                    if !self.is_named(&key) {
+                        let master = Target::LocalPort(bound.local_port);
+                        rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
+                    }
                     self.note_local(&key);
+                    news = true;
                     done &= self.learnt.count(port.ifindex) < learn_max;
                 }
                 Lesson::Known => {}
@@ -34,7 +44,7 @@ impl Host {
         if !rows.is_empty() && room {
             done &= self.carry_out(Plan { steps: vec![Step::PutFdb(rows)] });
         }
-        done && room
+        Learning { news, done: done && room }
     }
 
     /// The binding of a port that learns and that this MAC is not configured for already.
@@ -53,11 +63,12 @@ impl Host {
         port.map_or(Port::LEARN_MAX, |port| port.learn_max.as_u32())
     }
 
-    /// The master that the table names.
-    fn remote(&self, key: &FdbKey) -> Option<&VtepName> {
-        let name = self.outcome.names.networks.get(&key.vni)?;
-        let entry = self.table.as_ref()?.logical_switches.get(name)?.macs.get(&MacAddr::new(key.mac))?;
-        Some(&entry.master)
+    /// Whether the table says where a MAC lives; where that cannot be told, the next comparison tells.
+    fn is_named(&self, key: &FdbKey) -> bool {
+        let name = self.outcome.names.networks.get(&key.vni);
+        let table = self.table.as_ref();
+        let switch = name.zip(table).and_then(|(name, table)| table.logical_switches.get(name));
+        switch.is_none_or(|switch| switch.macs.contains_key(&MacAddr::new(key.mac)))
     }
 
     fn note_local(&mut self, key: &FdbKey) {

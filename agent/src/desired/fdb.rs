@@ -21,13 +21,9 @@ pub(super) fn add(
     for network in networks.values() {
         remote(network, vteps, &mut owners, desired);
     }
-    for (key, port) in inputs.learnt.iter() {
-        if let Some(bound) = ports.get(&port).filter(|bound| bound.vni == key.vni) {
-            insert_local(key, bound.local_port, FdbValue::LEARNT, desired);
-        }
-    }
+    learnt(inputs, networks, ports, desired);
     configured(ports, desired);
-    report(ports, desired);
+    report(inputs, ports, desired);
     fit(inputs, desired);
     owners
 }
@@ -55,6 +51,18 @@ fn vtep(index: u32) -> Target {
     if index == 0 { Target::None } else { Target::Vtep(index) }
 }
 
+/// Where the table has an entry, a MAC that was seen is only reported.
+fn learnt(inputs: &Inputs<'_>, networks: &Numbered<'_>, ports: &BoundPorts, desired: &mut Desired) {
+    for (key, port) in inputs.learnt.iter() {
+        let bound = ports.get(&port).filter(|bound| bound.vni == key.vni);
+        let network = desired.names.networks.get(&key.vni).and_then(|name| networks.get(name));
+        let (Some(bound), Some(network)) = (bound, network) else { continue };
+        if !network.logical_switch.macs.contains_key(&MacAddr::new(key.mac)) {
+            insert_local(key, bound.local_port, FdbValue::LEARNT, desired);
+        }
+    }
+}
+
 /// The first port in order keeps a MAC that two ports of one network were given.
 fn configured(ports: &BoundPorts, desired: &mut Desired) {
     for bound in ports.values() {
@@ -76,16 +84,18 @@ fn insert_local(key: FdbKey, local_port: u32, flags: u32, desired: &mut Desired)
     desired.dataplane.fdb.insert(key, target);
 }
 
-/// What the source is told: every logical switch that we take part in, and the MACs on its ports.
-fn report(ports: &BoundPorts, desired: &mut Desired) {
+/// What the source is told: every logical switch that we take part in, and the MACs on its ports, those included that
+/// the table has elsewhere.
+fn report(inputs: &Inputs<'_>, ports: &BoundPorts, desired: &mut Desired) {
     for bound in ports.values() {
         if let Some(name) = desired.names.networks.get(&bound.vni) {
             desired.local_macs.entry(name.clone()).or_default();
         }
     }
-    let local =
-        desired.dataplane.fdb.iter().filter(|(_, target)| matches!(target.master, Target::LocalPort(_)));
-    for (key, _) in local {
+    let fdb = desired.dataplane.fdb.iter();
+    let local = fdb.filter(|(_, target)| matches!(target.master, Target::LocalPort(_))).map(|(key, _)| *key);
+    let seen = inputs.learnt.iter().filter(|(key, port)| ports.get(port).is_some_and(|at| at.vni == key.vni));
+    for key in local.chain(seen.map(|(key, _)| key)) {
         if let Some(macs) =
             desired.names.networks.get(&key.vni).and_then(|name| desired.local_macs.get_mut(name))
         {

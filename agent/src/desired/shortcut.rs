@@ -5,25 +5,35 @@ use vtep_api::{LogicalSwitchName, MacAddr};
 
 use super::Names;
 use crate::dataplane::{Dataplane, FdbTarget};
+use crate::learnt::Learnt;
 use crate::plan::{Plan, Step};
 use crate::table::{MacEntry, Table};
 
+/// What the last comparison left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Present<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) learnt: &'a Learnt,
+    pub(crate) installed: &'a Dataplane,
+}
+
 /// `None` where more than the entries themselves is concerned: a whole comparison has to decide. Senders that have lost
-/// their last MAC are left to the next one too.
+/// their last MAC are left to the next comparison too.
 pub(crate) fn shortcut(
     changed: &[(LogicalSwitchName, MacAddr, Option<MacEntry>)],
     table: &Table,
-    names: &Names,
-    installed: &Dataplane,
+    present: Present<'_>,
     macs_max: usize,
 ) -> Option<Plan> {
+    let Present { names, learnt, installed } = present;
     let (mut puts, mut removals) = (Vec::new(), Vec::new());
     for (name, mac, entry) in changed {
         let vni = table.logical_switches.get(name)?.vni.as_u32();
         installed.networks.get(&vni).filter(|_| names.networks.get(&vni) == Some(name))?;
         let key = FdbKey::new(vni, mac.octets());
         let present = installed.fdb.get(&key);
-        if present.is_some_and(|present| matches!(present.master, Target::LocalPort(_))) {
+        let claimed = entry.is_none() && learnt.contains(&key);
+        if claimed || present.is_some_and(|present| matches!(present.master, Target::LocalPort(_))) {
             return None;
         }
         match entry {

@@ -36,6 +36,7 @@ path = "table.toml"
 [[port]]
 name = "tap0"
 macs = ["02:00:00:00:00:aa"]
+learn = true
 learn_max = 1
 "#;
 
@@ -220,21 +221,73 @@ fn a_port_that_is_recreated_is_bound_anew() {
     assert_eq!(host.installed.ports.keys().map(|port| port.ifindex).collect::<Vec<_>>(), [9, 9]);
 }
 
+const LEARNT: FdbTarget =
+    FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };
+
 #[test]
-fn a_learnt_mac_beats_the_table_and_is_reported() {
+fn a_spoofed_source_never_moves_a_table_entry_and_is_a_claim() {
+    let mut host = Host::new();
+    let stolen = [BLUE_MAC, FdbKey::new(5002, BLUE_MAC.mac)];
+    host.settle();
+    let before = stolen.map(|key| host.installed.fdb[&key]);
+    for (key, vlan) in stolen.into_iter().zip([0, 7]) {
+        host.learnt.observe(key, PortId { ifindex: 7, vlan }, 9);
+    }
+    host.settle();
+    assert_eq!(stolen.map(|key| host.installed.fdb[&key]), before);
+    let claimed = |(name, macs): (&LogicalSwitchName, &BTreeSet<MacAddr>)| {
+        (name.to_string(), macs.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>())
+    };
+    let claims: Vec<_> = host.desired().local_macs.iter().map(claimed).collect();
+    assert_eq!(claims, [("blue".to_owned(), vec![1, 0xaa]), ("red".to_owned(), vec![1, 0xaa])]);
+}
+
+#[test]
+fn a_restart_gives_a_claimed_mac_the_same_entry() {
+    let mut host = Host::new();
+    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, 9);
+    host.learnt.observe(FdbKey::new(5001, [2, 0, 0, 0, 0, 3]), PortId { ifindex: 7, vlan: 0 }, 9);
+    host.settle();
+    host.learnt = Learnt::recover(&host.installed);
+    host.allocation = Allocation::recover(&host.installed, host.now);
+    let steps: Vec<_> = host.settle().iter().map(Step::name).collect();
+    assert!(!steps.contains(&"put MACs") && !steps.contains(&"remove MACs"), "{steps:?}");
+}
+
+#[test]
+fn a_claim_becomes_the_entry_when_the_table_withdraws_its_own() {
+    let mut host = Host::new();
+    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, 9);
+    host.settle();
+    let names = host.desired().names;
+    let before = host.table.clone();
+    let row = "{ logical_switch = \"blue\", mac = \"02:00:00:00:00:01\", master = \"a\", slave = \"b\" },";
+    host.set_table(&TABLE.replace(row, ""));
+    let delta = Delta::between(&before, &host.table);
+    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    assert_eq!(shortcut(&delta.macs, &host.table, present, 100), None);
+    host.settle();
+    assert_eq!(host.installed.fdb[&BLUE_MAC], LEARNT);
+    host.set_table(TABLE);
+    host.settle();
+    assert_eq!(host.installed.fdb[&BLUE_MAC].master, Target::Vtep(1));
+}
+
+#[test]
+fn a_mac_that_the_table_does_not_name_is_learnt_and_reported() {
     let mut host = Host::new();
     let port = PortId { ifindex: 7, vlan: 0 };
-    host.learnt.observe(BLUE_MAC, port, VtepName::try_from("a").ok().as_ref(), 9);
+    let key = FdbKey::new(5001, [2, 0, 0, 0, 0, 3]);
+    host.learnt.observe(key, port, 9);
     let desired = host.desired();
-    let local = FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };
-    assert_eq!(desired.dataplane.fdb[&BLUE_MAC], local);
+    assert_eq!(desired.dataplane.fdb[&key], LEARNT);
     let blue = desired.local_macs.iter().find(|(name, _)| name.as_str() == "blue").unwrap().1;
-    assert_eq!(blue.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [1, 0xaa]);
+    assert_eq!(blue.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [3, 0xaa]);
     // learn_max is 1.
     host.check_alarm(AlarmKind::LearnLimit, "tap0");
     assert_eq!(desired.dataplane.ports[&port].flags & PortValue::LEARN, 0);
     host.settle();
-    assert_eq!(Learnt::recover(&host.installed).iter().collect::<Vec<_>>(), [(BLUE_MAC, port)]);
+    assert_eq!(Learnt::recover(&host.installed).iter().collect::<Vec<_>>(), [(key, port)]);
 }
 
 #[test]
@@ -263,7 +316,8 @@ fn check_shortcut(text: &str, expected: bool) {
     host.set_table(text);
     let delta = Delta::between(&before, &host.table);
     assert_eq!(delta.outline, None);
-    let short = shortcut(&delta.macs, &host.table, &names, &host.installed, 100);
+    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    let short = shortcut(&delta.macs, &host.table, present, 100);
     assert_eq!(short.is_some(), expected);
     let steps = host.settle();
     assert!(short.is_none_or(|short| short.steps == steps));
@@ -296,7 +350,8 @@ fn the_short_way_for_a_few_macs_ends_where_the_long_one_does() {
     let red = host.table.logical_switches.keys().find(|name| name.as_str() == "red").unwrap().clone();
     let entry = MacEntry { master: VtepName::try_from("a").unwrap(), slave: None };
     let changed = [(red, MacAddr::new(BLUE_MAC.mac), Some(entry))];
-    assert_eq!(shortcut(&changed, &host.table, &names, &host.installed, 100), None);
+    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    assert_eq!(shortcut(&changed, &host.table, present, 100), None);
 }
 
 #[test]
