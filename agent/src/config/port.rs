@@ -7,21 +7,39 @@ use super::{Bounded, Decap, bounded};
 
 /// What is known of one VM port beforehand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct Port {
     pub name: PortName,
     /// MACs behind the port, in every logical switch that it is bound to.
-    #[serde(default, deserialize_with = "stations")]
     pub macs: BTreeSet<MacAddr>,
     /// Whether source addresses of the port's frames are taken as its MACs.
-    #[serde(default = "yes")]
     pub learn: bool,
     /// Learnt MACs beyond which no more are taken from this port.
-    #[serde(default = "bounded::preset::<{ Port::LEARN_MAX }, 1, 1_000_000>")]
     pub learn_max: Bounded<1, 1_000_000>,
     /// Instead of `dataplane.decap`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decap: Option<Decap>,
+}
+
+/// A port as it stands in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: PortName,
+    #[serde(default, deserialize_with = "stations")]
+    macs: BTreeSet<MacAddr>,
+    learn: Option<bool>,
+    #[serde(default = "bounded::preset::<{ Port::LEARN_MAX }, 1, 1_000_000>")]
+    learn_max: Bounded<1, 1_000_000>,
+    decap: Option<Decap>,
+}
+
+/// Who lists the MACs of a port has said which it has.
+impl From<Written> for Port {
+    fn from(written: Written) -> Self {
+        let Written { name, macs, learn, learn_max, decap } = written;
+        Self { name, learn: learn.unwrap_or(macs.is_empty()), macs, learn_max, decap }
+    }
 }
 
 impl Port {
@@ -76,10 +94,6 @@ impl From<Ports> for Vec<Port> {
     fn from(ports: Ports) -> Self {
         ports.0
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn stations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<MacAddr>, D::Error> {

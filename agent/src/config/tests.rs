@@ -78,6 +78,18 @@ fn an_uplink_cannot_be_a_port() {
 }
 
 #[test]
+fn a_port_learns_unless_its_macs_are_listed() {
+    let learns = |keys: &str| {
+        let config = parse(&format!("{SMALL}\n[[port]]\nname = \"tap0\"\n{keys}")).unwrap();
+        config.ports.iter().next().unwrap().learn
+    };
+    assert!(learns(""));
+    assert!(!learns("macs = [\"02:00:00:00:00:aa\"]"));
+    assert!(learns("macs = [\"02:00:00:00:00:aa\"]\nlearn = true"));
+    assert!(!learns("learn = false"));
+}
+
+#[test]
 fn every_value_tells_its_origin() {
     let text = format!("{SMALL}\n[log]\nlevel = \"warn\"\n");
     let overrides = [Override::LogLevel(LogLevel::Debug, Origin::Flag)];
