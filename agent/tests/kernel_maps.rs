@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use vtep_abi::{
-    Config, FdbKey, LocalPort, PortValue, Target, VniValue, VtepAdj, VtepByIpKey, map, mapped_v4,
+    Config, FdbKey, LocalPort, PortValue, Target, VniStats, VniValue, VtepAdj, VtepByIpKey, VtepStats, map,
+    mapped_v4,
 };
 use vtep_agent::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
 use vtep_agent::kernel::{self, Entry, Kernel, KernelError, Opened, Reason, Refused, Settings, Sizes};
@@ -109,6 +110,45 @@ fn an_adjacency_is_written_beside_the_one_in_force() {
     put_vtep(&mut kernel, 3, 2, false);
     let row = VtepRow { adj: second, up: false };
     assert_eq!(kernel.installed().unwrap().vteps.get(&3), Some(&row), "down changes the state byte only");
+}
+
+#[test]
+fn a_vtep_inherits_nothing_from_the_last_one_of_its_index() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    put_vtep(&mut kernel, 3, 1, true);
+    fill(&bpffs, map::VTEP_STATS, 3, size_of::<VtepStats>());
+    fill(&bpffs, map::VTEP_OPER, 3, 1);
+    put_vtep(&mut kernel, 3, 2, true);
+    put_vtep(&mut kernel, 3, 2, false);
+    assert_ne!(kernel.vtep_stats(3).unwrap(), VtepStats::default(), "it is the same VTEP still");
+    assert!(!kernel.vtep_oper_up(3).unwrap());
+
+    kernel.apply(&Step::RemoveVteps(vec![3]), 1).unwrap();
+    put_vtep(&mut kernel, 3, 4, true);
+    assert_eq!(kernel.vtep_stats(3).unwrap(), VtepStats::default());
+    assert!(kernel.vtep_oper_up(3).unwrap());
+}
+
+#[test]
+fn a_network_inherits_no_counters_from_the_last_one_of_its_bridge_domain() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let put = |kernel: &mut Kernel, vni, bd, flood| {
+        kernel.apply(&Step::PutNetworks(vec![(vni, Network { bd, flags: 0, flood })]), 1).unwrap();
+    };
+    let counted = |kernel: &Kernel, bd| kernel.vni_stats(bd).unwrap().iter().any(|count| count.packets > 0);
+    put(&mut kernel, 100, 1, vec![]);
+    for bd in [0, 1, 2] {
+        fill(&bpffs, map::STATS, bd, size_of::<VniStats>());
+    }
+    put(&mut kernel, 100, 1, vec![Target::Vtep(1)]);
+    assert!(counted(&kernel, 1), "it is the same network still");
+    put(&mut kernel, 100, 2, vec![Target::Vtep(1)]);
+    assert!(!counted(&kernel, 2), "it has another domain");
+    put(&mut kernel, 200, 1, vec![]);
+    assert!(!counted(&kernel, 1), "it is another network");
+    assert!(counted(&kernel, 0), "domain 0 belongs to no network");
 }
 
 #[test]
@@ -400,6 +440,12 @@ fn dump(bpffs: &Bpffs, name: &str) -> Vec<String> {
             .collect()
     })
     .collect()
+}
+
+/// Sets every byte of an element to 1, on every CPU.
+fn fill(bpffs: &Bpffs, name: &str, index: u8, value_size: usize) {
+    let pin = pin(bpffs, name);
+    bpftool(&format!("map update pinned {pin} key {index} 0 0 0 value {}", "1 ".repeat(value_size)));
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -88,6 +88,10 @@ impl Networks {
             return Ok(Some(Reason::OutOfRange));
         }
         let last = self.vni.lookup(&vni).map_err(failed("lookup", map::VNI))?;
+        // Bridge domains are reused, and what their last VNI counted is not this one's. Domain 0 belongs to none.
+        if network.bd != 0 && last.is_none_or(|last| last.bd != network.bd) {
+            self.stats.clear(network.bd).map_err(failed("update", map::STATS))?;
+        }
         if let Some(last) = last
             && self.members(vni, &last)? == network.flood
         {

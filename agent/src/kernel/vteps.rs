@@ -1,8 +1,10 @@
-//! Remote VTEPs: their adjacencies, states, senders and counters. `VTEP_OPER` is the programs' and only read here.
+//! Remote VTEPs: their adjacencies, states, senders and counters. `VTEP_OPER` is the programs': it is read here, and
+//! cleared where an index gets another VTEP.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytemuck::Zeroable;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use vtep_abi::{Counter, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map};
@@ -73,7 +75,16 @@ impl Vteps {
         if next == admin {
             return Ok(());
         }
+        if admin.bits & VtepAdmin::PRESENT == 0 {
+            self.forget_predecessor(index)?;
+        }
         self.admin.update(&index, &next).map_err(failed("update", map::VTEP_ADMIN))
+    }
+
+    /// Indices are reused: what was counted and found out under this one is another VTEP's.
+    fn forget_predecessor(&self, index: u32) -> Result<(), ApplyError> {
+        self.stats.clear(index).map_err(failed("update", map::VTEP_STATS))?;
+        self.oper.update(&index, &VtepOper::zeroed()).map_err(failed("update", map::VTEP_OPER))
     }
 
     /// Only the byte goes: a program that has read it may still be reading the adjacency. The slot bit stays, so that
