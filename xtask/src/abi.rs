@@ -1,5 +1,5 @@
-//! The rule that the kernel contract does not change under a version that is out: whoever changes `ebpf/abi` raises
-//! `ABI_VERSION`, or pins of two layouts would meet in one directory.
+//! The rule that the kernel contract does not change under a version that is out: whoever changes `ebpf/abi`, or a map's
+//! definition in the programs, raises `ABI_VERSION`, or pins of two layouts would meet in one directory.
 //!
 //! Two things are compared with the code as it lies there: the lock file beside it, which shows in every change's
 //! diff, and the newest release, which no one can rewrite.

@@ -1,4 +1,5 @@
-//! The code of the contract: what is left of its files without comments, blank lines and tests.
+//! The code of the contract: what is left of its files without comments, blank lines and tests, and the map definitions
+//! of the programs, which say how each map is kept and which key has which value.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::command::{command_in, output};
 
 pub(super) const SOURCES: &str = "ebpf/abi/src";
+const MAPS: &str = "ebpf/src/maps.rs";
 
 pub(super) struct Code {
     pub(super) version: u32,
@@ -22,6 +24,8 @@ impl Code {
     pub(super) fn of_tree(root: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         collect(root, SOURCES, &mut files)?;
+        let maps = fs::read_to_string(root.join(MAPS)).with_context(|| format!("{MAPS} cannot be read"))?;
+        files.insert(MAPS.to_owned(), map_lines(&maps));
         Self::of(files).with_context(|| format!("{SOURCES} is not understood"))
     }
 
@@ -32,8 +36,9 @@ impl Code {
             let text = git(&["show", &format!("{commit}:{path}")])?;
             Ok((path.to_owned(), code_lines(&text)))
         });
-        Self::of(files.collect::<Result<_>>()?)
-            .with_context(|| format!("{SOURCES} of {commit} is not understood"))
+        let mut files = files.collect::<Result<BTreeMap<_, _>>>()?;
+        files.insert(MAPS.to_owned(), map_lines(&git(&["show", &format!("{commit}:{MAPS}")])?));
+        Self::of(files).with_context(|| format!("{SOURCES} of {commit} is not understood"))
     }
 
     fn of(files: BTreeMap<String, String>) -> Result<Self> {
@@ -81,9 +86,38 @@ fn code_lines(text: &str) -> String {
     code.flat_map(|line| [line, "\n"]).collect()
 }
 
+/// The definitions `static NAME: Type<Key, Value, ENTRIES> = …;`, on one line each as rustfmt leaves them or on many.
+/// Programs beside them may change freely.
+fn map_lines(text: &str) -> String {
+    let code = code_lines(text);
+    let mut definitions = String::new();
+    let mut rest = code.lines();
+    while let Some(line) = rest.by_ref().find(|line| *line == "#[btf_map]") {
+        definitions.push_str(line);
+        for line in rest.by_ref() {
+            definitions.push(' ');
+            definitions.push_str(line);
+            if line.ends_with(';') {
+                break;
+            }
+        }
+        definitions.push('\n');
+    }
+    definitions
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_definitions_of_maps_are_code_of_the_programs() {
+        let text = "static LICENSE: u8 = 1;\n#[btf_map]\n/// Which\nstatic A: Array<u8, 1> = Array::new();\n\
+                    #[btf_map]\nstatic B: HashMap<Key, Value, 9> =\n    HashMap::new();\nfn f() {}\n";
+        let expected = "#[btf_map] static A: Array<u8, 1> = Array::new();\n\
+                        #[btf_map] static B: HashMap<Key, Value, 9> = HashMap::new();\n";
+        assert_eq!(map_lines(text), expected);
+    }
 
     #[test]
     fn comments_blank_lines_indentation_and_tests_are_no_code() {

@@ -21,6 +21,8 @@ impl Repository {
         repository.git(&["init", "--quiet"]);
         repository.set_version(version);
         repository.write("fdb.rs", "pub struct Key {\n    pub vni: u32,\n}\n");
+        fs::create_dir_all(repository.0.join("ebpf/src")).unwrap();
+        repository.write_maps("#[btf_map]\nstatic FDB: HashMap<Key, Value, 9> = HashMap::new();\n");
         repository.relock(false).unwrap();
         repository.commit();
         repository
@@ -42,6 +44,10 @@ impl Repository {
 
     fn write(&self, name: &str, text: &str) {
         fs::write(self.0.join(SOURCES).join(name), text).unwrap();
+    }
+
+    fn write_maps(&self, text: &str) {
+        fs::write(self.0.join("ebpf/src/maps.rs"), text).unwrap();
     }
 
     fn set_version(&self, version: u32) {
@@ -98,6 +104,17 @@ fn changed_code_under_the_same_version_is_refused_by_file() {
     refused(repository.check(), &["ebpf/abi/src/fdb.rs", "ABI_VERSION is still 1", "cargo xtask abi-lock"]);
     repository.commit();
     refused(repository.check(), &["ebpf/abi/src/fdb.rs"]);
+}
+
+#[test]
+fn another_kind_of_map_is_a_change_and_another_program_is_none() {
+    let repository = Repository::new(1);
+    repository.release("v0.1.0");
+    repository
+        .write_maps("#[btf_map]\nstatic FDB: HashMap<Key, Value, 9> = HashMap::new();\nfn lookup() {}\n");
+    repository.check().unwrap();
+    repository.write_maps("#[btf_map]\nstatic FDB: LruHashMap<Key, Value, 9> = LruHashMap::new();\n");
+    refused(repository.check(), &["v0.1.0", "ebpf/src/maps.rs"]);
 }
 
 #[test]
