@@ -17,6 +17,7 @@ pub use origin::{Origin, Override, Setting, settings};
 pub use port::{DuplicatePortError, Port, Ports};
 pub use source::{FileSource, OvsdbSource, Source, SourceError, TlsFiles};
 
+use crate::desired::TUNNEL_DEVICE;
 use crate::tunnel_address::TunnelAddress;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,8 +73,8 @@ impl Config {
             Err(ConfigError::Value { path: path.to_owned(), key, value, expected })
         };
         for port in self.ports.iter() {
-            if self.underlay.uplinks.contains(&port.name) {
-                let expected = "an interface that is not one of underlay.uplinks";
+            if self.underlay.uplinks.contains(&port.name) || port.name.as_str() == TUNNEL_DEVICE {
+                let expected = "an interface that is not one of underlay.uplinks, nor the tunnel device";
                 return refuse("port.name".to_owned(), format!("{:?}", port.name), expected);
             }
         }

@@ -73,7 +73,8 @@ fn metrics_off_loopback_need_the_explicit_word() {
 }
 
 #[test]
-fn an_uplink_cannot_be_a_port() {
+fn neither_an_uplink_nor_the_tunnel_device_can_be_a_port() {
+    check_refused(&format!("{SMALL}\n[[port]]\nname = \"vtepd-vxlan\"\n"), &["nor the tunnel device"]);
     check_refused(&format!("{SMALL}\n[[port]]\nname = \"eth0\"\n"), &["eth0", "not one of underlay.uplinks"]);
 }
 

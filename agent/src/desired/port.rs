@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_abi::{LocalPort, PortValue};
-use vtep_api::MacAddr;
+use vtep_api::{MacAddr, PortName};
 
 use super::allocation::{Indices, LocalPortKey};
 use super::network::Numbered;
-use super::{Desired, Inputs};
+use super::{Desired, Inputs, TUNNEL_DEVICE};
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config::{Decap, Port};
+use crate::config::{Config, Decap, Port, Source};
 use crate::dataplane::PortId;
 
 /// A binding whose interface exists.
@@ -59,16 +59,17 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
     let mut wishes = Vec::new();
     for ((name, vlan), logical_switch) in &inputs.table.bindings {
         let Some(network) = networks.get(logical_switch) else { continue };
-        let port = inputs.config.ports.named(name).cloned().unwrap_or_else(|| Port::unnamed(name.clone()));
+        let listed = inputs.config.ports.named(name);
+        if let Some(reason) = refused(inputs.config, name, listed) {
+            let message = format!("{reason}; the binding is ignored");
+            desired.alarms.insert(Alarm::new(AlarmKind::RowsRefused, name, message));
+            continue;
+        }
+        let port = listed.cloned().unwrap_or_else(|| Port::unnamed(name.clone()));
         let Some(link) = inputs.links.by_name.get(name.as_str()) else {
             desired.alarms.insert(Alarm::new(AlarmKind::PortMissing, name, "the interface does not exist"));
             continue;
         };
-        if inputs.config.underlay.uplinks.contains(name) {
-            let message = "an uplink cannot be a port; the binding is ignored";
-            desired.alarms.insert(Alarm::new(AlarmKind::RowsRefused, name, message));
-            continue;
-        }
         let id = PortId { ifindex: link.ifindex, vlan: vlan.as_u16() };
         desired.names.ports.insert(id, name.as_str().to_owned());
         let in_program = match port.decap.unwrap_or(inputs.config.dataplane.decap) {
@@ -80,6 +81,18 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
         wishes.push(Wish { port, key, bd: network.bd, in_program });
     }
     wishes
+}
+
+/// A controller may bind what the operator offers it; a table file is the operator's own.
+fn refused(config: &Config, name: &PortName, listed: Option<&Port>) -> Option<&'static str> {
+    if config.underlay.uplinks.contains(name) {
+        return Some("an uplink cannot be a port");
+    }
+    if name.as_str() == TUNNEL_DEVICE {
+        return Some("the tunnel device cannot be a port");
+    }
+    let foreign = listed.is_none() && matches!(config.source, Source::Ovsdb(_));
+    foreign.then_some("a database may bind only ports of the configuration ([[port]])")
 }
 
 fn learns(inputs: &Inputs<'_>, port: &Port, id: PortId, desired: &mut Desired) -> bool {

@@ -221,6 +221,26 @@ fn a_port_that_is_recreated_is_bound_anew() {
     assert_eq!(host.installed.ports.keys().map(|port| port.ifindex).collect::<Vec<_>>(), [9, 9]);
 }
 
+#[test]
+fn only_ports_that_were_offered_are_bound() {
+    let mut host = Host::new();
+    let extra = |name| format!("binding = [{{ port = \"{name}\", vlan = 9, logical_switch = \"blue\" }},");
+    for name in ["eth0", TUNNEL_DEVICE] {
+        host.set_table(&TABLE.replace("binding = [", &extra(name)));
+        host.check_alarm(AlarmKind::RowsRefused, name);
+        assert_eq!(host.desired().dataplane.ports.len(), 2);
+    }
+    host.links.by_name.insert("tap9".to_owned(), link(9));
+    host.set_table(&TABLE.replace("binding = [", &extra("tap9")));
+    assert_eq!(host.desired().dataplane.ports.len(), 3, "a table file is the operator's own");
+    let database = CONFIG
+        .replace("kind = \"file\"", "kind = \"ovsdb\"")
+        .replace("path = \"table.toml\"", "remote = \"unix:db.sock\"");
+    host.config = Config::parse(&database, FilePath::new("agent.toml"), &[]).unwrap();
+    host.check_alarm(AlarmKind::RowsRefused, "tap9");
+    assert_eq!(host.desired().dataplane.ports.len(), 2);
+}
+
 const LEARNT: FdbTarget =
     FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };
 
