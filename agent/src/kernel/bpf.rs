@@ -203,7 +203,7 @@ impl<V: Pod> PerCpu<V> {
     /// One value for each possible CPU, none beyond the end of the array.
     pub(super) fn lookup(&self, index: u32) -> io::Result<Option<Vec<V>>> {
         let mut values = vec![V::zeroed(); self.cpus];
-        let mut attr = self.element(&index, values.as_mut_ptr() as u64);
+        let mut attr = self.element(address(&index), values.as_mut_ptr() as u64);
         // SAFETY: `values` has room for one value of the map's size for each possible CPU, which is what is copied.
         match unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) } {
             Ok(_) => Ok(Some(values)),
@@ -215,15 +215,15 @@ impl<V: Pod> PerCpu<V> {
     /// Sets the value of every CPU to zeros. Counts of a program that runs meanwhile may be lost or survive.
     pub(super) fn clear(&self, index: u32) -> io::Result<()> {
         let values = vec![V::zeroed(); self.cpus];
-        let mut attr = self.element(&index, values.as_ptr() as u64);
+        let mut attr = self.element(address(&index), values.as_ptr() as u64);
         // SAFETY: as in `lookup`; the kernel only reads both.
         unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
     }
 
-    fn element(&self, index: &u32, values: u64) -> bpf_attr {
+    fn element(&self, key: u64, values: u64) -> bpf_attr {
         let mut attr = zeroed_attr();
         attr.__bindgen_anon_2.map_fd = raw(self.fd.as_fd());
-        attr.__bindgen_anon_2.key = address(index);
+        attr.__bindgen_anon_2.key = key;
         attr.__bindgen_anon_2.__bindgen_anon_1.value = values;
         attr
     }
