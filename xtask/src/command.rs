@@ -1,6 +1,6 @@
 //! Child processes: each is shown as one would type it, and a failure names it.
 
-use std::{ffi::OsStr, path::Path, process::Command};
+use std::{ffi::OsStr, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -29,6 +29,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed: {status}", shown(command));
     }
     Ok(())
+}
+
+/// Shows the command and becomes it, so that a signal meets nobody who would not wait for its end.
+pub(crate) fn become_it(command: &mut Command) -> Result<()> {
+    println!("$ {}", shown(command));
+    Err(command.exec()).with_context(|| format!("`{}` could not be started", shown(command)))
 }
 
 /// What a quiet command prints, its surrounding white space removed.

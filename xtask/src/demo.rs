@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     build_ebpf,
-    command::{cargo, run as run_command},
+    command::{become_it, cargo, run as run_command},
     setup::{self, Need},
 };
 
@@ -19,9 +19,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     prepare_release()?;
     let keep = args.keep.then_some("--keep");
-    run_command(
-        cargo().args(["run", "--release", "--package", "vtep-tests", "--bin", "demo", "--"]).args(keep),
-    )
+    // Ctrl-C would end us before the demo has cleaned up.
+    become_it(cargo().args(["run", "--release", "--package", "vtep-tests", "--bin", "demo", "--"]).args(keep))
 }
 
 /// The machine, the object, and the agent beside which the demo's and the benches' binaries will lie.

@@ -2,12 +2,17 @@
 
 use std::{
     process::{Command, ExitCode},
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
 use vtep_tests::{
     deadline::wait_for,
     lab::{Agent, AgentConfig, AgentSource, Fabric, Machine, Stream, Vm, tcp_megabits},
@@ -47,9 +52,9 @@ const DIAGRAM: &str = r"
 
 fn run(args: &Args) -> Result<()> {
     println!("{DIAGRAM}");
-    let mut timeline = Timeline::default();
+    let timeline = Timeline { start: Instant::now(), interrupt: interrupt()? };
     let lab = Lab::new()?;
-    timeline.step("six namespaces are laid out; ovsdb-server holds an empty hardware_vtep database");
+    timeline.step("six namespaces are laid out; ovsdb-server holds an empty hardware_vtep database")?;
 
     let agent = Agent::started(
         &lab.host,
@@ -65,13 +70,13 @@ fn run(args: &Args) -> Result<()> {
     })?;
     timeline.step(
         "vtep-agent runs: its programs are attached, its Physical_Switch and ports are in the database",
-    );
+    )?;
 
     lab.write_tables()?;
     let vm3 = lab.vm3.mac.to_string();
     timeline.step(&format!(
         "vtep-ctl wrote: logical switch blue = VNI {VNI}, two port bindings, {vm3} behind 192.0.2.11 (tor-a)"
-    ));
+    ))?;
     lab.wait_for_locator(&agent, "192.0.2.11")?;
 
     ensure!(
@@ -79,12 +84,12 @@ fn run(args: &Args) -> Result<()> {
         "vm1 cannot ping vm3"
     );
     ensure!(lab.vm1.pings(lab.vm3.address, 20), "vm1 lost echo replies from vm3");
-    timeline.step("vm1 pings vm3 through VXLAN: 20 of 20 came back");
+    timeline.step("vm1 pings vm3 through VXLAN: 20 of 20 came back")?;
     ensure!(lab.vm1.pings(lab.vm2.address, 20), "vm1 lost echo replies from vm2");
-    timeline.step("vm1 pings vm2 on the same host, without a tunnel: 20 of 20 came back");
+    timeline.step("vm1 pings vm2 on the same host, without a tunnel: 20 of 20 came back")?;
     let forth = tcp_megabits(&lab.vm1, &lab.vm3, Duration::from_secs(1))?;
     let back = tcp_megabits(&lab.vm3, &lab.vm1, Duration::from_secs(1))?;
-    timeline.step(&format!("TCP: {forth:.0} Mbit/s from vm1 to vm3, {back:.0} Mbit/s back"));
+    timeline.step(&format!("TCP: {forth:.0} Mbit/s from vm1 to vm3, {back:.0} Mbit/s back"))?;
     wait_for("vm1's MAC in the database", SOON, || {
         lab.ovsdb
             .vtep_ctl("list-local-macs host")
@@ -92,11 +97,11 @@ fn run(args: &Args) -> Result<()> {
             .ok()
             .filter(|macs| macs.contains(&lab.vm1.mac.to_string()))
     })?;
-    timeline.step("Ucast_Macs_Local shows what the agent learnt behind its ports");
+    timeline.step("Ucast_Macs_Local shows what the agent learnt behind its ports")?;
 
     let dump = output(Command::new("bpftool").args(["map", "dump", "pinned"]).arg(fdb_pin(&agent)))?;
     ensure!(dump.contains("\"master\"") && dump.contains("\"mac\""), "bpftool shows no field names:\n{dump}");
-    timeline.step("bpftool map dump, first entry of the MAC table:");
+    timeline.step("bpftool map dump, first entry of the MAC table:")?;
     for line in dump.lines().take(16) {
         println!("            {line}");
     }
@@ -120,7 +125,7 @@ fn run(args: &Args) -> Result<()> {
         "failover: the rack moved to tor-b ({} ms), vtep-ctl changed the locator ({} ms); traffic followed",
         rewired.as_millis(),
         written.saturating_sub(rewired).as_millis()
-    ));
+    ))?;
     println!(
         "            of {} datagrams at 1000/s {} were lost; the gap was {:.1} ms",
         report.sent,
@@ -128,26 +133,49 @@ fn run(args: &Args) -> Result<()> {
         report.gap.as_secs_f64() * 1e3
     );
     ensure!(lab.vm1.pings(lab.vm3.address, 20), "vm1 lost echo replies from vm3 behind tor-b");
-    timeline.step("vm1 pings vm3 behind tor-b: 20 of 20 came back");
+    timeline.step("vm1 pings vm3 behind tor-b: 20 of 20 came back")?;
 
     if args.keep {
         keep(&lab, &agent)?;
+        timeline.interrupt.recv().context("no signal can be waited for")?;
     }
     drop(agent);
     drop(lab);
-    timeline.step("cleaned up");
-    Ok(())
+    timeline.step("cleaned up")
 }
 
-#[derive(Default)]
+/// Becomes ready at Ctrl-C or SIGTERM, so that whoever is interrupted still cleans up. Other than a blocked signal, a
+/// handler is nothing that child processes inherit (execve(2)).
+fn interrupt() -> Result<Receiver<()>> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut int, mut term) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let (caught, interrupt) = sync_channel(1);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+        });
+        // Nobody listens where the demo has just ended.
+        caught.send(()).ok();
+    });
+    Ok(interrupt)
+}
+
 struct Timeline {
-    start: Option<Instant>,
+    start: Instant,
+    interrupt: Receiver<()>,
 }
 
 impl Timeline {
-    fn step(&mut self, what: &str) {
-        let start = *self.start.get_or_insert_with(Instant::now);
-        println!("  {:>6.2} s  ✓ {what}", start.elapsed().as_secs_f64());
+    /// Fails when the demo was interrupted.
+    fn step(&self, what: &str) -> Result<()> {
+        println!("  {:>6.2} s  ✓ {what}", self.start.elapsed().as_secs_f64());
+        if self.interrupt.try_recv().is_ok() {
+            bail!("interrupted");
+        }
+        Ok(())
     }
 }
 
@@ -287,10 +315,5 @@ fn keep(lab: &Lab, agent: &Agent) -> Result<()> {
         println!("    {line}");
     }
     println!("\n  Ctrl-C ends it and cleans up.");
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("signals cannot be blocked")?;
-    signals.wait().context("no signal can be waited for")?;
     Ok(())
 }
