@@ -8,12 +8,14 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_get_hash_recalc, bpf_loop, bpf_redirect, bpf_skb_adjust_room,
-    bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_pull_data, bpf_skb_set_tunnel_key,
-    bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data,
+    bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 
-use crate::header::{ENCAP_LEN, ETH_LEN, EtherType};
+use vtep_abi::{ADMITTED_MARK, VtepAdj};
+
+use crate::header::{ENCAP_LEN, ETH_LEN, EtherType, v4};
 
 /// `enum tcx_action_base` and `TC_ACT_*` of `include/uapi/linux`.
 const TCX_NEXT: i32 = -1;
@@ -47,7 +49,6 @@ pub(crate) struct Refused;
 pub(crate) struct TunnelKey {
     pub(crate) vni: u32,
     pub(crate) remote: [u8; 4],
-    pub(crate) local: [u8; 4],
 }
 
 #[derive(Clone, Copy)]
@@ -129,6 +130,32 @@ impl Frame {
     }
 
     #[inline(always)]
+    pub(crate) fn byte(&self, offset: u32) -> Option<u8> {
+        let mut byte = 0_u8;
+        // SAFETY: the pointer is that of one byte; the helper checks the packet's bounds.
+        let ret = unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, (&raw mut byte).cast(), 1) };
+        if ret == 0 { Some(byte) } else { None }
+    }
+
+    /// Lets `tunnel_in` know the frame again, behind the kernel's tunnel device.
+    #[inline(always)]
+    pub(crate) fn mark_admitted(&self) {
+        // SAFETY: see `len`.
+        unsafe { (*self.skb).mark |= ADMITTED_MARK }
+    }
+
+    /// Whether it was marked; the mark is taken off.
+    #[inline(always)]
+    pub(crate) fn take_admission(&self) -> bool {
+        // SAFETY: see `len`.
+        unsafe {
+            let mark = (*self.skb).mark;
+            (*self.skb).mark = mark & !ADMITTED_MARK;
+            mark & ADMITTED_MARK == ADMITTED_MARK
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn write<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
         // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
         let ret = unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, 0) };
@@ -199,23 +226,21 @@ impl Frame {
             if bpf_skb_get_tunnel_key(self.skb, &raw mut key, size, 0) != 0 {
                 return None;
             }
-            Some(TunnelKey {
-                vni: key.tunnel_id,
-                remote: key.__bindgen_anon_1.remote_ipv4.to_be_bytes(),
-                local: key.__bindgen_anon_3.local_ipv4.to_be_bytes(),
-            })
+            Some(TunnelKey { vni: key.tunnel_id, remote: key.__bindgen_anon_1.remote_ipv4.to_be_bytes() })
         }
     }
 
     /// Tells the kernel's tunnel device what to put around this frame.
     #[inline(always)]
-    pub(crate) fn set_tunnel_key(&self, vni: u32, remote: [u8; 4], ttl: u8, tos: u8) -> Result<(), Refused> {
+    pub(crate) fn set_tunnel_key(&self, vni: u32, adj: &VtepAdj, tos: u8) -> Result<(), Refused> {
         // SAFETY: the key is plain numbers, for which zero is a value; the helper reads its size.
         let ret = unsafe {
             let mut key: bpf_tunnel_key = core::mem::zeroed();
             key.tunnel_id = vni;
-            key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(remote);
-            key.tunnel_ttl = ttl;
+            key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(v4(&adj.remote));
+            // Without it the kernel would take the route's preferred source, which far VTEPs may not know.
+            key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(v4(&adj.local));
+            key.tunnel_ttl = adj.ttl;
             key.tunnel_tos = tos;
             let flags = u64::from(BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
             bpf_skb_set_tunnel_key(self.skb, &raw mut key, size_of::<bpf_tunnel_key>() as u32, flags)

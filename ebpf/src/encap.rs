@@ -7,9 +7,20 @@ use crate::context::Frame;
 use crate::header::{self, ETH_LEN, EtherType, Ethernet, Inner};
 use crate::maps;
 
-/// Encapsulates a frame to `vtep`, with `verdict` if all goes well.
-#[inline(always)]
-pub(crate) fn send(frame: &Frame, vni: u32, ethernet: Ethernet, vtep: u32, verdict: Verdict) -> End {
+/// Where a frame goes, and the verdict if all goes well.
+pub(crate) struct Destined {
+    pub(crate) vni: u32,
+    pub(crate) vtep: u32,
+    pub(crate) verdict: Verdict,
+    pub(crate) ethernet: Ethernet,
+}
+
+/// Encapsulates a frame.
+///
+/// A call of its own: headers and keys on its stack need not share 512 bytes with the loops of a flood.
+#[inline(never)]
+pub(crate) fn send(frame: &Frame, destined: &Destined) -> End {
+    let &Destined { vni, vtep, verdict, ethernet } = destined;
     let Some(adj) = maps::adjacency(vtep) else {
         return Verdict::NoRoute.into();
     };
@@ -43,7 +54,7 @@ pub(crate) fn through_device(frame: &Frame, adj: &VtepAdj, inner: &Inner) -> End
     let Some(config) = maps::config() else {
         return Verdict::EncapFailed.into();
     };
-    match frame.set_tunnel_key(inner.vni, header::v4(&adj.remote), adj.ttl, adj.dscp | inner.ecn) {
+    match frame.set_tunnel_key(inner.vni, adj, adj.dscp | inner.ecn) {
         Ok(()) => End::redirect(Verdict::Device, config.tunnel_ifindex),
         Err(_) => Verdict::EncapFailed.into(),
     }
@@ -55,10 +66,32 @@ pub(crate) fn inner(frame: &Frame, vni: u32, ethernet: Ethernet) -> Inner {
         ethernet,
         vni,
         len: frame.len(),
-        segment: frame.gso_size(),
+        packet_len: packet_len(frame, ethernet.ether_type()),
         ecn: ecn(frame, ethernet.ether_type()),
         flow_hash: frame.flow_hash(),
     }
+}
+
+/// A super-packet's segments repeat its IP and transport headers.
+#[inline(always)]
+fn packet_len(frame: &Frame, ether_type: EtherType) -> u32 {
+    const IPPROTO_TCP: u8 = 6;
+    const IPV6_LEN: u32 = 40;
+    const UDP_LEN: u32 = 8;
+    let payload = match frame.gso_size() {
+        0 => return frame.len() - ETH_LEN as u32,
+        payload => payload,
+    };
+    let at = |offset: u32| frame.byte(ETH_LEN as u32 + offset).unwrap_or(0);
+    let (ip_len, protocol) = match ether_type {
+        EtherType::IPV4 => (u32::from(at(0) & 0xf) * 4, at(9)),
+        _ => (IPV6_LEN, at(6)),
+    };
+    let transport_len = match protocol {
+        IPPROTO_TCP => u32::from(at(ip_len + 12) >> 4) * 4,
+        _ => UDP_LEN,
+    };
+    ip_len + transport_len + payload
 }
 
 /// The ECN field of an inner IP packet; 0 for anything else.

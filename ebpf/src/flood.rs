@@ -18,6 +18,7 @@ struct Copies {
     from: u32,
     sent: u16,
     failed: u16,
+    too_big: u16,
     /// VTEPs that wait for the second loop, which sends encapsulated copies.
     pending: u16,
     /// The kernel would not make room for outer headers: its tunnel device takes what the second loop would have.
@@ -47,7 +48,7 @@ pub(crate) fn from_port(frame: &Frame, port: &PortValue, network: &VniValue, eth
 /// To the VNI's local ports only (split horizon).
 #[inline(always)]
 pub(crate) fn from_underlay(frame: &Frame, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
-    let inner = Inner { ethernet, vni, len: 0, segment: 0, ecn: 0, flow_hash: 0 };
+    let inner = Inner { ethernet, vni, len: 0, packet_len: 0, ecn: 0, flow_hash: 0 };
     let mut copies = Copies::new(*frame, inner, network, 0);
     repeat(limit(network.flood_local), &mut copies, copy_plain);
     copies.end(Verdict::DeliveredFlood)
@@ -69,6 +70,7 @@ impl Copies {
             from,
             sent: 0,
             failed: 0,
+            too_big: 0,
             pending: 0,
             resolved_by_device: false,
         }
@@ -76,9 +78,10 @@ impl Copies {
 
     #[inline(always)]
     fn end(&self, verdict: Verdict) -> End {
-        match (self.sent, self.failed) {
-            (0, 0) => Verdict::NoMembers.into(),
-            (0, _) => Verdict::EncapFailed.into(),
+        match (self.sent, self.failed, self.too_big) {
+            (0, 0, 0) => Verdict::NoMembers.into(),
+            (0, 0, _) => Verdict::TooBig.into(),
+            (0, _, _) => Verdict::EncapFailed.into(),
             _ => verdict.into(),
         }
     }
@@ -129,7 +132,8 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
             if let Some(adj) = reachable(vtep) {
                 let resolved = adj.is(VtepAdj::RESOLVED);
                 if !copies.inner.fits(adj) {
-                    copies.count_vtep(vtep, Err(Refused));
+                    copies.too_big += 1;
+                    maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);
                 } else if resolved == copies.resolved_by_device {
                     let sent = copy_through_device(copies, adj);
                     copies.count_vtep(vtep, sent);
@@ -173,7 +177,6 @@ fn copy_to_port(copies: &Copies, to: u32) -> Result<(), Refused> {
 #[inline(always)]
 fn copy_through_device(copies: &Copies, adj: &VtepAdj) -> Result<(), Refused> {
     let config = maps::config().ok_or(Refused)?;
-    let tos = adj.dscp | copies.inner.ecn;
-    copies.frame.set_tunnel_key(copies.inner.vni, header::v4(&adj.remote), adj.ttl, tos)?;
+    copies.frame.set_tunnel_key(copies.inner.vni, adj, adj.dscp | copies.inner.ecn)?;
     copies.frame.copy_to(config.tunnel_ifindex)
 }

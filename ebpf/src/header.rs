@@ -54,6 +54,12 @@ impl Ethernet {
         [b[6], b[7], b[8], b[9], b[10], b[11]]
     }
 
+    /// IEEE 802.1Q or 802.1ad.
+    #[inline(always)]
+    pub(crate) const fn is_tagged(&self) -> bool {
+        matches!(self.ether_type().0, 0x8100 | 0x88a8)
+    }
+
     #[inline(always)]
     pub(crate) const fn ether_type(&self) -> EtherType {
         EtherType(u16::from_be_bytes([self.0[12], self.0[13]]))
@@ -65,6 +71,12 @@ pub(crate) const fn is_group(mac: [u8; 6]) -> bool {
     mac[0] & 1 == 1
 }
 
+/// Whether the address can be a sender's.
+#[inline(always)]
+pub(crate) fn is_station(mac: [u8; 6]) -> bool {
+    !is_group(mac) && mac != [0; 6]
+}
+
 /// What of an outer header depends on the frame, not on the VTEP.
 #[derive(Clone, Copy)]
 pub(crate) struct Inner {
@@ -72,25 +84,18 @@ pub(crate) struct Inner {
     pub(crate) vni: u32,
     /// Length of the whole inner frame.
     pub(crate) len: u32,
-    /// Payload of each segment of a super-packet, 0 for a plain frame.
-    pub(crate) segment: u32,
+    /// Length of the longest inner IP packet on the wire: of the frame's, or of a super-packet's segment.
+    pub(crate) packet_len: u32,
     /// The inner packet's ECN field, which RFC 6040 §4.1 copies.
     pub(crate) ecn: u8,
     pub(crate) flow_hash: u32,
 }
 
-/// Smallest inner IP and transport headers of a segment: what it weighs at least beside its payload.
-const SEGMENT_HEADERS_MIN: u32 = 28;
-
 impl Inner {
     /// Whether the outer packet, or each segment of it, is within the path's MTU. A frame is never fragmented.
     #[inline(always)]
     pub(crate) fn fits(&self, adj: &VtepAdj) -> bool {
-        let outer_ip = match self.segment {
-            0 => self.len + (ENCAP_LEN - ETH_LEN) as u32,
-            segment => segment + SEGMENT_HEADERS_MIN + ENCAP_LEN as u32,
-        };
-        outer_ip <= u32::from(adj.mtu)
+        self.packet_len + ENCAP_LEN as u32 <= u32::from(adj.mtu)
     }
 }
 

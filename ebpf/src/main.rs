@@ -32,7 +32,7 @@ use vtep_abi::Verdict;
 
 use crate::context::{Action, Frame};
 
-/// How a path ended, in one register: a verdict, the bridge domain that counts it, and where the frame goes on.
+/// How a path ended: a verdict, and where the frame goes on.
 #[derive(Clone, Copy)]
 struct End {
     verdict: Verdict,
@@ -67,21 +67,26 @@ fn uplink_in(ctx: TcContext) -> i32 {
     run(&ctx, uplink::enter)
 }
 
-#[inline(always)]
-fn run(ctx: &TcContext, path: impl FnOnce(&Frame, &mut u32) -> End) -> i32 {
-    let frame = Frame::new(ctx);
-    // The path may change the frame's length; the counter takes it as it came.
-    let bytes = frame.len();
-    let mut bd = 0;
-    let end = path(&frame, &mut bd);
-    #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(ctx, "bd {} verdict {} ifindex {}", bd, end.verdict as u32, end.ifindex);
-    conclude(bd, bytes, end)
+/// Who counts the frame, and as how many bytes.
+struct Account {
+    bd: u32,
+    bytes: u32,
 }
 
 #[inline(always)]
-fn conclude(bd: u32, bytes: u32, end: End) -> i32 {
-    maps::count(bd, end.verdict, bytes);
+fn run(ctx: &TcContext, path: impl FnOnce(&Frame, &mut Account) -> End) -> i32 {
+    let frame = Frame::new(ctx);
+    // The path may change the frame's length; the counter takes it as it came.
+    let mut account = Account { bd: 0, bytes: frame.len() };
+    let end = path(&frame, &mut account);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "bd {} verdict {} ifindex {}", account.bd, end.verdict as u32, end.ifindex);
+    conclude(&account, end)
+}
+
+#[inline(always)]
+fn conclude(account: &Account, end: End) -> i32 {
+    maps::count(account.bd, end.verdict, account.bytes);
     let action = match end.verdict {
         Verdict::Local | Verdict::Master | Verdict::Slave | Verdict::Device | Verdict::Delivered => {
             Action::Redirect(end.ifindex)
@@ -109,7 +114,9 @@ fn conclude(bd: u32, bytes: u32, end: End) -> i32 {
         | Verdict::NoMembers
         | Verdict::PortGone
         | Verdict::DecapFailed
-        | Verdict::VlanFailed => Action::Drop,
+        | Verdict::VlanFailed
+        | Verdict::ExtraTag
+        | Verdict::NotAdmitted => Action::Drop,
     };
     action.code()
 }

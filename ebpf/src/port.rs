@@ -2,19 +2,19 @@
 
 use vtep_abi::{Event, EventKind, PortValue, Target, Verdict, VniValue};
 
-use crate::End;
 use crate::choice::{self, Serving};
 use crate::context::Frame;
-use crate::encap;
+use crate::encap::{self, Destined};
 use crate::flood;
-use crate::header::{ETH_LEN, Ethernet, is_group};
+use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
+use crate::{Account, End};
 
 const ETH_P_8021Q: u16 = 0x8100;
 const VLAN_ID: u16 = 0x0fff;
 
 #[inline(always)]
-pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
+pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
     let tag = frame.tag();
     let vlan = match tag {
         None => 0,
@@ -25,7 +25,7 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
     let Some(port) = maps::port(frame.ifindex(), vlan) else {
         return Verdict::Unbound.into();
     };
-    *bd = port.bd;
+    account.bd = port.bd;
     // The tag told the network; left on, it would end up on the outer frame, in a VLAN of the underlay.
     if tag.is_some() && frame.pop_tag().is_err() {
         return Verdict::VlanFailed.into();
@@ -34,7 +34,11 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
         return Verdict::InnerTruncated.into();
     };
     let ethernet = Ethernet(head);
-    if is_group(ethernet.src()) {
+    // The kernel moves a second tag to where the first one was.
+    if frame.tag().is_some() || ethernet.is_tagged() {
+        return Verdict::ExtraTag.into();
+    }
+    if !is_station(ethernet.src()) {
         return Verdict::GroupSource.into();
     }
     if port.flags & PortValue::LEARN != 0 {
@@ -43,7 +47,7 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
     match way(&port, &ethernet) {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
-        Way::Vtep(vtep, verdict) => encap::send(frame, port.vni, ethernet, vtep, verdict),
+        Way::Vtep(vtep, verdict) => encap::send(frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
         Way::Flood(network) => flood::from_port(frame, &port, &network, ethernet),
         Way::Nowhere(verdict) => verdict.into(),
     }

@@ -2,28 +2,27 @@
 
 use vtep_abi::{Verdict, VniValue, mapped_v4};
 
-use crate::End;
 use crate::choice;
 use crate::context::Frame;
 use crate::flood;
-use crate::header::{ETH_LEN, Ethernet, is_group};
+use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
 use crate::port;
+use crate::{Account, End};
 
 /// From the kernel's tunnel device, outer headers gone.
 #[inline(always)]
-pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
+pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
+    if !frame.take_admission() {
+        return Verdict::NotAdmitted.into();
+    }
     let Some(key) = frame.tunnel_key() else {
         return Verdict::OuterMalformed.into();
     };
-    let ours = maps::config().is_some_and(|config| config.local == mapped_v4(key.local));
-    if !ours {
-        return Verdict::UnknownSender.into();
-    }
     let Some(network) = maps::network(key.vni) else {
         return Verdict::UnknownVni.into();
     };
-    *bd = network.bd;
+    account.bd = network.bd;
     match known(key.vni, key.remote) {
         Ok(vtep) => count_received(vtep, frame.len()),
         Err(verdict) => return verdict.into(),
@@ -31,6 +30,9 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
     let Some(head) = frame.head::<ETH_LEN>() else {
         return Verdict::InnerTruncated.into();
     };
+    if frame.tag().is_some() {
+        return Verdict::ExtraTag.into();
+    }
     let ethernet = Ethernet(head);
     match destination(key.vni, &network, &ethernet) {
         Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
@@ -68,7 +70,10 @@ pub(crate) enum Destination {
 
 #[inline(always)]
 pub(crate) fn destination(vni: u32, network: &VniValue, ethernet: &Ethernet) -> Destination {
-    if is_group(ethernet.src()) {
+    if ethernet.is_tagged() {
+        return Destination::Nowhere(Verdict::ExtraTag);
+    }
+    if !is_station(ethernet.src()) {
         return Destination::Nowhere(Verdict::GroupSource);
     }
     if is_group(ethernet.dst()) {

@@ -2,7 +2,6 @@
 
 use vtep_abi::{LocalPort, Verdict, mapped_v4};
 
-use crate::End;
 use crate::context::Frame;
 use crate::header::{
     ENCAP_LEN, ETH_LEN, EtherType, Ethernet, IPPROTO_UDP, IPV4_LEN, OUTER_LEN, UDP_LEN, VXLAN_FLAG_I,
@@ -10,14 +9,20 @@ use crate::header::{
 use crate::maps;
 use crate::port;
 use crate::tunnel::{self, Destination};
+use crate::{Account, End};
 
 /// Ethernet, IPv4 without options, UDP.
 const UDP_HEAD: usize = ETH_LEN + IPV4_LEN + UDP_LEN;
+const ECN_CE: u8 = 3;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
-pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
+pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
+    // Of a VLAN of the underlay, which has an interface of its own.
+    if frame.tag().is_some() {
+        return Verdict::NotOurs.into();
+    }
     let Some(head) = frame.head::<UDP_HEAD>() else {
         return Verdict::NotOurs.into();
     };
@@ -25,7 +30,7 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
         return Verdict::NotOurs.into();
     };
     if outer.has_options {
-        // No VTEP sends IPv4 options; the kernel's tunnel device takes them, after the checks of `tunnel_in`.
+        // No VTEP sends IPv4 options. Should the kernel's tunnel device take it, `tunnel_in` will not.
         return Verdict::NotOurs.into();
     }
     match check(frame, &outer) {
@@ -41,33 +46,54 @@ pub(crate) fn enter(frame: &Frame, bd: &mut u32) -> End {
     let vni = u32::from_be_bytes([0, head[UDP_HEAD + 4], head[UDP_HEAD + 5], head[UDP_HEAD + 6]]);
     let mut ethernet = Ethernet([0; ETH_LEN]);
     ethernet.0.copy_from_slice(&head[ENCAP_LEN..OUTER_LEN]);
-    decide(frame, vni, outer.source, ethernet, bd)
+    account.bytes = frame.len() - ENCAP_LEN as u32;
+    let arrival =
+        Arrival { vni, source: outer.source, ethernet, congested: head[ETH_LEN + 1] & ECN_CE == ECN_CE };
+    decide(frame, &arrival, account)
+}
+
+/// A VXLAN frame that is in order.
+struct Arrival {
+    vni: u32,
+    source: [u8; 4],
+    ethernet: Ethernet,
+    /// The outer header says that congestion was experienced.
+    congested: bool,
 }
 
 #[inline(always)]
-fn decide(frame: &Frame, vni: u32, source: [u8; 4], ethernet: Ethernet, bd: &mut u32) -> End {
+fn decide(frame: &Frame, arrival: &Arrival, account: &mut Account) -> End {
+    let &Arrival { vni, source, ethernet, congested } = arrival;
     let Some(network) = maps::network(vni) else {
         return Verdict::UnknownVni.into();
     };
-    *bd = network.bd;
+    account.bd = network.bd;
     let vtep = match tunnel::known(vni, source) {
         Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
     };
     let to = match tunnel::destination(vni, &network, &ethernet) {
         Destination::Port(to) => to,
-        Destination::Flood => return Verdict::Admitted.into(),
+        Destination::Flood => return admit(frame),
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    if maps::local_port(to, vni).is_none_or(|port| port.flags & LocalPort::DECAP_IN_PROGRAM == 0) {
-        // `tunnel_in` decides again, on the bare frame, and counts what becomes of it.
-        return Verdict::Admitted.into();
+    let here = maps::local_port(to, vni).is_some_and(|port| port.flags & LocalPort::DECAP_IN_PROGRAM != 0);
+    // The kernel combines the ECN fields as RFC 6040 §4.2 says.
+    if !here || congested {
+        return admit(frame);
     }
-    tunnel::count_received(vtep, frame.len() - ENCAP_LEN as u32);
+    tunnel::count_received(vtep, account.bytes);
     if frame.pop_outer(ethernet.ether_type()).is_err() || frame.write(0, &ethernet.0).is_err() {
         return Verdict::DecapFailed.into();
     }
     port::deliver(frame, vni, to, Verdict::Delivered)
+}
+
+/// `tunnel_in` decides again, on the bare frame, and counts what becomes of it.
+#[inline(always)]
+fn admit(frame: &Frame) -> End {
+    frame.mark_admitted();
+    Verdict::Admitted.into()
 }
 
 struct Outer {

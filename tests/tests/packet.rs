@@ -190,6 +190,8 @@ fn an_unbound_port_and_a_group_source_are_refused() {
     Rig::with(|rig| {
         let group = Endpoint { mac: MacAddr::new([1, 0, 0x5e, 0, 0, 1]), ..VM };
         check_port(rig, &frame::udp(group, PEER, b""), Verdict::GroupSource, DROP);
+        let nobody = Endpoint { mac: MacAddr::new([0; 6]), ..VM };
+        check_port(rig, &frame::udp(nobody, PEER, b""), Verdict::GroupSource, DROP);
         let seen = rig.run(Program::PortIn, &frame::udp(VM, PEER, b""), rig.uplink);
         assert_eq!((seen.verdict, seen.action), (Verdict::Unbound, DROP));
     });
@@ -253,6 +255,48 @@ fn frames_for_other_ports_and_floods_are_left_to_the_tunnel_device() {
         assert_eq!(left, unicast);
         let broadcast = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::arp_request(PEER, VM.address));
         check_uplink(rig, &broadcast, Verdict::Admitted, NEXT);
+    });
+}
+
+#[test]
+fn a_tag_inside_vxlan_is_refused() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        let mut tagged = frame::udp_tagged(PEER, VM, 100, b"payload");
+        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &tagged), Verdict::ExtraTag, DROP);
+        tagged[12..14].copy_from_slice(&[0x88, 0xa8]);
+        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &tagged), Verdict::ExtraTag, DROP);
+    });
+}
+
+#[test]
+fn a_frame_that_met_congestion_is_left_to_the_kernel_which_combines_ecn() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        for (ecn, verdict) in [(0, Verdict::Delivered), (1, Verdict::Delivered), (3, Verdict::Admitted)] {
+            let mut frame = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b""));
+            frame[15] |= ecn;
+            assert_eq!(rig.run(Program::UplinkIn, &frame, rig.uplink).verdict, verdict);
+        }
+    });
+}
+
+#[test]
+fn the_bytes_of_a_frame_from_the_underlay_are_those_of_the_inner_one() {
+    Rig::with(|rig| {
+        let inner = frame::udp(PEER, VM, b"payload");
+        let frame = frame::vxlan(tor(TOR_A), HOST, VNI, &inner);
+        assert_eq!(rig.run(Program::UplinkIn, &frame, rig.uplink).bytes, inner.len() as u64);
+        rig.decap_in_program(1);
+        assert_eq!(rig.run(Program::UplinkIn, &frame, rig.uplink).bytes, inner.len() as u64);
+    });
+}
+
+#[test]
+fn what_the_uplink_did_not_admit_does_not_leave_the_tunnel_device() {
+    Rig::with(|rig| {
+        let seen = rig.run(Program::TunnelIn, &frame::udp(PEER, VM, b""), rig.tunnel);
+        assert_eq!((seen.verdict, seen.action), (Verdict::NotAdmitted, DROP));
     });
 }
 

@@ -19,7 +19,7 @@ mod vtep;
 pub use event::{Event, EventKind};
 pub use fdb::{FdbKey, FdbValue};
 pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodValue};
-pub use meta::{Config, Meta};
+pub use meta::{ADMITTED_MARK, Config, Meta};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
 pub use stats::{Counter, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};

@@ -37,5 +37,8 @@ pub struct Config {
     pub pad: u16,
 }
 
+/// The bits of a packet's mark by which `tunnel_in` knows what `uplink_in` admitted. Other bits are the host's.
+pub const ADMITTED_MARK: u32 = 0x0076_0000;
+
 const _: () = assert!(size_of::<Meta>() == 32);
 const _: () = assert!(size_of::<Config>() == 24);

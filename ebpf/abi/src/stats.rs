@@ -6,7 +6,7 @@ use crate::VERDICTS_MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Counter {
     pub packets: u64,
-    /// Of the inner frame, as it came.
+    /// Of the inner frame, as it came; of the whole frame where no inner one was found.
     pub bytes: u64,
 }
 

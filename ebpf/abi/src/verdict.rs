@@ -73,9 +73,9 @@ verdicts! {
     SplitHorizon = 29, "split_horizon";
     /// To a MAC behind the port that it came from.
     SamePort = 30, "same_port";
-    /// The inner source address is a group address.
+    /// The inner source address is no station's: a group address, or zero.
     GroupSource = 31, "group_source";
-    /// Nothing to flood to.
+    /// Nothing to flood to: no member, or none that is up and has a route.
     NoMembers = 32, "no_members";
     /// The FDB names a local port that is gone.
     PortGone = 33, "port_gone";
@@ -83,6 +83,10 @@ verdicts! {
     DecapFailed = 34, "decap_failed";
     /// The kernel refused to push or pop the VLAN tag.
     VlanFailed = 35, "vlan_failed";
+    /// A VLAN tag where the frame may have none: a second one from a port, or one inside VXLAN (RFC 7348 §6.1).
+    ExtraTag = 36, "extra_tag";
+    /// From the tunnel device, but not by way of `uplink_in`: it entered the host through another interface.
+    NotAdmitted = 37, "not_admitted";
 }
 
 impl Verdict {

@@ -36,6 +36,7 @@ pub(crate) struct Rig {
     pub(crate) kernel: Kernel,
     pub(crate) port: u32,
     pub(crate) uplink: u32,
+    pub(crate) tunnel: u32,
     links: [Link; 3],
     _bpffs: Bpffs,
 }
@@ -77,10 +78,11 @@ impl Rig {
             Sizes { macs_max: 64, vteps_max: 8, vnis_max: 8, ports_max: 8, senders_max: 64, flood_max: 64 };
         let (kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
         let [port, port_2, uplink] = [links[0].index()?, links[1].index()?, links[2].index()?];
-        let mut rig = Self { kernel, port, uplink, links, _bpffs: bpffs };
+        let tunnel = tunnel.index()?;
+        let mut rig = Self { kernel, port, uplink, tunnel, links, _bpffs: bpffs };
         rig.apply(&Step::SetConfig(Config {
             local: mapped_v4(HOST.address.octets()),
-            tunnel_ifindex: tunnel.index()?,
+            tunnel_ifindex: tunnel,
             udp_port: 4789_u16.to_be_bytes(),
             pad: 0,
         }));
