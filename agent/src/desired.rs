@@ -83,10 +83,12 @@ impl Inputs<'_> {
         desired
     }
 
-    /// What to do before a table is there: follow the underlay, and leave everything else.
-    pub fn without_table(&self) -> Plan {
+    /// What to do before a table is there: follow the configuration and the underlay, and leave everything else.
+    pub fn without_table(&self, alarms: &mut BTreeSet<Alarm>) -> Plan {
+        let config = config(self, alarms).filter(|config| self.installed.config != Some(*config));
         let rows = vtep::refreshed(self);
-        Plan { steps: if rows.is_empty() { Vec::new() } else { vec![Step::PutVteps(rows)] } }
+        let rows = (!rows.is_empty()).then_some(Step::PutVteps(rows));
+        Plan { steps: config.map(Step::SetConfig).into_iter().chain(rows).collect() }
     }
 }
 
@@ -107,6 +109,9 @@ fn config(inputs: &Inputs<'_>, alarms: &mut BTreeSet<Alarm>) -> Option<vtep_abi:
         alarms.insert(Alarm::new(AlarmKind::TunnelMissing, TUNNEL_DEVICE, "the interface does not exist"));
         return inputs.installed.config;
     };
+    if !tunnel.up {
+        alarms.insert(Alarm::new(AlarmKind::TunnelMissing, TUNNEL_DEVICE, "the interface is down"));
+    }
     Some(vtep_abi::Config {
         local: mapped_v4(inputs.config.underlay.address.v4().octets()),
         tunnel_ifindex: tunnel.ifindex,

@@ -8,8 +8,8 @@ use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{AttachError, Attached, Program};
 
 impl Host {
-    /// Puts the programs where the tables want them, tables first. Without a table none is removed, for a port of the
-    /// coming one may be among them. Whether all went well.
+    /// Puts the programs where they are wanted, tables first. Without a table none is removed, for a port of the coming
+    /// one may be among them. Whether all went well.
     pub(super) fn attach(&mut self, with_table: bool) -> bool {
         let mut well = true;
         let mut failed = |what: &str, error: &AttachError| {
@@ -24,7 +24,7 @@ impl Host {
             }
             Err(error) => failed("severed links", &error),
         }
-        let wanted = if with_table { self.wanted() } else { BTreeSet::new() };
+        let wanted = self.wanted();
         for &(ifindex, program) in &wanted {
             match self.kernel.attach(ifindex, program) {
                 Ok(Attached::New) => info!(interface = self.interface(ifindex), %program, "attached"),
@@ -58,13 +58,21 @@ impl Host {
         well
     }
 
+    /// At an offered port the program stands whether it is bound or not: without, unbinding would let the VM's frames
+    /// into the host's own stack.
     fn wanted(&self) -> BTreeSet<(u32, Program)> {
         let ifindex = |name: &str| self.links.by_name.get(name).map(|link| link.ifindex);
         let uplinks = self.config.underlay.uplinks.iter().filter_map(|uplink| ifindex(uplink.as_str()));
         let mut wanted: BTreeSet<_> = uplinks.map(|ifindex| (ifindex, Program::UplinkIn)).collect();
         wanted.extend(ifindex(TUNNEL_DEVICE).map(|ifindex| (ifindex, Program::TunnelIn)));
+        let offered = self.config.ports.iter().filter_map(|port| ifindex(port.name.as_str()));
+        wanted.extend(offered.map(|ifindex| (ifindex, Program::PortIn)));
         wanted.extend(self.installed.ports.keys().map(|port| (port.ifindex, Program::PortIn)));
         wanted
+    }
+
+    pub(super) fn tunnel_is_up(&self) -> bool {
+        self.links.by_name.get(TUNNEL_DEVICE).is_some_and(|link| link.up)
     }
 
     /// Its name, or its number if it has none any more.

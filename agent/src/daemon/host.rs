@@ -179,7 +179,9 @@ impl Host {
         let settled = if let Some(table) = &table {
             self.reconcile_table(table, now)
         } else {
-            let plan = self.inputs(&Table::default(), now).without_table();
+            let mut alarms = BTreeSet::new();
+            let plan = self.inputs(&Table::default(), now).without_table(&mut alarms);
+            self.outcome.alarms = alarms;
             self.carry_out(plan)
         };
         let attached = self.attach(table.is_some());

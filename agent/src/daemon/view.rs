@@ -15,7 +15,7 @@ use crate::control::view::{
 };
 use crate::control::{ErrorKind, FdbFilter, Reply, Request};
 use crate::dataplane::{FdbTarget, PortId};
-use crate::desired;
+use crate::desired::{self, TUNNEL_DEVICE};
 use crate::kernel::Program;
 
 impl Host {
@@ -89,6 +89,9 @@ impl Host {
         let mut waits = Vec::new();
         if self.table.is_none() {
             waits.push("the source's first table".to_owned());
+        }
+        if !self.tunnel_is_up() {
+            waits.push(format!("the tunnel device {TUNNEL_DEVICE} to be up"));
         }
         let at = |program| self.attached.iter().any(|attachment| attachment.program == program);
         for program in [Program::UplinkIn, Program::TunnelIn] {

@@ -89,8 +89,8 @@ impl Host {
         self.underlay.targets.insert(address);
     }
 
-    fn desired(&mut self) -> Desired {
-        let inputs = Inputs {
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs {
             config: &self.config,
             table: &self.table,
             links: &self.links,
@@ -98,8 +98,14 @@ impl Host {
             learnt: &self.learnt,
             installed: &self.installed,
             now: self.now,
-        };
-        inputs.desired(&mut self.allocation)
+        }
+    }
+
+    fn desired(&mut self) -> Desired {
+        let mut allocation = std::mem::take(&mut self.allocation);
+        let desired = self.inputs().desired(&mut allocation);
+        self.allocation = allocation;
+        desired
     }
 
     /// Installs what is desired and returns the steps.
@@ -219,6 +225,20 @@ fn a_port_that_is_recreated_is_bound_anew() {
     host.links.by_name.insert("tap0".to_owned(), link(9));
     host.settle();
     assert_eq!(host.installed.ports.keys().map(|port| port.ifindex).collect::<Vec<_>>(), [9, 9]);
+}
+
+#[test]
+fn before_a_table_only_the_configuration_and_the_underlay_are_followed() {
+    let mut host = Host::new();
+    host.settle();
+    host.links.by_name.insert(TUNNEL_DEVICE.to_owned(), Link { up: false, ..link(4) });
+    host.underlay.paths.remove(&IpAddr::from([192, 0, 2, 11]));
+    host.table = Table::default();
+    let mut alarms = BTreeSet::new();
+    let steps = host.inputs().without_table(&mut alarms).steps;
+    assert!(matches!(&steps[..], [Step::SetConfig(config), Step::PutVteps(rows)]
+        if config.tunnel_ifindex == 4 && rows.len() == 1));
+    assert!(alarms.iter().any(|alarm| alarm.kind == AlarmKind::TunnelMissing), "{alarms:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use nix::sys::signal::Signal;
+use vtep_tests::process::Daemon;
 
 use crate::host::{BINARY, Host, PATIENCE, TABLE, check_refused};
 
@@ -87,4 +88,38 @@ fn what_was_configured_is_taken_over_by_sighup() {
     host.write("agent.toml", &text.replace("00:aa\"]", "00:aa\", \"02:00:00:00:00:ab\"]"));
     daemon.signal(Signal::SIGHUP).unwrap();
     daemon.wait_for("the new MAC", PATIENCE, || (host.macs() == 4).then_some(())).unwrap();
+}
+
+#[test]
+fn an_offered_port_stays_closed_before_the_table_and_after_its_binding() {
+    let host = Host::new("");
+    host.write("table.toml", "cut [");
+    let mut daemon = Daemon::spawn("vtep-agent", &mut host.command("agent.toml")).unwrap();
+    let stands = |program: &str| {
+        let attached = host.status()?["attached"].as_array()?.clone();
+        attached.iter().any(|at| at["program"] == program).then_some(())
+    };
+    for program in ["port_in", "uplink_in", "tunnel_in"] {
+        daemon.wait_for(program, PATIENCE, || stands(program)).unwrap();
+    }
+    host.write("table.toml", TABLE);
+    let bindings = |count: u64| (host.status()?["counts"]["ports"] == count).then_some(());
+    daemon.wait_for("the binding", PATIENCE, || bindings(1)).unwrap();
+    host.write("table.toml", &TABLE[..TABLE.find("binding").unwrap()]);
+    daemon.wait_for("its end", PATIENCE, || bindings(0)).unwrap();
+    assert!(stands("port_in").is_some());
+}
+
+#[test]
+fn a_tunnel_device_that_goes_down_or_away_comes_again() {
+    let host = Host::new("");
+    let mut daemon = host.start();
+    let is_up =
+        || host.netns.ip("link show vtepd-vxlan").ok().filter(|shown| shown.contains(",UP")).map(drop);
+    for change in ["link set vtepd-vxlan down", "link delete vtepd-vxlan"] {
+        host.netns.ip(change).unwrap();
+        daemon.wait_for(change, PATIENCE, is_up).unwrap();
+        let ready = || host.status()?["ready"].as_bool()?.then_some(());
+        daemon.wait_for("readiness", PATIENCE, ready).unwrap();
+    }
 }
