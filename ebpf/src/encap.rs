@@ -19,7 +19,7 @@ pub(crate) struct Destined {
 ///
 /// A call of its own: headers and keys on its stack need not share 512 bytes with the loops of a flood.
 #[inline(never)]
-pub(crate) fn send(frame: &Frame, destined: &Destined) -> End {
+pub(crate) fn send(frame: Frame, destined: &Destined) -> End {
     let &Destined { vni, vtep, verdict, ethernet } = destined;
     let Some(adj) = maps::adjacency(vtep) else {
         return Verdict::NoRoute.into();
@@ -27,7 +27,7 @@ pub(crate) fn send(frame: &Frame, destined: &Destined) -> End {
     if !adj.is(VtepAdj::ROUTED) {
         return Verdict::NoRoute.into();
     }
-    let inner = inner(frame, vni, ethernet);
+    let inner = inner(&frame, vni, ethernet);
     if !inner.fits(adj) {
         return Verdict::TooBig.into();
     }
@@ -39,7 +39,7 @@ pub(crate) fn send(frame: &Frame, destined: &Destined) -> End {
         }
     });
     if !adj.is(VtepAdj::RESOLVED) || frame.push_outer().is_err() {
-        return through_device(frame, adj, &inner);
+        return through_device(&frame, adj, &inner);
     }
     match frame.write(0, &header::outer(adj, &inner)) {
         Ok(()) => End::redirect(verdict, adj.ifindex),

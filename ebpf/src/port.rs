@@ -47,7 +47,7 @@ pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
     match way(&port, &ethernet) {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
-        Way::Vtep(vtep, verdict) => encap::send(frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
+        Way::Vtep(vtep, verdict) => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
         Way::Flood(network) => flood::from_port(frame, &port, &network, ethernet),
         Way::Nowhere(verdict) => verdict.into(),
     }
