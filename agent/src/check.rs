@@ -33,7 +33,7 @@ pub fn check(path: &Path) -> Vec<Finding> {
     }
     findings.extend(refused.iter().map(|error| finding("kernel tables", Err(file::chain(error)))));
     match config {
-        Err(error) => findings.push(finding(name, Err(error.to_string()))),
+        Err(error) => findings.push(finding(name, Err(file::chain(&error)))),
         Ok(config) => {
             findings.push(finding(name, Ok(())));
             configured(&config, &mut findings);

@@ -43,7 +43,7 @@ pub struct Config {
 pub enum ConfigError {
     #[error("configuration file {path} cannot be read")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("configuration file {path} is refused\n{source}")]
+    #[error("configuration file {path} is refused")]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
     #[error("configuration file {path} is refused: {key} = {value}; expected {expected}")]
     Value { path: PathBuf, key: String, value: String, expected: &'static str },

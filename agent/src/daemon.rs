@@ -228,24 +228,17 @@ impl Daemon {
         if self.awaits_underlay() {
             return;
         }
-        let tunnel = self.host.tunnel_is_up() || self.mend_tunnel().await;
+        if !self.host.links.by_name.contains_key(TUNNEL_DEVICE) {
+            match self.tunnel.ensure().await {
+                Ok(_) => info!(device = TUNNEL_DEVICE, "made the tunnel device again"),
+                Err(error) => error!(error = &error as &dyn std::error::Error, "there is no tunnel device"),
+            }
+        }
         let settled = tokio::task::block_in_place(|| self.host.reconcile(Instant::now()));
-        if !settled || !tunnel {
+        if !settled {
             self.due = Some(Instant::now() + RETRY);
         }
         self.publish();
-    }
-
-    /// The watched links show it, and bring the next reconcile.
-    async fn mend_tunnel(&self) -> bool {
-        match self.tunnel.ensure().await {
-            Ok(_) => info!(device = TUNNEL_DEVICE, "the tunnel device is up again"),
-            Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "there is no tunnel device");
-                return false;
-            }
-        }
-        true
     }
 
     /// Whether a MAC would point to a VTEP whose way is not looked up yet. Frames to it would be dropped until then, so
@@ -311,7 +304,9 @@ impl Daemon {
                 }
                 info!("read the configuration again");
             }
-            Err(error) => error!(error = %error, "the configuration stays as it was"),
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "the configuration stays as it was");
+            }
         }
         self.source.reload();
         self.hint();

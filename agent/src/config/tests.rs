@@ -16,7 +16,9 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 
 #[track_caller]
 fn check_refused(text: &str, expected: &[&str]) {
-    let message = parse(text).expect_err("the file is wrong").to_string();
+    let error = anyhow::Error::from(parse(text).expect_err("the file is wrong"));
+    let message = format!("{error:#}");
+    assert!(message.matches("parse error").count() <= 1, "it says so once: {message}");
     for part in expected {
         assert!(message.contains(part), "{part:?} is not in:\n{message}");
     }
