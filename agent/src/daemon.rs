@@ -228,17 +228,24 @@ impl Daemon {
         if self.awaits_underlay() {
             return;
         }
-        if !self.host.links.by_name.contains_key(TUNNEL_DEVICE) {
-            match self.tunnel.ensure().await {
-                Ok(_) => info!(device = TUNNEL_DEVICE, "made the tunnel device again"),
-                Err(error) => error!(error = &error as &dyn std::error::Error, "there is no tunnel device"),
-            }
-        }
+        let tunnel = self.host.tunnel_is_up() || self.mend_tunnel().await;
         let settled = tokio::task::block_in_place(|| self.host.reconcile(Instant::now()));
-        if !settled {
+        if !settled || !tunnel {
             self.due = Some(Instant::now() + RETRY);
         }
         self.publish();
+    }
+
+    /// The watched links show it, and bring the next reconcile.
+    async fn mend_tunnel(&self) -> bool {
+        match self.tunnel.ensure().await {
+            Ok(_) => info!(device = TUNNEL_DEVICE, "the tunnel device is up again"),
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "there is no tunnel device");
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether a MAC would point to a VTEP whose way is not looked up yet. Frames to it would be dropped until then, so
