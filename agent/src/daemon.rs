@@ -1,5 +1,6 @@
 //! The running agent. One task owns all state; everything else sends it hints. A hint says that something may have
-//! changed, never what: each reconcile compares all that is wanted with all that is installed.
+//! changed, never what: each reconcile compares all that is wanted with all that is installed. A short write of single
+//! MACs may precede the comparison, and never replaces it.
 //!
 //! ```text
 //! source ──events──┐                        ┌── control socket, metrics (asks)
@@ -9,6 +10,7 @@
 //! ```
 
 mod attach;
+mod complaints;
 mod host;
 mod learn;
 mod notify;
@@ -17,7 +19,9 @@ mod scrape;
 mod view;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +33,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vtep_abi::Event;
 
-use self::host::Host;
+use self::host::{Host, Taken};
 use self::notify::Notify;
 use crate::config::{self, Config, Override};
 use crate::control::view::DetachRow;
@@ -45,7 +49,12 @@ use crate::underlay::{self, Underlay};
 const DEBOUNCE: Duration = Duration::from_millis(3);
 /// The kernel's tables are read back whole, for others may write too.
 const REREAD: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_secs(1);
+/// From a short write to the comparison that looks after what it left, unless that takes long.
+const COMPARE: Duration = Duration::from_secs(1);
+/// How often the programs' events are read at most: a VM makes as many as it sends sources.
+const EVENTS_PACE: Duration = Duration::from_millis(10);
+/// Between attempts that fail, doubled by each.
+const RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 /// How long a table waits for the ways to its new VTEPs.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const ASKS_MAX: usize = 32;
@@ -90,9 +99,12 @@ struct Daemon {
     targets: watch::Sender<BTreeSet<IpAddr>>,
     report: watch::Sender<Option<Arc<Report>>>,
     events: Events,
+    /// When the events may be read again.
+    events_from: Instant,
     asks: mpsc::Receiver<Ask>,
     metrics: Option<SocketAddr>,
     due: Option<Instant>,
+    retry: Duration,
     /// Until when the underlay is waited for.
     patience: Option<Instant>,
     notify: Notify,
@@ -138,9 +150,11 @@ impl Daemon {
             targets,
             report,
             events,
+            events_from: Instant::now(),
             asks,
             metrics,
             due: Some(Instant::now()),
+            retry: *RETRY.start(),
             patience: None,
             notify,
             server,
@@ -161,7 +175,7 @@ impl Daemon {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
                 Ok(()) = self.links.changed() => self.hint(),
                 Ok(()) = self.underlay.changed() => self.hint(),
-                result = self.events.read(&mut batch, EVENTS_BATCH) => {
+                result = paced(self.events_from, &mut self.events, &mut batch) => {
                     result.context("the programs' events cannot be read")?;
                     self.learn(&mut batch);
                 }
@@ -186,7 +200,7 @@ impl Daemon {
     fn take(&mut self, event: SourceEvent) {
         match &event {
             SourceEvent::Snapshot { refusals, .. } | SourceEvent::Delta { refusals, .. }
-                if refusals.count() > 0 =>
+                if self.host.source.differs(refusals) =>
             {
                 for refusal in refusals.first().iter().take(5) {
                     warn!(path = refusal.path, problem = refusal.problem, "row refused");
@@ -198,18 +212,23 @@ impl Daemon {
             }
             _ => {}
         }
-        if self.host.take(event) {
-            self.publish();
-        } else {
-            self.hint();
+        match self.host.take(event) {
+            Taken::Noted => {}
+            Taken::Written => {
+                self.publish();
+                self.compare_later();
+            }
+            Taken::Hint => self.hint(),
         }
     }
 
     fn learn(&mut self, batch: &mut Vec<Event>) {
         let learning = tokio::task::block_in_place(|| self.host.learn(batch));
         batch.clear();
+        self.events_from = Instant::now() + EVENTS_PACE;
         if learning.news {
             self.publish();
+            self.compare_later();
         }
         if !learning.done {
             self.hint();
@@ -217,8 +236,17 @@ impl Daemon {
     }
 
     fn hint(&mut self) {
-        let soon = Instant::now() + DEBOUNCE;
-        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+        self.retry = *RETRY.start();
+        self.reconcile_by(Instant::now() + DEBOUNCE);
+    }
+
+    /// A table that takes long to compare is compared less often than it changes.
+    fn compare_later(&mut self) {
+        self.reconcile_by(Instant::now() + COMPARE.max(self.host.last_reconcile * 10));
+    }
+
+    fn reconcile_by(&mut self, by: Instant) {
+        self.due = Some(self.due.map_or(by, |due| due.min(by)));
     }
 
     async fn reconcile(&mut self) {
@@ -230,18 +258,23 @@ impl Daemon {
         }
         let tunnel = self.host.tunnel_is_up() || self.mend_tunnel().await;
         let settled = tokio::task::block_in_place(|| self.host.reconcile(Instant::now()));
-        if !settled || !tunnel {
-            self.due = Some(Instant::now() + RETRY);
+        if settled && tunnel {
+            self.retry = *RETRY.start();
+        } else {
+            self.reconcile_by(Instant::now() + self.retry);
+            self.retry = (self.retry * 2).min(*RETRY.end());
         }
         self.publish();
     }
 
     /// The watched links show it, and bring the next reconcile.
-    async fn mend_tunnel(&self) -> bool {
+    async fn mend_tunnel(&mut self) -> bool {
         match self.tunnel.ensure().await {
             Ok(_) => info!(device = TUNNEL_DEVICE, "the tunnel device is up again"),
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "there is no tunnel device");
+                if self.host.complaints.is_news("tunnel device", &error) {
+                    error!(error = &error as &dyn std::error::Error, "there is no tunnel device");
+                }
                 return false;
             }
         }
@@ -335,6 +368,12 @@ impl Daemon {
         server.finish().await;
         removed.map(|row| info!(pins = row.pins_removed, "detached; nothing is forwarded any more"))
     }
+}
+
+/// Nothing is lost if the wait is given up.
+async fn paced(from: Instant, events: &mut Events, batch: &mut Vec<Event>) -> io::Result<()> {
+    tokio::time::sleep_until(from.into()).await;
+    events.read(batch, EVENTS_BATCH).await
 }
 
 async fn detach(host: Host, tunnel: &Tunnel) -> Result<DetachRow> {

@@ -47,6 +47,12 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
+    /// Whether other rows are refused than before, if any are.
+    pub(crate) fn differs(&self, refusals: &Refusals) -> bool {
+        refusals.count() > 0
+            && (refusals.count() != self.rows_refused || refusals.first() != self.first_refused)
+    }
+
     pub(crate) fn refused(&mut self, refusals: &Refusals) {
         self.rows_refused = refusals.count();
         self.first_refused = refusals.first().to_vec();

@@ -11,25 +11,21 @@ impl Host {
     /// Puts the programs where they are wanted, tables first. Without a table none is removed, for a port of the coming
     /// one may be among them. Whether all went well.
     pub(super) fn attach(&mut self, with_table: bool) -> bool {
-        let mut well = true;
-        let mut failed = |what: &str, error: &AttachError| {
-            warn!(error = error as &dyn std::error::Error, what, "a program is not where it should be");
-            well = false;
-        };
+        let mut failures: Vec<(&'static str, AttachError)> = Vec::new();
         match self.kernel.drop_severed() {
             Ok(severed) => {
                 for (ifindex, program) in severed {
                     info!(ifindex, %program, "interface is gone");
                 }
             }
-            Err(error) => failed("severed links", &error),
+            Err(error) => failures.push(("severed links", error)),
         }
         let wanted = self.wanted();
         for &(ifindex, program) in &wanted {
             match self.kernel.attach(ifindex, program) {
                 Ok(Attached::New) => info!(interface = self.interface(ifindex), %program, "attached"),
                 Ok(Attached::Kept) => {}
-                Err(error) => failed("attach", &error),
+                Err(error) => failures.push(("attach", error)),
             }
         }
         if with_table {
@@ -42,20 +38,25 @@ impl Host {
                         info!(ifindex = attachment.ifindex, program = %attachment.program, "detached");
                     }
                     Ok(false) => {}
-                    Err(error) => failed("detach", &error),
+                    Err(error) => failures.push(("detach", error)),
                 }
             }
         }
         match self.kernel.attached() {
             Ok(attached) => self.attached = attached,
-            Err(error) => failed("list", &error),
+            Err(error) => failures.push(("list", error)),
         }
         for attachment in self.attached.iter().filter(|attachment| !attachment.foreign.is_empty()) {
             let message = format!("programs {:?} of others stand at the same hook", attachment.foreign);
             let subject = self.interface(attachment.ifindex);
             self.kernel_alarms.insert(Alarm::new(AlarmKind::ForeignProgram, &subject, message));
         }
-        well
+        for (what, error) in &failures {
+            if self.complaints.is_news(what, error) {
+                warn!(error = error as &dyn std::error::Error, what, "a program is not where it should be");
+            }
+        }
+        failures.is_empty()
     }
 
     /// At an offered port the program stands whether it is bound or not: without, unbinding would let the VM's frames

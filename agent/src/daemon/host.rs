@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 use vtep_abi::{ABI_VERSION, Meta};
 use vtep_api::{LogicalSwitchName, MacAddr};
 
+use super::complaints::Complaints;
 use super::refused;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::{self, Config};
@@ -22,6 +23,17 @@ use crate::plan::{Plan, plan};
 use crate::source::{Report, SourceEvent};
 use crate::table::{MacEntry, Table};
 use crate::underlay::Underlay;
+
+/// What became of an event of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It changes nothing in the kernel.
+    Noted,
+    /// The kernel has it; a comparison looks after the rest.
+    Written,
+    /// Only a comparison can tell.
+    Hint,
+}
 
 pub(super) struct Host {
     pub(super) config: Config,
@@ -43,6 +55,7 @@ pub(super) struct Host {
     pub(super) reconciles: u64,
     pub(super) last_reconcile: Duration,
     stale: bool,
+    pub(super) complaints: Complaints,
 }
 
 impl Host {
@@ -74,6 +87,7 @@ impl Host {
             reconciles: 0,
             last_reconcile: Duration::ZERO,
             stale: false,
+            complaints: Complaints::default(),
         })
     }
 
@@ -85,28 +99,27 @@ impl Host {
         }
     }
 
-    /// Whether it is dealt with; otherwise a reconcile has to follow.
-    pub(super) fn take(&mut self, event: SourceEvent) -> bool {
+    pub(super) fn take(&mut self, event: SourceEvent) -> Taken {
         match event {
             SourceEvent::Snapshot { table, refusals } => {
                 self.source.snapshots += 1;
                 self.source.lost = None;
                 self.source.refused(&refusals);
                 self.table = Some(table);
-                false
+                Taken::Hint
             }
             SourceEvent::Delta { delta, refusals } => {
                 self.source.deltas += u64::from(!delta.is_empty());
                 self.source.lost = None;
                 self.source.refused(&refusals);
-                let Some(table) = &mut self.table else { return false };
+                let Some(table) = &mut self.table else { return Taken::Hint };
                 let macs = delta.outline.is_none().then(|| delta.macs.clone());
                 Arc::make_mut(table).apply(delta);
-                macs.is_some_and(|macs| self.write_macs(&macs))
+                if macs.is_some_and(|macs| self.write_macs(&macs)) { Taken::Written } else { Taken::Hint }
             }
             SourceEvent::Lost { reason } => {
                 self.source.lost = Some(reason);
-                true
+                Taken::Noted
             }
         }
     }
@@ -175,6 +188,7 @@ impl Host {
             self.reread();
         }
         self.kernel_alarms.clear();
+        self.complaints.turn();
         let table = self.table.clone();
         let settled = if let Some(table) = &table {
             self.reconcile_table(table, now)
@@ -253,7 +267,9 @@ impl Host {
                     self.installed.apply(refused::without(step, &applied.refused));
                 }
                 Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, step = step.name(), "a step failed");
+                    if self.complaints.is_news(step.name(), &error) {
+                        error!(error = &error as &dyn std::error::Error, step = step.name(), "a step failed");
+                    }
                     self.kernel_alarms.insert(Alarm::new(
                         AlarmKind::KernelRefused,
                         step.name(),

@@ -395,6 +395,24 @@ fn the_short_way_for_a_few_macs_ends_where_the_long_one_does() {
 }
 
 #[test]
+fn a_sender_that_lost_its_last_mac_goes_with_the_comparison_after_the_short_write() {
+    let mut host = Host::new();
+    host.settle();
+    assert!(host.installed.senders.contains_key(&sender(5002, 12)));
+    let names = host.desired().names;
+    let before = host.table.clone();
+    let row = "{ logical_switch = \"red\", mac = \"02:00:00:00:00:01\", master = \"b\" },";
+    host.set_table(&TABLE.replace(row, ""));
+    let delta = Delta::between(&before, &host.table);
+    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    for step in shortcut(&delta.macs, &host.table, present, 100).unwrap().steps {
+        host.installed.apply(step);
+    }
+    assert!(host.installed.senders.contains_key(&sender(5002, 12)));
+    assert_eq!(host.settle(), [Step::RemoveSenders(vec![sender(5002, 12)])]);
+}
+
+#[test]
 fn more_vteps_and_networks_than_room_are_named() {
     let mut host = Host::new();
     let text = format!("{CONFIG}\n[dataplane]\nvteps_max = 1\nvnis_max = 1\nports_max = 1");
