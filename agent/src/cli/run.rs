@@ -36,7 +36,11 @@ fn log(log: &Log) -> Result<()> {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let filter = EnvFilter::try_new(format!("warn,vtep_agent={level},ovsdb={level},hardware_vtep={level}"))?;
+    // `vtep` is the programs' object, should it have been built with `--debug-log`.
+    let targets = ["vtep", "vtep_agent", "ovsdb", "hardware_vtep"];
+    let filter =
+        targets.iter().fold("warn".to_owned(), |filter, target| format!("{filter},{target}={level}"));
+    let filter = EnvFilter::try_new(filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let result = match log.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
