@@ -87,7 +87,8 @@ impl Host {
     /// What is missing before frames are forwarded by the source's table.
     fn waits_for(&self) -> Vec<String> {
         let mut waits = Vec::new();
-        if self.table.is_none() {
+        // A table that came may wait for the ways to its VTEPs.
+        if !self.outcome.complete {
             waits.push("the source's first table".to_owned());
         }
         if !self.tunnel_is_up() {
