@@ -9,6 +9,7 @@ mod source;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
 pub use bounded::{Bounded, BoundedError};
@@ -117,6 +118,21 @@ pub struct Dataplane {
     pub vnis_max: Bounded<1, 65_535>,
     /// (Port, VLAN) bindings.
     pub ports_max: Bounded<1, 65_535>,
+}
+
+impl Dataplane {
+    /// Beyond it the kernel's memory is worth more than lists that nobody fills.
+    const DERIVED_MAX: u32 = 1 << 20;
+
+    /// Pairs of a VNI and a VTEP that may send into it: 64 on average. Under VNI 0 stands every VTEP.
+    pub fn senders_max(&self) -> u32 {
+        (self.vteps_max.as_u32() + 64 * self.vnis_max.as_u32()).min(Self::DERIVED_MAX)
+    }
+
+    /// Members of all flood lists: 64 on average, twice while they change, and room for one full list.
+    pub fn flood_max(&self) -> u32 {
+        (2 * 64 * self.vnis_max.as_u32()).clamp(2 * FLOOD_MEMBERS_MAX, Self::DERIVED_MAX)
+    }
 }
 
 /// Who removes the outer headers.

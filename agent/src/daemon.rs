@@ -396,7 +396,8 @@ pub fn settings(config: &Config) -> Settings {
         vteps_max: vteps_max.as_u32(),
         vnis_max: vnis_max.as_u32(),
         ports_max: ports_max.as_u32(),
-        ..Sizes::default()
+        senders_max: config.dataplane.senders_max(),
+        flood_max: config.dataplane.flood_max(),
     };
     Settings { sizes, ..Settings::new(bpffs) }
 }

@@ -73,9 +73,9 @@ impl<K: Ord + Copy> Indices<K> {
         indices
     }
 
-    /// Numbers from 1 to `index_max` for `wanted`; what found no room is returned too. Numbers of everything else rest
-    /// from `now` on.
-    pub fn assign(&mut self, wanted: &BTreeSet<K>, index_max: u32, now: Instant) -> Assigned<K> {
+    /// Numbers of `room` for `wanted`; what found none is returned too. Numbers of everything else rest from `now` on.
+    pub fn assign(&mut self, wanted: &BTreeSet<K>, room: &Room, now: Instant) -> Assigned<K> {
+        let index_max = room.index_max;
         let resting = &mut self.resting;
         resting.retain(|_, until| *until > now);
         self.by_key.retain(|key, index| {
@@ -86,7 +86,9 @@ impl<K: Ord + Copy> Indices<K> {
             stays
         });
         let held: BTreeSet<u32> = self.by_key.values().copied().collect();
-        let mut free = (1..=index_max).filter(|index| !held.contains(index) && !resting.contains_key(index));
+        let mut free = (1..=index_max).filter(|index| {
+            !held.contains(index) && !resting.contains_key(index) && !room.installed.contains(index)
+        });
         let mut without = Vec::new();
         for key in wanted {
             if self.by_key.contains_key(key) {
@@ -107,6 +109,14 @@ impl<K: Ord + Copy> Indices<K> {
     }
 }
 
+/// What there is to hand out.
+#[derive(Debug, Clone)]
+pub struct Room {
+    pub index_max: u32,
+    /// Numbers that stand in the kernel: one whose removal failed keeps its meaning longer than it would rest.
+    pub installed: BTreeSet<u32>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Assigned<K> {
     pub by_key: BTreeMap<K, u32>,
@@ -118,17 +128,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_keeps_its_meaning_and_rests_before_it_gets_another() {
+    fn a_number_gets_another_meaning_once_it_has_rested_and_is_not_installed() {
         let start = Instant::now();
         let mut indices = Indices::recover([(10, 3), (11, 1)].into_iter(), start);
+        let mut room = Room { index_max: 3, installed: BTreeSet::from([1, 3]) };
         let mut check = |wanted: &[u32], seconds: u64, expected: &[(u32, u32)], without: &[u32]| {
-            let assigned =
-                indices.assign(&wanted.iter().copied().collect(), 3, start + Duration::from_secs(seconds));
+            let now = start + Duration::from_secs(seconds);
+            let assigned = indices.assign(&wanted.iter().copied().collect(), &room, now);
+            room.installed.retain(|index| *index != 1 || seconds < 7);
             assert_eq!(assigned.by_key, expected.iter().copied().collect());
             assert_eq!(assigned.without, without);
         };
         check(&[10, 11, 12], 0, &[(10, 3), (11, 1), (12, 2)], &[]);
         check(&[10, 12, 13], 1, &[(10, 3), (12, 2)], &[13]);
-        check(&[10, 12, 13], 7, &[(10, 3), (12, 2), (13, 1)], &[]);
+        check(&[10, 12, 13], 7, &[(10, 3), (12, 2)], &[13]);
+        check(&[10, 12, 13], 8, &[(10, 3), (12, 2), (13, 1)], &[]);
     }
 }

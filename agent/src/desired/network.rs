@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use vtep_abi::{FLOOD_MEMBERS_MAX, Target, VniValue, VtepByIpKey};
 use vtep_api::LogicalSwitchName;
 
-use super::allocation::Indices;
+use super::allocation::{Indices, Room};
 use super::port::BoundPorts;
 use super::vtep::VtepIndices;
 use super::{Desired, Inputs};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::{Dataplane, Network};
-use crate::kernel::Sizes;
 use crate::table::{LogicalSwitch, Replication, UnknownUnicast};
 
 /// A logical switch that has a bridge domain.
@@ -33,7 +32,9 @@ pub(super) fn number<'a>(
 ) -> Numbered<'a> {
     let wanted = inputs.table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect();
     let vnis_max = inputs.config.dataplane.vnis_max.as_u32();
-    let assigned = indices.assign(&wanted, vnis_max, inputs.now);
+    let installed = inputs.installed.networks.values().map(|network| network.bd).collect();
+    let room = Room { index_max: vnis_max, installed };
+    let assigned = indices.assign(&wanted, &room, inputs.now);
     let mut numbered = Numbered::new();
     let mut taken = BTreeSet::new();
     for (name, logical_switch) in &inputs.table.logical_switches {
@@ -121,7 +122,7 @@ pub(super) fn admit(
     mut owners: Owners,
     desired: &mut Desired,
 ) {
-    let mut left = Sizes::default().senders_max as usize;
+    let mut left = inputs.config.dataplane.senders_max() as usize;
     let dataplane = &mut desired.dataplane;
     let everywhere = (0, dataplane.vteps.keys().copied().collect());
     let each = networks.values().map(|network| {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vtep_abi::{LocalPort, PortValue};
 use vtep_api::{MacAddr, PortName};
 
-use super::allocation::{Indices, LocalPortKey};
+use super::allocation::{Indices, LocalPortKey, Room};
 use super::network::Numbered;
 use super::{Desired, Inputs, TUNNEL_DEVICE};
 use crate::alarm::{Alarm, AlarmKind};
@@ -36,7 +36,9 @@ pub(super) fn add(
 ) -> BoundPorts {
     let wishes = wishes(inputs, networks, desired);
     let ports_max = inputs.config.dataplane.ports_max.as_u32();
-    let assigned = indices.assign(&wishes.iter().map(|wish| wish.key).collect(), ports_max, inputs.now);
+    let room =
+        Room { index_max: ports_max, installed: inputs.installed.local_ports.keys().copied().collect() };
+    let assigned = indices.assign(&wishes.iter().map(|wish| wish.key).collect(), &room, inputs.now);
     let mut bound = BoundPorts::new();
     for Wish { port, key, bd, in_program } in wishes {
         let LocalPortKey { port: id, vni } = key;

@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use vtep_api::VtepName;
 
-use super::allocation::Indices;
+use super::allocation::{Indices, Room};
 use super::{Desired, Inputs, adjacency};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::VtepRow;
@@ -15,7 +15,8 @@ pub(crate) type VtepIndices = HashMap<VtepName, u32, RandomState>;
 pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &mut Desired) -> VtepIndices {
     let wanted = super::targets(inputs.table, inputs.config);
     let vteps_max = inputs.config.dataplane.vteps_max.as_u32();
-    let assigned = indices.assign(&wanted, vteps_max, inputs.now);
+    let room = Room { index_max: vteps_max, installed: inputs.installed.vteps.keys().copied().collect() };
+    let assigned = indices.assign(&wanted, &room, inputs.now);
     for address in &assigned.without {
         let message = format!("no room in the VTEP table (dataplane.vteps_max = {vteps_max})");
         desired.alarms.insert(Alarm::new(AlarmKind::VtepTableFull, address, message));
