@@ -74,8 +74,13 @@ pub enum Reply {
 /// A question to the daemon task.
 #[derive(Debug)]
 pub enum Ask {
-    Client { request: Request, reply: oneshot::Sender<Reply> },
+    Client {
+        request: Request,
+        reply: oneshot::Sender<Reply>,
+    },
     Scrape(oneshot::Sender<Box<Scrape>>),
+    /// What is missing before frames are forwarded by the source's table; nothing, when it is ready.
+    Waits(oneshot::Sender<Vec<String>>),
 }
 
 impl Reply {

@@ -327,6 +327,7 @@ impl Daemon {
                 let metrics = self.metrics;
                 drop(reply.send(tokio::task::block_in_place(|| self.host.answer(&request, metrics))));
             }
+            Ask::Waits(reply) => drop(reply.send(self.host.waits_for())),
             Ask::Scrape(reply) => {
                 let metrics = self.metrics;
                 drop(reply.send(Box::new(tokio::task::block_in_place(|| self.host.scrape(metrics)))));

@@ -1,5 +1,5 @@
 //! `/metrics` in the OpenMetrics text format, `/livez` and `/readyz`. Every scrape asks the daemon, which reads the
-//! counters from the kernel then.
+//! counters from the kernel then; the probes ask it only whether it answers and is ready.
 
 mod exposition;
 
@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config;
 use crate::control::Ask;
-use crate::control::view::Scrape;
 
 /// A daemon that answers later than this is stuck, and a load balancer should know.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +38,7 @@ pub async fn serve(settings: &config::Metrics, asks: mpsc::Sender<Ask>) -> io::R
 }
 
 async fn metrics(State(asks): State<mpsc::Sender<Ask>>) -> Response {
-    let Some(scrape) = scrape(&asks).await else { return stuck() };
+    let Some(scrape) = asked(&asks, Ask::Scrape).await else { return stuck() };
     match exposition::encode(*scrape) {
         Ok(text) => {
             let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -50,27 +49,27 @@ async fn metrics(State(asks): State<mpsc::Sender<Ask>>) -> Response {
 }
 
 async fn livez(State(asks): State<mpsc::Sender<Ask>>) -> Response {
-    match scrape(&asks).await {
+    match asked(&asks, Ask::Waits).await {
         Some(_) => "ok\n".into_response(),
         None => stuck(),
     }
 }
 
 async fn readyz(State(asks): State<mpsc::Sender<Ask>>) -> Response {
-    match scrape(&asks).await {
-        Some(scrape) if scrape.status.ready => "ok\n".into_response(),
-        Some(scrape) => {
-            let waits = scrape.status.waits_for.join("\nwaits for ");
+    match asked(&asks, Ask::Waits).await {
+        Some(waits) if waits.is_empty() => "ok\n".into_response(),
+        Some(waits) => {
+            let waits = waits.join("\nwaits for ");
             (StatusCode::SERVICE_UNAVAILABLE, format!("waits for {waits}\n")).into_response()
         }
         None => stuck(),
     }
 }
 
-async fn scrape(asks: &mpsc::Sender<Ask>) -> Option<Box<Scrape>> {
+async fn asked<T>(asks: &mpsc::Sender<Ask>, question: fn(oneshot::Sender<T>) -> Ask) -> Option<T> {
     let (reply, answered) = oneshot::channel();
     let asked = async {
-        asks.send(Ask::Scrape(reply)).await.ok()?;
+        asks.send(question(reply)).await.ok()?;
         answered.await.ok()
     };
     tokio::time::timeout(PATIENCE, asked).await.ok().flatten()

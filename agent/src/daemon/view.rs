@@ -85,7 +85,7 @@ impl Host {
     }
 
     /// What is missing before frames are forwarded by the source's table.
-    fn waits_for(&self) -> Vec<String> {
+    pub(super) fn waits_for(&self) -> Vec<String> {
         let mut waits = Vec::new();
         // A table that came may wait for the ways to its VTEPs.
         if !self.outcome.complete {
