@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use vtep_abi::{map, program};
 
@@ -101,8 +101,7 @@ impl Programs {
         }
         let mut ebpf = loader.load(object).map_err(|error| KernelError::Load(Box::new(error)))?;
         for program in Program::ALL {
-            classifier(&mut ebpf, program)?
-                .load()
+            load(classifier(&mut ebpf, program)?)
                 .map_err(|error| KernelError::Program { program, source: Box::new(error) })?;
         }
         Ok(Self { ebpf, links: BTreeMap::new() })
@@ -260,6 +259,23 @@ pub(super) fn detach_pinned(pins: &Pins) -> Result<(), KernelError> {
 fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
     let missing = || KernelError::Object { what: format!("classifier {program}") };
     ebpf.program_mut(program.name()).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+/// The verifier gives up with EAGAIN when a signal waits for the thread (`do_check` in the kernel's
+/// `kernel/bpf/verifier.c`).
+fn load(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+    const ATTEMPTS_MAX: u32 = 5;
+    let mut attempt = 1;
+    loop {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock && attempt < ATTEMPTS_MAX =>
+            {
+                attempt += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn is_live(link: &TcxLink) -> io::Result<bool> {
