@@ -76,6 +76,17 @@ pub fn vxlan(from: Endpoint, to: Endpoint, vni: u32, inner: &[u8]) -> Vec<u8> {
 /// Where a frame's UDP header begins: after Ethernet and an IPv4 header without options.
 const UDP_AT: usize = 34;
 
+/// Computes the IPv4 checksum of a changed header without options anew (RFC 1071).
+pub fn mend_ipv4_checksum(frame: &mut [u8]) {
+    const CHECKSUM: std::ops::Range<usize> = 24..26;
+    frame[CHECKSUM].fill(0);
+    let words = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    frame[CHECKSUM].copy_from_slice(&(!folded).to_be_bytes()[2..]);
+}
+
 /// What stands around an inner frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outer {
@@ -143,6 +154,14 @@ mod tests {
         assert_eq!(read, inner);
         assert_eq!((outer.from, outer.to), (HERE, THERE));
         assert_eq!((outer.vni, outer.flags, outer.udp_checksum, outer.ttl), (0x00ab_cdef, 8, 0, 64));
+    }
+
+    #[test]
+    fn a_changed_header_can_be_mended() {
+        let mut frame = vxlan(HERE, THERE, 1, &udp(VM, PEER, b""));
+        frame[15] = 0xff;
+        mend_ipv4_checksum(&mut frame);
+        assert_eq!(decap(&frame).unwrap().0.tos, 0xff);
     }
 
     #[test]

@@ -198,12 +198,7 @@ fn underlay(link: &Link, number: u8) -> Endpoint {
     Endpoint { mac: link.mac().unwrap(), address: [192, 0, 2, number].into(), port: 4789 }
 }
 
-/// With the IPv4 checksum mended.
 fn set_ecn(frame: &mut [u8], ecn: u8) {
     frame[15] = frame[15] & !3 | ecn;
-    frame[24..26].fill(0);
-    let sum: u32 =
-        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    frame[24..26].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+    frame::mend_ipv4_checksum(frame);
 }

@@ -452,14 +452,9 @@ fn arp_reply_like(from: Endpoint, to: Endpoint) -> Vec<u8> {
     frame
 }
 
-/// With the fragment field set, and the header's checksum mended.
 fn fragment(frame: &[u8], field: u16) -> Vec<u8> {
     let mut frame = frame.to_vec();
     frame[20..22].copy_from_slice(&field.to_be_bytes());
-    frame[24..26].fill(0);
-    let sum: u32 =
-        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    frame[24..26].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+    frame::mend_ipv4_checksum(&mut frame);
     frame
 }
