@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use vtep_api::Vni;
 
 use crate::config::{LogFormat, LogLevel, SOCKET};
 use crate::control::FdbFilter;
@@ -136,6 +137,7 @@ pub(super) enum FdbCommand {
     },
     /// Look one entry up in the kernel
     Get {
+        #[arg(value_parser = vni)]
         vni: u32,
         mac: String,
         #[command(flatten)]
@@ -153,7 +155,7 @@ pub(super) enum FdbCommand {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct FilterArgs {
     /// Only of this VNI
-    #[arg(long)]
+    #[arg(long, value_parser = vni)]
     vni: Option<u32>,
     /// Only this MAC
     #[arg(long)]
@@ -164,6 +166,11 @@ pub(super) struct FilterArgs {
     /// Only behind this port of the host
     #[arg(long)]
     port: Option<String>,
+}
+
+fn vni(text: &str) -> Result<u32, String> {
+    let number: i64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    Vni::try_from(number).map(Vni::as_u32).map_err(|error| error.to_string())
 }
 
 impl FilterArgs {
@@ -177,6 +184,7 @@ impl FilterArgs {
 pub(super) enum VniCommand {
     /// List VNIs, or show one
     Show {
+        #[arg(value_parser = vni)]
         vni: Option<u32>,
         #[command(flatten)]
         client: Client,
@@ -209,7 +217,7 @@ pub(super) struct StatsArgs {
     #[arg(long)]
     pub(super) drops: bool,
     /// Only of this VNI
-    #[arg(long)]
+    #[arg(long, value_parser = vni)]
     pub(super) vni: Option<u32>,
     #[command(flatten)]
     pub(super) client: Client,
