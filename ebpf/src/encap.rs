@@ -3,8 +3,8 @@
 use vtep_abi::{Verdict, VtepAdj};
 
 use crate::End;
-use crate::context::Frame;
-use crate::header::{self, ETH_LEN, EtherType, Ethernet, Inner};
+use crate::context::{Frame, Refused};
+use crate::header::{self, ETH_LEN, EtherType, Ethernet, Inner, UDP_LEN};
 use crate::maps;
 
 /// Where a frame goes, and the verdict if all goes well.
@@ -39,7 +39,10 @@ pub(crate) fn send(frame: Frame, destined: &Destined) -> End {
         }
     });
     if !adj.is(VtepAdj::RESOLVED) || frame.push_outer().is_err() {
-        return through_device(&frame, adj, &inner);
+        return match address_device(&frame, adj, &inner) {
+            Ok(device) => End::redirect(Verdict::Device, device),
+            Err(Refused) => Verdict::EncapFailed.into(),
+        };
     }
     match frame.write(0, &header::outer(adj, &inner)) {
         Ok(()) => End::redirect(verdict, adj.ifindex),
@@ -47,17 +50,13 @@ pub(crate) fn send(frame: Frame, destined: &Destined) -> End {
     }
 }
 
-/// The kernel's tunnel device encapsulates what the program cannot: it resolves the neighbour and keeps the frame
-/// meanwhile, and it takes frames that are encapsulated already.
+/// Readies a frame for the kernel's tunnel device and returns the device. It encapsulates what the program cannot: it
+/// resolves the neighbour and keeps the frame meanwhile, and it takes frames that are encapsulated already.
 #[inline(always)]
-pub(crate) fn through_device(frame: &Frame, adj: &VtepAdj, inner: &Inner) -> End {
-    let Some(config) = maps::config() else {
-        return Verdict::EncapFailed.into();
-    };
-    match frame.set_tunnel_key(inner.vni, adj, adj.dscp | inner.ecn) {
-        Ok(()) => End::redirect(Verdict::Device, config.tunnel_ifindex),
-        Err(_) => Verdict::EncapFailed.into(),
-    }
+pub(crate) fn address_device(frame: &Frame, adj: &VtepAdj, inner: &Inner) -> Result<u32, Refused> {
+    let config = maps::config().ok_or(Refused)?;
+    frame.set_tunnel_key(inner.vni, adj, adj.dscp | inner.ecn)?;
+    Ok(config.tunnel_ifindex)
 }
 
 #[inline(always)]
@@ -77,7 +76,6 @@ pub(crate) fn inner(frame: &Frame, vni: u32, ethernet: Ethernet) -> Inner {
 fn packet_len(frame: &Frame, ether_type: EtherType) -> u32 {
     const IPPROTO_TCP: u8 = 6;
     const IPV6_LEN: u32 = 40;
-    const UDP_LEN: u32 = 8;
     let payload = match frame.gso_size() {
         0 => return frame.len() - ETH_LEN as u32,
         payload => payload,
@@ -89,7 +87,7 @@ fn packet_len(frame: &Frame, ether_type: EtherType) -> u32 {
     };
     let transport_len = match protocol {
         IPPROTO_TCP => u32::from(at(ip_len + 12) >> 4) * 4,
-        _ => UDP_LEN,
+        _ => UDP_LEN as u32,
     };
     ip_len + transport_len + payload
 }

@@ -176,7 +176,6 @@ fn copy_to_port(copies: &Copies, to: u32) -> Result<(), Refused> {
 
 #[inline(always)]
 fn copy_through_device(copies: &Copies, adj: &VtepAdj) -> Result<(), Refused> {
-    let config = maps::config().ok_or(Refused)?;
-    copies.frame.set_tunnel_key(copies.inner.vni, adj, adj.dscp | copies.inner.ecn)?;
-    copies.frame.copy_to(config.tunnel_ifindex)
+    let device = encap::address_device(&copies.frame, adj, &copies.inner)?;
+    copies.frame.copy_to(device)
 }

@@ -13,6 +13,8 @@ use crate::{Account, End};
 
 /// Ethernet, IPv4 without options, UDP.
 const UDP_HEAD: usize = ETH_LEN + IPV4_LEN + UDP_LEN;
+/// Version and header length in words.
+const IPV4_WITHOUT_OPTIONS: u8 = 0x45;
 const ECN_CE: u8 = 3;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -29,13 +31,8 @@ pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
     let Some(outer) = outer(&head) else {
         return Verdict::NotOurs.into();
     };
-    if outer.has_options {
-        // No VTEP sends IPv4 options. Should the kernel's tunnel device take it, `tunnel_in` will not.
-        return Verdict::NotOurs.into();
-    }
-    match check(frame, &outer) {
-        Ok(()) => {}
-        Err(verdict) => return verdict.into(),
+    if let Err(verdict) = check(frame, &outer) {
+        return verdict.into();
     }
     let Some(head) = frame.head::<OUTER_LEN>() else {
         return Verdict::OuterMalformed.into();
@@ -101,7 +98,6 @@ struct Outer {
     ip_len: u16,
     udp_len: u16,
     is_fragment: bool,
-    has_options: bool,
 }
 
 /// The outer header if it is VXLAN to us by address and port.
@@ -112,17 +108,14 @@ fn outer(head: &[u8; UDP_HEAD]) -> Option<Outer> {
     let addr_at = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
     let fragment = u16_at(ETH_LEN + 6);
     let ours = u16_at(12) == EtherType::IPV4.as_u16()
-        && head[ETH_LEN] >> 4 == 4
+        // No VTEP sends IPv4 options. Should the kernel's tunnel device take them, `tunnel_in` will not.
+        && head[ETH_LEN] == IPV4_WITHOUT_OPTIONS
         && head[ETH_LEN + 9] == IPPROTO_UDP
         // Only a first fragment has ports.
         && fragment & FRAGMENT_OFFSET == 0
-        && mapped_v4(addr_at(ETH_LEN + 16)) == config.local;
+        && mapped_v4(addr_at(ETH_LEN + 16)) == config.local
+        && [head[ETH_LEN + IPV4_LEN + 2], head[ETH_LEN + IPV4_LEN + 3]] == config.udp_port;
     if !ours {
-        return None;
-    }
-    let has_options = head[ETH_LEN] & 0x0f != 5;
-    let port = [head[ETH_LEN + IPV4_LEN + 2], head[ETH_LEN + IPV4_LEN + 3]];
-    if !has_options && port != config.udp_port {
         return None;
     }
     Some(Outer {
@@ -130,7 +123,6 @@ fn outer(head: &[u8; UDP_HEAD]) -> Option<Outer> {
         ip_len: u16_at(ETH_LEN + 2),
         udp_len: u16_at(ETH_LEN + IPV4_LEN + 4),
         is_fragment: fragment & MORE_FRAGMENTS != 0,
-        has_options,
     })
 }
 
