@@ -2,7 +2,7 @@
 
 use caps::{CapSet, Capability, CapsHashSet};
 
-pub const NEEDED: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
+use crate::kernel::CAPABILITIES;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
@@ -16,20 +16,20 @@ fn names(capabilities: &[Capability]) -> String {
     capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Those of [`NEEDED`] that the process lacks.
+/// Those of [`CAPABILITIES`] that the process lacks.
 pub fn missing() -> Result<Vec<Capability>, CapabilityError> {
     let present = caps::read(None, CapSet::Effective)?;
-    Ok(NEEDED.into_iter().filter(|capability| !present.contains(capability)).collect())
+    Ok(CAPABILITIES.into_iter().filter(|capability| !present.contains(capability)).collect())
 }
 
-/// Keeps [`NEEDED`] and gives up the rest, also for programs that this thread might execute. Threads inherit it: to be
+/// Keeps [`CAPABILITIES`] and gives up the rest, also for programs that this thread might execute. Threads inherit it: to be
 /// called before there are any.
 pub fn reduce() -> Result<(), CapabilityError> {
     let missing = missing()?;
     if !missing.is_empty() {
         return Err(CapabilityError::Missing { missing });
     }
-    let needed: CapsHashSet = NEEDED.into_iter().collect();
+    let needed: CapsHashSet = CAPABILITIES.into_iter().collect();
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         for capability in caps::runtime::thread_all_supported() {
             if !needed.contains(&capability) {
