@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
 use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 pub use delta::{Delta, Outline};
+pub use vtep_api::{Replication, UnknownUnicast};
 
 /// One source's whole word. Every name that an entry refers to is a key of the table: a source sets aside what
 /// dangles.
@@ -44,23 +44,4 @@ pub struct LogicalSwitch {
 pub struct MacEntry {
     pub master: VtepName,
     pub slave: Option<VtepName>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnknownUnicast {
-    #[default]
-    Flood,
-    Drop,
-}
-
-/// Who makes the copies of a flooded frame (`vtep(5)`, `Logical_Switch.replication_mode`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Replication {
-    /// We do: one copy to each member.
-    #[default]
-    SourceNode,
-    /// The member does: one copy to one live member.
-    ServiceNode,
 }

@@ -1,14 +1,27 @@
 //! The contract between controllers, and between controllers and agents.
 //!
-//! It owns the words that every part of vtepd shares about the overlay: MAC addresses, VNIs, VLAN ids and names,
-//! each parsed once at the edge and trusted from there on. It knows no transport, no database and no kernel layout.
+//! It owns the words that every part of vtepd shares about the overlay, each parsed once at the edge and trusted from
+//! there on, and the messages of the two kinds of session: [`FromVtep`] and [`ToVtep`] between a VTEP and its physical
+//! controller, [`FromPhysical`] and [`FromLogical`] between controllers. It knows no database and no kernel layout.
 
+mod claim;
 mod mac;
 mod name;
+mod network;
+mod peer;
+mod session;
+mod table;
 mod vlan;
 mod vni;
 
+pub use claim::{Cause, Claim, Ips, LocalMac, Origin, OriginParseError, Role, Stamp};
 pub use mac::{MacAddr, MacParseError};
-pub use name::{LogicalSwitchName, NameError, PortName, VtepName};
+pub use name::{ControllerName, LogicalSwitchName, NameError, PortName, SwitchPortName, VtepName};
+pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};
+pub use peer::{
+    Claims, FromLogical, FromPhysical, NetworkOutline, Outline, Report, Served, Session, VtepStatus,
+};
+pub use session::{FromVtep, Held, Inventory, PROTOCOL, ToVtep, VtepState};
+pub use table::{Change, Placement, ROWS_MAX, Row, TableUpdate, Term, Version};
 pub use vlan::{VlanId, VlanIdError};
 pub use vni::{Vni, VniError};

@@ -83,6 +83,14 @@ name!(
     VtepName, "VTEP", 255, char::is_control, "no control character"
 );
 name!(
+    /// The name of a controller.
+    ControllerName, "controller", 255, char::is_control, "no control character"
+);
+name!(
+    /// The name of a port as its VTEP gives it: `Ethernet1/1` on a TOR, an interface on a host.
+    SwitchPortName, "port", 255, char::is_control, "no control character"
+);
+name!(
     /// The name of a port: on a host, its network interface (`dev_valid_name` in the kernel's `net/core/dev.c`).
     PortName, "port", 15, |c| c == '/' || c == ':' || c.is_whitespace() || c.is_control(),
     "no slash, colon, white space or control character"

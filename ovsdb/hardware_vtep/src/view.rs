@@ -17,6 +17,7 @@ use ovsdb::Uuid;
 use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 pub use self::refusal::{Reason, Refusal, Refusals};
+pub use vtep_api::Role;
 
 pub(crate) use self::address::unicast_address;
 
@@ -58,23 +59,8 @@ pub enum Replication {
 pub struct UnicastEntry {
     pub master: IpAddr,
     pub slaves: Box<[IpAddr]>,
+    /// What the device itself is for the MAC.
     pub role: Option<Role>,
-}
-
-/// What the device itself is for a MAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    Master,
-    Slave,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Master => "master",
-            Self::Slave => "slave",
-        }
-    }
 }
 
 impl Mirror {

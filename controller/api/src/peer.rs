@@ -1,0 +1,120 @@
+//! The messages between a physical and a logical controller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Binding, Cause, Claim, ControllerName, Held, LogicalSwitchName, MacAddr, Network, Stamp, TableUpdate, Term, Version,
+    VtepName, VtepState,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromPhysical {
+    /// The first message.
+    Hello {
+        protocol: u32,
+        name: ControllerName,
+        /// The physical controller's own.
+        term: Term,
+        /// The tables that it has, each of the highest term that it obeyed for that logical switch.
+        tables: Vec<Held>,
+    },
+    /// Of each VTEP that it serves, at the start and when it changes.
+    Vtep { vtep: VtepName, status: VtepStatus },
+    Claims(Claims),
+    /// A VTEP forwards by this version.
+    Applied { vtep: VtepName, held: Held },
+    /// An update did not fit the table that it has.
+    Resync { logical_switch: LogicalSwitchName },
+    Heartbeat { wall_ms: i64 },
+}
+
+/// A VTEP as its physical controller sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VtepStatus {
+    pub session: Session,
+    pub state: VtepState,
+    /// Its clock less the physical controller's; unknown until both were seen together.
+    pub skew_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Session {
+    /// It was never there.
+    #[default]
+    Awaited,
+    Up,
+    /// It was there; what it said last stays, for a while.
+    Lost,
+}
+
+/// A part of what one VTEP claims in one logical switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    pub vtep: VtepName,
+    pub logical_switch: LogicalSwitchName,
+    /// The parts up to `end` are all that it claims there. Otherwise they are changes, in their order.
+    pub snapshot: bool,
+    pub records: Vec<(MacAddr, Report)>,
+    pub end: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    Claim(Claim),
+    /// Takes back the claim that was made last before `stamp`, never a later one.
+    Withdraw { stamp: Stamp, cause: Cause },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromLogical {
+    /// The answer to `Hello`.
+    Welcome { protocol: u32, name: ControllerName, term: Term },
+    /// Whole, at the start and when it changes; before the tables of its logical switches.
+    Outline(Outline),
+    Table(TableUpdate),
+    /// What a VTEP claimed changes nothing.
+    NoChange { vtep: VtepName, logical_switch: LogicalSwitchName },
+    /// Send all that a VTEP claims there.
+    Resync { vtep: VtepName, logical_switch: LogicalSwitchName },
+    Heartbeat { wall_ms: i64 },
+}
+
+/// What a logical controller declares, as far as it concerns one physical controller.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Outline {
+    pub term: Term,
+    /// Counts its changes within the term.
+    pub version: Version,
+    /// The logical switches that this logical controller owns and of which a VTEP of the receiver is a member.
+    pub networks: BTreeMap<LogicalSwitchName, NetworkOutline>,
+    /// Every VTEP that these networks may name, with its tunnel address.
+    pub directory: BTreeMap<VtepName, IpAddr>,
+    /// The VTEPs that the receiver serves.
+    pub served: BTreeMap<VtepName, Served>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkOutline {
+    pub network: Network,
+    /// The receiver's VTEPs that take part, and so may claim and are told.
+    pub members: BTreeSet<VtepName>,
+}
+
+/// A VTEP as it was declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// A TOR's database, as Open vSwitch writes it (`tcp:192.0.2.11:6640`, `ssl:…`, `ptcp:…`). Without it the VTEP is a
+    /// host whose agent connects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ovsdb: Option<String>,
+    /// In the logical switches of this logical controller.
+    #[serde(default)]
+    pub bindings: BTreeSet<Binding>,
+}

@@ -1,0 +1,15 @@
+//! The controllers: collect what every VTEP claims, resolve it to one master for each MAC, distribute the result.
+//!
+//! [`Logical`] and [`Physical`] are pure: `step(event, now, actions)`, without I/O, clock or randomness. The rest of the
+//! crate carries messages to them and carries out what they ask for.
+
+pub mod declared;
+pub mod logical;
+pub mod now;
+pub mod physical;
+pub mod published;
+
+pub use declared::Declared;
+pub use logical::Logical;
+pub use now::Now;
+pub use physical::Physical;
