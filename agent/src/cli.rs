@@ -12,28 +12,16 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use clap::{CommandFactory, FromArgMatches};
+use vtep_api::control::terminal::Exit;
 
-use crate::control::ErrorKind;
-use crate::control::client::ClientError;
 use args::{Args, Command};
-
-/// How a command ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Ok = 0,
-    Error = 1,
-    Usage = 2,
-    NotFound = 3,
-    Unreachable = 4,
-    CheckFailed = 5,
-}
 
 /// Parses the command line, does what it says and reports errors.
 pub fn main() -> ExitCode {
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let exit = dispatch(args.command, &matches).unwrap_or_else(|error| {
-        let exit = classify(&error);
+        let exit = Exit::of(error.chain());
         if exit != Exit::Ok {
             eprintln!("vtep-agent: {error:#}");
         }
@@ -64,25 +52,4 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error>
         }
         question => ask::ask(question),
     }
-}
-
-fn classify(error: &Error) -> Exit {
-    match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Connection(_)) => Exit::Error,
-        // Whoever read our output has enough.
-        _ if error.chain().any(is_broken_pipe) => Exit::Ok,
-        Some(ClientError::Unreachable { .. }) => Exit::Unreachable,
-        Some(ClientError::Refused { kind: ErrorKind::NotFound, .. }) => Exit::NotFound,
-        Some(ClientError::Refused { kind: ErrorKind::Usage, .. }) => Exit::Usage,
-        _ => Exit::Error,
-    }
-}
-
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Standard output, in large pieces.
-fn output() -> io::BufWriter<impl Write> {
-    io::BufWriter::with_capacity(64 * 1024, anstream::stdout())
 }

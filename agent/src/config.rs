@@ -1,7 +1,5 @@
 //! What the operator wrote: one TOML file, every key known, every value in range. `docs/config.md` describes it.
 
-mod bounded;
-mod listen;
 mod origin;
 mod port;
 mod source;
@@ -12,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
-pub use bounded::{Bounded, BoundedError};
-pub use listen::{Metrics, RemoteListenError};
-pub use origin::{Origin, Override, Setting, settings};
+pub use origin::{Override, settings};
 pub use port::{DuplicatePortError, Port, Ports};
 pub use source::{FileSource, OvsdbSource, Source, SourceError, TlsFiles};
+pub use vtep_api::daemon::{Bounded, Log, LogFormat, LogLevel, Origin, Setting};
+
+pub type Metrics = vtep_api::daemon::Metrics<9475>;
 
 use crate::desired::TUNNEL_DEVICE;
 use crate::tunnel_address::TunnelAddress;
@@ -99,11 +98,11 @@ pub struct Underlay {
     /// Our own tunnel address.
     pub address: TunnelAddress,
     pub uplinks: Vec<vtep_api::PortName>,
-    #[serde(default = "bounded::preset::<4789, 1, 65535>")]
+    #[serde(default = "vtep_api::daemon::preset::<4789, 1, 65535>")]
     pub udp_port: Bounded<1, 65535>,
-    #[serde(default = "bounded::preset::<64, 1, 255>")]
+    #[serde(default = "vtep_api::daemon::preset::<64, 1, 255>")]
     pub ttl: Bounded<1, 255>,
-    #[serde(default = "bounded::preset::<0, 0, 63>")]
+    #[serde(default = "vtep_api::daemon::preset::<0, 0, 63>")]
     pub dscp: Bounded<0, 63>,
 }
 
@@ -152,32 +151,6 @@ pub enum Decap {
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
     pub socket: PathBuf,
-}
-
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    pub level: LogLevel,
-    pub format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
 }
 
 pub const SOCKET: &str = "/run/vtepd/agent.sock";

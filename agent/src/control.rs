@@ -1,22 +1,14 @@
-//! The local control socket: one request a line, answered by rows and an end, each a line of JSON. The daemon task
-//! answers; what it hands over is rendered in the connection's own task, so a slow reader holds up nobody.
+//! What can be asked of the agent over its control socket.
 
-pub mod client;
-mod server;
 pub mod view;
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::sync::oneshot;
+use vtep_api::control;
 
-pub use server::{Server, ServerError};
+pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
-use view::{FdbDump, Scrape};
-
-/// Longest line that a client may send.
-const REQUEST_BYTES_MAX: usize = 16 * 1024;
+use view::Scrape;
 
 /// What a client may ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,32 +37,6 @@ pub struct FdbFilter {
     pub limit: Option<usize>,
 }
 
-/// One line of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Line {
-    Row(Value),
-    End { rows: usize },
-    Error { kind: ErrorKind, message: String },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
-    /// The request makes no sense.
-    Usage,
-    NotFound,
-    Failed,
-}
-
-/// The daemon's answer.
-#[derive(Debug)]
-pub enum Reply {
-    Rows(Vec<Value>),
-    Fdb(FdbDump),
-    Error { kind: ErrorKind, message: Cow<'static, str> },
-}
-
 /// A question to the daemon task.
 #[derive(Debug)]
 pub enum Ask {
@@ -83,14 +49,16 @@ pub enum Ask {
     Waits(oneshot::Sender<Vec<String>>),
 }
 
-impl Reply {
-    pub fn rows<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Self {
-        let rows: Result<Vec<_>, _> = rows.into_iter().map(serde_json::to_value).collect();
-        rows.map_or_else(|error| Self::error(ErrorKind::Failed, error.to_string()), Self::Rows)
-    }
+impl control::Request for Request {
+    const DAEMON: &'static str = "agent";
+    const BYTES_MAX: u64 = 16 * 1024;
+}
 
-    pub fn error(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::Error { kind, message: message.into() }
+impl control::Asked for Ask {
+    type Request = Request;
+
+    fn client(request: Request, reply: oneshot::Sender<Reply>) -> Self {
+        Self::Client { request, reply }
     }
 }
 

@@ -13,7 +13,6 @@ mod attach;
 mod complaints;
 mod host;
 mod learn;
-mod notify;
 mod refused;
 mod scrape;
 mod view;
@@ -32,9 +31,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vtep_abi::Event;
+use vtep_api::daemon::Notify;
 
 use self::host::{Host, Taken};
-use self::notify::Notify;
 use crate::config::{self, Config, Override};
 use crate::control::view::DetachRow;
 use crate::control::{Ask, ErrorKind, Reply, Request, Server};

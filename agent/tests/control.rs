@@ -29,7 +29,7 @@ fn daemon(entries: u32) -> Daemon {
         while let Some(Ask::Client { request, reply }) = asks.recv().await {
             let answer = match request {
                 Request::FdbCount { .. } => Reply::rows([CountRow { macs: 7 }]),
-                Request::FdbShow { .. } => Reply::Fdb(dump(entries)),
+                Request::FdbShow { .. } => Reply::stream(dump(entries).into_rows()),
                 _ => Reply::error(ErrorKind::NotFound, "there is nothing"),
             };
             drop(reply.send(answer));
@@ -116,7 +116,7 @@ async fn the_socket_is_for_its_group_alone_and_is_not_taken_over() {
     let daemon = daemon(0);
     let mode = std::fs::metadata(daemon.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let (sender, _asks) = mpsc::channel(1);
+    let (sender, _asks) = mpsc::channel::<Ask>(1);
     let second = Server::listen(&daemon.socket(), sender.clone());
     assert!(second.unwrap_err().to_string().contains("served by another process"));
     // One that is left over from a crash is.

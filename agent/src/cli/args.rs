@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use vtep_api::Vni;
+use vtep_api::control::terminal::Terminal;
 
 use crate::config::{LogFormat, LogLevel, SOCKET};
 use crate::control::FdbFilter;
@@ -121,6 +122,12 @@ pub(super) struct Client {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Client {
+    pub(super) fn terminal(&self) -> Terminal<'_> {
+        Terminal { socket: &self.socket, json: self.json }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,17 +1,17 @@
 //! Commands that the daemon answers.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
+use vtep_api::control::terminal::{json, output};
 
+use super::Exit;
 use super::args::{Client, Command, DetachArgs, FdbCommand, PortCommand, StatsArgs, VniCommand, VtepCommand};
-use super::render::{self, FDB_HEADER, Table};
-use super::{Exit, output};
+use super::render::{self, FDB_HEADER};
 use crate::config::{self, Config};
 use crate::control::Request;
-use crate::control::client::{self, ClientError};
+use crate::control::client::ClientError;
 use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
@@ -20,28 +20,29 @@ use crate::underlay;
 
 pub(super) fn ask(command: Command) -> Result<Exit> {
     match command {
-        Command::Status(client) => one::<Status>(&client, &Request::Status, render::status)?,
+        Command::Status(client) => client.terminal().one::<Status>(&Request::Status, render::status)?,
         Command::Fdb { command: FdbCommand::Show { filter, limit, client } } => {
-            stream(&client, &Request::FdbShow { filter: filter.filter(limit) })?;
+            let request = Request::FdbShow { filter: filter.filter(limit) };
+            client.terminal().stream::<FdbRow>(&request, FDB_HEADER, render::fdb_line)?;
         }
         Command::Fdb { command: FdbCommand::Get { vni, mac, client } } => {
-            one::<FdbRow>(&client, &Request::FdbGet { vni, mac }, render::fdb_entry)?;
+            client.terminal().one::<FdbRow>(&Request::FdbGet { vni, mac }, render::fdb_entry)?;
         }
         Command::Fdb { command: FdbCommand::Count { filter, client } } => {
             let request = Request::FdbCount { filter: filter.filter(None) };
-            one::<CountRow>(&client, &request, |out, row| writeln!(out, "{}", row.macs))?;
+            client.terminal().one::<CountRow>(&request, |out, row| writeln!(out, "{}", row.macs))?;
         }
         Command::Vni { command: VniCommand::Show { vni, client } } => {
-            table::<VniRow>(&client, &Request::VniShow { vni })?;
+            client.terminal().table::<VniRow>(&Request::VniShow { vni })?;
         }
         Command::Vtep { command: VtepCommand::Show { vtep, client } } => {
-            table::<VtepRow>(&client, &Request::VtepShow { vtep })?;
+            client.terminal().table::<VtepRow>(&Request::VtepShow { vtep })?;
         }
         Command::Port { command: PortCommand::Show { port, client } } => {
-            table::<PortRow>(&client, &Request::PortShow { port })?;
+            client.terminal().table::<PortRow>(&Request::PortShow { port })?;
         }
         Command::Stats(StatsArgs { drops, vni, client }) => {
-            table::<StatsRow>(&client, &Request::Stats { vni, drops })?;
+            client.terminal().table::<StatsRow>(&Request::Stats { vni, drops })?;
         }
         other => anyhow::bail!("{other:?} is not the daemon's"),
     }
@@ -64,17 +65,14 @@ pub(super) fn detach(args: &DetachArgs) -> Result<Exit> {
         |config| (config.dataplane.bpffs, config.control.socket),
     );
     let client = Client { socket: args.socket.clone().unwrap_or(socket), json: args.json };
-    let row = match rows::<DetachRow>(&client, &Request::Detach) {
-        Ok(mut rows) => rows.pop().context("the daemon did not say what it removed")?,
-        Err(error) if matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. })) => {
-            detach_alone(&pins)?
-        }
-        Err(error) => return Err(error),
+    let row = match client.terminal().row(&Request::Detach) {
+        Ok(row) => row,
+        Err(ClientError::Unreachable { .. }) => detach_alone(&pins)?,
+        Err(error) => return Err(error.into()),
     };
     let mut out = output();
     if client.json {
-        serde_json::to_writer_pretty(&mut out, &row)?;
-        writeln!(out)?;
+        json(&mut out, &row)?;
     } else {
         render(&mut out, &row)?;
     }
@@ -91,71 +89,4 @@ fn detach_alone(pins: &Path) -> Result<DetachRow> {
         underlay::release().await?;
         Ok(DetachRow { pins_removed, tunnel_removed })
     })
-}
-
-/// Exactly one row.
-fn one<T: serde::de::DeserializeOwned>(
-    client: &Client,
-    request: &Request,
-    render: impl FnOnce(&mut dyn Write, &T) -> io::Result<()>,
-) -> Result<()> {
-    let mut found = None;
-    client::ask(&client.socket, request, |row| {
-        found = Some(row);
-        Ok(())
-    })?;
-    let row: Value = found.context("the daemon answered nothing")?;
-    let mut out = output();
-    if client.json {
-        serde_json::to_writer_pretty(&mut out, &row)?;
-        writeln!(out)?;
-    } else {
-        render(&mut out, &serde_json::from_value(row)?)?;
-    }
-    Ok(out.flush()?)
-}
-
-/// A few rows, in columns as wide as they need.
-fn table<T: Table + serde::de::DeserializeOwned>(client: &Client, request: &Request) -> Result<()> {
-    if client.json {
-        return stream(client, request);
-    }
-    let rows = rows::<T>(client, request)?;
-    let mut out = output();
-    writeln!(out, "{}", render::table(&rows))?;
-    Ok(out.flush()?)
-}
-
-fn rows<T: serde::de::DeserializeOwned>(client: &Client, request: &Request) -> Result<Vec<T>> {
-    let mut rows = Vec::new();
-    client::ask(&client.socket, request, |row| {
-        rows.push(serde_json::from_value(row)?);
-        Ok(())
-    })?;
-    Ok(rows)
-}
-
-/// Any number of rows, each printed as it comes. Without an answer nothing is printed.
-fn stream(client: &Client, request: &Request) -> Result<()> {
-    let (opening, closing) = if client.json { ("[\n", "\n]\n") } else { (FDB_HEADER, "") };
-    let mut out = output();
-    let mut first = true;
-    client::ask(&client.socket, request, |row| {
-        let before = match (first, client.json) {
-            (true, _) => opening,
-            (false, true) => ",\n",
-            (false, false) => "",
-        };
-        first = false;
-        out.write_all(before.as_bytes())?;
-        if client.json {
-            return Ok(serde_json::to_writer(&mut out, &row)?);
-        }
-        render::fdb_line(&mut out, &serde_json::from_value(row)?)
-    })?;
-    if first {
-        out.write_all(opening.as_bytes())?;
-    }
-    out.write_all(closing.as_bytes())?;
-    Ok(out.flush()?)
 }

@@ -1,22 +1,8 @@
 use std::io::{self, Write};
 
-use comfy_table::presets::NOTHING;
+use vtep_api::control::terminal::Table;
 
 use crate::control::view::{FdbEnd, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
-
-/// Rows of a table that is small enough to be laid out as a whole.
-pub(super) trait Table {
-    const HEADER: &[&str];
-
-    fn cells(&self) -> Vec<String>;
-}
-
-pub(super) fn table<T: Table>(rows: &[T]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table.load_style(NOTHING).set_header(T::HEADER);
-    table.add_rows(rows.iter().map(Table::cells));
-    table
-}
 
 impl Table for VniRow {
     const HEADER: &[&str] = &["VNI", "SWITCH", "MACS", "UNKNOWN", "FLOOD"];

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use vtep_api::{MacAddr, PortName};
 
-use super::{Bounded, Decap, bounded};
+use super::{Bounded, Decap};
 
 /// What is known of one VM port beforehand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ struct Written {
     #[serde(default, deserialize_with = "stations")]
     macs: BTreeSet<MacAddr>,
     learn: Option<bool>,
-    #[serde(default = "bounded::preset::<{ Port::LEARN_MAX }, 1, 1_000_000>")]
+    #[serde(default = "vtep_api::daemon::preset::<{ Port::LEARN_MAX }, 1, 1_000_000>")]
     learn_max: Bounded<1, 1_000_000>,
     decap: Option<Decap>,
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use ovsdb::Remote;
 use serde::{Deserialize, Serialize};
 
-use super::{Bounded, bounded};
+use super::Bounded;
 
 /// Where the reconciled table comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ struct Written {
     private_key: Option<PathBuf>,
     certificate: Option<PathBuf>,
     ca_certificate: Option<PathBuf>,
-    #[serde(default = "bounded::preset::<5000, 0, 3_600_000>")]
+    #[serde(default = "vtep_api::daemon::preset::<5000, 0, 3_600_000>")]
     probe_ms: Bounded<0, 3_600_000>,
 }
 

@@ -181,6 +181,13 @@ pub struct Labels {
     pub ports: BTreeMap<u32, FdbEnd>,
 }
 
+impl FdbDump {
+    pub fn into_rows(self) -> impl Iterator<Item = FdbRow> + Send + 'static {
+        let Self { entries, labels } = self;
+        entries.into_iter().map(move |(key, target)| labels.row(&key, &target))
+    }
+}
+
 impl Labels {
     pub fn row(&self, key: &FdbKey, target: &FdbTarget) -> FdbRow {
         FdbRow {

@@ -23,7 +23,7 @@ impl Host {
         match request {
             Request::Status => Reply::rows([self.status(metrics)]),
             Request::FdbShow { filter } => match self.matching(filter) {
-                Ok(entries) => Reply::Fdb(FdbDump { entries, labels: self.labels() }),
+                Ok(entries) => Reply::stream(FdbDump { entries, labels: self.labels() }.into_rows()),
                 Err(message) => Reply::error(ErrorKind::Usage, message),
             },
             Request::FdbCount { filter } => match self.matching(filter) {

@@ -1,22 +1,13 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text,
-};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
+use prometheus_client::encoding::DescriptorEncoder;
+use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
 use crate::control::view::{Scrape, Status, VniCounters, VtepScrape};
 
-type Labels = Vec<(&'static str, String)>;
-
 pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("vtepd_agent");
-    registry.register_collector(Box::new(Exposed(scrape)));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
+    exposition::encode("vtepd_agent", Exposed(scrape))
 }
 
 #[derive(Debug)]
@@ -102,39 +93,4 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::
     counters(encoder, "vtep_served_as_slave_frames", "Frames that the VTEP got as slave", served)?;
     let errors = each(|vtep| vtep.stats.copy_errors);
     counters(encoder, "vtep_copy_errors", "Flood copies that the kernel refused to send", errors)
-}
-
-fn counters<V: EncodeCounterValue>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    series: impl IntoIterator<Item = (Labels, V)>,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in series {
-        // An empty family would be written as braces with nothing between.
-        if labels.is_empty() {
-            family.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
-        } else {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
-        }
-    }
-    Ok(())
-}
-
-fn gauges<V: EncodeGaugeValue>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    series: impl IntoIterator<Item = (Labels, V)>,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (labels, value) in series {
-        if labels.is_empty() {
-            family.encode_gauge(&value)?;
-        } else {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-    }
-    Ok(())
 }

@@ -69,16 +69,7 @@ pub fn load(path: &Path, own: TunnelAddress, previous: &Table) -> Result<(Table,
     Ok(build(Document::read(path)?, own, previous))
 }
 
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
+pub use vtep_api::daemon::chain;
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,15 @@
 //! It owns the words that every part of vtepd shares about the overlay, each parsed once at the edge and trusted from
 //! there on, and the messages of the two kinds of session: [`FromVtep`] and [`ToVtep`] between a VTEP and its physical
 //! controller, [`FromPhysical`] and [`FromLogical`] between controllers. It knows no database and no kernel layout.
+//!
+//! Beside it, behind features, stands what both daemons are built from: their control socket and its commands (`control`),
+//! their settings, log and metrics (`daemon`).
 
 mod claim;
+#[cfg(feature = "control")]
+pub mod control;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 mod mac;
 mod name;
 mod network;

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Cause, Claim, ControllerName, Held, LogicalSwitchName, MacAddr, Network, Stamp, TableUpdate, Term, Version,
-    VtepName, VtepState,
+    Binding, Cause, Claim, ControllerName, Held, LogicalSwitchName, MacAddr, Network, Stamp, TableUpdate,
+    Term, Version, VtepName, VtepState,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,13 +23,23 @@ pub enum FromPhysical {
         tables: Vec<Held>,
     },
     /// Of each VTEP that it serves, at the start and when it changes.
-    Vtep { vtep: VtepName, status: VtepStatus },
+    Vtep {
+        vtep: VtepName,
+        status: VtepStatus,
+    },
     Claims(Claims),
     /// A VTEP forwards by this version.
-    Applied { vtep: VtepName, held: Held },
+    Applied {
+        vtep: VtepName,
+        held: Held,
+    },
     /// An update did not fit the table that it has.
-    Resync { logical_switch: LogicalSwitchName },
-    Heartbeat { wall_ms: i64 },
+    Resync {
+        logical_switch: LogicalSwitchName,
+    },
+    Heartbeat {
+        wall_ms: i64,
+    },
 }
 
 /// A VTEP as its physical controller sees it.
@@ -68,22 +78,37 @@ pub struct Claims {
 pub enum Report {
     Claim(Claim),
     /// Takes back the claim that was made last before `stamp`, never a later one.
-    Withdraw { stamp: Stamp, cause: Cause },
+    Withdraw {
+        stamp: Stamp,
+        cause: Cause,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromLogical {
     /// The answer to `Hello`.
-    Welcome { protocol: u32, name: ControllerName, term: Term },
+    Welcome {
+        protocol: u32,
+        name: ControllerName,
+        term: Term,
+    },
     /// Whole, at the start and when it changes; before the tables of its logical switches.
     Outline(Outline),
     Table(TableUpdate),
     /// What a VTEP claimed changes nothing.
-    NoChange { vtep: VtepName, logical_switch: LogicalSwitchName },
+    NoChange {
+        vtep: VtepName,
+        logical_switch: LogicalSwitchName,
+    },
     /// Send all that a VTEP claims there.
-    Resync { vtep: VtepName, logical_switch: LogicalSwitchName },
-    Heartbeat { wall_ms: i64 },
+    Resync {
+        vtep: VtepName,
+        logical_switch: LogicalSwitchName,
+    },
+    Heartbeat {
+        wall_ms: i64,
+    },
 }
 
 /// What a logical controller declares, as far as it concerns one physical controller.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ControllerName, LocalMac, LogicalSwitchName, MacAddr, SwitchPortName, TableUpdate, Term, Version, VtepName,
-    VtepOutline,
+    ControllerName, LocalMac, LogicalSwitchName, MacAddr, SwitchPortName, TableUpdate, Term, Version,
+    VtepName, VtepOutline,
 };
 
 /// Both ends of a session must speak the same.
@@ -39,9 +39,13 @@ pub enum FromVtep {
     /// A version that forwarding follows: in the kernel, or committed to the TOR's database.
     Applied(Held),
     /// An update did not fit what it has.
-    Resync { logical_switch: LogicalSwitchName },
+    Resync {
+        logical_switch: LogicalSwitchName,
+    },
     /// The sender's clock, in milliseconds since the epoch.
-    Heartbeat { wall_ms: i64 },
+    Heartbeat {
+        wall_ms: i64,
+    },
 }
 
 /// What a VTEP says of itself, apart from MACs.
@@ -74,11 +78,19 @@ pub struct Inventory {
 #[serde(rename_all = "snake_case")]
 pub enum ToVtep {
     /// The answer to `Hello`.
-    Welcome { protocol: u32, name: ControllerName, term: Term },
+    Welcome {
+        protocol: u32,
+        name: ControllerName,
+        term: Term,
+    },
     /// Before the tables of its networks.
     Outline(VtepOutline),
     Table(TableUpdate),
     /// What it reported changes nothing.
-    NoChange { logical_switch: LogicalSwitchName },
-    Heartbeat { wall_ms: i64 },
+    NoChange {
+        logical_switch: LogicalSwitchName,
+    },
+    Heartbeat {
+        wall_ms: i64,
+    },
 }

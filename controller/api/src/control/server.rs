@@ -1,3 +1,5 @@
+//! The daemon's side of the socket.
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -5,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Ask, ErrorKind, Line, REQUEST_BYTES_MAX, Reply, Request};
+use super::{Asked, ErrorKind, Line, Reply, Request};
 
 const CONNECTIONS_MAX: u32 = 32;
 /// A client that takes nothing for so long is dropped.
@@ -39,7 +40,7 @@ pub enum ServerError {
 }
 
 impl Server {
-    pub fn listen(path: &Path, asks: mpsc::Sender<Ask>) -> Result<Self, ServerError> {
+    pub fn listen<A: Asked>(path: &Path, asks: mpsc::Sender<A>) -> Result<Self, ServerError> {
         let listener = bind(path)?;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
         let free = Arc::clone(&places);
@@ -97,12 +98,12 @@ fn bind(path: &Path) -> Result<UnixListener, ServerError> {
     Ok(listener)
 }
 
-async fn serve(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> {
+async fn serve<A: Asked>(stream: UnixStream, asks: &mpsc::Sender<A>) -> io::Result<()> {
     let (read, write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut answer = Answer { write, buffer: Vec::with_capacity(CHUNK_BYTES) };
-    while let Some(line) = next_line(&mut lines).await? {
-        let reply = match serde_json::from_slice::<Request>(&line) {
+    while let Some(line) = next_line(&mut lines, A::Request::BYTES_MAX).await? {
+        let reply = match serde_json::from_slice::<A::Request>(&line) {
             Ok(request) => ask(request, asks).await,
             Err(error) => Reply::error(ErrorKind::Usage, format!("the request is not understood: {error}")),
         };
@@ -111,26 +112,21 @@ async fn serve(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> {
     Ok(())
 }
 
-async fn next_line(lines: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
+async fn next_line(lines: &mut BufReader<OwnedReadHalf>, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    let mut limited = lines.take(REQUEST_BYTES_MAX as u64);
+    let mut limited = lines.take(bytes_max);
     tokio::time::timeout(READ_PATIENCE, limited.read_until(b'\n', &mut line)).await??;
     // The last line of a client that went away, or one that is too long.
     Ok(line.ends_with(b"\n").then_some(line))
 }
 
-async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Reply {
+async fn ask<A: Asked>(request: A::Request, asks: &mpsc::Sender<A>) -> Reply {
+    let stopping = || Reply::error(ErrorKind::Failed, format!("the {} is stopping", A::Request::DAEMON));
     let (reply, answered) = oneshot::channel();
-    if asks.send(Ask::Client { request, reply }).await.is_err() {
-        return Reply::error(ErrorKind::Failed, "the agent is stopping");
+    if asks.send(A::client(request, reply)).await.is_err() {
+        return stopping();
     }
-    answered.await.unwrap_or_else(|_| Reply::error(ErrorKind::Failed, "the agent is stopping"))
-}
-
-/// [`Line::Row`] without a detour over a `Value`.
-#[derive(Serialize)]
-struct Row<T> {
-    row: T,
+    answered.await.unwrap_or_else(|_| stopping())
 }
 
 struct Answer {
@@ -140,36 +136,31 @@ struct Answer {
 
 impl Answer {
     async fn send(&mut self, reply: Reply) -> io::Result<()> {
-        let rows = match reply {
-            Reply::Error { kind, message } => {
-                self.line(&Line::Error { kind, message: message.into_owned() }).await?;
-                return self.flush().await;
-            }
-            Reply::Rows(rows) => {
-                let count = rows.len();
-                for row in rows {
-                    self.line(&Row { row }).await?;
+        let end = match reply {
+            Reply::Error { kind, message } => Line::Error { kind, message: message.into_owned() },
+            Reply::Rows(mut rows) => {
+                let mut count = 0;
+                // A `Line::Row` without a detour over a `Value`.
+                loop {
+                    let start = self.buffer.len();
+                    self.buffer.extend_from_slice(b"{\"row\":");
+                    let Some(row) = rows.write_next(&mut self.buffer) else {
+                        self.buffer.truncate(start);
+                        break;
+                    };
+                    row?;
+                    self.buffer.extend_from_slice(b"}\n");
+                    count += 1;
+                    if self.buffer.len() >= CHUNK_BYTES {
+                        self.flush().await?;
+                    }
                 }
-                count
-            }
-            Reply::Fdb(dump) => {
-                for (key, target) in &dump.entries {
-                    self.line(&Row { row: dump.labels.row(key, target) }).await?;
-                }
-                dump.entries.len()
+                Line::End { rows: count }
             }
         };
-        self.line(&Line::End { rows }).await?;
-        self.flush().await
-    }
-
-    async fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.buffer, line)?;
+        serde_json::to_writer(&mut self.buffer, &end)?;
         self.buffer.push(b'\n');
-        if self.buffer.len() >= CHUNK_BYTES {
-            self.flush().await?;
-        }
-        Ok(())
+        self.flush().await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -17,7 +17,7 @@ pub struct BoundedError {
 
 impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
     /// For values that stand in the source.
-    pub(super) const fn preset(value: u32) -> Self {
+    pub const fn preset(value: u32) -> Self {
         assert!(value >= MIN && value <= MAX, "a default is in its own range");
         Self(value)
     }
@@ -39,7 +39,8 @@ impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
     }
 }
 
-pub(super) const fn preset<const VALUE: u32, const MIN: u32, const MAX: u32>() -> Bounded<MIN, MAX> {
+/// For `serde(default = …)`.
+pub const fn preset<const VALUE: u32, const MIN: u32, const MAX: u32>() -> Bounded<MIN, MAX> {
     Bounded::preset(VALUE)
 }
 

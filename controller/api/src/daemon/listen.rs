@@ -2,20 +2,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// Where `/metrics`, `/livez` and `/readyz` are served.
+/// Where `/metrics`, `/livez` and `/readyz` are served; on `PORT` if nothing is said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
-pub struct Metrics {
+pub struct Metrics<const PORT: u16> {
     pub enabled: bool,
     pub listen: SocketAddr,
     pub allow_remote: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 struct Written {
-    enabled: bool,
-    listen: SocketAddr,
+    enabled: Option<bool>,
+    listen: Option<SocketAddr>,
+    #[serde(default)]
     allow_remote: bool,
 }
 
@@ -28,28 +29,23 @@ pub struct RemoteListenError {
     pub listen: SocketAddr,
 }
 
-impl TryFrom<Written> for Metrics {
+impl<const PORT: u16> TryFrom<Written> for Metrics<PORT> {
     type Error = RemoteListenError;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { enabled, listen, allow_remote } = written;
-        if listen.ip().is_loopback() || allow_remote {
-            Ok(Self { enabled, listen, allow_remote })
+        let preset = Self::default();
+        let listen = written.listen.unwrap_or(preset.listen);
+        let enabled = written.enabled.unwrap_or(preset.enabled);
+        if listen.ip().is_loopback() || written.allow_remote {
+            Ok(Self { enabled, listen, allow_remote: written.allow_remote })
         } else {
             Err(RemoteListenError { listen })
         }
     }
 }
 
-impl Default for Written {
+impl<const PORT: u16> Default for Metrics<PORT> {
     fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9475)), allow_remote: false }
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        let Written { enabled, listen, allow_remote } = Written::default();
-        Self { enabled, listen, allow_remote }
+        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), allow_remote: false }
     }
 }

@@ -1,0 +1,156 @@
+//! How commands print what a daemon answered, and how they end: exit codes 0 ok, 1 error, 2 usage, 3 not found,
+//! 4 daemon not reachable, 5 check failed.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+
+use comfy_table::presets::NOTHING;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::client::{self, ClientError};
+use super::{ErrorKind, Request};
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    Error = 1,
+    Usage = 2,
+    NotFound = 3,
+    Unreachable = 4,
+    CheckFailed = 5,
+}
+
+impl Exit {
+    /// Of the errors from a command's own to the first cause.
+    pub fn of<'a>(chain: impl IntoIterator<Item = &'a (dyn Error + 'static)>) -> Self {
+        let mut exit = Self::Error;
+        for error in chain {
+            match error.downcast_ref::<ClientError>() {
+                Some(ClientError::Connection { .. }) => return Self::Error,
+                Some(ClientError::Unreachable { .. }) => return Self::Unreachable,
+                Some(ClientError::Refused { kind: ErrorKind::NotFound, .. }) => exit = Self::NotFound,
+                Some(ClientError::Refused { kind: ErrorKind::Usage, .. }) => exit = Self::Usage,
+                _ => {}
+            }
+            // Whoever read our output has enough.
+            let broken = error.downcast_ref::<io::Error>();
+            if broken.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+                return Self::Ok;
+            }
+        }
+        exit
+    }
+}
+
+/// Standard output, in large pieces.
+pub fn output() -> io::BufWriter<impl Write> {
+    io::BufWriter::with_capacity(64 * 1024, anstream::stdout())
+}
+
+/// Rows of a table that is small enough to be laid out as a whole.
+pub trait Table {
+    const HEADER: &[&str];
+
+    fn cells(&self) -> Vec<String>;
+}
+
+/// In columns as wide as they need.
+pub fn table<T: Table>(rows: &[T]) -> impl fmt::Display {
+    let mut table = comfy_table::Table::new();
+    table.load_style(NOTHING).set_header(T::HEADER);
+    table.add_rows(rows.iter().map(Table::cells));
+    table
+}
+
+/// One command's conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal<'a> {
+    pub socket: &'a Path,
+    pub json: bool,
+}
+
+impl Terminal<'_> {
+    /// Exactly one row.
+    pub fn one<T: DeserializeOwned>(
+        &self,
+        request: &impl Request,
+        render: impl FnOnce(&mut dyn Write, &T) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let row = self.row(request)?;
+        let mut out = output();
+        let printed = if self.json {
+            json(&mut out, &row)
+        } else {
+            serde_json::from_value(row).map_err(io::Error::from).and_then(|row| render(&mut out, &row))
+        };
+        printed.and_then(|()| out.flush()).map_err(ClientError::Output)
+    }
+
+    /// Exactly one row, not printed.
+    pub fn row<T: DeserializeOwned, R: Request>(&self, request: &R) -> Result<T, ClientError> {
+        self.rows(request)?.pop().ok_or(ClientError::Nothing { daemon: R::DAEMON })
+    }
+
+    /// Not printed.
+    pub fn rows<T: DeserializeOwned>(&self, request: &impl Request) -> Result<Vec<T>, ClientError> {
+        let mut rows = Vec::new();
+        client::ask(self.socket, request, |row| {
+            rows.push(serde_json::from_value(row)?);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// A few rows as a table.
+    pub fn table<T: Table + DeserializeOwned>(&self, request: &impl Request) -> Result<(), ClientError> {
+        if self.json {
+            return self.stream::<serde_json::Value>(request, "", |_, _| Ok(()));
+        }
+        let rows = self.rows::<T>(request)?;
+        let mut out = output();
+        writeln!(out, "{}", table(&rows)).and_then(|()| out.flush()).map_err(ClientError::Output)
+    }
+
+    /// Any number of rows, each printed as it comes. Without an answer nothing is printed.
+    pub fn stream<T: DeserializeOwned>(
+        &self,
+        request: &impl Request,
+        header: &str,
+        render: impl Fn(&mut dyn Write, &T) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let (opening, closing) = if self.json { ("[\n", "\n]\n") } else { (header, "") };
+        let mut out = output();
+        let mut first = true;
+        client::ask(self.socket, request, |row| {
+            let before = match (first, self.json) {
+                (true, _) => opening,
+                (false, true) => ",\n",
+                (false, false) => "",
+            };
+            first = false;
+            out.write_all(before.as_bytes())?;
+            if self.json {
+                return Ok(serde_json::to_writer(&mut out, &row)?);
+            }
+            render(&mut out, &serde_json::from_value(row)?)
+        })?;
+        let mut end = || {
+            if first {
+                out.write_all(opening.as_bytes())?;
+            }
+            out.write_all(closing.as_bytes())?;
+            out.flush()
+        };
+        end().map_err(ClientError::Output)
+    }
+}
+
+/// For people as well as for programs.
+pub fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
