@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, Served, Term, ToVtep, VtepName};
+use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, LogicalSwitchName, Served, Term, ToVtep, VtepName};
 
 use crate::Now;
 use crate::declared::Batch;
@@ -37,7 +37,15 @@ pub enum Event {
     Message { peer: ControllerName, message: FromLogical },
     Disconnected { peer: ControllerName },
     Taken { peer: ControllerName, messages: u32 },
+    Operate(Operation),
     Tick,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// What the mass-withdraw guard keeps in a logical switch goes.
+    ReleaseWithdrawals { logical_switch: LogicalSwitchName },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

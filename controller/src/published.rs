@@ -98,6 +98,13 @@ impl Published {
         self.version = self.version.max(version);
     }
 
+    /// Begins to count anew, in a new term: the rows stay, and no earlier version leads to them.
+    pub fn rebase(&mut self, version: Version) {
+        self.version = version;
+        self.logged_from = version;
+        self.log.clear();
+    }
+
     /// What leads from `version` to the present one, each MAC once. `None`: too much was forgotten, or it never was a
     /// version of this table.
     pub fn since(&self, version: Version) -> Option<Vec<(MacAddr, Change)>> {

@@ -47,12 +47,16 @@ pub struct Binding {
     pub logical_switch: LogicalSwitchName,
 }
 
-/// Everything that one VTEP is told, apart from MACs. It replaces what was told before.
+/// Everything that one VTEP is told, apart from MACs. Of the networks that it names it replaces what was told before.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VtepOutline {
+    /// Whether the VTEP takes part in no others, and forgets their tables and bindings. A physical controller that begins
+    /// anew does not know before every logical controller has been heard: until then what is not named stays.
+    #[serde(default)]
+    pub complete: bool,
     /// Every VTEP that a table or a flood list of these networks may name, with its tunnel address.
     pub vteps: BTreeMap<VtepName, IpAddr>,
-    /// The networks that the VTEP takes part in. It forgets the tables of all others.
+    /// The networks that the VTEP takes part in.
     pub networks: BTreeMap<LogicalSwitchName, Network>,
     pub bindings: BTreeSet<Binding>,
 }

@@ -117,6 +117,10 @@ pub struct Outline {
     pub term: Term,
     /// Counts its changes within the term.
     pub version: Version,
+    /// Every logical controller that the deployment names, the sender included. Before all of them have been heard, a
+    /// logical switch that no outline names may still be somebody's.
+    #[serde(default)]
+    pub controllers: BTreeSet<ControllerName>,
     /// The logical switches that this logical controller owns and of which a VTEP of the receiver is a member.
     pub networks: BTreeMap<LogicalSwitchName, NetworkOutline>,
     /// Every VTEP that these networks may name, with its tunnel address.
