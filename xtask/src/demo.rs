@@ -23,9 +23,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     become_it(cargo().args(["run", "--release", "--package", "vtep-tests", "--bin", "demo", "--"]).args(keep))
 }
 
-/// The machine, the object, and the agent beside which the demo's and the benches' binaries will lie.
+/// The machine, the object, and the daemons beside which the demo's and the benches' binaries will lie.
 pub(crate) fn prepare_release() -> Result<()> {
     setup::ensure(Need::Test)?;
     build_ebpf::run(&build_ebpf::Args::default())?;
-    run_command(cargo().args(["build", "--release", "--package", "vtep-agent", "--package", "vtep-tests"]))
+    let packages = ["vtep-agent", "vtep-controller", "vtep-tests"];
+    run_command(
+        cargo().args(["build", "--release"]).args(packages.map(|package| format!("--package={package}"))),
+    )
 }

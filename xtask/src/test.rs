@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     setup::ensure(Need::Test)?;
     build_ebpf::run(&build_ebpf::Args::default())?;
-    // The end-to-end tests start the agent's binary, which `cargo test` alone would not build for them.
+    // The end-to-end tests start the daemons' binaries, which `cargo test` alone would not build for them.
     run_command(workspace("build").args(["--bins", "--tests"]))?;
     run_command(workspace("test").arg("--no-fail-fast").args(&args.filter))
 }

@@ -15,6 +15,7 @@ const PROGRAMS: &[&str] = &[
     "ethtool",
     "ip",
     "iperf3",
+    "keepalived",
     "openssl",
     "ovs-pki",
     "ovsdb-server",

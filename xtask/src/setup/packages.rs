@@ -19,6 +19,7 @@ pub(super) const TEST: &[&str] = &[
     "iperf3",
     "iproute2",
     "iputils-ping",
+    "keepalived",
     "libpolly-22-dev",
     "libstd-rust-web-dev-bpf",
     "libzstd-dev",
@@ -33,6 +34,8 @@ pub(super) const TEST: &[&str] = &[
 ];
 /// The clippy that belongs to `rustc-web`, for the programs.
 const LINT: &[&str] = &["rust-web-clippy"];
+/// Only their programs are used; at the next boot their daemons would take ports that tests want.
+const SERVICES: &[&str] = &["keepalived", "openvswitch-switch"];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub(super) struct Packages {
@@ -78,11 +81,12 @@ impl Packages {
         let policy = ServicePolicy::deny()?;
         run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&self.missing))?;
         drop(policy);
-        if self.missing.contains(&"openvswitch-switch") && Path::new("/run/systemd/system").is_dir() {
-            // Only its programs are used; at the next boot its daemons would take ports that tests want.
-            run(command("systemctl").args(["disable", "openvswitch-switch.service"]))?;
+        if !Path::new("/run/systemd/system").is_dir() {
+            return Ok(());
         }
-        Ok(())
+        let new = SERVICES.iter().filter(|service| self.missing.contains(service));
+        new.map(|service| run(command("systemctl").args(["disable", &format!("{service}.service")])))
+            .collect()
     }
 }
 
