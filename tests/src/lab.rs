@@ -2,11 +2,17 @@
 //! device, and VMs.
 
 mod agent;
+mod rack;
 pub mod rig;
+mod tor;
 mod traffic;
+mod vrrp;
 
 pub use agent::{Agent, AgentConfig, AgentSource};
+pub use rack::{Rack, RackHost, RackPlan, Side};
+pub use tor::Tor;
 pub use traffic::{Stream, StreamReport, tcp_megabits};
+pub use vrrp::{Transition, Vrrp};
 
 use std::net::Ipv4Addr;
 
@@ -14,8 +20,10 @@ use anyhow::Result;
 use vtep_api::MacAddr;
 
 use crate::{
+    frame::{self, Endpoint},
     link::{Link, Vxlan},
     netns::Netns,
+    packet::PacketSocket,
 };
 
 /// The underlay: one broadcast domain, 192.0.2.0/24.
@@ -91,6 +99,15 @@ impl Vm {
         eth0.set_mtu(1450)?;
         eth0.add_address(&format!("{address}/24"))?;
         Ok((Self { netns, eth0, mac, address }, port))
+    }
+
+    /// Broadcasts a gratuitous ARP, so that switches learn where it is.
+    pub fn announce(&self) -> Result<()> {
+        PacketSocket::bind(&self.eth0)?.send(&self.announcement())
+    }
+
+    fn announcement(&self) -> Vec<u8> {
+        frame::arp_request(Endpoint { mac: self.mac, address: self.address, port: 0 }, self.address)
     }
 
     /// Whether `count` echo requests, 10 ms apart, all come back.

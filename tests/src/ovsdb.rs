@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     netns::{Netns, output},
     pki::TlsFiles,
-    process::Daemon,
+    process::{Daemon, binary},
 };
 
 /// As the distribution ships it.
@@ -29,36 +29,66 @@ pub struct OvsdbServer {
     netns: Option<Netns>,
     remotes: Vec<String>,
     tls: Option<TlsFiles>,
+    schema: Schema,
     daemon: Option<Daemon>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Schema {
+    /// As the distribution ships it.
+    Stock,
+    /// With our columns, as `vtep-agent schema extend` makes it.
+    Extended,
 }
 
 impl OvsdbServer {
     /// Reached over its unix socket only.
     pub fn start() -> Result<Self> {
-        Self::start_with(None, &[], None)
+        Self::start_with_schema(Schema::Stock)
+    }
+
+    /// The same with a schema.
+    pub fn start_with_schema(schema: Schema) -> Result<Self> {
+        Self::start_with(None, &[], None, schema)
     }
 
     /// Inside a namespace, with further remotes: `ptcp:6640:10.0.0.1`, `tcp:…`.
     pub fn start_in(netns: &Netns, remotes: &[&str]) -> Result<Self> {
-        Self::start_with(Some(netns.clone()), remotes, None)
+        Self::start_with(Some(netns.clone()), remotes, None, Schema::Stock)
     }
 
     /// With remotes of kind `pssl:` or `ssl:`.
     pub fn start_secure_in(netns: &Netns, remotes: &[&str], tls: TlsFiles) -> Result<Self> {
-        Self::start_with(Some(netns.clone()), remotes, Some(tls))
+        Self::start_with(Some(netns.clone()), remotes, Some(tls), Schema::Stock)
     }
 
-    fn start_with(netns: Option<Netns>, remotes: &[&str], tls: Option<TlsFiles>) -> Result<Self> {
+    fn start_with(
+        netns: Option<Netns>,
+        remotes: &[&str],
+        tls: Option<TlsFiles>,
+        schema: Schema,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vtepd-ovsdb-").tempdir()?;
         let remotes = remotes.iter().map(|&remote| remote.to_owned()).collect();
-        let mut server = Self { folder, netns, remotes, tls, daemon: None };
+        let mut server = Self { folder, netns, remotes, tls, schema, daemon: None };
         server.create()?;
         server.restart()?;
         Ok(server)
     }
 
     fn create(&self) -> Result<()> {
-        output(Command::new("ovsdb-tool").arg("create").arg(self.database()).arg(SCHEMA)).map(drop)
+        let schema = match self.schema {
+            Schema::Stock => PathBuf::from(SCHEMA),
+            Schema::Extended => self.extended()?,
+        };
+        output(Command::new("ovsdb-tool").arg("create").arg(self.database()).arg(schema)).map(drop)
+    }
+
+    fn extended(&self) -> Result<PathBuf> {
+        let path = self.folder.path().join("extended.ovsschema");
+        let extended = output(Command::new(binary("vtep-agent")?).args(["schema", "extend", SCHEMA]))?;
+        fs::write(&path, extended)?;
+        Ok(path)
     }
 
     /// Starts it on a new database: whoever ran it lost its disk.

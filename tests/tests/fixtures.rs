@@ -11,6 +11,7 @@ use vtep_tests::{
     bpffs::Bpffs,
     deadline::wait_for,
     frame::{self, Endpoint},
+    lab::{Fabric, RackPlan, Side},
     link::{Link, Vxlan},
     netns::Netns,
     ovsdb::OvsdbServer,
@@ -19,6 +20,8 @@ use vtep_tests::{
 };
 
 const SOON: Duration = Duration::from_secs(5);
+/// Long enough for a frame to cross a veth, and for a test to tell that none comes.
+const SILENCE: Duration = Duration::from_millis(200);
 const PING: &str = "ping -c 3 -i 0.01 -W 2";
 const VM: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 1], 1000);
 const PEER: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 2], [10, 0, 0, 2], 2000);
@@ -151,6 +154,31 @@ fn a_namespace_is_gone_with_its_last_clone() -> Result<()> {
     assert!(path.exists());
     drop(clone);
     assert!(!path.exists());
+    Ok(())
+}
+
+#[test]
+fn a_rack_host_uses_one_link_and_a_vm_takes_its_own_along() -> Result<()> {
+    let mut fabric = Fabric::new()?;
+    let rack = RackPlan::new(&mut fabric, [("a", 11), ("b", 12)], &["hx", "hy"])?;
+    let (one, other) = (rack.host("hx"), rack.host("hy"));
+    let hear = |port: &str, side| PacketSocket::bind(&Link::named(&rack.machine(side).netns, port));
+    let [a, b] = [hear("hx", Side::Left)?, hear("hx", Side::Right)?];
+    let vm = one.vm(1)?;
+    let from_vm = |frame: &[u8]| frame[6..12] == vm.mac.octets();
+    let heard = |socket: &PacketSocket| socket.receive_where(SILENCE, from_vm).map(|frame| frame.is_some());
+
+    vm.announce()?;
+    assert_eq!([heard(&a)?, heard(&b)?], [true, false]);
+    one.use_link(Side::Right)?;
+    vm.announce()?;
+    assert_eq!([heard(&a)?, heard(&b)?], [false, true]);
+    one.announce_over(&vm, Side::Left)?;
+    assert_eq!([heard(&a)?, heard(&b)?], [true, false]);
+
+    let elsewhere = hear("hy", Side::Left)?;
+    one.migrate(&vm, other)?;
+    assert_eq!([heard(&elsewhere)?, heard(&a)?, heard(&b)?], [true, false, false]);
     Ok(())
 }
 
