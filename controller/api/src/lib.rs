@@ -12,6 +12,8 @@ mod claim;
 pub mod control;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod mac;
 mod name;
 mod network;
@@ -28,7 +30,7 @@ pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};
 pub use peer::{
     Claims, FromLogical, FromPhysical, NetworkOutline, Outline, Report, Served, Session, VtepStatus,
 };
-pub use session::{FromVtep, Held, Inventory, PROTOCOL, ToVtep, VtepState};
+pub use session::{FromVtep, Held, Inventory, InventoryRecords, PROTOCOL, ToVtep, VtepState};
 pub use table::{Change, Placement, ROWS_MAX, Row, TableUpdate, Term, Version};
 pub use vlan::{VlanId, VlanIdError};
 pub use vni::{Vni, VniError};

@@ -65,12 +65,15 @@ pub struct VtepState {
     pub refusals: Vec<String>,
 }
 
+/// MACs of one logical switch. `None`: no more behind the VTEP.
+pub type InventoryRecords = Vec<(MacAddr, Option<LocalMac>)>;
+
 /// A part of what is behind a VTEP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// The parts up to `end` are all that there is. Otherwise they are changes.
     pub snapshot: bool,
-    pub networks: Vec<(LogicalSwitchName, Vec<(MacAddr, Option<LocalMac>)>)>,
+    pub networks: Vec<(LogicalSwitchName, InventoryRecords)>,
     pub end: bool,
 }
 

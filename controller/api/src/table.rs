@@ -56,5 +56,5 @@ pub struct TableUpdate {
     pub end: bool,
 }
 
-/// Rows in one part of an update at most.
+/// Rows in one part of an update, of claims or of an inventory at most.
 pub const ROWS_MAX: usize = 8192;
