@@ -2,6 +2,7 @@
 //! device, and VMs.
 
 mod agent;
+mod controller;
 mod rack;
 pub mod rig;
 mod tor;
@@ -9,6 +10,7 @@ mod traffic;
 mod vrrp;
 
 pub use agent::{Agent, AgentConfig, AgentSource};
+pub use controller::{Controller, ControllerConfig, ControllerRole};
 pub use rack::{Rack, RackHost, RackPlan, Side};
 pub use tor::Tor;
 pub use traffic::{Stream, StreamReport, tcp_megabits};

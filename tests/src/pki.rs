@@ -1,6 +1,6 @@
 //! A certificate authority of a test's own, made with openssl(1).
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, net::IpAddr, path::PathBuf, process::Command};
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -20,6 +20,19 @@ pub struct TlsFiles {
     pub ca_certificate: PathBuf,
 }
 
+impl TlsFiles {
+    /// As our daemons' configuration files have them.
+    pub fn lines(&self) -> String {
+        let Self { private_key, certificate, ca_certificate } = self;
+        format!(
+            "private_key = \"{}\"\ncertificate = \"{}\"\nca_certificate = \"{}\"",
+            private_key.display(),
+            certificate.display(),
+            ca_certificate.display()
+        )
+    }
+}
+
 impl Pki {
     pub fn new() -> Result<Self> {
         let pki = Self { folder: tempfile::Builder::new().prefix("vtepd-pki-").tempdir()? };
@@ -30,10 +43,19 @@ impl Pki {
 
     /// A key, and a certificate of version 3 without alternative names, as `ovs-pki` makes them.
     pub fn issue(&self, name: &str) -> Result<TlsFiles> {
-        fs::write(self.path("leaf.ext"), "basicConstraints=CA:FALSE\n")?;
+        self.issue_with(name, "")
+    }
+
+    /// The same for whoever is reached at an address (RFC 5280 §4.2.1.6).
+    pub fn issue_at(&self, name: &str, address: impl Into<IpAddr>) -> Result<TlsFiles> {
+        self.issue_with(name, &format!("subjectAltName=IP:{}\n", address.into()))
+    }
+
+    fn issue_with(&self, name: &str, extensions: &str) -> Result<TlsFiles> {
+        fs::write(self.path(&format!("{name}.ext")), format!("basicConstraints=CA:FALSE\n{extensions}"))?;
         let new_key = format!("-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key");
         self.openssl(&format!("req {new_key} -subj /CN={name} -out {name}.csr"))?;
-        let authority = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile leaf.ext";
+        let authority = format!("-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext");
         self.openssl(&format!("x509 -req -in {name}.csr {authority} -out {name}.pem"))?;
         Ok(TlsFiles {
             private_key: self.path(&format!("{name}.key")),

@@ -146,13 +146,7 @@ impl Agent {
             }
             AgentSource::Ovsdb(remote) => format!("kind = \"ovsdb\"\nremote = \"{remote}\""),
             AgentSource::OvsdbTls(remote, files) => {
-                let TlsFiles { private_key, certificate, ca_certificate } = files;
-                format!(
-                    "kind = \"ovsdb\"\nremote = \"{remote}\"\nprivate_key = \"{}\"\ncertificate = \"{}\"\nca_certificate = \"{}\"",
-                    private_key.display(),
-                    certificate.display(),
-                    ca_certificate.display()
-                )
+                format!("kind = \"ovsdb\"\nremote = \"{remote}\"\n{}", files.lines())
             }
         };
         let (pins, socket) = (self.pins(), self.socket());
