@@ -62,6 +62,15 @@ impl Atom for String {
     }
 }
 
+/// Without the room that a `String` keeps to grow.
+impl Atom for Box<str> {
+    const EXPECTED: &'static str = "a string";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
 impl Atom for i64 {
     const EXPECTED: &'static str = "an integer";
 

@@ -13,10 +13,13 @@ use std::net::IpAddr;
 use ovsdb::Uuid;
 use vtep_api::{LogicalSwitchName, MacAddr, PortName, VtepName};
 
-pub use self::batch::Batch;
 pub use self::plan::plan;
-pub use self::writer::{BATCH_MAX, Writer};
+pub use self::writer::Writer;
+pub use crate::bisect::BATCH_MAX;
 use crate::view::Role;
+
+/// Writes that go into one transaction.
+pub type Batch = crate::batch::Batch<Write>;
 
 /// What the database should say about the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,5 +103,6 @@ impl std::fmt::Display for Subject {
     }
 }
 
-/// In `Physical_Port.other_config`, tells the ports that we made, which alone we may remove.
+/// In `Physical_Port.other_config`, tells the ports that we made, which alone we may remove; so do the controllers in
+/// `Logical_Switch.other_config`.
 pub(crate) const CREATED_BY: (&str, &str) = ("created-by", "vtepd");

@@ -52,6 +52,9 @@
 //! }
 //! ```
 
+mod batch;
+mod bisect;
+pub mod controller;
 pub mod device;
 pub mod mirror;
 pub mod rows;

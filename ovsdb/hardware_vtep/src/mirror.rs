@@ -31,30 +31,69 @@ pub struct Mirror {
     keyed_at: BTreeMap<Uuid, (Option<i64>, u64)>,
     known: bool,
     synchronized: bool,
+    keeps_old_rows: bool,
 }
 
-/// Which tables an update changed. A dump that repeats what is known changes none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes(BTreeSet<&'static str>);
+/// What an update changed. A dump that repeats what is known changes nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    tables: BTreeSet<&'static str>,
+    pub(crate) locators: Vec<Was<PhysicalLocator>>,
+    pub(crate) ucast_local: Vec<Was<UcastMacLocal>>,
+    pub(crate) ucast_remote: Vec<Was<UcastMacRemote>>,
+}
+
+/// A row that an update changed, as it was before; as it is, the mirror has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Was<R> {
+    pub row: Uuid,
+    pub old: Option<R>,
+}
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tables.is_empty()
     }
 
     pub fn touch<R: Row>(&self) -> bool {
-        self.0.contains(R::TABLE)
+        self.tables.contains(R::TABLE)
     }
 
     pub fn tables(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().copied()
+        self.tables.iter().copied()
     }
 
     /// Adds what a later update changed.
-    pub fn merge(&mut self, later: Self) {
-        self.0.extend(later.0);
+    pub fn merge(&mut self, mut later: Self) {
+        self.tables.append(&mut later.tables);
+        self.locators.append(&mut later.locators);
+        self.ucast_local.append(&mut later.ucast_local);
+        self.ucast_remote.append(&mut later.ucast_remote);
     }
 }
+
+/// Of which rows it is told how they were.
+trait Kept: Row {
+    fn kept(_: &mut Changes) -> Option<&mut Vec<Was<Self>>> {
+        None
+    }
+}
+
+macro_rules! kept {
+    ($($row:ty)*; $($kept:ty = $field:ident)*) => {
+        $(impl Kept for $row {})*
+        $(impl Kept for $kept {
+            fn kept(changes: &mut Changes) -> Option<&mut Vec<Was<Self>>> {
+                Some(&mut changes.$field)
+            }
+        })*
+    };
+}
+
+kept!(
+    Global PhysicalSwitch PhysicalPort LogicalSwitch PhysicalLocatorSet McastMacLocal McastMacRemote Tunnel;
+    PhysicalLocator = locators UcastMacLocal = ucast_local UcastMacRemote = ucast_remote
+);
 
 /// One line for each table: the only list of them.
 macro_rules! each_table {
@@ -71,6 +110,16 @@ macro_rules! each_table {
 }
 
 impl Mirror {
+    /// Whose changes tell which rows of the large tables they are about, so that one row's change costs no look at all.
+    pub(crate) fn with_old_rows() -> Self {
+        Self { keeps_old_rows: true, ..Self::default() }
+    }
+
+    /// Counts the updates that came in whole.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
+    }
+
     /// What a session must follow for this mirror.
     pub fn monitor() -> Monitor {
         fn add<R: Row>(monitor: Monitor, _: &Table<R>) -> Monitor {
@@ -152,20 +201,26 @@ impl Mirror {
     }
 
     fn commit(&mut self, commit: Commit) -> Changes {
-        fn commit_table<R: Row>(table: &mut Table<R>, commit: Commit, changes: &mut Changes) {
+        fn commit_table<R: Kept>(table: &mut Table<R>, commit: Commit, keep: bool, changes: &mut Changes) {
             let mut touched = false;
-            let note = |_: Changed<'_, R>| touched = true;
+            let note = |changed: Changed<'_, R>| {
+                touched = true;
+                if let Some(kept) = R::kept(changes).filter(|_| keep) {
+                    kept.push(Was { row: changed.uuid, old: changed.old.cloned() });
+                }
+            };
             match commit {
                 Commit::Snapshot { .. } => table.commit_snapshot(note),
                 Commit::Resumed | Commit::Update => table.commit(note),
             }
             if touched {
-                changes.0.insert(R::TABLE);
+                changes.tables.insert(R::TABLE);
             }
         }
 
+        let keep = self.keeps_old_rows;
         let mut changes = Changes::default();
-        each_table!(self, |table| commit_table(table, commit, &mut changes));
+        each_table!(self, |table| commit_table(table, commit, keep, &mut changes));
         self.commits += 1;
         self.known = true;
         self.synchronized = true;

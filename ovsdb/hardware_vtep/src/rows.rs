@@ -55,6 +55,10 @@ row! {
         pub tunnel_key: Option<i64> = "tunnel_key",
         pub replication_mode: Option<ReplicationText> = "replication_mode",
     }
+    optional {
+        /// Old schemas lack it.
+        pub other_config: BTreeMap<String, String> = "other_config",
+    }
 }
 
 row! {
@@ -92,13 +96,13 @@ row! {
 }
 
 row! {
-    /// Written by the controller: a MAC behind another device. There may be a million of these, so only what forwarding
-    /// needs is kept.
+    /// Written by the controller: a MAC behind another device. There may be a million of these, so they are kept small.
     #[derive(Debug)]
     pub struct UcastMacRemote in "Ucast_Macs_Remote" {
         pub mac: MacText = "MAC",
         pub logical_switch: Uuid = "logical_switch",
         pub locator: Uuid = "locator",
+        pub ipaddr: Box<str> = "ipaddr",
     }
     optional {
         pub slave_locators: BTreeSet<Uuid> = "slave_locators",

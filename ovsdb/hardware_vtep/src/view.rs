@@ -20,6 +20,7 @@ pub use self::refusal::{Reason, Refusal, Refusals};
 pub use vtep_api::Role;
 
 pub(crate) use self::address::unicast_address;
+pub(crate) use self::refusal::cut;
 
 use self::address::Addresses;
 use crate::mirror::Mirror;

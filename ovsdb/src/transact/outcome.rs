@@ -42,6 +42,11 @@ impl OutcomeError {
             Self::Count { .. } | Self::Malformed(_) => None,
         }
     }
+
+    /// Whether an `assert` failed: the lock is not ours (RFC 7047 §5.2.10).
+    pub fn is_not_owner(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.error == "not owner")
+    }
 }
 
 /// An `<error>` (RFC 7047 §3.1).

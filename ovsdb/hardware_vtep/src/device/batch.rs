@@ -2,6 +2,7 @@ use ovsdb::{Cells, Datum, Mutation, Reference, Row, Transaction};
 
 use super::plan::Room;
 use super::{CREATED_BY, DesiredDevice, LocalMac, Write};
+use crate::batch::{Batch, Compose, Locators, named};
 use crate::mirror::Mirror;
 use crate::rows::{
     Global, McastMacLocal, PhysicalLocator, PhysicalLocatorSet, PhysicalPort, PhysicalSwitch, UNKNOWN_DST,
@@ -9,72 +10,39 @@ use crate::rows::{
 };
 use crate::view::unicast_address;
 
-/// Writes that go into one transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    writes: Vec<Write>,
-    transaction: Transaction,
-    /// To which write each operation belongs; none for a locator that several share.
-    owners: Vec<Option<usize>>,
-}
-
-impl Batch {
-    pub(super) fn compose(mirror: &Mirror, desired: &DesiredDevice, writes: Vec<Write>) -> Self {
-        let mut composer = Composer { mirror, desired, batch: Transaction::new(), locator: None, set: None };
-        let mut owners = Vec::new();
-        for (index, write) in writes.iter().enumerate() {
-            composer.prepare(write);
-            owners.resize(composer.batch.len(), None);
-            composer.write(index, write);
-            owners.resize(composer.batch.len(), Some(index));
-        }
-        Self { writes, transaction: composer.batch, owners }
-    }
-
-    pub fn transaction(&self) -> &Transaction {
-        &self.transaction
-    }
-
-    pub fn writes(&self) -> &[Write] {
-        &self.writes
-    }
-
-    /// The write that an operation belongs to.
-    pub(super) fn owner(&self, operation: usize) -> Option<&Write> {
-        self.writes.get((*self.owners.get(operation)?)?)
-    }
+pub(super) fn compose(mirror: &Mirror, desired: &DesiredDevice, writes: Vec<Write>) -> Batch<Write> {
+    let mut composer = Composer { mirror, desired, locators: Locators::default(), set: None };
+    Batch::compose(Transaction::new(), writes, &mut composer)
 }
 
 struct Composer<'a> {
     mirror: &'a Mirror,
     desired: &'a DesiredDevice,
-    batch: Transaction,
-    locator: Option<Reference>,
+    locators: Locators,
     set: Option<Reference>,
 }
 
-impl Composer<'_> {
-    /// Sees to it that what the write refers to is there.
-    fn prepare(&mut self, write: &Write) {
+impl Compose<Write> for Composer<'_> {
+    fn prepare(&mut self, write: &Write, batch: &mut Transaction) {
         match write {
             Write::AddFlood { .. } | Write::RepointFlood { .. } => {
-                self.locator_set();
+                self.locator_set(batch);
             }
             Write::AddMac { .. } | Write::UpdateMac { .. } => {
-                self.locator();
+                self.locator(batch);
             }
             _ => {}
         }
     }
 
-    fn write(&mut self, index: usize, write: &Write) {
+    fn write(&mut self, index: usize, write: &Write, batch: &mut Transaction) {
         match write {
-            Write::AddSwitch => self.add_switch(),
+            Write::AddSwitch => self.add_switch(batch),
             Write::UpdateSwitch { row, tunnel_ips } => {
                 let cells = Cells::new()
                     .with("tunnel_ips", Datum::set(tunnel_ips.iter().map(String::as_str)))
                     .with("switch_fault_status", self.desired.faults.clone());
-                self.batch.update(PhysicalSwitch::TABLE, *row, cells);
+                batch.update(PhysicalSwitch::TABLE, *row, cells);
             }
             Write::AddPort { switch, port } => {
                 let (name, reference) = named("port", index);
@@ -83,59 +51,57 @@ impl Composer<'_> {
                     .with("name", port.as_str())
                     .with("other_config", Datum::map([CREATED_BY]))
                     .with("port_fault_status", faults);
-                self.batch.insert(PhysicalPort::TABLE, Some(name), cells);
-                self.batch.mutate(
-                    PhysicalSwitch::TABLE,
-                    *switch,
-                    vec![Mutation::insert("ports", [reference])],
-                );
+                batch.insert(PhysicalPort::TABLE, Some(name), cells);
+                batch.mutate(PhysicalSwitch::TABLE, *switch, vec![Mutation::insert("ports", [reference])]);
             }
             Write::UpdatePort { port, row } => {
                 let faults = self.desired.ports.get(port).map(|port| port.faults.clone()).unwrap_or_default();
-                self.batch.update(PhysicalPort::TABLE, *row, Cells::new().with("port_fault_status", faults));
+                batch.update(PhysicalPort::TABLE, *row, Cells::new().with("port_fault_status", faults));
             }
             Write::AddFlood { row, .. } => {
                 let cells = Cells::new().with("MAC", UNKNOWN_DST).with("logical_switch", *row);
-                let cells = cells.with("locator_set", self.locator_set());
-                self.batch.insert(McastMacLocal::TABLE, None, cells);
+                let cells = cells.with("locator_set", self.locator_set(batch));
+                batch.insert(McastMacLocal::TABLE, None, cells);
             }
             Write::RepointFlood { row, .. } => {
-                let cells = Cells::new().with("locator_set", self.locator_set());
-                self.batch.update(McastMacLocal::TABLE, *row, cells);
+                let cells = Cells::new().with("locator_set", self.locator_set(batch));
+                batch.update(McastMacLocal::TABLE, *row, cells);
             }
             Write::AddMac { switch, row, mac } => {
                 let cells = Cells::new().with("MAC", mac.to_string()).with("logical_switch", *row);
                 let wanted = self.wanted(switch, *mac);
-                let cells = cells.with("locator", self.locator());
+                let cells = cells.with("locator", self.locator(batch));
                 let cells = self.claim(cells, wanted);
-                self.batch.insert(UcastMacLocal::TABLE, None, cells);
+                batch.insert(UcastMacLocal::TABLE, None, cells);
             }
             Write::UpdateMac { switch, row, mac } => {
                 let wanted = self.wanted(switch, *mac);
-                let cells = Cells::new().with("locator", self.locator());
+                let cells = Cells::new().with("locator", self.locator(batch));
                 let cells = self.claim(cells, wanted);
-                self.batch.update(UcastMacLocal::TABLE, *row, cells);
+                batch.update(UcastMacLocal::TABLE, *row, cells);
             }
-            Write::RemoveMac { row } => self.batch.delete(UcastMacLocal::TABLE, *row),
-            Write::RemoveFlood { row } => self.batch.delete(McastMacLocal::TABLE, *row),
+            Write::RemoveMac { row } => batch.delete(UcastMacLocal::TABLE, *row),
+            Write::RemoveFlood { row } => batch.delete(McastMacLocal::TABLE, *row),
             Write::RemovePort { switch, row } => {
-                self.batch.mutate(PhysicalSwitch::TABLE, *switch, vec![Mutation::delete("ports", [*row])]);
+                batch.mutate(PhysicalSwitch::TABLE, *switch, vec![Mutation::delete("ports", [*row])]);
             }
         }
     }
+}
 
-    fn add_switch(&mut self) {
+impl Composer<'_> {
+    fn add_switch(&self, batch: &mut Transaction) {
         let (name, reference) = named("device", 0);
         let cells = Cells::new()
             .with("name", self.desired.name.as_str())
             .with("tunnel_ips", [self.desired.tunnel_address.to_string()])
             .with("switch_fault_status", self.desired.faults.clone());
-        self.batch.insert(PhysicalSwitch::TABLE, Some(name), cells);
+        batch.insert(PhysicalSwitch::TABLE, Some(name), cells);
         match self.mirror.global.iter().next() {
             Some((global, _)) => {
-                self.batch.mutate(Global::TABLE, global, vec![Mutation::insert("switches", [reference])]);
+                batch.mutate(Global::TABLE, global, vec![Mutation::insert("switches", [reference])]);
             }
-            None => self.batch.insert(Global::TABLE, None, Cells::new().with("switches", [reference])),
+            None => batch.insert(Global::TABLE, None, Cells::new().with("switches", [reference])),
         }
     }
 
@@ -153,33 +119,22 @@ impl Composer<'_> {
         }
     }
 
-    /// The device's locator: that which is there, whoever made it, since a second one like it would fail the whole
-    /// transaction.
-    fn locator(&mut self) -> Reference {
-        if let Some(locator) = &self.locator {
-            return locator.clone();
-        }
+    /// The device's locator.
+    fn locator(&mut self, batch: &mut Transaction) -> Reference {
         let address = self.desired.tunnel_address;
-        let present = self.mirror.locators.iter().find(|(_, row)| {
-            let plain = row.encapsulation_type == VXLAN && row.tunnel_key.is_none();
-            plain && unicast_address(&row.dst_ip) == Some(address)
-        });
-        let locator = if let Some((uuid, _)) = present {
-            uuid.into()
-        } else {
-            let (name, reference) = named("locator", 0);
-            let cells = Cells::new().with("encapsulation_type", VXLAN).with("dst_ip", address.to_string());
-            self.batch.insert(PhysicalLocator::TABLE, Some(name), cells);
-            reference
+        let present = || {
+            let plain = |row: &PhysicalLocator| row.encapsulation_type == VXLAN && row.tunnel_key.is_none();
+            let here = |row: &PhysicalLocator| plain(row) && unicast_address(&row.dst_ip) == Some(address);
+            self.mirror.locators.iter().find(|(_, row)| here(row)).map(|(uuid, _)| uuid)
         };
-        self.locator.insert(locator).clone()
+        self.locators.refer(address, present, batch)
     }
 
-    fn locator_set(&mut self) -> Reference {
+    fn locator_set(&mut self, batch: &mut Transaction) -> Reference {
         if let Some(set) = &self.set {
             return set.clone();
         }
-        let locator = self.locator();
+        let locator = self.locator(batch);
         let alone = |locators: &std::collections::BTreeSet<_>| {
             locators.len() == 1 && locators.iter().all(|&only| Reference::Uuid(only) == locator)
         };
@@ -189,14 +144,9 @@ impl Composer<'_> {
         } else {
             let (name, reference) = named("flood", 0);
             let cells = Cells::new().with("locators", [locator]);
-            self.batch.insert(PhysicalLocatorSet::TABLE, Some(name), cells);
+            batch.insert(PhysicalLocatorSet::TABLE, Some(name), cells);
             reference
         };
         self.set.insert(set).clone()
     }
-}
-
-fn named(kind: &str, index: usize) -> (String, Reference) {
-    let name = format!("{kind}{index}");
-    (name.clone(), Reference::Named(name))
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ovsdb::Uuid;
-use vtep_api::{LogicalSwitchName, MacAddr};
+use vtep_api::{LogicalSwitchName, MacAddr, PortName};
 
 use super::{CREATED_BY, DesiredDevice, LocalMac, Write};
 use crate::mirror::Mirror;
@@ -110,7 +110,7 @@ fn plan_ports(
     writes: &mut Vec<Write>,
     removals: &mut Vec<Write>,
 ) {
-    let present = mirror.ports(&desired.name, &mut Refusals::default());
+    let present = mirror.ports::<PortName>(&desired.name, &mut Refusals::default());
     for (port, wanted) in &desired.ports {
         match present.get(port) {
             None => writes.push(Write::AddPort { switch, port: port.clone() }),

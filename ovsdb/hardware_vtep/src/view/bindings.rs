@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use ovsdb::{Row, Uuid};
-use vtep_api::{LogicalSwitchName, PortName, VlanId, VtepName};
+use vtep_api::{LogicalSwitchName, NameError, PortName, VlanId, VtepName};
 
 use super::refusal::{Reason, Refusals};
 use super::switches::Switches;
@@ -17,7 +17,7 @@ pub(super) fn derive(
     refusals: &mut Refusals,
 ) -> Bindings {
     let mut bindings = Bindings::new();
-    for (port, (uuid, row)) in mirror.ports(device, refusals) {
+    for (port, (uuid, row)) in mirror.ports::<PortName>(device, refusals) {
         for (&vlan, &switch) in &row.vlan_bindings {
             let vlan = match VlanId::try_from(vlan) {
                 Ok(vlan) => vlan,
@@ -42,16 +42,19 @@ impl Mirror {
     }
 
     /// The ports of a device by name. Names are not unique in this table: of two rows the lower counts.
-    pub(crate) fn ports(
+    pub(crate) fn ports<N>(
         &self,
         device: &VtepName,
         refusals: &mut Refusals,
-    ) -> BTreeMap<PortName, (Uuid, &PhysicalPort)> {
-        let mut ports: BTreeMap<PortName, (Uuid, &PhysicalPort)> = BTreeMap::new();
+    ) -> BTreeMap<N, (Uuid, &PhysicalPort)>
+    where
+        N: for<'a> TryFrom<&'a str, Error = NameError> + Ord,
+    {
+        let mut ports: BTreeMap<N, (Uuid, &PhysicalPort)> = BTreeMap::new();
         let Some((_, switch)) = self.physical_switch(device) else { return ports };
         for &uuid in &switch.ports {
             let Some(row) = self.physical_ports.row(uuid) else { continue };
-            let port = match PortName::try_from(row.name.as_str()) {
+            let port = match N::try_from(row.name.as_str()) {
                 Ok(port) => port,
                 Err(error) => {
                     refusals.push(PhysicalPort::TABLE, uuid, error);
@@ -60,7 +63,11 @@ impl Mirror {
             };
             match ports.get(&port) {
                 Some(&(kept, _)) => {
-                    refusals.push(PhysicalPort::TABLE, uuid, Reason::PortTwice { port, kept });
+                    refusals.push(
+                        PhysicalPort::TABLE,
+                        uuid,
+                        Reason::PortTwice { port: row.name.clone(), kept },
+                    );
                 }
                 None => {
                     ports.insert(port, (uuid, row));

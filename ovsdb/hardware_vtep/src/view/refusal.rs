@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use ovsdb::Uuid;
-use vtep_api::{LogicalSwitchName, MacAddr, NameError, PortName, VlanIdError, Vni, VniError};
+use vtep_api::{LogicalSwitchName, MacAddr, NameError, PortName, VlanIdError, Vni, VniError, VtepName};
 
 /// A row that is set aside, wholly or in part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum Reason {
     #[error("port {port}: {source}")]
     Vlan { port: PortName, source: VlanIdError },
     #[error("port {port} stands in the switch twice; row {kept} counts")]
-    PortTwice { port: PortName, kept: Uuid },
+    PortTwice { port: String, kept: Uuid },
     #[error("MAC address {text:?} is malformed; expected six octets such as 02:00:00:00:00:01")]
     Mac { text: String },
     #[error("MAC address {mac} is not that of one station")]
@@ -44,6 +44,12 @@ pub enum Reason {
     LocatorKey { key: i64, vni: Vni },
     #[error("locator is an address of our own, {address}")]
     OwnLocator { address: IpAddr },
+    #[error("locator is {address}; expected a tunnel address of a switch in this database")]
+    NoSwitchLocator { address: IpAddr },
+    #[error("IP address {text:?} is malformed; expected that of one station")]
+    StationAddress { text: String },
+    #[error("there is no switch {name}")]
+    NoSwitch { name: VtepName },
     #[error("locator is not there")]
     NoLocator,
     #[error("role is of no known kind; expected master or slave")]
@@ -61,7 +67,7 @@ pub struct Refusals {
 const FIRST_MAX: usize = 100;
 
 impl Refusals {
-    pub(super) fn push(&mut self, table: &'static str, row: Uuid, reason: impl Into<Reason>) {
+    pub(crate) fn push(&mut self, table: &'static str, row: Uuid, reason: impl Into<Reason>) {
         self.total += 1;
         // The lowest rows are kept, so that equal databases give equal views.
         let place = self.first.partition_point(|known| (known.table, known.row) <= (table, row));
@@ -82,6 +88,6 @@ impl Refusals {
 }
 
 /// Text from outside is repeated in messages only so far.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }

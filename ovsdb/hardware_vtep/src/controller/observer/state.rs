@@ -1,0 +1,71 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ovsdb::{Row, Uuid};
+use vtep_api::{LogicalSwitchName, SwitchPortName, VtepState};
+
+use super::super::mark;
+use super::Observer;
+use crate::mirror::Mirror;
+use crate::rows::{LogicalSwitch, PhysicalSwitch, Tunnel};
+use crate::view::{Reason, Refusals, cut, unicast_address};
+
+impl Observer {
+    pub(super) fn derive_state(&self, mirror: &Mirror) -> VtepState {
+        let mut refusals = Refusals::default();
+        let mut state = VtepState { address: self.address(mirror), ..VtepState::default() };
+        if let Some((uuid, row)) = mirror.physical_switch(&self.device) {
+            for text in row.tunnel_ips.iter().filter(|text| unicast_address(text).is_none()) {
+                refusals.push(PhysicalSwitch::TABLE, uuid, Reason::OwnAddress { text: cut(text) });
+            }
+            let ports = mirror.ports::<SwitchPortName>(&self.device, &mut refusals);
+            for (name, (_, port)) in ports {
+                state.networks.extend(mark::foreign_bindings(mirror, port));
+                state.faults.extend(port.faults.iter().map(|fault| format!("{fault} on {name}")));
+                state.ports.insert(name);
+            }
+            state.faults.extend(row.faults.iter().cloned());
+            state.unreachable = self.unreachable(mirror, &row.tunnels, &mut refusals);
+        } else {
+            let reason = Reason::NoSwitch { name: self.device.clone() };
+            refusals.push(PhysicalSwitch::TABLE, Uuid::ZERO, reason);
+        }
+        for (uuid, row) in mirror.logical_switches.iter() {
+            if let Err(error) = LogicalSwitchName::try_from(row.name.as_str()) {
+                refusals.push(LogicalSwitch::TABLE, uuid, error);
+            }
+        }
+        for refusal in self.row_refusals() {
+            refusals.push(refusal.table, refusal.row, refusal.reason);
+        }
+        state.refusals = refusals.iter().map(ToString::to_string).collect();
+        state.refusals.extend(mirror.refused().iter().map(ToString::to_string));
+        state
+    }
+
+    /// Where BFD finds nobody (`vtep(5)`, `Tunnel.bfd_status`).
+    fn unreachable(
+        &self,
+        mirror: &Mirror,
+        tunnels: &BTreeSet<Uuid>,
+        refusals: &mut Refusals,
+    ) -> BTreeSet<IpAddr> {
+        let mut unreachable = BTreeSet::new();
+        for &uuid in tunnels {
+            let Some(tunnel) = mirror.tunnels.row(uuid) else { continue };
+            if tunnel.bfd_status.get("state").is_none_or(|state| state != "down") {
+                continue;
+            }
+            let remote = mirror.locators.row(tunnel.remote);
+            match remote.map(|row| unicast_address(&row.dst_ip).ok_or(&row.dst_ip)) {
+                Some(Ok(address)) if !self.addresses.own.contains(&address) => {
+                    unreachable.insert(address);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(text)) => refusals.push(Tunnel::TABLE, uuid, Reason::Address { text: cut(text) }),
+                None => refusals.push(Tunnel::TABLE, uuid, Reason::NoLocator),
+            }
+        }
+        unreachable
+    }
+}
