@@ -3,11 +3,15 @@
 //! [`Logical`] and [`Physical`] are pure: `step(event, now, actions)`, without I/O, clock or randomness. The rest of the
 //! crate carries messages to them and carries out what they ask for.
 
+pub mod config;
+pub mod control;
 pub mod declared;
 pub mod logical;
 pub mod now;
 pub mod physical;
 pub mod published;
+pub mod record;
+pub mod store;
 
 pub use declared::Declared;
 pub use logical::Logical;

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use ovsdb::Remote;
 use serde::{Deserialize, Serialize};
+pub use vtep_api::daemon::TlsFiles;
 
 use super::Bounded;
 
@@ -26,13 +27,6 @@ pub struct OvsdbSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
     pub probe_ms: Bounded<0, 3_600_000>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TlsFiles {
-    pub private_key: PathBuf,
-    pub certificate: PathBuf,
-    pub ca_certificate: PathBuf,
 }
 
 /// The section as it stands in the file. A flat struct, for an unknown key in a tagged enum would lose its line.

@@ -1,0 +1,114 @@
+//! What can be asked of a controller over its control socket, and by whom it is answered.
+
+mod desk;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use vtep_api::control;
+use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
+
+pub use desk::{Desk, Identity};
+pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
+
+use crate::declared::{Pin, Policy};
+use crate::{Logical, Physical, logical, physical};
+
+/// What a client may ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    Status,
+    Alarms,
+    /// `name` is what the operator calls the file: its extension tells the notation, and errors name it.
+    Apply {
+        name: String,
+        text: String,
+        dry_run: bool,
+    },
+    /// The document in force.
+    Declared,
+    Explain {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    History {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    Conflicts,
+    Vteps,
+    LogicalSwitches,
+    Fdb {
+        logical_switch: Option<LogicalSwitchName>,
+    },
+    WhatIfVtepDown {
+        vtep: VtepName,
+    },
+    WhatIfPolicy {
+        policy: Policy,
+    },
+    Pin(Pin),
+    Unpin {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    ClearDuplicate {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    ReleaseStorm {
+        vtep: VtepName,
+    },
+    ReleaseWithdrawals {
+        logical_switch: LogicalSwitchName,
+    },
+    Sync,
+}
+
+impl control::Request for Request {
+    const DAEMON: &'static str = "controller";
+    /// A declared file goes over it.
+    const BYTES_MAX: u64 = 64 << 20;
+}
+
+/// A question to the [`Desk`].
+#[derive(Debug)]
+pub enum Ask {
+    Client {
+        request: Request,
+        reply: oneshot::Sender<Reply>,
+    },
+    Scrape(oneshot::Sender<Box<Scrape>>),
+    /// What is missing before tables are distributed; nothing, when they are.
+    Waits(oneshot::Sender<Vec<String>>),
+}
+
+impl control::Asked for Ask {
+    type Request = Request;
+
+    fn client(request: Request, reply: oneshot::Sender<Reply>) -> Self {
+        Self::Client { request, reply }
+    }
+}
+
+/// Everything that metrics show, read at one time.
+#[derive(Debug, Default)]
+pub struct Scrape {}
+
+/// What the desk wants of the task that owns a core, between two of its events.
+pub enum Errand<C, E> {
+    Look(Box<dyn FnOnce(&C) + Send>),
+    Event(E),
+}
+
+pub type LogicalErrand = Errand<Logical, logical::Event>;
+pub type PhysicalErrand = Errand<Physical, physical::Event>;
+
+impl<C, E: std::fmt::Debug> std::fmt::Debug for Errand<C, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Look(_) => f.write_str("Look"),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+        }
+    }
+}

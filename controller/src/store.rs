@@ -1,0 +1,148 @@
+//! What outlives the process, in one small embedded database: the applied document, pins and frozen MACs, the term.
+//!
+//! Every write is one transaction that is on the disk before it returns, so a crash at any instant leaves the state
+//! before it or the state after it. A write that fails changes nothing, and the next one tries anew.
+
+mod envelope;
+mod error;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, TableDefinition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use vtep_api::Term;
+
+use crate::Declared;
+use crate::logical::Durable;
+
+pub use error::StoreError;
+
+use error::Failure;
+
+/// A document as it was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The file's text, comments and all.
+    pub text: String,
+    /// What the operator called the file.
+    pub name: String,
+    /// In milliseconds since the epoch.
+    pub applied_at_ms: i64,
+    pub declared: Arc<Declared>,
+}
+
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    /// None: it failed, and is opened anew by the next who needs it.
+    database: Option<Database>,
+}
+
+/// Of what is in it. Another one is refused.
+const SCHEMA: u64 = 1;
+const FILE: &str = "state.redb";
+const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+const CACHE_BYTES: usize = 4 << 20;
+
+impl Store {
+    /// Makes the directory and the store in it, if there is none. One process at a time has it.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE);
+        fs::create_dir_all(directory)
+            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        let mut store = Self { path, database: None };
+        match store.read::<u64>("schema")? {
+            Some(SCHEMA) => {}
+            Some(found) => return Err(StoreError::Schema { path: store.path, found, expected: SCHEMA }),
+            None => store.write("schema", &SCHEMA)?,
+        }
+        // What cannot be read is refused now, not when it is needed.
+        store.term()?;
+        store.durable()?;
+        store.declared()?;
+        Ok(store)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The last one that was given out.
+    pub fn term(&mut self) -> Result<Term, StoreError> {
+        Ok(self.read("term")?.unwrap_or_default())
+    }
+
+    /// One that is higher than all before: on the disk before it is told.
+    pub fn next_term(&mut self) -> Result<Term, StoreError> {
+        let next = Term(self.term()?.0 + 1);
+        self.write("term", &next)?;
+        Ok(next)
+    }
+
+    pub fn declared(&mut self) -> Result<Option<Applied>, StoreError> {
+        self.read("declared")
+    }
+
+    pub fn put_declared(&mut self, applied: &Applied) -> Result<(), StoreError> {
+        self.write("declared", applied)
+    }
+
+    pub fn durable(&mut self) -> Result<Durable, StoreError> {
+        Ok(self.read("durable")?.unwrap_or_default())
+    }
+
+    pub fn put_durable(&mut self, durable: &Durable) -> Result<(), StoreError> {
+        self.write("durable", durable)
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Option<T>, StoreError> {
+        self.attempt(|database| {
+            let transaction = database.begin_read()?;
+            let table = match transaction.open_table(STATE) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let Some(value) = table.get(key)? else { return Ok(None) };
+            Ok(Some(envelope::open(key, value.value())?))
+        })
+    }
+
+    fn write(&mut self, key: &'static str, value: &impl Serialize) -> Result<(), StoreError> {
+        let sealed = envelope::seal(value).map_err(|source| StoreError::Encode { key, source })?;
+        self.attempt(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(STATE)?.insert(key, sealed.as_slice())?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    fn attempt<T>(&mut self, run: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, StoreError> {
+        let database = match &self.database {
+            Some(database) => database,
+            None => self.database.insert(self.reopened()?),
+        };
+        run(database).map_err(|failure| {
+            // After an error of the disk it would refuse everything; what is on the disk is whole.
+            if matches!(failure, Failure::Database(_)) {
+                self.database = None;
+            }
+            failure.at(&self.path)
+        })
+    }
+
+    fn reopened(&self) -> Result<Database, StoreError> {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&self.path);
+        opened.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Taken { path: self.path.clone() },
+            error => Failure::from(error).at(&self.path),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
