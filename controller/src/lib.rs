@@ -11,7 +11,9 @@ pub mod now;
 pub mod physical;
 pub mod published;
 pub mod record;
+pub mod run;
 pub mod store;
+mod tor;
 
 pub use declared::Declared;
 pub use logical::Logical;

@@ -7,14 +7,13 @@ mod log;
 mod notify;
 mod origin;
 pub mod probes;
-mod tls;
 
+pub use crate::tls::TlsFiles;
 pub use bounded::{Bounded, BoundedError, preset};
 pub use listen::{Metrics, RemoteListenError};
 pub use log::{Log, LogError, LogFormat, LogLevel};
 pub use notify::Notify;
 pub use origin::{Origin, Setting, print, settings};
-pub use tls::TlsFiles;
 
 /// An error and its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

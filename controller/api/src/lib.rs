@@ -20,6 +20,8 @@ mod network;
 mod peer;
 mod session;
 mod table;
+#[cfg(any(feature = "daemon", feature = "grpc"))]
+mod tls;
 mod vlan;
 mod vni;
 

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
+
+pub use crate::tls::TlsFiles;
 
 use super::{
     ControllerSession, ControllerSessionClient, ControllerSessionServer, MESSAGE_BYTES_MAX, VtepSession,
@@ -19,15 +20,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Some parts of an update may be under way.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
-
-/// PEM files: what this side shows, and the authority that must have signed what the other side shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsFiles {
-    pub private_key: PathBuf,
-    pub certificate: PathBuf,
-    pub ca_certificate: PathBuf,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {

@@ -1,0 +1,132 @@
+//! The running controller: the tasks that own the cores, and what carries messages between them and the world.
+//!
+//! ```text
+//! agents ───gRPC───┐                              ┌──gRPC── physical controllers elsewhere
+//! TORs ───adapters─┤→ physical ⇄ within ⇄ logical ←┤
+//! logical          │      ↑                  ↑     │
+//! controllers gRPC─┘      └───── desk ───────┘ ←───┴── control socket, metrics
+//! elsewhere
+//! ```
+//! Every arrow is a bounded queue. A core waits for nobody: what it says goes to an outbox, whose session ends when it is
+//! not emptied.
+
+mod channel;
+mod clock;
+mod cores;
+mod durable;
+mod join;
+mod logical;
+mod notice;
+mod outbox;
+pub(crate) mod physical;
+mod serve;
+mod sessions;
+mod signals;
+mod wire;
+mod within;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::{Interval, MissedTickBehavior};
+use tracing::info;
+use vtep_api::Term;
+use vtep_api::daemon::Notify;
+
+pub(crate) use self::channel::{Channel, OfVtep};
+pub(crate) use self::outbox::{Inbox, Next};
+
+use self::clock::Clock;
+use self::cores::Cores;
+use crate::config::{Config, Override};
+use crate::control::{Desk, Identity, Server};
+use crate::record::Recorder;
+use crate::store::Store;
+
+/// Both cores' timers are no finer.
+const TICK: Duration = Duration::from_millis(100);
+/// Questions that wait for the desk.
+const ASKS_MAX: usize = 32;
+
+type Served = BTreeMap<vtep_api::VtepName, vtep_api::Served>;
+
+/// What a start needs to know.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub config: Config,
+    /// Where `config` came from, to be read again on SIGHUP.
+    pub path: PathBuf,
+    pub overrides: Vec<Override>,
+}
+
+/// Runs until a signal. Nothing is taken back then: forwarding goes on by what was said last.
+///
+/// Needs a runtime of several threads.
+pub async fn run(start: Start) -> Result<()> {
+    let config = &start.config;
+    let listener = TcpListener::bind(config.listen.address).await;
+    let listener =
+        listener.with_context(|| format!("listen.address {} is not to be had", config.listen.address))?;
+    let (mut store, term) = tokio::task::block_in_place(|| open(config))?;
+    let recorder = record(config)?;
+    let declared = store.declared()?.map(|applied| applied.declared).unwrap_or_default();
+    let begin = cores::Begin { config, term, declared, durable: store.durable()?, recorder };
+    let store = Arc::new(Mutex::new(store));
+    let cores = Cores::spawn(begin, Clock::start(), &store);
+
+    let (ask, asks) = mpsc::channel(ASKS_MAX);
+    let server = Server::listen(&config.control.socket, ask)?;
+    let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
+    let Cores { logical_errands, physical_errands, .. } = &cores;
+    let (logical, physical) = (logical_errands.clone(), physical_errands.clone());
+    tokio::spawn(Desk { identity, store, logical, physical }.run(asks));
+    let joins = join::Joins::start(config, cores.physical.as_ref())?;
+    if let Some(physical) = cores.physical.clone() {
+        tokio::spawn(crate::tor::serve((&config.ovsdb).into(), cores.served.clone(), physical));
+    }
+    let serving = serve::spawn(config, listener, &cores)?;
+
+    Notify::ready();
+    let (name, role) = (&config.controller.name, config.controller.role.as_str());
+    info!(%name, role, term = term.0, listen = %config.listen.address, "running");
+    let end = signals::wait(&start, joins, serving).await;
+    Notify::stopping();
+    server.finish().await;
+    info!("stopped; forwarding goes on by what was said last");
+    end
+}
+
+/// The store, and a term higher than all before: on the disk before it is told to anybody.
+fn open(config: &Config) -> Result<(Store, Term)> {
+    let mut store = Store::open(&config.controller.state)?;
+    let term = store.next_term()?;
+    Ok((store, term))
+}
+
+fn record(config: &Config) -> Result<Option<Recorder>> {
+    let Some(path) = &config.controller.record else { return Ok(None) };
+    let bytes_max = u64::from(config.controller.record_mib.as_u32()) << 20;
+    Ok(Some(Recorder::append(path, bytes_max)?))
+}
+
+/// The task that messages go to has ended: the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl<T> From<SendError<T>> for Gone {
+    fn from(_: SendError<T>) -> Self {
+        Self
+    }
+}
+
+fn tick() -> Interval {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}

@@ -1,0 +1,69 @@
+//! The tasks of the cores that this process has, and the ways to them.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use vtep_api::Term;
+
+use super::clock::Clock;
+use super::durable::{Keeper, SharedStore};
+use super::within::Within;
+use super::{Served, logical, physical};
+use crate::config::Config;
+use crate::control::{LogicalErrand, PhysicalErrand};
+use crate::logical::Durable;
+use crate::record::Recorder;
+use crate::{Declared, logical as lc, physical as pc};
+
+/// Messages that wait for a core; a large one is about half a MiB.
+const INPUTS_MAX: usize = 64;
+const ERRANDS_MAX: usize = 16;
+
+/// What the cores begin with.
+pub(super) struct Begin<'a> {
+    pub(super) config: &'a Config,
+    pub(super) term: Term,
+    pub(super) declared: Arc<Declared>,
+    pub(super) durable: Durable,
+    pub(super) recorder: Option<Recorder>,
+}
+
+pub(super) struct Cores {
+    pub(super) logical: Option<mpsc::Sender<logical::Input>>,
+    pub(super) logical_errands: Option<mpsc::Sender<LogicalErrand>>,
+    pub(super) physical: Option<mpsc::Sender<physical::Input>>,
+    pub(super) physical_errands: Option<mpsc::Sender<PhysicalErrand>>,
+    /// Whom the physical controller serves.
+    pub(super) served: watch::Receiver<Served>,
+}
+
+impl Cores {
+    pub(super) fn spawn(begin: Begin<'_>, clock: Clock, store: &SharedStore) -> Self {
+        let Begin { config, term, declared, durable, recorder } = begin;
+        let name = &config.controller.name;
+        let (serve, served) = watch::channel(Served::new());
+        let mut cores =
+            Self { logical: None, logical_errands: None, physical: None, physical_errands: None, served };
+        if config.controller.role.is_logical() {
+            let start = lc::Start { name: name.clone(), term, declared, durable };
+            let keeper = Keeper::spawn(store.clone());
+            let task = logical::Task::new(start, clock, keeper, recorder.clone());
+            let (inputs, taken) = mpsc::channel(INPUTS_MAX);
+            let (errands, run) = mpsc::channel(ERRANDS_MAX);
+            tokio::spawn(task.run(taken, run));
+            (cores.logical, cores.logical_errands) = (Some(inputs), Some(errands));
+        }
+        if config.controller.role.is_physical() {
+            let start = pc::Start { name: name.clone(), term, batch: config.batch };
+            let task = physical::Task::new(start, clock, serve, recorder);
+            let (inputs, taken) = mpsc::channel(INPUTS_MAX);
+            let (errands, run) = mpsc::channel(ERRANDS_MAX);
+            tokio::spawn(task.run(taken, run));
+            (cores.physical, cores.physical_errands) = (Some(inputs), Some(errands));
+        }
+        if let (Some(logical), Some(physical)) = (cores.logical.clone(), cores.physical.clone()) {
+            tokio::spawn(Within { name: name.clone(), logical, physical }.run());
+        }
+        cores
+    }
+}

@@ -1,0 +1,132 @@
+//! The task that owns the logical controller's core: events in, one at a time, actions out. It waits for nobody.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc;
+use vtep_api::{ControllerName, FromLogical, FromPhysical};
+
+use super::clock::Clock;
+use super::durable::Keeper;
+use super::outbox::Outbox;
+use super::sessions::Sessions;
+use super::{notice, tick};
+use crate::control::{Errand, LogicalErrand};
+use crate::logical::{Action, Event, Logical, Start};
+use crate::physical::SessionId;
+use crate::record::Recorder;
+
+/// What the sessions of physical controllers bring.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Joined { peer: ControllerName, session: SessionId, outbox: Outbox<FromLogical> },
+    Message { peer: ControllerName, session: SessionId, message: FromPhysical },
+    Taken { peer: ControllerName, session: SessionId, messages: u32 },
+    Left { peer: ControllerName, session: SessionId },
+}
+
+pub(super) struct Task {
+    core: Logical,
+    clock: Clock,
+    peers: Sessions<ControllerName, FromLogical>,
+    durable: Keeper,
+    recorder: Option<Recorder>,
+    actions: Vec<Action>,
+}
+
+impl Task {
+    pub(super) fn new(start: Start, clock: Clock, durable: Keeper, recorder: Option<Recorder>) -> Self {
+        let now = clock.now();
+        if let Some(recorder) = &recorder {
+            recorder.logical_start(&start, now);
+        }
+        let core = Logical::new(start, now);
+        Self { core, clock, peers: Sessions::new(), durable, recorder, actions: Vec::new() }
+    }
+
+    /// Until no session can bring anything.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut errands: mpsc::Receiver<LogicalErrand>,
+    ) {
+        let mut tick = tick();
+        loop {
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.input(input),
+                    None => return,
+                },
+                _ = tick.tick() => self.step(Event::Tick),
+                Some(errand) = errands.recv() => self.errand(errand),
+            }
+        }
+    }
+
+    fn errand(&mut self, errand: LogicalErrand) {
+        match errand {
+            Errand::Look(look) => look(&self.core),
+            Errand::Event(event) => {
+                self.step(event);
+                // Whoever asks next may rely on it.
+                self.durable.flush();
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Joined { peer, session, outbox } => {
+                self.peers.open(peer.clone(), session, outbox);
+                self.step(Event::Connected { peer });
+            }
+            Input::Message { peer, session, message } if self.peers.is_open(&peer, session) => {
+                self.step(Event::Message { peer, message });
+            }
+            Input::Taken { peer, session, messages } if self.peers.is_open(&peer, session) => {
+                self.step(Event::Taken { peer, messages });
+            }
+            Input::Left { peer, session } if self.peers.left(&peer, session) => {
+                self.step(Event::Disconnected { peer });
+            }
+            // Of a session that was replaced or ended.
+            Input::Message { .. } | Input::Taken { .. } | Input::Left { .. } => {}
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.clock.now();
+            if let Some(recorder) = &self.recorder {
+                recorder.logical(&event, now);
+            }
+            let mut actions = std::mem::take(&mut self.actions);
+            self.core.step(event, now, &mut actions);
+            for action in actions.drain(..) {
+                events.extend(self.carry_out(action));
+            }
+            self.actions = actions;
+        }
+    }
+
+    /// Returns what the core has to be told of it.
+    fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Send { peer, message } => {
+                (!self.peers.send(&peer, message)).then_some(Event::Disconnected { peer })
+            }
+            Action::Close { peer, reason } => {
+                self.peers.end(&peer, reason);
+                Some(Event::Disconnected { peer })
+            }
+            Action::Persist(durable) => {
+                self.durable.keep(durable);
+                None
+            }
+            Action::Notice(notice) => {
+                notice::log(&notice);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The task that owns the physical controller's core: events in, one at a time, actions out. It waits for nobody.
+
+use std::collections::VecDeque;
+
+use tokio::sync::{mpsc, watch};
+use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, ToVtep, VtepName};
+
+use super::clock::Clock;
+use super::outbox::Outbox;
+use super::sessions::Sessions;
+use super::{Served, notice, tick};
+use crate::control::{Errand, PhysicalErrand};
+use crate::physical::{Action, Event, Physical, SessionId, Start};
+use crate::record::Recorder;
+
+/// What the sessions of VTEPs and logical controllers bring.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Its `Hello` follows.
+    Attached {
+        vtep: VtepName,
+        session: SessionId,
+        outbox: Outbox<ToVtep>,
+    },
+    FromVtep {
+        vtep: VtepName,
+        session: SessionId,
+        message: FromVtep,
+    },
+    VtepTaken {
+        vtep: VtepName,
+        session: SessionId,
+        messages: u32,
+    },
+    VtepLeft {
+        vtep: VtepName,
+        session: SessionId,
+    },
+    Joined {
+        peer: ControllerName,
+        session: SessionId,
+        outbox: Outbox<FromPhysical>,
+    },
+    Message {
+        peer: ControllerName,
+        session: SessionId,
+        message: FromLogical,
+    },
+    Taken {
+        peer: ControllerName,
+        session: SessionId,
+        messages: u32,
+    },
+    Left {
+        peer: ControllerName,
+        session: SessionId,
+    },
+}
+
+pub(super) struct Task {
+    core: Physical,
+    clock: Clock,
+    vteps: Sessions<VtepName, ToVtep>,
+    peers: Sessions<ControllerName, FromPhysical>,
+    served: watch::Sender<Served>,
+    recorder: Option<Recorder>,
+    actions: Vec<Action>,
+}
+
+impl Task {
+    pub(super) fn new(
+        start: Start,
+        clock: Clock,
+        served: watch::Sender<Served>,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        let now = clock.now();
+        if let Some(recorder) = &recorder {
+            recorder.physical_start(&start, now);
+        }
+        let core = Physical::new(start, now);
+        let (vteps, peers) = (Sessions::new(), Sessions::new());
+        Self { core, clock, vteps, peers, served, recorder, actions: Vec::new() }
+    }
+
+    /// Until no session can bring anything.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut errands: mpsc::Receiver<PhysicalErrand>,
+    ) {
+        let mut tick = tick();
+        loop {
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.input(input),
+                    None => return,
+                },
+                _ = tick.tick() => self.step(Event::Tick),
+                Some(errand) = errands.recv() => match errand {
+                    Errand::Look(look) => look(&self.core),
+                    Errand::Event(event) => self.step(event),
+                },
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Attached { vtep, session, outbox } => self.vteps.open(vtep, session, outbox),
+            Input::FromVtep { vtep, session, message } if self.vteps.is_open(&vtep, session) => {
+                self.step(Event::Vtep { vtep, session, message });
+            }
+            Input::VtepTaken { vtep, session, messages } if self.vteps.is_open(&vtep, session) => {
+                self.step(Event::VtepTaken { vtep, session, messages });
+            }
+            Input::VtepLeft { vtep, session } if self.vteps.left(&vtep, session) => {
+                self.step(Event::VtepDown { vtep, session });
+            }
+            Input::Joined { peer, session, outbox } => {
+                self.peers.open(peer.clone(), session, outbox);
+                self.step(Event::Connected { peer });
+            }
+            Input::Message { peer, session, message } if self.peers.is_open(&peer, session) => {
+                self.step(Event::Message { peer, message });
+            }
+            Input::Taken { peer, session, messages } if self.peers.is_open(&peer, session) => {
+                self.step(Event::Taken { peer, messages });
+            }
+            Input::Left { peer, session } if self.peers.left(&peer, session) => {
+                self.step(Event::Disconnected { peer });
+            }
+            // Of a session that was replaced or ended.
+            Input::FromVtep { .. } | Input::VtepTaken { .. } | Input::VtepLeft { .. } => {}
+            Input::Message { .. } | Input::Taken { .. } | Input::Left { .. } => {}
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.clock.now();
+            if let Some(recorder) = &self.recorder {
+                recorder.physical(&event, now);
+            }
+            let mut actions = std::mem::take(&mut self.actions);
+            self.core.step(event, now, &mut actions);
+            for action in actions.drain(..) {
+                events.extend(self.carry_out(action));
+            }
+            self.actions = actions;
+        }
+    }
+
+    /// Returns what the core has to be told of it.
+    fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::ToVtep { vtep, session, message } => {
+                if !self.vteps.is_open(&vtep, session) || self.vteps.send(&vtep, message) {
+                    return None;
+                }
+                Some(Event::VtepDown { vtep, session })
+            }
+            Action::CloseVtep { vtep, session, reason } => {
+                if !self.vteps.is_open(&vtep, session) {
+                    return None;
+                }
+                self.vteps.end(&vtep, reason);
+                Some(Event::VtepDown { vtep, session })
+            }
+            Action::Send { peer, message } => {
+                (!self.peers.send(&peer, message)).then_some(Event::Disconnected { peer })
+            }
+            Action::Close { peer, reason } => {
+                self.peers.end(&peer, reason);
+                Some(Event::Disconnected { peer })
+            }
+            Action::Serve(served) => {
+                self.served.send_replace(served);
+                None
+            }
+            Action::Notice(notice) => {
+                notice::log(&notice);
+                None
+            }
+        }
+    }
+}

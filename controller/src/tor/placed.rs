@@ -1,0 +1,122 @@
+//! What a TOR was told, in the words of its database: addresses in place of names, and nothing of what is the TOR's own.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use hardware_vtep::controller::{Remote, SwitchOutline, TorOutline};
+use vtep_api::{Role, Row, VtepName, VtepOutline};
+
+/// Where a MAC is, seen from the TOR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// Behind the TOR itself: there is no remote row for it.
+    Local,
+    Remote(Remote),
+    /// The master's address is not known.
+    Nowhere(VtepName),
+}
+
+pub(super) fn place(vtep: &VtepName, outline: &VtepOutline, row: &Row) -> Placed {
+    let placement = &row.placement;
+    if placement.master == *vtep {
+        return Placed::Local;
+    }
+    let Some(&master) = outline.vteps.get(&placement.master) else {
+        return Placed::Nowhere(placement.master.clone());
+    };
+    let others = placement.slaves.iter().filter(|slave| *slave != vtep);
+    let slaves = others.filter_map(|slave| outline.vteps.get(slave).copied()).collect();
+    let own_role = placement.slaves.contains(vtep).then_some(Role::Slave);
+    Placed::Remote(Remote { master, slaves, ips: row.ips.clone(), own_role })
+}
+
+pub(super) fn tor_outline(vtep: &VtepName, outline: &VtepOutline) -> TorOutline {
+    let flood = |members: &BTreeSet<VtepName>| -> BTreeSet<IpAddr> {
+        let others = members.iter().filter(|member| *member != vtep);
+        others.filter_map(|member| outline.vteps.get(member).copied()).collect()
+    };
+    let switches = outline.networks.iter().map(|(name, network)| {
+        let flood = flood(&network.flood);
+        (name.clone(), SwitchOutline { vni: network.vni, replication: network.replication, flood })
+    });
+    let bindings = outline.bindings.iter();
+    let bindings =
+        bindings.map(|binding| ((binding.port.clone(), binding.vlan), binding.logical_switch.clone()));
+    TorOutline { complete: outline.complete, switches: switches.collect(), bindings: bindings.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vtep_api::{Binding, Network, Placement, Replication, UnknownUnicast};
+
+    use super::*;
+
+    fn name(text: &str) -> VtepName {
+        text.try_into().unwrap()
+    }
+
+    /// a, b and c are at 192.0.2.1, 2 and 3.
+    fn outline() -> VtepOutline {
+        let vteps = [("a", 1), ("b", 2), ("c", 3)];
+        let vteps = vteps.map(|(vtep, last)| (name(vtep), IpAddr::from([192, 0, 2, last])));
+        let network = Network {
+            vni: 7_u32.try_into().unwrap(),
+            unknown_unicast: UnknownUnicast::Flood,
+            replication: Replication::SourceNode,
+            flood: ["a", "b", "d"].map(name).into(),
+        };
+        let switch = "ls0".try_into().unwrap();
+        let binding = Binding {
+            port: "p1".try_into().unwrap(),
+            vlan: 100_i64.try_into().unwrap(),
+            logical_switch: "ls0".try_into().unwrap(),
+        };
+        VtepOutline {
+            complete: true,
+            vteps: vteps.into(),
+            networks: [(switch, network)].into(),
+            bindings: [binding].into(),
+        }
+    }
+
+    #[track_caller]
+    fn check(vtep: &str, master: &str, slaves: &[&str], expected: Placed) {
+        let slaves = slaves.iter().map(|slave| name(slave)).collect();
+        let row =
+            Row { placement: Arc::new(Placement { master: name(master), slaves }), ips: Box::default() };
+        assert_eq!(place(&name(vtep), &outline(), &row), expected);
+    }
+
+    fn at(master: u8, slaves: &[u8], own_role: Option<Role>) -> Placed {
+        let address = |last| IpAddr::from([192, 0, 2, last]);
+        let slaves = slaves.iter().map(|&last| address(last)).collect();
+        Placed::Remote(Remote { master: address(master), slaves, ips: Box::default(), own_role })
+    }
+
+    #[test]
+    fn a_mac_of_the_tors_own_has_no_remote_row() {
+        check("a", "a", &["b"], Placed::Local);
+    }
+
+    #[test]
+    fn a_slave_learns_its_role_and_is_no_slave_of_its_own() {
+        check("a", "b", &["a", "c"], at(2, &[3], Some(Role::Slave)));
+        check("c", "b", &["a"], at(2, &[1], None));
+    }
+
+    #[test]
+    fn a_vtep_without_an_address_is_named_and_no_slave() {
+        check("a", "d", &["b"], Placed::Nowhere(name("d")));
+        check("a", "b", &["d", "c"], at(2, &[3], None));
+    }
+
+    #[test]
+    fn a_flood_list_leaves_the_tor_itself_out_and_whose_address_is_unknown() {
+        let tor = tor_outline(&name("a"), &outline());
+        let switch = &tor.switches[&"ls0".try_into().unwrap()];
+        assert_eq!(switch.flood, BTreeSet::from([IpAddr::from([192, 0, 2, 2])]));
+        assert_eq!((tor.complete, tor.bindings.len()), (true, 1));
+    }
+}
