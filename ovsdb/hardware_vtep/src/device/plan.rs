@@ -138,11 +138,16 @@ fn plan_macs(
 ) {
     let switches: BTreeMap<&str, Uuid> =
         mirror.logical_switches.iter().map(|(uuid, row)| (row.name.as_str(), uuid)).collect();
+    let room = Room::of(mirror);
     let mut kept = BTreeSet::new();
     for (name, macs) in &desired.networks {
         let Some(&switch) = switches.get(name.as_str()) else { continue };
         plan_flood(mirror, desired, own, (name, switch), &mut kept, writes);
         for (&mac, wanted) in macs {
+            // Without room for the role a row says "master".
+            if wanted.role == Some(crate::view::Role::Slave) && !room.role {
+                continue;
+            }
             let (switch_name, row) = (name.clone(), switch);
             let Some(&found) = own.macs.get(&(switch, mac)).and_then(|rows| rows.first()) else {
                 writes.push(Write::AddMac { switch: switch_name, row, mac });
