@@ -4,7 +4,10 @@ mod host;
 
 use std::path::Path;
 
-use crate::config::{self, Config, Source};
+use vtep_api::grpc::{self, Protection};
+
+use crate::config::{self, Config, ControllerSource, Source};
+use crate::roles::Roles;
 use crate::source::file;
 use crate::table::Table;
 use crate::{daemon, kernel, links};
@@ -48,8 +51,24 @@ fn configured(config: &Config, findings: &mut Vec<Finding>) {
     for uplink in &config.underlay.uplinks {
         findings.push(finding(format!("uplink {uplink}"), host::interface(uplink.as_str())));
     }
-    if let Source::File(source) = &config.source {
-        table(&source.path, config, findings);
+    let roles = Roles::load(&config.agent.state).map(drop).map_err(|error| file::chain(&error));
+    findings.push(finding(format!("state {}", config.agent.state.display()), roles));
+    match &config.source {
+        Source::File(source) => table(&source.path, config, findings),
+        Source::Controller(source) => controller(source, findings),
+        Source::Ovsdb(_) => {}
+    }
+}
+
+/// Nobody is connected to.
+fn controller(source: &ControllerSource, findings: &mut Vec<Finding>) {
+    for address in &source.addresses {
+        let protection = source.protection(address).map_err(|error| file::chain(&error));
+        let result = protection.and_then(|protection| {
+            let tls = source.tls.as_ref().filter(|_| protection == Protection::Tls);
+            grpc::endpoint(address, tls).map(drop).map_err(|error| file::chain(&error))
+        });
+        findings.push(finding(format!("controller {address}"), result));
     }
 }
 

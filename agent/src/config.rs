@@ -12,7 +12,7 @@ use vtep_api::VtepName;
 
 pub use origin::{Override, settings};
 pub use port::{DuplicatePortError, Port, Ports};
-pub use source::{FileSource, OvsdbSource, Source, SourceError, TlsFiles};
+pub use source::{ControllerSource, FileSource, OvsdbSource, Source, SourceError, TlsFiles};
 pub use vtep_api::daemon::{Bounded, Log, LogFormat, LogLevel, Origin, Setting};
 
 pub type Metrics = vtep_api::daemon::Metrics<9475>;
@@ -90,6 +90,8 @@ impl Config {
 pub struct Agent {
     /// How this host is called towards a controller: its `Physical_Switch`.
     pub name: VtepName,
+    /// Where it is kept what must survive a restart and is not the kernel's.
+    pub state: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,7 +161,8 @@ impl Default for Agent {
     fn default() -> Self {
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         let name = host.and_then(|name| VtepName::try_from(name).ok());
-        Self { name: name.unwrap_or_else(|| VtepName::try_from("vtepd").expect("it is a name")) }
+        let name = name.unwrap_or_else(|| VtepName::try_from("vtepd").expect("it is a name"));
+        Self { name, state: "/var/lib/vtepd".into() }
     }
 }
 

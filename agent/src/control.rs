@@ -8,6 +8,7 @@ use vtep_api::control;
 
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
+use crate::roles::Rule;
 use view::Scrape;
 
 /// What a client may ask.
@@ -22,6 +23,8 @@ pub enum Request {
     VtepShow { vtep: Option<String> },
     PortShow { port: Option<String> },
     Stats { vni: Option<u32>, drops: bool },
+    RoleShow,
+    RoleSet { rule: Rule },
     Detach,
 }
 

@@ -32,6 +32,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vtep_abi::Event;
 use vtep_api::daemon::Notify;
+use vtep_api::daemon::chain;
 
 use self::host::{Host, Taken};
 use crate::config::{self, Config, Override};
@@ -41,7 +42,8 @@ use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{Events, Kernel, Settings, Sizes};
 use crate::links::{self, Links, Tunnel};
 use crate::metrics;
-use crate::source::{Report, Source, SourceEvent};
+use crate::roles::Rule;
+use crate::source::{Feedback, Report, Source, SourceEvent};
 use crate::underlay::{self, Underlay};
 
 /// Hints that come together are one.
@@ -97,6 +99,12 @@ struct Daemon {
     underlay: watch::Receiver<Underlay>,
     targets: watch::Sender<BTreeSet<IpAddr>>,
     report: watch::Sender<Option<Arc<Report>>>,
+    /// How many events of the source the kernel has.
+    installed: watch::Sender<u64>,
+    /// Events of the source that were taken.
+    taken: u64,
+    /// One of them waits for a comparison.
+    awaits_comparison: bool,
     events: Events,
     /// When the events may be read again.
     events_from: Instant,
@@ -129,7 +137,8 @@ impl Daemon {
         let (targets, wanted) = watch::channel(host.targets());
         let underlay = underlay::watch(Some(config.underlay.address.ip()), wanted).await?;
         let (report, reported) = watch::channel(None);
-        let source = Source::spawn(config, reported);
+        let (installed, seen) = watch::channel(0);
+        let source = Source::spawn(config, host.term(), Feedback { report: reported, installed: seen });
         let metrics = match metrics::serve(&config.metrics, ask).await {
             Ok(address) => address,
             Err(error) => {
@@ -148,6 +157,9 @@ impl Daemon {
             underlay,
             targets,
             report,
+            installed,
+            taken: 0,
+            awaits_comparison: false,
             events,
             events_from: Instant::now(),
             asks,
@@ -211,13 +223,20 @@ impl Daemon {
             }
             _ => {}
         }
+        self.taken += 1;
         match self.host.take(event) {
             Taken::Noted => {}
             Taken::Written => {
                 self.publish();
                 self.compare_later();
             }
-            Taken::Hint => self.hint(),
+            Taken::Hint => {
+                self.awaits_comparison = true;
+                self.hint();
+            }
+        }
+        if !self.awaits_comparison {
+            self.installed.send_replace(self.taken);
         }
     }
 
@@ -257,6 +276,10 @@ impl Daemon {
         }
         let tunnel = self.host.tunnel_is_up() || self.mend_tunnel().await;
         let settled = tokio::task::block_in_place(|| self.host.reconcile(Instant::now()));
+        if settled {
+            self.awaits_comparison = false;
+            self.installed.send_replace(self.taken);
+        }
         if settled && tunnel {
             self.retry = *RETRY.start();
         } else {
@@ -319,9 +342,13 @@ impl Daemon {
     }
 
     fn answer(&mut self, ask: Ask) -> Option<oneshot::Sender<Reply>> {
+        self.host.note_session(&self.source.status.borrow());
         // A client that does not wait for its answer needs none.
         match ask {
             Ask::Client { request: Request::Detach, reply } => return Some(reply),
+            Ask::Client { request: Request::RoleSet { rule }, reply } => {
+                drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
+            }
             Ask::Client { request, reply } => {
                 let metrics = self.metrics;
                 drop(reply.send(tokio::task::block_in_place(|| self.host.answer(&request, metrics))));
@@ -333,6 +360,17 @@ impl Daemon {
             }
         }
         None
+    }
+
+    fn set_role(&mut self, rule: Rule) -> Reply {
+        info!(role = rule.role.as_str(), scope = ?rule.scope, "the role is set");
+        match self.host.set_role(rule) {
+            Ok(()) => {
+                self.publish();
+                Reply::rows(self.host.roles.rules())
+            }
+            Err(error) => Reply::error(ErrorKind::Failed, chain(&error)),
+        }
     }
 
     fn reload(&mut self) {

@@ -5,6 +5,7 @@
 mod adjacency;
 mod allocation;
 mod fdb;
+mod kept;
 mod network;
 mod port;
 mod shortcut;
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use vtep_abi::mapped_v4;
-use vtep_api::{LogicalSwitchName, VtepName};
+use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
 
 pub use adjacency::ip;
 pub use allocation::Allocation;
@@ -27,7 +28,6 @@ use crate::dataplane::{Dataplane, PortId};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::plan::{Plan, Step};
-use crate::source::LocalMacs;
 use crate::table::Table;
 use crate::underlay::Underlay;
 
@@ -49,8 +49,9 @@ pub struct Inputs<'a> {
 pub struct Desired {
     pub dataplane: Dataplane,
     pub alarms: BTreeSet<Alarm>,
-    /// What the source is told.
-    pub local_macs: LocalMacs,
+    /// Of what the source is told: the MACs behind our own ports. A logical switch without MACs is one that we take
+    /// part in.
+    pub local_macs: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, PortId>>,
     /// MACs that found no room.
     pub pending: usize,
     pub names: Names,
@@ -78,6 +79,7 @@ impl Inputs<'_> {
         let senders = fdb::add(self, &vteps, &networks, &ports, &mut desired);
         network::add(self, &vteps, &networks, &ports, &mut desired);
         network::admit(self, &vteps, &networks, senders, &mut desired);
+        kept::networks(self, &mut desired);
         desired.names.vtep_indices = vteps;
         desired.dataplane.config = config(self, &mut desired.alarms);
         desired
@@ -93,9 +95,11 @@ impl Inputs<'_> {
 }
 
 /// VTEPs whose way should be looked up.
-pub fn targets(table: &Table, config: &Config) -> BTreeSet<IpAddr> {
+pub fn targets(table: &Table, config: &Config, installed: &Dataplane) -> BTreeSet<IpAddr> {
     let own = config.underlay.address.ip();
-    table.vteps.values().map(|vtep| vtep.address).filter(|address| *address != own).collect()
+    let mut targets = kept::vteps(table, installed);
+    targets.extend(table.vteps.values().map(|vtep| vtep.address).filter(|address| *address != own));
+    targets
 }
 
 /// Without the tunnel device what is installed stays, for the device may come back.

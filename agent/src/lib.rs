@@ -8,6 +8,7 @@
 pub mod alarm;
 pub mod capabilities;
 pub mod check;
+pub mod claims;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -20,6 +21,7 @@ pub mod links;
 pub mod metrics;
 pub mod netlink;
 pub mod plan;
+pub mod roles;
 pub mod source;
 pub mod table;
 pub mod tunnel_address;

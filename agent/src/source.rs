@@ -1,6 +1,7 @@
 //! Where the reconciled table comes from, behind one interface: a snapshot, which ends the doubt about what is absent,
 //! then changes. Towards the source goes what is behind our own ports.
 
+mod controller;
 pub mod file;
 mod ovsdb;
 mod refusal;
@@ -9,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
-use vtep_api::{LogicalSwitchName, MacAddr, PortName};
+use vtep_api::{ControllerName, LocalMac, LogicalSwitchName, MacAddr, PortName, Term};
 
+pub use controller::{SessionStatus, TableStatus};
 pub use refusal::{Refusal, Refusals};
 
 use crate::config;
@@ -30,6 +32,11 @@ pub enum SourceEvent {
         delta: Delta,
         refusals: Refusals,
     },
+    /// What comes next is this controller's word.
+    Obeys {
+        controller: ControllerName,
+        term: Term,
+    },
     /// Nothing new can come; what was said last stays.
     Lost {
         reason: String,
@@ -37,30 +44,43 @@ pub enum SourceEvent {
 }
 
 /// The MACs behind our own ports, by logical switch. A logical switch without MACs is one that we take part in.
-pub type LocalMacs = BTreeMap<LogicalSwitchName, BTreeSet<MacAddr>>;
+pub type LocalMacs = BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, LocalMac>>;
 
 /// What a source passes on about this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// The ports that a controller may bind.
     pub ports: BTreeSet<PortName>,
-    pub local_macs: LocalMacs,
+    pub local_macs: Arc<LocalMacs>,
     /// Not all MACs found room.
     pub macs_exhausted: bool,
+}
+
+/// What the source hears from the daemon.
+#[derive(Debug)]
+pub struct Feedback {
+    /// Nothing is said about this host before there is a first one.
+    pub report: watch::Receiver<Option<Arc<Report>>>,
+    /// The kernel has what so many events said.
+    pub installed: watch::Receiver<u64>,
 }
 
 /// A running source. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Source {
     pub events: mpsc::Receiver<SourceEvent>,
+    /// Of a session with a controller.
+    pub status: watch::Receiver<SessionStatus>,
     reload: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Source {
-    /// Nothing is said about this host before there is a first `report`.
-    pub fn spawn(settings: &config::Config, report: watch::Receiver<Option<Arc<Report>>>) -> Self {
+    /// `obeyed`: the highest term that was.
+    pub fn spawn(settings: &config::Config, obeyed: Term, feedback: Feedback) -> Self {
+        let Feedback { report, installed } = feedback;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (status, seen) = watch::channel(SessionStatus { term: obeyed.0, ..SessionStatus::default() });
         let reload = Arc::new(Notify::new());
         let own = settings.underlay.address;
         let task = match &settings.source {
@@ -71,8 +91,16 @@ impl Source {
                 let device = ovsdb::Device { name: settings.agent.name.clone(), address: own };
                 tokio::spawn(ovsdb::follow(source.clone(), device, sender, report))
             }
+            config::Source::Controller(source) => {
+                let ports = settings.ports.iter().map(|port| port.name.clone()).collect();
+                let device =
+                    controller::Device { name: settings.agent.name.clone(), address: own.ip(), ports };
+                let reload = Arc::clone(&reload);
+                let ends = controller::Ends { events: sender, reports: report, installed, status, reload };
+                tokio::spawn(controller::follow(source.clone(), device, obeyed, ends))
+            }
         };
-        Self { events, reload, task }
+        Self { events, status: seen, reload, task }
     }
 
     /// Read everything again.

@@ -21,6 +21,8 @@ pub struct Table {
     pub logical_switches: BTreeMap<LogicalSwitchName, LogicalSwitch>,
     /// Which frames of a port belong to which logical switch. The port may not exist yet.
     pub bindings: BTreeMap<(PortName, VlanId), LogicalSwitchName>,
+    /// The source has not heard of all networks yet: what is installed of others stays.
+    pub partial: bool,
 }
 
 /// A remote tunnel endpoint. Where a source has no name for it (`hardware_vtep`), its name is its address.
@@ -37,6 +39,8 @@ pub struct LogicalSwitch {
     /// The VTEPs to which broadcast, multicast and unknown unicast go.
     pub flood: BTreeSet<VtepName>,
     pub macs: HashMap<MacAddr, MacEntry, RandomState>,
+    /// The source has not heard of all its MACs yet: those that are installed stay.
+    pub partial: bool,
 }
 
 /// Behind which VTEPs a MAC lives.

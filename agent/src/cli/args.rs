@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use vtep_api::Vni;
 use vtep_api::control::terminal::Terminal;
+use vtep_api::{LogicalSwitchName, PortName, Role, Vni};
 
 use crate::config::{LogFormat, LogLevel, SOCKET};
 use crate::control::FdbFilter;
@@ -16,6 +16,7 @@ Examples:
   vtep-agent status                                 what it does, and what is wrong
   vtep-agent fdb show --vni 5001 --limit 20         the first MACs of a network
   vtep-agent stats --drops                          why frames were dropped
+  vtep-agent role set slave                         claim the MACs behind our ports as slave
   vtep-agent detach                                 stop forwarding and remove everything from the kernel
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed";
@@ -65,6 +66,11 @@ pub(super) enum Command {
     },
     /// Show what became of frames
     Stats(StatsArgs),
+    /// Say as what the MACs behind our ports are claimed
+    Role {
+        #[command(subcommand)]
+        command: RoleCommand,
+    },
     /// Stop forwarding: detach the programs, and remove maps and the tunnel device
     ///
     /// Asks the daemon, which then ends. Where none runs, does it itself.
@@ -216,6 +222,40 @@ pub(super) enum PortCommand {
         #[command(flatten)]
         client: Client,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RoleCommand {
+    /// Claim MACs as their master, or as a slave that stands by for another VTEP
+    ///
+    /// For a notify script of keepalived. Holds until another role is set for the same ports, over restarts too: it is
+    /// kept under agent.state. The last role that covers a MAC counts, and replaces those of single ports and logical
+    /// switches that it covers whole. A role that a MAC has already is no new claim.
+    Set {
+        #[arg(value_parser = role)]
+        role: Role,
+        /// Only in this logical switch
+        #[arg(long)]
+        logical_switch: Option<LogicalSwitchName>,
+        /// Only behind this port
+        #[arg(long)]
+        port: Option<PortName>,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// List the roles that were set, in the order in which they count; MACs that none covers are claimed as master
+    Show {
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    match text {
+        "master" => Ok(Role::Master),
+        "slave" => Ok(Role::Slave),
+        _ => Err("expected master or slave".to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,9 @@ use anyhow::Result;
 use vtep_api::control::terminal::{json, output};
 
 use super::Exit;
-use super::args::{Client, Command, DetachArgs, FdbCommand, PortCommand, StatsArgs, VniCommand, VtepCommand};
+use super::args::{
+    Client, Command, DetachArgs, FdbCommand, PortCommand, RoleCommand, StatsArgs, VniCommand, VtepCommand,
+};
 use super::render::{self, FDB_HEADER};
 use crate::config::{self, Config};
 use crate::control::Request;
@@ -16,6 +18,7 @@ use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Statu
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
 use crate::links::Tunnel;
+use crate::roles::{Rule, Scope};
 use crate::underlay;
 
 pub(super) fn ask(command: Command) -> Result<Exit> {
@@ -43,6 +46,13 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::Stats(StatsArgs { drops, vni, client }) => {
             client.terminal().table::<StatsRow>(&Request::Stats { vni, drops })?;
+        }
+        Command::Role { command: RoleCommand::Set { role, logical_switch, port, client } } => {
+            let rule = Rule { role, scope: Scope { logical_switch, port } };
+            client.terminal().table::<Rule>(&Request::RoleSet { rule })?;
+        }
+        Command::Role { command: RoleCommand::Show { client } } => {
+            client.terminal().table::<Rule>(&Request::RoleShow)?;
         }
         other => anyhow::bail!("{other:?} is not the daemon's"),
     }

@@ -3,6 +3,8 @@ use std::io::{self, Write};
 use vtep_api::control::terminal::Table;
 
 use crate::control::view::{FdbEnd, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
+use crate::roles::Rule;
+use crate::source::SessionStatus;
 
 impl Table for VniRow {
     const HEADER: &[&str] = &["VNI", "SWITCH", "MACS", "UNKNOWN", "FLOOD"];
@@ -85,6 +87,19 @@ impl Table for StatsRow {
     }
 }
 
+impl Table for Rule {
+    const HEADER: &[&str] = &["ROLE", "SWITCH", "PORT"];
+
+    fn cells(&self) -> Vec<String> {
+        let all = || "all".to_owned();
+        vec![
+            self.role.as_str().to_owned(),
+            self.scope.logical_switch.as_ref().map_or_else(all, ToString::to_string),
+            self.scope.port.as_ref().map_or_else(all, ToString::to_string),
+        ]
+    }
+}
+
 pub(super) const FDB_HEADER: &str = "VNI       MAC                MASTER                      SLAVE\n";
 
 pub(super) fn fdb_line(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
@@ -117,6 +132,9 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     if let Some(reason) = &source.lost {
         writeln!(out, "          nothing new: {}", reason.trim_end().replace('\n', "\n          "))?;
     }
+    if let Some(session) = &source.session {
+        session_status(out, session)?;
+    }
     for refusal in source.first_refused.iter().take(10) {
         writeln!(out, "          refused {refusal}")?;
     }
@@ -133,6 +151,27 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     }
     for alarm in &status.alarms {
         writeln!(out, "alarm     {} {}: {}", alarm.kind.name(), alarm.subject, alarm.message.trim_end())?;
+    }
+    Ok(())
+}
+
+fn session_status(out: &mut dyn Write, session: &SessionStatus) -> io::Result<()> {
+    let controller = session.controller.as_ref().map_or_else(|| "none yet".to_owned(), ToString::to_string);
+    let state = if session.open { "connected" } else { "not connected" };
+    writeln!(
+        out,
+        "          controller {controller}, term {}: {state}, {} sessions",
+        session.term, session.sessions
+    )?;
+    for table in &session.tables {
+        let installed = match table.installed {
+            Some(installed) if installed == table.version => String::new(),
+            Some(installed) => format!(", of which {installed} is installed"),
+            None => ", not installed".to_owned(),
+        };
+        let whole = if table.whole { "" } else { ", not whole yet" };
+        let (name, term, version) = (&table.logical_switch, table.term, table.version);
+        writeln!(out, "          {name}: version {version} of term {term}{installed}{whole}")?;
     }
     Ok(())
 }

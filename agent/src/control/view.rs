@@ -10,7 +10,7 @@ use vtep_api::MacAddr;
 
 use crate::alarm::Alarm;
 use crate::dataplane::FdbTarget;
-use crate::source::{Refusal, Refusals};
+use crate::source::{Refusal, Refusals, SessionStatus};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -34,7 +34,7 @@ pub struct Status {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// `file` or `ovsdb`.
+    /// `file`, `ovsdb` or `controller`.
     pub kind: String,
     /// What it reads.
     pub from: String,
@@ -44,6 +44,9 @@ pub struct SourceStatus {
     pub lost: Option<String>,
     pub rows_refused: usize,
     pub first_refused: Vec<Refusal>,
+    /// With a controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionStatus>,
 }
 
 impl SourceStatus {

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
 use vtep_abi::{ABI_VERSION, Meta};
-use vtep_api::{LogicalSwitchName, MacAddr};
+use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
 use super::refused;
 use crate::alarm::{Alarm, AlarmKind};
+use crate::claims::Claims;
 use crate::config::{self, Config};
 use crate::control::view::SourceStatus;
 use crate::dataplane::{Dataplane, PortId};
@@ -20,7 +21,8 @@ use crate::kernel::{Attachment, Kernel};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::plan::{Plan, plan};
-use crate::source::{Report, SourceEvent};
+use crate::roles::{Roles, RolesError, Rule};
+use crate::source::{Report, SessionStatus, SourceEvent};
 use crate::table::{MacEntry, Table};
 use crate::underlay::Underlay;
 
@@ -41,6 +43,8 @@ pub(super) struct Host {
     pub(super) installed: Dataplane,
     allocation: Allocation,
     pub(super) learnt: Learnt,
+    claims: Claims,
+    pub(super) roles: Roles,
     /// None until the source's first snapshot: what is absent from no table is not withdrawn.
     pub(super) table: Option<Arc<Table>>,
     pub(super) links: Links,
@@ -67,11 +71,14 @@ impl Host {
         let (kind, from) = match &config.source {
             config::Source::File(source) => ("file", source.path.display().to_string()),
             config::Source::Ovsdb(source) => ("ovsdb", source.remote.to_string()),
+            config::Source::Controller(source) => ("controller", source.addresses.join(", ")),
         };
         info!(macs = installed.fdb.len(), vteps = installed.vteps.len(), "read the kernel's tables");
         Ok(Self {
             allocation: Allocation::recover(&installed, Instant::now()),
             learnt: Learnt::recover(&installed),
+            claims: Claims::recover(&installed, rand::random()),
+            roles: Roles::load(&config.agent.state)?,
             source: SourceStatus { kind: kind.to_owned(), from, ..SourceStatus::default() },
             config,
             kernel,
@@ -94,7 +101,7 @@ impl Host {
     /// The VTEPs whose way should be known: those of the table, or those that are installed until there is one.
     pub(super) fn targets(&self) -> BTreeSet<IpAddr> {
         match &self.table {
-            Some(table) => desired::targets(table, &self.config),
+            Some(table) => desired::targets(table, &self.config, &self.installed),
             None => self.installed.vteps.values().map(|row| desired::ip(row.adj.remote)).collect(),
         }
     }
@@ -117,11 +124,58 @@ impl Host {
                 Arc::make_mut(table).apply(delta);
                 if macs.is_some_and(|macs| self.write_macs(&macs)) { Taken::Written } else { Taken::Hint }
             }
+            SourceEvent::Obeys { controller, term } => {
+                info!(%controller, term = term.0, "obeying the controller");
+                self.source.lost = None;
+                self.obey(term);
+                Taken::Noted
+            }
             SourceEvent::Lost { reason } => {
                 self.source.lost = Some(reason);
                 Taken::Noted
             }
         }
+    }
+
+    /// For whoever asks how the source does.
+    pub(super) fn note_session(&mut self, session: &SessionStatus) {
+        if matches!(self.config.source, config::Source::Controller(_)) {
+            self.source.session = Some(session.clone());
+        }
+    }
+
+    /// Remembered in the kernel, so that no restart of ours forgets it.
+    fn obey(&mut self, term: Term) {
+        if term.0 <= self.meta.term {
+            return;
+        }
+        self.meta.term = term.0;
+        if let Err(error) = self.kernel.set_meta(&self.meta) {
+            warn!(error = &error as &dyn std::error::Error, "the term was not written");
+        }
+    }
+
+    /// The highest that was obeyed.
+    pub(super) fn term(&self) -> Term {
+        Term(self.meta.term)
+    }
+
+    pub(super) fn set_role(&mut self, rule: Rule) -> Result<(), RolesError> {
+        let roles = self.roles.with(rule)?;
+        roles.store(&self.config.agent.state)?;
+        self.roles = roles;
+        self.revise_claims();
+        Ok(())
+    }
+
+    /// Claims what is behind our ports by now.
+    pub(super) fn revise_claims(&mut self) {
+        let vnis = self.outcome.names.networks.iter().map(|(vni, name)| (name.clone(), *vni)).collect();
+        let Self { roles, links, claims, .. } = self;
+        let role = |name: &LogicalSwitchName, port: PortId| {
+            roles.of(name, links.by_index(port.ifindex).map(|(name, _)| name))
+        };
+        claims.revise(&self.outcome.local_macs, &vnis, role, wall_ms());
     }
 
     /// A MAC that moves should not wait for a comparison with all others. Whether it is dealt with.
@@ -143,7 +197,7 @@ impl Host {
         self.table.as_ref().filter(|_| self.outcome.complete)?;
         Some(Report {
             ports: self.config.ports.iter().map(|port| port.name.clone()).collect(),
-            local_macs: self.outcome.local_macs.clone(),
+            local_macs: Arc::clone(self.claims.made()),
             macs_exhausted: self.outcome.pending > 0,
         })
     }
@@ -218,6 +272,7 @@ impl Host {
             }
         }
         self.outcome = desired;
+        self.revise_claims();
         let waits = self.outcome.alarms.iter().any(|alarm| alarm.kind.waits_for_a_number());
         self.carry_out(plan) && !(waits && self.allocation.is_resting())
     }
@@ -292,4 +347,9 @@ impl Host {
     pub(super) fn epoch(&self) -> u64 {
         self.meta.epoch
     }
+}
+
+fn wall_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

@@ -32,13 +32,16 @@ impl Host {
                         let master = Target::LocalPort(bound.local_port);
                         rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
                     }
-                    self.note_local(&key);
+                    self.note_local(&key, port);
                     news = true;
                     done &= self.learnt.count(port.ifindex) < learn_max;
                 }
                 Lesson::Known => {}
                 Lesson::Full => done = false,
             }
+        }
+        if news {
+            self.revise_claims();
         }
         let room = self.installed.fdb.len() + rows.len() <= self.config.dataplane.macs_max.as_usize();
         if !rows.is_empty() && room {
@@ -68,12 +71,13 @@ impl Host {
         let name = self.outcome.names.networks.get(&key.vni);
         let table = self.table.as_ref();
         let switch = name.zip(table).and_then(|(name, table)| table.logical_switches.get(name));
-        switch.is_none_or(|switch| switch.macs.contains_key(&MacAddr::new(key.mac)))
+        let kept = |partial: bool| partial && self.installed.fdb.contains_key(key);
+        switch.is_none_or(|switch| switch.macs.contains_key(&MacAddr::new(key.mac)) || kept(switch.partial))
     }
 
-    fn note_local(&mut self, key: &FdbKey) {
+    fn note_local(&mut self, key: &FdbKey, port: PortId) {
         if let Some(name) = self.outcome.names.networks.get(&key.vni) {
-            self.outcome.local_macs.entry(name.clone()).or_default().insert(MacAddr::new(key.mac));
+            self.outcome.local_macs.entry(name.clone()).or_default().insert(MacAddr::new(key.mac), port);
         }
     }
 }

@@ -42,7 +42,9 @@ impl Host {
                 Some(rows) => Reply::rows(rows),
                 None => Reply::error(ErrorKind::NotFound, "there is no such VNI"),
             },
-            // The loop takes it before.
+            Request::RoleShow => Reply::rows(self.roles.rules()),
+            // The loop takes them before.
+            Request::RoleSet { .. } => Reply::error(ErrorKind::Failed, "the agent is stopping"),
             Request::Detach => Reply::error(ErrorKind::Failed, "the agent is detaching already"),
         }
     }

@@ -4,9 +4,9 @@ use vtep_api::MacAddr;
 use super::network::{Numbered, NumberedNetwork, Owners};
 use super::port::BoundPorts;
 use super::vtep::VtepIndices;
-use super::{Desired, Inputs};
+use super::{Desired, Inputs, kept};
 use crate::alarm::{Alarm, AlarmKind};
-use crate::dataplane::FdbTarget;
+use crate::dataplane::{FdbTarget, PortId};
 
 pub(super) fn add(
     inputs: &Inputs<'_>,
@@ -21,6 +21,7 @@ pub(super) fn add(
     for network in networks.values() {
         remote(network, vteps, &mut owners, desired);
     }
+    kept::macs(inputs, networks, &mut owners, desired);
     learnt(inputs, networks, ports, desired);
     configured(ports, desired);
     report(inputs, ports, desired);
@@ -57,7 +58,8 @@ fn learnt(inputs: &Inputs<'_>, networks: &Numbered<'_>, ports: &BoundPorts, desi
         let bound = ports.get(&port).filter(|bound| bound.vni == key.vni);
         let network = desired.names.networks.get(&key.vni).and_then(|name| networks.get(name));
         let (Some(bound), Some(network)) = (bound, network) else { continue };
-        if !network.logical_switch.macs.contains_key(&MacAddr::new(key.mac)) {
+        let named = network.logical_switch.macs.contains_key(&MacAddr::new(key.mac));
+        if !named && !desired.dataplane.fdb.contains_key(&key) {
             insert_local(key, bound.local_port, FdbValue::LEARNT, desired);
         }
     }
@@ -92,14 +94,22 @@ fn report(inputs: &Inputs<'_>, ports: &BoundPorts, desired: &mut Desired) {
             desired.local_macs.entry(name.clone()).or_default();
         }
     }
+    let local_ports = &desired.dataplane.local_ports;
     let fdb = desired.dataplane.fdb.iter();
-    let local = fdb.filter(|(_, target)| matches!(target.master, Target::LocalPort(_))).map(|(key, _)| *key);
+    let local = fdb.filter_map(|(key, target)| match target.master {
+        Target::LocalPort(index) => {
+            let port = local_ports.get(&index)?;
+            Some((*key, PortId { ifindex: port.ifindex, vlan: port.vlan }))
+        }
+        _ => None,
+    });
     let seen = inputs.learnt.iter().filter(|(key, port)| ports.get(port).is_some_and(|at| at.vni == key.vni));
-    for key in local.chain(seen.map(|(key, _)| key)) {
+    // What an entry says of the port outdoes what was seen.
+    for (key, port) in seen.chain(local) {
         if let Some(macs) =
             desired.names.networks.get(&key.vni).and_then(|name| desired.local_macs.get_mut(name))
         {
-            macs.insert(MacAddr::new(key.mac));
+            macs.insert(MacAddr::new(key.mac), port);
         }
     }
 }

@@ -30,7 +30,11 @@ pub(super) fn number<'a>(
     indices: &mut Indices<u32>,
     desired: &mut Desired,
 ) -> Numbered<'a> {
-    let wanted = inputs.table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect();
+    let mut wanted: BTreeSet<u32> =
+        inputs.table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect();
+    if inputs.table.partial {
+        wanted.extend(inputs.installed.networks.keys());
+    }
     let vnis_max = inputs.config.dataplane.vnis_max.as_u32();
     let installed = inputs.installed.networks.values().map(|network| network.bd).collect();
     let room = Room { index_max: vnis_max, installed };

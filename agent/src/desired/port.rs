@@ -38,7 +38,15 @@ pub(super) fn add(
     let ports_max = inputs.config.dataplane.ports_max.as_u32();
     let room =
         Room { index_max: ports_max, installed: inputs.installed.local_ports.keys().copied().collect() };
-    let assigned = indices.assign(&wishes.iter().map(|wish| wish.key).collect(), &room, inputs.now);
+    let mut wanted: BTreeSet<LocalPortKey> = wishes.iter().map(|wish| wish.key).collect();
+    if inputs.table.partial {
+        let key = |port: &LocalPort| {
+            let id = PortId { ifindex: port.ifindex, vlan: port.vlan };
+            LocalPortKey { port: id, vni: port.vni }
+        };
+        wanted.extend(inputs.installed.local_ports.values().map(key));
+    }
+    let assigned = indices.assign(&wanted, &room, inputs.now);
     let mut bound = BoundPorts::new();
     for Wish { port, key, bd, in_program } in wishes {
         let LocalPortKey { port: id, vni } = key;
@@ -93,8 +101,12 @@ fn refused(config: &Config, name: &PortName, listed: Option<&Port>) -> Option<&'
     if name.as_str() == TUNNEL_DEVICE {
         return Some("the tunnel device cannot be a port");
     }
-    let foreign = listed.is_none() && matches!(config.source, Source::Ovsdb(_));
-    foreign.then_some("a database may bind only ports of the configuration ([[port]])")
+    match &config.source {
+        _ if listed.is_some() => None,
+        Source::File(_) => None,
+        Source::Ovsdb(_) => Some("a database may bind only ports of the configuration ([[port]])"),
+        Source::Controller(_) => Some("a controller may bind only ports of the configuration ([[port]])"),
+    }
 }
 
 fn learns(inputs: &Inputs<'_>, port: &Port, id: PortId, desired: &mut Desired) -> bool {

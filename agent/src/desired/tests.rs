@@ -275,8 +275,8 @@ fn a_spoofed_source_never_moves_a_table_entry_and_is_a_claim() {
     }
     host.settle();
     assert_eq!(stolen.map(|key| host.installed.fdb[&key]), before);
-    let claimed = |(name, macs): (&LogicalSwitchName, &BTreeSet<MacAddr>)| {
-        (name.to_string(), macs.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>())
+    let claimed = |(name, macs): (&LogicalSwitchName, &BTreeMap<MacAddr, PortId>)| {
+        (name.to_string(), macs.keys().map(|mac| mac.octets()[5]).collect::<Vec<_>>())
     };
     let claims: Vec<_> = host.desired().local_macs.iter().map(claimed).collect();
     assert_eq!(claims, [("blue".to_owned(), vec![1, 0xaa]), ("red".to_owned(), vec![1, 0xaa])]);
@@ -322,7 +322,7 @@ fn a_mac_that_the_table_does_not_name_is_learnt_and_reported() {
     let desired = host.desired();
     assert_eq!(desired.dataplane.fdb[&key], LEARNT);
     let blue = desired.local_macs.iter().find(|(name, _)| name.as_str() == "blue").unwrap().1;
-    assert_eq!(blue.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [3, 0xaa]);
+    assert_eq!(blue.keys().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [3, 0xaa]);
     // learn_max is 1.
     host.check_alarm(AlarmKind::LearnLimit, "tap0");
     assert_eq!(desired.dataplane.ports[&port].flags & PortValue::LEARN, 0);

@@ -13,7 +13,7 @@ use crate::dataplane::VtepRow;
 pub(crate) type VtepIndices = HashMap<VtepName, u32, RandomState>;
 
 pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &mut Desired) -> VtepIndices {
-    let wanted = super::targets(inputs.table, inputs.config);
+    let wanted = super::targets(inputs.table, inputs.config, inputs.installed);
     let vteps_max = inputs.config.dataplane.vteps_max.as_u32();
     let room = Room { index_max: vteps_max, installed: inputs.installed.vteps.keys().copied().collect() };
     let assigned = indices.assign(&wanted, &room, inputs.now);

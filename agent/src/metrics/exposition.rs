@@ -5,6 +5,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
 use crate::control::view::{Scrape, Status, VniCounters, VtepScrape};
+use crate::source::{SessionStatus, TableStatus};
 
 pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
     exposition::encode("vtepd_agent", Exposed(scrape))
@@ -53,11 +54,38 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
         [(Labels::new(), status.source.snapshots)],
     )?;
     counters(encoder, "source_deltas", "Changes from the source", [(Labels::new(), status.source.deltas)])?;
+    if let Some(session) = &status.source.session {
+        self::session(encoder, session)?;
+    }
     counters(encoder, "reconciles", "Comparisons of all tables", [(Labels::new(), status.reconciles)])?;
     let alarms = status.alarms.iter();
     let alarms = alarms
         .map(|alarm| (vec![("kind", alarm.kind.name().to_owned()), ("subject", alarm.subject.clone())], 1));
     gauges(encoder, "alarm", "Conditions that an operator should know", alarms)
+}
+
+fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt::Result {
+    let plain = |value: u64| [(Labels::new(), value)];
+    gauges(encoder, "controller_connected", "Whether a controller serves us", plain(session.open.into()))?;
+    gauges(encoder, "controller_term", "The highest term that was obeyed", plain(session.term))?;
+    counters(encoder, "controller_sessions", "Sessions that a controller opened", plain(session.sessions))?;
+    let each = |value: fn(&TableStatus) -> u64| {
+        session
+            .tables
+            .iter()
+            .map(move |table| (vec![("logical_switch", table.logical_switch.to_string())], value(table)))
+    };
+    gauges(
+        encoder,
+        "table_version",
+        "The version of a network's table that was heard",
+        each(|table| table.version),
+    )?;
+    let installed = each(|table| table.installed.unwrap_or(0));
+    gauges(encoder, "table_version_installed", "The version that the kernel has", installed)?;
+    gauges(encoder, "table_term", "The term of a network's table", each(|table| table.term))?;
+    let whole = each(|table| table.whole.into());
+    gauges(encoder, "table_whole", "Whether all MACs of a network were heard of", whole)
 }
 
 fn frames(encoder: &mut DescriptorEncoder<'_>, vnis: &[VniCounters]) -> fmt::Result {

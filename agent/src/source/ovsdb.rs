@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hardware_vtep::device::Batch;
-use hardware_vtep::{DATABASE, DesiredDevice, DesiredPort, LocalMac, Mirror, Writer};
+use hardware_vtep::{DATABASE, DesiredDevice, DesiredPort, LocalMac, Mirror, Role, Writer};
 use ovsdb::transact::Results;
 use ovsdb::{Event, Handle, SessionConfig, Tls, TransactError, session};
 use tokio::sync::{mpsc, watch};
@@ -219,7 +219,7 @@ fn desired(device: &Device, report: &Report) -> DesiredDevice {
     let networks = report
         .local_macs
         .iter()
-        .map(|(name, macs)| (name.clone(), macs.iter().map(|mac| (*mac, LocalMac::default())).collect()));
+        .map(|(name, macs)| (name.clone(), macs.iter().map(|(mac, local)| (*mac, claim(local))).collect()));
     DesiredDevice {
         name: device.name.clone(),
         tunnel_address: device.address.ip(),
@@ -227,4 +227,12 @@ fn desired(device: &Device, report: &Report) -> DesiredDevice {
         ports: report.ports.iter().map(|port| (port.clone(), DesiredPort::default())).collect(),
         networks: networks.collect(),
     }
+}
+
+fn claim(local: &vtep_api::LocalMac) -> LocalMac {
+    let role = match local.role {
+        vtep_api::Role::Master => Role::Master,
+        vtep_api::Role::Slave => Role::Slave,
+    };
+    LocalMac { role: Some(role), claimed_at_ms: local.claimed_at_ms }
 }

@@ -21,6 +21,7 @@ pub struct Outline {
     pub vteps: BTreeMap<VtepName, Vtep>,
     pub logical_switches: BTreeMap<LogicalSwitchName, LogicalSwitch>,
     pub bindings: BTreeMap<(PortName, VlanId), LogicalSwitchName>,
+    pub partial: bool,
 }
 
 impl Delta {
@@ -47,7 +48,7 @@ impl Delta {
 }
 
 impl Outline {
-    fn of(table: &Table) -> Self {
+    pub(crate) fn of(table: &Table) -> Self {
         let bare = |logical_switch: &LogicalSwitch| LogicalSwitch {
             macs: hashbrown::HashMap::default(),
             flood: logical_switch.flood.clone(),
@@ -58,6 +59,7 @@ impl Outline {
             vteps: table.vteps.clone(),
             logical_switches: switches.collect(),
             bindings: table.bindings.clone(),
+            partial: table.partial,
         }
     }
 }
@@ -86,6 +88,7 @@ impl Table {
         }
         self.vteps = outline.vteps;
         self.bindings = outline.bindings;
+        self.partial = outline.partial;
     }
 }
 
@@ -105,6 +108,7 @@ mod tests {
             replication: Replication::SourceNode,
             flood: std::collections::BTreeSet::default(),
             macs: macs.iter().map(entry).collect(),
+            partial: false,
         }
     }
 

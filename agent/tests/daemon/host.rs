@@ -52,10 +52,12 @@ impl Host {
 
     pub(crate) fn configure(&self, name: &str, pins: &Path, source: &str, dataplane: &str) {
         let (pins, socket) = (pins.display(), self.folder.path().join("agent.sock"));
+        let state = self.folder.path().join("state");
         let text = format!(
-            "[agent]\nname = \"host-1\"\n[underlay]\naddress = \"192.0.2.1\"\nuplinks = [\"uplink\"]\n\
+            "[agent]\nname = \"host-1\"\nstate = \"{}\"\n[underlay]\naddress = \"192.0.2.1\"\nuplinks = [\"uplink\"]\n\
              [dataplane]\nbpffs = \"{pins}\"\n{dataplane}\n[source]\n{source}\n\
              [[port]]\nname = \"tap0\"\nmacs = [\"02:00:00:00:00:aa\"]\n[control]\nsocket = \"{}\"\n",
+            state.display(),
             socket.display(),
         );
         self.write(name, &text);

@@ -142,6 +142,7 @@ impl Build<'_> {
             replication: row.replication,
             flood,
             macs: hashbrown::HashMap::default(),
+            partial: false,
         })
     }
 

@@ -1,0 +1,129 @@
+//! What this host claims: each MAC behind its ports, as what, since when, and by which claim.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vtep_abi::Target;
+use vtep_api::{LocalMac, LogicalSwitchName, MacAddr, Origin, Role};
+
+use crate::dataplane::{Dataplane, PortId};
+use crate::source::LocalMacs;
+
+#[derive(Debug)]
+pub struct Claims {
+    made: Arc<LocalMacs>,
+    /// Behind our ports before this process began, and not claimed by it yet: (VNI, MAC). To tell them again is no news.
+    recovered: BTreeSet<(u32, MacAddr)>,
+    /// Apart from those of every other process.
+    next: u128,
+}
+
+impl Claims {
+    /// `random` tells this process from others.
+    pub fn recover(installed: &Dataplane, random: u64) -> Self {
+        let fdb = installed.fdb.iter();
+        let local = fdb.filter(|(_, target)| matches!(target.master, Target::LocalPort(_)));
+        let recovered = local.map(|(key, _)| (key.vni, MacAddr::new(key.mac))).collect();
+        Self { made: Arc::default(), recovered, next: u128::from(random) << 64 }
+    }
+
+    pub fn made(&self) -> &Arc<LocalMacs> {
+        &self.made
+    }
+
+    /// Claims what is behind our ports. A claim that stands as what it should stays as it is.
+    pub fn revise(
+        &mut self,
+        local: &BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, PortId>>,
+        vnis: &BTreeMap<LogicalSwitchName, u32>,
+        role: impl Fn(&LogicalSwitchName, PortId) -> Role,
+        wall_ms: i64,
+    ) {
+        let before = Arc::clone(&self.made);
+        let mut made = LocalMacs::new();
+        for (name, macs) in local {
+            let before = before.get(name);
+            let claims = macs.iter().map(|(mac, port)| {
+                let role = role(name, *port);
+                let claim = match before.and_then(|before| before.get(mac)) {
+                    Some(claim) if claim.role == role => claim.clone(),
+                    None if self.is_recovered(vnis.get(name), *mac) => {
+                        LocalMac { role, ..LocalMac::default() }
+                    }
+                    _ => self.claim(role, wall_ms),
+                };
+                (*mac, claim)
+            });
+            made.insert(name.clone(), claims.collect());
+        }
+        if made != *before {
+            self.made = Arc::new(made);
+        }
+    }
+
+    fn is_recovered(&mut self, vni: Option<&u32>, mac: MacAddr) -> bool {
+        !self.recovered.is_empty() && vni.is_some_and(|vni| self.recovered.remove(&(*vni, mac)))
+    }
+
+    fn claim(&mut self, role: Role, wall_ms: i64) -> LocalMac {
+        let origin = Some(Origin(self.next));
+        self.next += 1;
+        LocalMac { role, claimed_at_ms: Some(wall_ms), origin, ..LocalMac::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vtep_abi::FdbKey;
+
+    use super::*;
+    use crate::dataplane::FdbTarget;
+
+    const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    const PORT: PortId = PortId { ifindex: 7, vlan: 0 };
+
+    struct Host {
+        claims: Claims,
+        blue: LogicalSwitchName,
+    }
+
+    impl Host {
+        fn new(installed: &Dataplane) -> Self {
+            let blue = LogicalSwitchName::try_from("blue").unwrap();
+            Self { claims: Claims::recover(installed, 9), blue }
+        }
+
+        fn revise(&mut self, macs: &[MacAddr], role: Role, wall_ms: i64) -> Option<LocalMac> {
+            let macs = macs.iter().map(|mac| (*mac, PORT)).collect();
+            let local = BTreeMap::from([(self.blue.clone(), macs)]);
+            let vnis = BTreeMap::from([(self.blue.clone(), 5001)]);
+            self.claims.revise(&local, &vnis, |_, _| role, wall_ms);
+            self.claims.made()[&self.blue].get(&MAC).cloned()
+        }
+    }
+
+    fn claim(role: Role, at: i64, number: u128) -> Option<LocalMac> {
+        let origin = Some(Origin((9 << 64) + number));
+        Some(LocalMac { role, claimed_at_ms: Some(at), origin, ..LocalMac::default() })
+    }
+
+    #[test]
+    fn a_new_role_and_a_return_are_new_claims_and_nothing_else_is() {
+        let mut host = Host::new(&Dataplane::default());
+        assert_eq!(host.revise(&[MAC], Role::Master, 1), claim(Role::Master, 1, 0));
+        assert_eq!(host.revise(&[MAC], Role::Master, 2), claim(Role::Master, 1, 0));
+        assert_eq!(host.revise(&[MAC], Role::Slave, 3), claim(Role::Slave, 3, 1));
+        assert_eq!(host.revise(&[], Role::Slave, 4), None);
+        assert_eq!(host.revise(&[MAC], Role::Slave, 5), claim(Role::Slave, 5, 2));
+    }
+
+    #[test]
+    fn what_a_restart_finds_in_the_kernel_is_told_again_without_a_claim() {
+        let mut installed = Dataplane::default();
+        let target = FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: 0 };
+        installed.fdb.insert(FdbKey::new(5001, MAC.octets()), target);
+        let mut host = Host::new(&installed);
+        assert_eq!(host.revise(&[MAC], Role::Master, 1), Some(LocalMac::default()));
+        assert_eq!(host.revise(&[MAC], Role::Slave, 2), claim(Role::Slave, 2, 0));
+    }
+}

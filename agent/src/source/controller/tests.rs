@@ -1,0 +1,310 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vtep_api::{
+    Binding, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL, Placement,
+    Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId, Vni, VtepName,
+    VtepOutline,
+};
+
+use super::follower::{Device, Follower, Input, Output};
+use crate::source::{LocalMacs, Report, SourceEvent};
+use crate::table::{MacEntry, Table};
+
+fn blue() -> LogicalSwitchName {
+    "blue".try_into().unwrap()
+}
+
+fn vtep(name: &str) -> VtepName {
+    name.try_into().unwrap()
+}
+
+fn mac(last: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, last])
+}
+
+fn outline(vteps: &[(&str, u8)]) -> VtepOutline {
+    let network = Network {
+        vni: Vni::try_from(5001_u32).unwrap(),
+        unknown_unicast: UnknownUnicast::Flood,
+        replication: Replication::SourceNode,
+        flood: BTreeSet::from([vtep("host-1"), vtep("a")]),
+    };
+    let address = |last: &u8| std::net::Ipv4Addr::new(192, 0, 2, *last).into();
+    let binding = |port: &str| Binding {
+        port: port.try_into().unwrap(),
+        vlan: VlanId::UNTAGGED,
+        logical_switch: blue(),
+    };
+    VtepOutline {
+        complete: true,
+        vteps: vteps.iter().map(|(name, last)| (vtep(name), address(last))).collect(),
+        networks: BTreeMap::from([(blue(), network)]),
+        bindings: BTreeSet::from([binding("tap0"), binding("Ethernet1/1")]),
+    }
+}
+
+const DIRECTORY: &[(&str, u8)] = &[("host-1", 1), ("a", 11), ("b", 12)];
+
+fn put(last: u8, master: &str, slaves: &[&str]) -> (MacAddr, Change) {
+    let slaves = slaves.iter().map(|name| vtep(name)).collect();
+    let placement = Arc::new(Placement { master: vtep(master), slaves });
+    (mac(last), Change::Put(Row { placement, ips: Box::default() }))
+}
+
+fn update(from: Option<u64>, to: u64, changes: Vec<(MacAddr, Change)>) -> TableUpdate {
+    TableUpdate {
+        logical_switch: blue(),
+        term: Term(1),
+        from: from.map(Version),
+        to: Version(to),
+        complete: true,
+        changes,
+        end: true,
+    }
+}
+
+fn report(macs: &[u8], role: Role) -> Arc<Report> {
+    let local = |last: &u8| (mac(*last), LocalMac { role, ..LocalMac::default() });
+    let macs = macs.iter().map(local).collect();
+    Arc::new(Report { local_macs: Arc::new(LocalMacs::from([(blue(), macs)])), ..Report::default() })
+}
+
+/// An agent that has what its source said.
+struct Agent {
+    follower: Follower,
+    table: Option<Table>,
+    events: u64,
+    obeyed: Vec<Term>,
+    lost: Option<String>,
+    refused: usize,
+}
+
+impl Agent {
+    fn new(obeyed: u64) -> Self {
+        let ports = BTreeSet::from(["tap0".try_into().unwrap()]);
+        let device = Device { name: vtep("host-1"), address: [192, 0, 2, 1].into(), ports };
+        Self {
+            follower: Follower::new(device, Term(obeyed)),
+            table: None,
+            events: 0,
+            obeyed: Vec::new(),
+            lost: None,
+            refused: 0,
+        }
+    }
+
+    /// With a session, an outline and a table of two MACs.
+    fn settled() -> Self {
+        let mut agent = Self::new(0);
+        agent.attach(7);
+        agent.hear(ToVtep::Outline(outline(DIRECTORY)));
+        agent.hear(ToVtep::Table(update(None, 4, vec![put(1, "a", &["b"]), put(2, "b", &[])])));
+        agent
+    }
+
+    fn input(&mut self, input: Input) -> (Vec<FromVtep>, Option<String>) {
+        let mut output = Output::default();
+        self.follower.step(input, &mut output);
+        for event in output.events {
+            self.events += 1;
+            match event {
+                SourceEvent::Snapshot { table, refusals } => {
+                    self.table = Some((*table).clone());
+                    self.refused = refusals.count();
+                }
+                SourceEvent::Delta { delta, refusals } => {
+                    self.table.as_mut().unwrap().apply(delta);
+                    self.refused = refusals.count();
+                }
+                SourceEvent::Obeys { term, .. } => self.obeyed.push(term),
+                SourceEvent::Lost { reason } => self.lost = Some(reason),
+            }
+        }
+        (output.messages, output.end)
+    }
+
+    fn hear(&mut self, message: ToVtep) -> Vec<FromVtep> {
+        let (messages, end) = self.input(Input::Message(message));
+        assert_eq!(end, None);
+        messages
+    }
+
+    fn welcome(&mut self, protocol: u32, term: u64) -> (Vec<FromVtep>, Option<String>) {
+        let name = "pc-1".try_into().unwrap();
+        self.input(Input::Message(ToVtep::Welcome { protocol, name, term: Term(term) }))
+    }
+
+    fn attach(&mut self, term: u64) -> Vec<FromVtep> {
+        let (hello, _) = self.input(Input::Connected);
+        assert!(matches!(hello[..], [FromVtep::Hello { .. }]));
+        let (messages, end) = self.welcome(PROTOCOL, term);
+        assert_eq!(end, None);
+        hello.into_iter().chain(messages).collect()
+    }
+
+    fn lose(&mut self) {
+        self.input(Input::Disconnected { reason: "gone".to_owned() });
+    }
+
+    fn masters(&self) -> Vec<(u8, String)> {
+        let switch = &self.table.as_ref().unwrap().logical_switches[&blue()];
+        let mut masters: Vec<_> = switch
+            .macs
+            .iter()
+            .map(|(mac, MacEntry { master, slave })| {
+                let slave = slave.as_ref().map(|slave| format!("/{slave}")).unwrap_or_default();
+                (mac.octets()[5], format!("{master}{slave}"))
+            })
+            .collect();
+        masters.sort();
+        masters
+    }
+
+    #[track_caller]
+    fn check(&self, expected: &[(u8, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(last, text)| (*last, (*text).to_owned())).collect();
+        assert_eq!(self.masters(), expected);
+    }
+}
+
+#[test]
+fn an_outline_alone_binds_ports_and_removes_nothing() {
+    let mut agent = Agent::new(0);
+    agent.attach(7);
+    agent.hear(ToVtep::Outline(VtepOutline { complete: false, ..outline(DIRECTORY) }));
+    let table = agent.table.clone().unwrap();
+    assert!(table.partial && table.logical_switches[&blue()].partial);
+    assert_eq!(table.bindings.len(), 1);
+    assert_eq!(table.vteps.keys().map(VtepName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(table.logical_switches[&blue()].flood, BTreeSet::from([vtep("a")]));
+    assert_eq!(agent.refused, 1, "Ethernet1/1 is no interface");
+    agent.hear(ToVtep::Outline(outline(DIRECTORY)));
+    agent.hear(ToVtep::Table(TableUpdate { complete: false, ..update(None, 1, vec![put(1, "a", &[])]) }));
+    let table = agent.table.as_ref().unwrap();
+    assert!(!table.partial && table.logical_switches[&blue()].partial);
+    agent.hear(ToVtep::Table(update(None, 2, vec![put(1, "a", &[])])));
+    assert!(!agent.table.as_ref().unwrap().logical_switches[&blue()].partial);
+    agent.check(&[(1, "a")]);
+}
+
+#[test]
+fn a_row_leads_to_the_master_unless_that_is_us() {
+    let mut agent = Agent::settled();
+    agent.check(&[(1, "a/b"), (2, "b")]);
+    let changes = vec![put(1, "host-1", &["a"]), put(2, "b", &["host-1", "a"]), put(3, "a", &["host-1"])];
+    agent.hear(ToVtep::Table(update(Some(4), 5, changes)));
+    agent.check(&[(2, "b/a"), (3, "a")]);
+}
+
+#[test]
+fn a_row_waits_for_its_vtep_in_the_directory() {
+    let mut agent = Agent::settled();
+    agent.hear(ToVtep::Table(update(Some(4), 5, vec![put(3, "c", &[])])));
+    agent.check(&[(1, "a/b"), (2, "b")]);
+    assert_eq!(agent.refused, 2);
+    agent.hear(ToVtep::Outline(outline(&[("host-1", 1), ("a", 11), ("c", 13)])));
+    agent.check(&[(1, "a"), (3, "c")]);
+    assert_eq!(agent.refused, 2, "now b's MAC waits");
+    agent.hear(ToVtep::Outline(outline(&[("host-1", 1), ("a", 11), ("b", 12), ("c", 13)])));
+    agent.check(&[(1, "a/b"), (2, "b"), (3, "c")]);
+    assert_eq!(agent.refused, 1);
+}
+
+#[test]
+fn a_lower_term_and_another_protocol_are_refused_with_both_numbers() {
+    let mut agent = Agent::new(9);
+    agent.input(Input::Connected);
+    let (_, end) = agent.welcome(PROTOCOL, 8);
+    assert_eq!(end.unwrap(), "controller pc-1 has term 8; expected at least 9, which was obeyed");
+    agent.lose();
+    agent.input(Input::Connected);
+    let (_, end) = agent.welcome(2, 9);
+    assert_eq!(end.unwrap(), "controller pc-1 speaks protocol 2; expected 1");
+    assert_eq!(agent.obeyed, []);
+    agent.lose();
+    agent.attach(10);
+    assert_eq!(agent.obeyed, [Term(10)]);
+}
+
+#[test]
+fn a_table_of_a_lower_term_is_set_aside_and_said() {
+    let mut agent = Agent::settled();
+    agent.hear(ToVtep::Table(TableUpdate { term: Term(3), ..update(None, 1, vec![put(1, "b", &[])]) }));
+    agent.hear(ToVtep::Table(update(None, 9, vec![put(1, "a", &[])])));
+    agent.check(&[(1, "b")]);
+    assert_eq!(agent.refused, 2);
+}
+
+#[test]
+fn without_a_controller_the_table_stays_and_the_next_session_goes_on_from_it() {
+    let mut agent = Agent::settled();
+    agent.lose();
+    assert_eq!(agent.lost.as_deref(), Some("gone"));
+    agent.check(&[(1, "a/b"), (2, "b")]);
+    let held = Held { logical_switch: blue(), term: Term(1), version: Version(4) };
+    let messages = agent.attach(7);
+    assert!(matches!(&messages[0], FromVtep::Hello { term: Term(7), tables, .. } if *tables == [held]));
+    let events = agent.events;
+    agent.hear(ToVtep::Outline(outline(DIRECTORY)));
+    assert_eq!(agent.events, events, "nothing is new");
+    agent.hear(ToVtep::Table(update(Some(4), 5, vec![put(2, "a", &[])])));
+    agent.check(&[(1, "a/b"), (2, "a")]);
+}
+
+#[test]
+fn a_table_that_may_lack_macs_is_not_said_to_be_held() {
+    let mut agent = Agent::new(0);
+    agent.attach(7);
+    agent.hear(ToVtep::Outline(outline(DIRECTORY)));
+    agent.hear(ToVtep::Table(TableUpdate { complete: false, ..update(None, 3, vec![]) }));
+    agent.lose();
+    assert!(matches!(&agent.attach(7)[0], FromVtep::Hello { tables, .. } if tables.is_empty()));
+}
+
+#[test]
+fn a_version_is_acknowledged_when_the_kernel_has_it() {
+    let mut agent = Agent::settled();
+    let held = |version| {
+        FromVtep::Applied(Held { logical_switch: blue(), term: Term(1), version: Version(version) })
+    };
+    let snapshot = agent.events;
+    assert_eq!(agent.hear(ToVtep::Table(update(Some(4), 5, vec![put(2, "a", &[])]))), []);
+    agent.hear(ToVtep::Table(update(Some(5), 6, vec![put(2, "b", &[])])));
+    assert_eq!(agent.input(Input::Installed(snapshot)).0, [held(4)]);
+    assert_eq!(agent.input(Input::Installed(agent.events)).0, [held(6)]);
+    assert_eq!(agent.hear(ToVtep::Table(update(Some(6), 7, vec![]))), [held(7)]);
+    agent.lose();
+    assert!(agent.attach(7).contains(&held(7)));
+}
+
+#[test]
+fn the_inventory_is_told_whole_to_each_session_and_then_by_its_changes() {
+    let mut agent = Agent::settled();
+    let inventories = |messages: Vec<FromVtep>| {
+        let inventory = |message| match message {
+            FromVtep::Inventory(inventory) => Some((
+                inventory.snapshot,
+                inventory.networks.into_iter().flat_map(|(_, records)| records).collect::<Vec<_>>(),
+            )),
+            _ => None,
+        };
+        messages.into_iter().filter_map(inventory).collect::<Vec<_>>()
+    };
+    let record = |last, role| (mac(last), Some(LocalMac { role, ..LocalMac::default() }));
+    let first = inventories(agent.input(Input::Report(report(&[0xa, 0xb], Role::Master))).0);
+    assert_eq!(first, [(true, vec![record(0xa, Role::Master), record(0xb, Role::Master)])]);
+    let second = inventories(agent.input(Input::Report(report(&[0xa], Role::Slave))).0);
+    assert_eq!(second, [(false, vec![record(0xa, Role::Slave), (mac(0xb), None)])]);
+    assert_eq!(inventories(agent.input(Input::Report(report(&[0xa], Role::Slave))).0), []);
+    agent.lose();
+    assert_eq!(inventories(agent.attach(7)), [(true, vec![record(0xa, Role::Slave)])]);
+}
+
+#[test]
+fn a_session_that_begins_with_anything_but_a_welcome_ends() {
+    let mut agent = Agent::new(0);
+    agent.input(Input::Connected);
+    let (_, end) = agent.input(Input::Message(ToVtep::Outline(outline(DIRECTORY))));
+    assert!(end.is_some() && agent.table.is_none());
+}

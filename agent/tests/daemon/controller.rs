@@ -1,0 +1,334 @@
+//! With a physical controller that a test plays: the real service on one side, the real agent and kernel on the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+
+use futures_util::{Stream, stream};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use vtep_api::grpc::{self, VtepSession};
+use vtep_api::{
+    Binding, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL, Placement,
+    Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId, Vni, VtepName,
+    VtepOutline,
+};
+use vtep_tests::deadline::wait_for;
+use vtep_tests::process::Daemon;
+
+use crate::host::{Host, PATIENCE};
+
+const MAC: &str = "02:00:00:00:00:01";
+const OWN_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0xaa]);
+
+struct Service(Mutex<mpsc::Sender<Session>>);
+
+/// One agent's attachment.
+struct Session {
+    inbound: Receiver<FromVtep>,
+    outbound: tokio::sync::mpsc::Sender<Result<ToVtep, Status>>,
+}
+
+#[tonic::async_trait]
+impl VtepSession for Service {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<ToVtep, Status>> + Send>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<FromVtep>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let (heard, inbound) = mpsc::channel();
+        let (outbound, mut said) = tokio::sync::mpsc::channel(64);
+        let mut messages = request.into_inner();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                if heard.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        self.0.lock().unwrap().send(Session { inbound, outbound }).ok();
+        Ok(Response::new(Box::pin(stream::poll_fn(move |context| said.poll_recv(context)))))
+    }
+}
+
+/// The controller, for as long as it lives.
+struct Controller {
+    _runtime: Runtime,
+    port: u16,
+    sessions: Receiver<Session>,
+}
+
+impl Controller {
+    /// In the agent's namespace.
+    fn start(host: &Host, port: u16) -> Self {
+        let listener = host.netns.within(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (sender, sessions) = mpsc::channel();
+        let service = grpc::vtep_service(Service(Mutex::new(sender)));
+        runtime.spawn(async move {
+            let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
+            let mut server = grpc::server(None).unwrap();
+            server.add_service(service).serve_with_incoming(incoming).await.unwrap();
+        });
+        Self { _runtime: runtime, port, sessions }
+    }
+
+    fn attached(&self) -> (Session, Vec<Held>, Term) {
+        let session = self.sessions.recv_timeout(PATIENCE).expect("an agent attaches");
+        let FromVtep::Hello { protocol: PROTOCOL, name, term, tables } = session.next() else {
+            panic!("the first message is a hello")
+        };
+        assert_eq!(name.as_str(), "host-1");
+        (session, tables, term)
+    }
+}
+
+impl Session {
+    fn say(&self, message: ToVtep) {
+        self.outbound.blocking_send(Ok(message)).expect("the agent is there");
+    }
+
+    fn welcome(&self, protocol: u32, term: u64) {
+        self.say(ToVtep::Welcome { protocol, name: "pc-1".try_into().unwrap(), term: Term(term) });
+    }
+
+    fn next(&self) -> FromVtep {
+        self.inbound.recv_timeout(PATIENCE).expect("the agent says something")
+    }
+
+    /// The first that fits; what comes before is passed over.
+    fn until<T>(&self, fits: impl Fn(FromVtep) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = fits(self.next()) {
+                return found;
+            }
+        }
+    }
+
+    fn applied(&self, version: u64) {
+        let wanted = Held { logical_switch: blue(), term: Term(1), version: Version(version) };
+        self.until(|message| (message == FromVtep::Applied(wanted.clone())).then_some(()));
+    }
+
+    /// What is told of the port's MAC next.
+    fn own(&self, snapshot: bool) -> LocalMac {
+        self.until(|message| match message {
+            FromVtep::Inventory(inventory) if inventory.snapshot == snapshot => {
+                let records = inventory.networks.into_iter().flat_map(|(_, records)| records);
+                records.filter(|(mac, _)| *mac == OWN_MAC).find_map(|(_, local)| local)
+            }
+            _ => None,
+        })
+    }
+}
+
+fn blue() -> LogicalSwitchName {
+    "blue".try_into().unwrap()
+}
+
+fn vtep(name: &str) -> VtepName {
+    name.try_into().unwrap()
+}
+
+fn outline() -> ToVtep {
+    let network = Network {
+        vni: Vni::try_from(5001_u32).unwrap(),
+        unknown_unicast: UnknownUnicast::Flood,
+        replication: Replication::SourceNode,
+        flood: BTreeSet::from([vtep("host-1"), vtep("a")]),
+    };
+    let address = |last| std::net::Ipv4Addr::new(192, 0, 2, last).into();
+    let binding =
+        Binding { port: "tap0".try_into().unwrap(), vlan: VlanId::UNTAGGED, logical_switch: blue() };
+    ToVtep::Outline(VtepOutline {
+        complete: true,
+        vteps: [("host-1", 1), ("a", 11), ("b", 12)].map(|(name, last)| (vtep(name), address(last))).into(),
+        networks: BTreeMap::from([(blue(), network)]),
+        bindings: BTreeSet::from([binding]),
+    })
+}
+
+/// MACs by their last octets, each behind a master.
+fn table(from: Option<u64>, to: u64, rows: &[(u8, &str)]) -> TableUpdate {
+    let row = |(last, master): &(u8, &str)| {
+        let placement = Arc::new(Placement { master: vtep(master), slaves: Vec::new() });
+        (MacAddr::new([2, 0, 0, 0, 0, *last]), Change::Put(Row { placement, ips: Box::default() }))
+    };
+    TableUpdate {
+        logical_switch: blue(),
+        term: Term(1),
+        from: from.map(Version),
+        to: Version(to),
+        complete: true,
+        changes: rows.iter().map(row).collect(),
+        end: true,
+    }
+}
+
+struct Bench {
+    host: Host,
+    controller: Controller,
+}
+
+impl Bench {
+    fn new() -> (Self, Daemon) {
+        let host = Host::bare();
+        let controller = Controller::start(&host, 0);
+        let source = format!("kind = \"controller\"\naddress = \"http://127.0.0.1:{}\"", controller.port);
+        host.configure("agent.toml", &host.pins(), &source, "");
+        let daemon = spawn(&host);
+        (Self { host, controller }, daemon)
+    }
+
+    /// By term 7, with two MACs at version 4 in the kernel.
+    fn settled() -> (Self, Daemon, Session) {
+        let (bench, daemon) = Self::new();
+        let (session, tables, term) = bench.controller.attached();
+        assert_eq!((tables, term), (vec![], Term(0)));
+        session.welcome(PROTOCOL, 7);
+        session.say(outline());
+        session.say(ToVtep::Table(table(None, 4, &[(1, "a"), (2, "b")])));
+        session.applied(4);
+        assert_eq!(bench.host.macs(), 3);
+        (bench, daemon, session)
+    }
+
+    fn master(&self) -> Option<Value> {
+        Some(self.host.json(&["fdb", "get", "5001", MAC])?["master"]["vtep"]["address"].clone())
+    }
+
+    #[track_caller]
+    fn until_lost(&self, part: &str) {
+        let lost = || self.host.status()?["source"]["lost"].as_str()?.contains(part).then_some(());
+        wait_for(part, PATIENCE, lost).unwrap();
+    }
+}
+
+/// Without waiting for a table.
+fn spawn(host: &Host) -> Daemon {
+    let mut daemon = Daemon::spawn("vtep-agent", &mut host.command("agent.toml")).unwrap();
+    daemon.wait_for("the control socket", PATIENCE, || host.status().map(drop)).unwrap();
+    daemon
+}
+
+#[test]
+fn a_snapshot_and_a_delta_reach_the_kernel_and_are_acknowledged() {
+    let (bench, _daemon, session) = Bench::settled();
+    assert_eq!(bench.master().unwrap(), "192.0.2.11");
+    session.say(ToVtep::Table(table(Some(4), 5, &[(1, "b")])));
+    session.applied(5);
+    assert_eq!(bench.master().unwrap(), "192.0.2.12");
+    let status = bench.host.status().unwrap()["source"]["session"].clone();
+    assert_eq!(
+        (&status["controller"], &status["term"], &status["open"]),
+        (&"pc-1".into(), &7.into(), &true.into())
+    );
+    assert_eq!(status["tables"][0]["installed"], 5, "{status}");
+    session.say(ToVtep::Table(table(Some(9), 10, &[(1, "a")])));
+    session.until(|message| (message == FromVtep::Resync { logical_switch: blue() }).then_some(()));
+    assert_eq!(bench.master().unwrap(), "192.0.2.12");
+}
+
+#[test]
+fn a_lower_term_is_refused_even_after_a_restart() {
+    let (bench, mut daemon, session) = Bench::settled();
+    daemon.kill().unwrap();
+    drop(session);
+    let _daemon = spawn(&bench.host);
+    let (session, _, term) = bench.controller.attached();
+    assert_eq!(term, Term(7));
+    session.welcome(PROTOCOL, 6);
+    bench.until_lost("controller pc-1 has term 6; expected at least 7");
+    assert_eq!(bench.host.macs(), 3);
+    let (session, ..) = bench.controller.attached();
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    session.say(ToVtep::Table(table(None, 5, &[(1, "b")])));
+    session.applied(5);
+    assert_eq!(bench.host.macs(), 2);
+}
+
+#[test]
+fn what_an_incomplete_snapshot_lacks_stays_in_the_kernel_after_a_restart() {
+    let (bench, mut daemon, session) = Bench::settled();
+    daemon.kill().unwrap();
+    drop(session);
+    let _daemon = spawn(&bench.host);
+    let (session, tables, _) = bench.controller.attached();
+    assert_eq!(tables, []);
+    session.welcome(PROTOCOL, 8);
+    session.say(outline());
+    session.say(ToVtep::Table(TableUpdate { complete: false, ..table(None, 1, &[(3, "b")]) }));
+    session.applied(1);
+    assert_eq!((bench.host.macs(), bench.master().unwrap()), (4, "192.0.2.11".into()));
+    session.say(ToVtep::Table(table(None, 2, &[(2, "b"), (3, "b")])));
+    session.applied(2);
+    assert_eq!((bench.host.macs(), bench.master()), (3, None));
+}
+
+#[test]
+fn without_its_controller_the_agent_forwards_on_and_then_goes_on_by_deltas() {
+    let (mut bench, _daemon, session) = Bench::settled();
+    let port = bench.controller.port;
+    let epoch = bench.host.status().unwrap()["epoch"].clone();
+    drop(session);
+    bench.controller = Controller::start(&bench.host, 0);
+    bench.until_lost("127.0.0.1");
+    assert_eq!(bench.host.macs(), 3);
+    bench.controller = Controller::start(&bench.host, port);
+    let (session, tables, _) = bench.controller.attached();
+    assert_eq!(tables, [Held { logical_switch: blue(), term: Term(1), version: Version(4) }]);
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    session.applied(4);
+    assert_eq!(bench.host.status().unwrap()["epoch"], epoch);
+    session.say(ToVtep::Table(table(Some(4), 5, &[(1, "b")])));
+    session.applied(5);
+    assert_eq!(bench.master().unwrap(), "192.0.2.12");
+}
+
+#[test]
+fn another_protocol_is_refused_with_both_numbers() {
+    let (bench, _daemon) = Bench::new();
+    let (session, ..) = bench.controller.attached();
+    session.welcome(PROTOCOL + 1, 7);
+    bench.until_lost("controller pc-1 speaks protocol 2; expected 1");
+    let (session, ..) = bench.controller.attached();
+    session
+        .outbound
+        .blocking_send(Err(Status::failed_precondition("this agent speaks 1, we speak 3")))
+        .unwrap();
+    bench.until_lost("this agent speaks 1, we speak 3");
+}
+
+#[test]
+fn a_role_is_a_claim_that_outlives_the_agent() {
+    let (bench, mut daemon) = Bench::new();
+    let (session, ..) = bench.controller.attached();
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    let first = session.own(true);
+    assert_eq!(first.role, Role::Master);
+    assert!(bench.host.ask(&["role", "set", "slave", "--port", "tap0"]).status.success());
+    let second = session.own(false);
+    assert_eq!(second.role, Role::Slave);
+    assert!(second.claimed_at_ms >= first.claimed_at_ms && first.claimed_at_ms.is_some());
+    assert!(second.origin != first.origin && first.origin.is_some());
+    daemon.kill().unwrap();
+    drop(session);
+    let _daemon = spawn(&bench.host);
+    let (session, ..) = bench.controller.attached();
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    assert_eq!(session.own(true), LocalMac { role: Role::Slave, ..LocalMac::default() });
+    let shown = bench.host.json(&["role", "show"]).unwrap();
+    assert_eq!(shown, serde_json::json!([{ "role": "slave", "port": "tap0" }]));
+}
