@@ -3,15 +3,20 @@
 
 mod agent;
 mod controller;
+pub mod figure5;
+mod place;
 mod rack;
 pub mod rig;
+mod site;
 mod tor;
 mod traffic;
 mod vrrp;
 
 pub use agent::{Agent, AgentConfig, AgentSource};
 pub use controller::{Controller, ControllerConfig, ControllerRole};
+pub use place::Place;
 pub use rack::{Rack, RackHost, RackPlan, Side};
+pub use site::{Controllers, Layout, NetworkLayout, RackLayout, Site};
 pub use tor::Tor;
 pub use traffic::{Stream, StreamReport, tcp_megabits};
 pub use vrrp::{Transition, Vrrp};

@@ -86,7 +86,8 @@ impl OvsdbServer {
 
     fn extended(&self) -> Result<PathBuf> {
         let path = self.folder.path().join("extended.ovsschema");
-        let extended = output(Command::new(binary("vtep-agent")?).args(["schema", "extend", SCHEMA]))?;
+        let extended =
+            output(Command::new(binary("vtep-agent")?).args(["schema", "extend", "--from", SCHEMA]))?;
         fs::write(&path, extended)?;
         Ok(path)
     }

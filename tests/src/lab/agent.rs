@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
@@ -49,6 +50,8 @@ pub enum AgentSource {
     Ovsdb(String),
     /// With what `ssl:` and `pssl:` need.
     OvsdbTls(String, TlsFiles),
+    /// A physical controller.
+    Controller { address: SocketAddr, tls: Option<TlsFiles> },
 }
 
 impl Agent {
@@ -148,11 +151,17 @@ impl Agent {
             AgentSource::OvsdbTls(remote, files) => {
                 format!("kind = \"ovsdb\"\nremote = \"{remote}\"\n{}", files.lines())
             }
+            AgentSource::Controller { address, tls: None } => {
+                format!("kind = \"controller\"\naddress = \"http://{address}\"")
+            }
+            AgentSource::Controller { address, tls: Some(files) } => {
+                format!("kind = \"controller\"\naddress = \"https://{address}\"\n{}", files.lines())
+            }
         };
         let (pins, socket) = (self.pins(), self.socket());
-        let (pins, socket) = (pins.display(), socket.display());
+        let (pins, socket, state) = (pins.display(), socket.display(), self.folder().display());
         let mut text = format!(
-            "[agent]\nname = \"{name}\"\n\n\
+            "[agent]\nname = \"{name}\"\nstate = \"{state}\"\n\n\
              [underlay]\naddress = \"{address}\"\nuplinks = [\"{uplink}\"]\n\n\
              [dataplane]\nbpffs = \"{pins}\"\n{dataplane}\n\n\
              [source]\n{source}\n\n\

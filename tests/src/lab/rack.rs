@@ -41,6 +41,7 @@ pub struct RackHost {
 impl Side {
     pub const BOTH: [Self; 2] = [Self::Left, Self::Right];
 
+    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Left => Self::Right,
@@ -68,6 +69,10 @@ impl RackPlan {
         let machines = tors.each_ref().map(|(_, machine)| machine);
         let hosts = hosts.iter().map(|name| RackHost::new(name, machines)).collect::<Result<_>>()?;
         Ok(Self { tors, hosts })
+    }
+
+    pub fn hosts(&self) -> &[RackHost] {
+        &self.hosts
     }
 
     pub fn host(&self, name: &str) -> &RackHost {
@@ -101,6 +106,10 @@ impl Rack {
 
     pub fn tor_mut(&mut self, side: Side) -> &mut Tor {
         &mut self.tors[side as usize]
+    }
+
+    pub fn hosts(&self) -> &[RackHost] {
+        &self.hosts
     }
 
     pub fn host(&self, name: &str) -> &RackHost {

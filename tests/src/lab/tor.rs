@@ -35,9 +35,9 @@ impl Tor {
         &self.name
     }
 
-    /// As VRRP's notify script does.
-    pub fn set_role(&self, role: Role) -> Result<()> {
-        self.agent.json(&["role", "set", role.as_str()]).map(drop)
+    /// As VRRP's notify script does, for the MACs of one logical switch.
+    pub fn set_role(&self, role: Role, logical_switch: &str) -> Result<()> {
+        self.agent.json(&["role", "set", role.as_str(), "--logical-switch", logical_switch]).map(drop)
     }
 
     /// Hears what arrives from the fabric.

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ const PORT: u16 = 7000;
 /// Numbered datagrams at a steady rate from one VM to another.
 pub struct Stream {
     stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     sender: JoinHandle<(u64, Instant)>,
     receiver: JoinHandle<Vec<(u64, Instant)>>,
     interval: Duration,
@@ -40,13 +41,20 @@ impl Stream {
         let sender = from.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
         sender.connect((to.address, PORT))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (sending, receiving) = (Arc::clone(&stop), Arc::clone(&stop));
+        let count = Arc::new(AtomicUsize::new(0));
+        let (sending, receiving, counting) = (Arc::clone(&stop), Arc::clone(&stop), Arc::clone(&count));
         Ok(Self {
             stop,
+            count,
             sender: thread::spawn(move || send(&sender, interval, &sending)),
-            receiver: thread::spawn(move || receive(&receiver, &receiving)),
+            receiver: thread::spawn(move || receive(&receiver, &receiving, &counting)),
             interval,
         })
+    }
+
+    /// So far.
+    pub fn received(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Ends the stream, and waits for what is under way.
@@ -77,12 +85,15 @@ fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> (u64, Inst
 }
 
 /// Until the sender has stopped and nothing has come for a while.
-fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<(u64, Instant)> {
+fn receive(socket: &UdpSocket, stop: &AtomicBool, count: &AtomicUsize) -> Vec<(u64, Instant)> {
     let mut arrivals = Vec::new();
     let mut bytes = [0; 8];
     loop {
         match socket.recv(&mut bytes) {
-            Ok(8) => arrivals.push((u64::from_be_bytes(bytes), Instant::now())),
+            Ok(8) => {
+                arrivals.push((u64::from_be_bytes(bytes), Instant::now()));
+                count.store(arrivals.len(), Ordering::Relaxed);
+            }
             Err(_) if stop.load(Ordering::Relaxed) => return arrivals,
             Ok(_) | Err(_) => {}
         }

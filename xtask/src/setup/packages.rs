@@ -84,9 +84,8 @@ impl Packages {
         if !Path::new("/run/systemd/system").is_dir() {
             return Ok(());
         }
-        let new = SERVICES.iter().filter(|service| self.missing.contains(service));
-        new.map(|service| run(command("systemctl").args(["disable", &format!("{service}.service")])))
-            .collect()
+        let mut new = SERVICES.iter().filter(|service| self.missing.contains(service));
+        new.try_for_each(|service| run(command("systemctl").args(["disable", &format!("{service}.service")])))
     }
 }
 
