@@ -1,4 +1,4 @@
-//! The command line. Commands other than `run`, `check` and `config` ask the running daemon.
+//! The command line. Commands other than `run`, `check`, `config` and `schema` ask the running daemon.
 //!
 //! Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed.
 
@@ -6,6 +6,7 @@ mod args;
 mod ask;
 mod render;
 mod run;
+mod schema;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use anyhow::Error;
 use clap::{CommandFactory, FromArgMatches};
 use vtep_api::control::terminal::Exit;
 
-use args::{Args, Command};
+use args::{Args, Command, SchemaCommand};
 
 /// Parses the command line, does what it says and reports errors.
 pub fn main() -> ExitCode {
@@ -40,6 +41,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error>
             run::config(&command, own.and_then(|own| own.subcommand()).map(|(_, own)| own))
         }
         Command::Detach(args) => ask::detach(&args),
+        Command::Schema { command: SchemaCommand::Extend(args) } => schema::extend(&args),
         Command::Man { directory } => {
             clap_mangen::generate_to(Args::command(), directory)?;
             Ok(Exit::Ok)

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use ovsdb::Remote;
 use vtep_api::control::terminal::Terminal;
 use vtep_api::{LogicalSwitchName, PortName, Role, Vni};
 
@@ -75,6 +76,11 @@ pub(super) enum Command {
     ///
     /// Asks the daemon, which then ends. Where none runs, does it itself.
     Detach(DetachArgs),
+    /// Make the hardware_vtep schema 1.8.0, which has room for roles and times
+    Schema {
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
     /// Write man pages
     #[command(hide = true)]
     Man { directory: PathBuf },
@@ -103,6 +109,36 @@ pub(super) struct RunArgs {
     /// Instead of log.format
     #[arg(long, env = "VTEPD_LOG_FORMAT")]
     pub(super) log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SchemaCommand {
+    /// Add vtepd's optional columns to the stock schema, or to a live database
+    ///
+    /// Stock clients work with it unchanged. What is extended already is left as it is.
+    Extend(ExtendArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExtendArgs {
+    /// The stock schema
+    #[arg(long, value_name = "FILE", default_value = "/usr/share/openvswitch/vtep.ovsschema")]
+    pub(super) from: PathBuf,
+    /// Write it there, instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Convert the database of this server in place, its rows kept: unix:PATH, tcp:IP:PORT or ssl:IP:PORT
+    #[arg(long, value_name = "REMOTE", conflicts_with_all = ["from", "output"])]
+    pub(super) convert: Option<Remote>,
+    /// For ssl
+    #[arg(long, value_name = "FILE", requires_all = ["certificate", "ca_certificate"])]
+    pub(super) private_key: Option<PathBuf>,
+    /// For ssl
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    pub(super) certificate: Option<PathBuf>,
+    /// For ssl
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    pub(super) ca_certificate: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

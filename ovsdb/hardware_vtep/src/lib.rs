@@ -58,6 +58,7 @@ pub mod controller;
 pub mod device;
 pub mod mirror;
 pub mod rows;
+pub mod schema;
 pub mod view;
 
 pub use device::{DesiredDevice, DesiredPort, LocalMac, Writer};

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The schema as Open vSwitch ships it.
@@ -20,16 +20,8 @@ pub(crate) fn changed(change: impl FnOnce(&mut Value)) -> TempDir {
 
 /// With the optional columns of our extension.
 pub(crate) fn extended() -> TempDir {
-    let role = json!({"type": {"key": {"type": "string", "enum": ["set", ["master", "slave"]]}, "min": 0, "max": 1}});
-    changed(|schema| {
-        schema["version"] = json!("1.8.0");
-        let local = &mut schema["tables"]["Ucast_Macs_Local"]["columns"];
-        local["role"] = role.clone();
-        local["claimed_at"] = json!({"type": {"key": "integer", "min": 0, "max": 1}});
-        let remote = &mut schema["tables"]["Ucast_Macs_Remote"]["columns"];
-        remote["role"] = role;
-        let locators =
-            json!({"key": {"type": "uuid", "refTable": "Physical_Locator"}, "min": 0, "max": "unlimited"});
-        remote["slave_locators"] = json!({"type": locators});
-    })
+    let schema = hardware_vtep::schema::extend(&fs::read_to_string(stock()).unwrap()).unwrap();
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("schema"), schema).unwrap();
+    dir
 }
