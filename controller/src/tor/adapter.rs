@@ -262,7 +262,7 @@ impl Adapter {
             }
         }
         if let Ok(owner) = result {
-            self.tor.set_owner(*owner);
+            self.tor.lock_replied(*owner);
         }
         self.state_soon();
     }

@@ -47,7 +47,7 @@
 //!             // Replies come the way of the events, so this `select!` must go on receiving.
 //!             reply = async { locking.as_mut().expect("the branch is on").await }, if locking.is_some() => {
 //!                 locking = None;
-//!                 tor.set_owner(reply.unwrap_or(false));
+//!                 tor.lock_replied(reply.unwrap_or(false));
 //!             }
 //!             (result, batch) = async { writing.as_mut().expect("the branch is on").await }, if writing.is_some() => {
 //!                 writing = None;
@@ -113,7 +113,8 @@ pub struct Tor {
 /// What a transaction that failed means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {
-    /// The lock is not ours: nothing was written, nor is anything before [`Tor::set_owner`] or the lock's event.
+    /// The lock is not ours: nothing was written, nor is anything before [`Tor::lock_replied`] or the lock's event. It need
+    /// not be asked for again on this connection: whom it was stolen from waits for it.
     NotOwner,
     /// What cannot be written is looked for, and set aside.
     Refused,
@@ -158,9 +159,10 @@ impl Tor {
         Some(observer.take(mirror, index, &changes))
     }
 
-    /// Whether [`LOCK`] is ours, as the reply to a request for it said. Later the events tell.
-    pub fn set_owner(&mut self, owner: bool) {
-        self.owner = owner;
+    /// The reply to a request for [`LOCK`]: whether it is ours. That it is not tells nothing, since the event that it was
+    /// acquired may have been taken in before the reply was looked at.
+    pub fn lock_replied(&mut self, owner: bool) {
+        self.owner |= owner;
     }
 
     pub fn is_owner(&self) -> bool {
