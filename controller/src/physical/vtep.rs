@@ -1,0 +1,166 @@
+//! One VTEP: what it said last, which outlives its session, and the session.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use vtep_api::{
+    Cause, Held, LogicalSwitchName, MacAddr, Session, Term, Version, VtepOutline, VtepState, VtepStatus,
+};
+
+use super::SessionId;
+use super::mirror::{Mirror, Staged};
+use super::skew::Skew;
+
+#[derive(Debug, Default)]
+pub(super) struct Vtep {
+    pub(super) mirror: Mirror,
+    pub(super) state: Option<VtepState>,
+    pub(super) session: Option<Live>,
+    pub(super) skew: Skew,
+    /// As logical controllers know it.
+    pub(super) status: VtepStatus,
+    /// Of the last change of `status.session`.
+    pub(super) since_wall_ms: i64,
+    pub(super) acknowledged: BTreeMap<LogicalSwitchName, Acknowledged>,
+    /// What of its records was set aside last, and why.
+    pub(super) refused: Option<String>,
+    pub(super) counters: Counters,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Sessions that began.
+    pub sessions: u64,
+    pub claims: u64,
+    /// Of addresses alone.
+    pub updates: u64,
+    pub withdrawals: u64,
+    /// Records that were told again.
+    pub re_reports: u64,
+    /// Records that were set aside.
+    pub refused: u64,
+    /// Parts of tables that were sent.
+    pub pushes: u64,
+    pub rows_pushed: u64,
+    pub snapshots: u64,
+    pub resyncs: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    pub(super) term: Term,
+    pub(super) version: Version,
+    pub(super) wall_ms: i64,
+}
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is due to a session is independent of each other")]
+pub(super) struct Live {
+    pub(super) id: SessionId,
+    pub(super) began_ms: u64,
+    /// It is declared. Before that nothing is said to it, and nothing of it to others.
+    pub(super) admitted: bool,
+    pub(super) untaken: u32,
+    pub(super) staged: Option<Staged>,
+    /// Its first inventory came to an end.
+    pub(super) inventoried: bool,
+    pub(super) welcomed: bool,
+    pub(super) heartbeat: bool,
+    pub(super) outline_due: bool,
+    pub(super) outline: Option<VtepOutline>,
+    /// What it had when the session began.
+    pub(super) held: BTreeMap<LogicalSwitchName, Held>,
+    pub(super) cursors: BTreeMap<LogicalSwitchName, Cursor>,
+    pub(super) sending: Option<Sending>,
+    pub(super) no_change: BTreeSet<LogicalSwitchName>,
+    /// Since when there is a version that it has not acknowledged.
+    pub(super) behind_since_ms: BTreeMap<LogicalSwitchName, u64>,
+    due: VecDeque<LogicalSwitchName>,
+    is_due: BTreeSet<LogicalSwitchName>,
+}
+
+/// Up to where a table was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) generation: u32,
+    pub(super) term: Term,
+    pub(super) version: Version,
+    /// It has no row that the version has not.
+    pub(super) exact: bool,
+    pub(super) sent_wall_ms: i64,
+}
+
+/// An update of which parts are still to be sent. It names MACs; their rows are those of the moment of sending, which are
+/// never older than `to`, and what is newer comes again with the next update.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) logical_switch: LogicalSwitchName,
+    pub(super) generation: u32,
+    pub(super) from: Option<Version>,
+    pub(super) to: Version,
+    pub(super) complete: bool,
+    pub(super) exact: bool,
+    pub(super) rest: std::vec::IntoIter<(MacAddr, Option<Cause>)>,
+}
+
+impl Live {
+    pub(super) fn new(id: SessionId, now_ms: u64, held: Vec<Held>) -> Self {
+        Self {
+            id,
+            began_ms: now_ms,
+            admitted: false,
+            untaken: 0,
+            staged: None,
+            inventoried: false,
+            welcomed: false,
+            heartbeat: false,
+            outline_due: true,
+            outline: None,
+            held: held.into_iter().map(|held| (held.logical_switch.clone(), held)).collect(),
+            cursors: BTreeMap::new(),
+            sending: None,
+            no_change: BTreeSet::new(),
+            behind_since_ms: BTreeMap::new(),
+            due: VecDeque::new(),
+            is_due: BTreeSet::new(),
+        }
+    }
+
+    /// The table of a logical switch may have something for it.
+    pub(super) fn mark(&mut self, logical_switch: &LogicalSwitchName) {
+        if self.is_due.insert(logical_switch.clone()) {
+            self.due.push_back(logical_switch.clone());
+        }
+    }
+
+    /// The logical switch whose turn it is.
+    pub(super) fn next_due(&mut self) -> Option<LogicalSwitchName> {
+        let next = self.due.pop_front()?;
+        self.is_due.remove(&next);
+        Some(next)
+    }
+}
+
+impl Vtep {
+    pub(super) fn is_up(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.admitted)
+    }
+
+    /// Its status as it is by now; `outside` are logical switches in which it has MACs and may not.
+    pub(super) fn present_status(&self, outside: &[LogicalSwitchName]) -> VtepStatus {
+        let session = match (self.is_up(), self.status.session) {
+            (true, _) => Session::Up,
+            (false, Session::Awaited) => Session::Awaited,
+            (false, _) => Session::Lost,
+        };
+        let mut state = self.state.clone().unwrap_or_default();
+        let kept_back = outside
+            .iter()
+            .take(REFUSALS_MAX)
+            .map(|name| format!("logical switch {name}: its MACs are kept back, for it takes no part there"));
+        state.refusals.extend(kept_back);
+        state.refusals.extend(self.refused.clone());
+        VtepStatus { session, state, skew_ms: self.skew.told_ms() }
+    }
+}
+
+const REFUSALS_MAX: usize = 16;
