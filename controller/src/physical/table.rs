@@ -177,8 +177,7 @@ impl Table {
         if update.to <= self.published.version() {
             return Installed::Nothing;
         }
-        let named = self.named.len();
-        let changes = self.intern(update.changes);
+        let (changes, names_more) = self.intern(update.changes);
         for (mac, _) in &changes {
             self.kept.remove(mac);
         }
@@ -187,14 +186,13 @@ impl Table {
         if !self.complete {
             self.incomplete_until = Some(update.to);
         }
-        Installed::Changed { names_more: self.named.len() > named }
+        Installed::Changed { names_more }
     }
 
     fn install_snapshot(&mut self, from: &ControllerName, update: TableUpdate, now: Now) -> Installed {
         self.awaits_snapshot = false;
-        let named = self.named.len();
         let new_term = update.term > self.term || self.owner.is_none();
-        let mut changes = self.intern(update.changes);
+        let (mut changes, names_more) = self.intern(update.changes);
         let mut kept = 0;
         if update.complete {
             let absent = self.absent(&changes);
@@ -237,7 +235,6 @@ impl Table {
         } else {
             self.incomplete_until = Some(update.to);
         }
-        let names_more = self.named.len() > named;
         match kept {
             0 if same && was_complete == self.complete => Installed::Nothing,
             0 => Installed::Changed { names_more },
@@ -267,18 +264,20 @@ impl Table {
         self.generation += 1;
     }
 
-    fn intern(&mut self, changes: Vec<(MacAddr, Change)>) -> Vec<(MacAddr, Change)> {
-        let mut changes = changes;
+    /// The changes with shared placements, and whether they name a VTEP that no row named before.
+    fn intern(&mut self, mut changes: Vec<(MacAddr, Change)>) -> (Vec<(MacAddr, Change)>, bool) {
+        let mut names_more = false;
         for (_, change) in &mut changes {
             let Change::Put(row) = change else { continue };
             let (placement, new) = self.placements.intern(Arc::clone(&row.placement));
             if new {
-                self.named.insert(placement.master.clone());
-                self.named.extend(placement.slaves.iter().cloned());
+                for vtep in std::iter::once(&placement.master).chain(&placement.slaves) {
+                    names_more |= self.named.insert(vtep.clone());
+                }
             }
             row.placement = placement;
         }
-        changes
+        (changes, names_more)
     }
 
     /// A whole table is the time to forget VTEPs that no row names any more.
