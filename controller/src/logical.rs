@@ -1,11 +1,43 @@
 //! The logical controller: of each logical switch that it owns the one arbiter and the only sequencer.
 
+mod collect;
+mod distribute;
+mod explain;
+mod guard;
+mod history;
+mod ledger;
+mod life;
+mod membership;
+mod operate;
+mod outline;
+mod placements;
+mod query;
+pub mod select;
+mod settle;
+mod switch;
+mod vteps;
+mod what_if;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use vtep_api::{ControllerName, FromLogical, FromPhysical, LogicalSwitchName, MacAddr, Term, VtepName};
 
+pub use explain::{ClaimView, Explanation, Told};
+pub use history::What;
+pub use operate::OperateError;
+pub use query::{
+    Alarm, AlarmKind, Conflict, ConflictKind, HistoryEntry, NetworkView, SyncView, TableRow, VtepView,
+};
+pub use what_if::{PolicyChange, VtepDown};
+
+use self::distribute::Peer;
+use self::placements::Placements;
+use self::select::Contender;
+use self::switch::{Context, Switch};
+use self::vteps::{VtepId, Vteps};
 use crate::Now;
 use crate::declared::{Declared, Pin};
 
@@ -33,11 +65,21 @@ pub struct Durable {
 pub enum Event {
     Declared(Arc<Declared>),
     /// A physical controller is connected. It replaces an earlier session of the same name.
-    Connected { peer: ControllerName },
-    Message { peer: ControllerName, message: FromPhysical },
-    Disconnected { peer: ControllerName },
+    Connected {
+        peer: ControllerName,
+    },
+    Message {
+        peer: ControllerName,
+        message: FromPhysical,
+    },
+    Disconnected {
+        peer: ControllerName,
+    },
     /// The peer has taken so many of the messages that were sent to it.
-    Taken { peer: ControllerName, messages: u32 },
+    Taken {
+        peer: ControllerName,
+        messages: u32,
+    },
     Operate(Operation),
     Tick,
 }
@@ -48,11 +90,18 @@ pub enum Operation {
     Pin(Pin),
     Unpin(Pin),
     /// A duplicate MAC is followed again.
-    ClearDuplicate { logical_switch: LogicalSwitchName, mac: MacAddr },
+    ClearDuplicate {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
     /// What the storm guard holds of a VTEP counts.
-    ReleaseStorm { vtep: VtepName },
+    ReleaseStorm {
+        vtep: VtepName,
+    },
     /// What the mass-withdraw guard keeps in a logical switch goes.
-    ReleaseWithdrawals { logical_switch: LogicalSwitchName },
+    ReleaseWithdrawals {
+        logical_switch: LogicalSwitchName,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,15 +131,173 @@ pub const WINDOW: u32 = 16;
 
 #[derive(Debug)]
 pub struct Logical {
-    start: Start,
+    name: ControllerName,
+    term: Term,
+    declared: Arc<Declared>,
+    /// Made by hand.
+    pins: BTreeSet<Pin>,
+    /// In force, with those that are declared.
+    pinned: BTreeSet<Pin>,
+    vteps: Vteps,
+    switches: BTreeMap<LogicalSwitchName, Switch>,
+    peers: BTreeMap<ControllerName, Peer>,
+    /// The highest of each physical controller that was ever connected.
+    terms: BTreeMap<ControllerName, Term>,
+    /// VTEPs left out of the directory, with those that have their address.
+    address_conflicts: BTreeMap<VtepId, (VtepId, IpAddr)>,
+    /// VTEPs that should be asked to tell all, unless they do so by themselves.
+    to_ask: BTreeSet<(LogicalSwitchName, VtepId)>,
+    /// Networks to look at before the step ends.
+    touched: BTreeSet<LogicalSwitchName>,
+    aside: Vec<(LogicalSwitchName, MacAddr, VtepId)>,
+    outlines_stale: bool,
+    persist: bool,
+    placements: Placements,
+    contenders: Vec<Contender>,
+    ranked: Vec<VtepId>,
+    clock: u64,
+    began: Now,
+    heartbeat_ms: u64,
+    counters: Counters,
+}
+
+/// What happened since the process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Reports of a MAC, told again or not.
+    pub claims: u64,
+    pub told_again: u64,
+    /// Older than what was known.
+    pub outdated: u64,
+    pub withdrawals: u64,
+    pub decisions: u64,
+    pub moves: u64,
+    /// Above a quota.
+    pub refused: u64,
+    pub duplicates: u64,
+    pub storms: u64,
+    pub set_aside: u64,
+    pub kept: u64,
+    /// Messages whose VTEP or logical switch this controller has nothing to do with.
+    pub strange: u64,
+    pub versions: u64,
+    pub no_changes: u64,
+    pub resyncs_asked: u64,
+    pub pushes: BTreeMap<ControllerName, Pushes>,
+}
+
+/// Of tables, to one physical controller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushes {
+    pub messages: u64,
+    pub snapshots: u64,
+    pub rows: u64,
 }
 
 impl Logical {
-    pub fn new(start: Start, _now: Now) -> Self {
-        Self { start }
+    pub fn new(start: Start, now: Now) -> Self {
+        let Start { name, term, declared, durable } = start;
+        let mut logical = Self {
+            name,
+            term,
+            declared: Arc::default(),
+            pins: durable.pins,
+            pinned: BTreeSet::new(),
+            vteps: Vteps::default(),
+            switches: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            terms: BTreeMap::new(),
+            address_conflicts: BTreeMap::new(),
+            to_ask: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            aside: Vec::new(),
+            outlines_stale: true,
+            persist: false,
+            placements: Placements::default(),
+            contenders: Vec::new(),
+            ranked: Vec::new(),
+            clock: 0,
+            began: now,
+            heartbeat_ms: now.mono_ms,
+            counters: Counters::default(),
+        };
+        logical.declare(declared, now, &mut Vec::new());
+        logical.freeze_again(&durable.frozen, now);
+        logical.persist = false;
+        logical
     }
 
-    pub fn step(&mut self, _event: Event, _now: Now, _actions: &mut Vec<Action>) {
-        let _ = &self.start;
+    pub fn step(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) {
+        match event {
+            Event::Declared(declared) => self.declare(declared, now, actions),
+            Event::Connected { peer } => self.connect(peer, now, actions),
+            Event::Message { peer, message } => self.hear(&peer, message, now, actions),
+            Event::Disconnected { peer } => self.disconnect(&peer, now, actions),
+            Event::Taken { peer, messages } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.taken(messages);
+                }
+            }
+            Event::Operate(operation) => {
+                if let Err(error) = self.operate_on(operation, now, actions) {
+                    let fields = BTreeMap::from([("error".to_owned(), error.to_string())]);
+                    let message = "an operation was refused".to_owned();
+                    actions.push(Action::Notice(Notice { alarm: false, message, fields }));
+                }
+            }
+            Event::Tick => self.tick(now, actions),
+        }
+        self.settle(now, actions);
+    }
+
+    /// As `Event::Operate`, with an answer.
+    pub fn operate(
+        &mut self,
+        operation: Operation,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), OperateError> {
+        let result = self.operate_on(operation, now, actions);
+        self.settle(now, actions);
+        result
+    }
+
+    pub fn name(&self) -> &ControllerName {
+        &self.name
+    }
+
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    pub fn declared(&self) -> &Arc<Declared> {
+        &self.declared
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The logical switches, and what they work with.
+    fn parts<'a>(
+        &'a mut self,
+        now: Now,
+        actions: &'a mut Vec<Action>,
+    ) -> (&'a mut BTreeMap<LogicalSwitchName, Switch>, Context<'a>) {
+        let context = Context {
+            vteps: &mut self.vteps,
+            placements: &mut self.placements,
+            policy: &self.declared.policy,
+            counters: &mut self.counters,
+            contenders: &mut self.contenders,
+            ranked: &mut self.ranked,
+            clock: &mut self.clock,
+            actions,
+            now,
+            began_wall_ms: self.began.wall_ms,
+            persist: &mut self.persist,
+            aside: &mut self.aside,
+        };
+        (&mut self.switches, context)
     }
 }

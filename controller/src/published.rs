@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use foldhash::fast::FixedState;
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 use vtep_api::{Cause, Change, MacAddr, Row, Version};
 
@@ -15,13 +16,13 @@ pub struct Published {
     version: Version,
     rows: HashMap<MacAddr, Row, FixedState>,
     /// Consecutive versions, the last is `version`; several entries may have the same.
-    log: VecDeque<Entry>,
+    log: VecDeque<Logged>,
     /// The oldest version from which the log leads to the present one.
     logged_from: Version,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct Logged {
     version: Version,
     mac: MacAddr,
     /// Of a removal.
@@ -65,15 +66,24 @@ impl Published {
     }
 
     /// The same, with the version that the sender counted; it may skip some.
-    pub fn advance(&mut self, version: Version, changes: impl IntoIterator<Item = (MacAddr, Change)>) -> bool {
+    pub fn advance(
+        &mut self,
+        version: Version,
+        changes: impl IntoIterator<Item = (MacAddr, Change)>,
+    ) -> bool {
         let mut changed = false;
         for (mac, change) in changes {
             let cause = match change {
                 Change::Put(row) => {
-                    if self.rows.get(&mac) == Some(&row) {
-                        continue;
+                    match self.rows.entry(mac) {
+                        Entry::Occupied(present) if *present.get() == row => continue,
+                        Entry::Occupied(mut present) => {
+                            present.insert(row);
+                        }
+                        Entry::Vacant(place) => {
+                            place.insert(row);
+                        }
                     }
-                    self.rows.insert(mac, row);
                     None
                 }
                 Change::Remove(cause) => {
@@ -83,7 +93,7 @@ impl Published {
                     Some(cause)
                 }
             };
-            self.log.push_back(Entry { version, mac, cause });
+            self.log.push_back(Logged { version, mac, cause });
             changed = true;
         }
         if changed {
@@ -103,6 +113,11 @@ impl Published {
         self.version = version;
         self.logged_from = version;
         self.log.clear();
+    }
+
+    /// The last version that changed a MAC's row, as far as the log goes back.
+    pub fn changed_at(&self, mac: MacAddr) -> Option<Version> {
+        self.log.iter().rev().find(|entry| entry.mac == mac).map(|entry| entry.version)
     }
 
     /// What leads from `version` to the present one, each MAC once. `None`: too much was forgotten, or it never was a

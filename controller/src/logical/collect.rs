@@ -1,0 +1,120 @@
+//! What physical controllers say.
+
+use vtep_api::{Claims, ControllerName, FromPhysical, Held, PROTOCOL, Term};
+
+use super::distribute::Peer;
+use super::switch::Heard;
+use super::vteps::Applied;
+use super::{Action, Logical};
+use crate::Now;
+
+impl Logical {
+    pub(super) fn connect(&mut self, peer: ControllerName, now: Now, actions: &mut Vec<Action>) {
+        self.disconnect(&peer, now, actions);
+        self.peers.insert(peer, Peer::default());
+    }
+
+    pub(super) fn disconnect(&mut self, peer: &ControllerName, now: Now, actions: &mut Vec<Action>) {
+        if self.peers.remove(peer).is_some() {
+            self.cut(peer, now, actions);
+        }
+    }
+
+    fn close(&mut self, peer: &ControllerName, reason: String, now: Now, actions: &mut Vec<Action>) {
+        actions.push(Action::Close { peer: peer.clone(), reason });
+        self.disconnect(peer, now, actions);
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        peer: &ControllerName,
+        message: FromPhysical,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(session) = self.peers.get_mut(peer) else { return };
+        if let FromPhysical::Hello { protocol, name, term, tables } = message {
+            if let Err(reason) = self.greet(peer, protocol, &name, term, tables) {
+                self.close(peer, reason, now, actions);
+            }
+            return;
+        }
+        if !session.greeted {
+            self.close(peer, "the first message is not a hello".to_owned(), now, actions);
+            return;
+        }
+        match message {
+            FromPhysical::Hello { .. } | FromPhysical::Heartbeat { .. } => {}
+            FromPhysical::Vtep { vtep, status } => self.report(peer, &vtep, status, now, actions),
+            FromPhysical::Claims(claims) => self.claims(peer, claims, now, actions),
+            FromPhysical::Applied { vtep, held } => {
+                let Held { logical_switch, term, version } = held;
+                match self.vteps.declared(&vtep) {
+                    Some(vtep) if self.switches.contains_key(&logical_switch) => {
+                        let applied = Applied { term, version, wall_ms: now.wall_ms };
+                        self.vteps[vtep].applied.insert(logical_switch, applied);
+                    }
+                    _ => self.counters.strange += 1,
+                }
+            }
+            FromPhysical::Resync { logical_switch } => session.restart(&logical_switch),
+        }
+    }
+
+    fn greet(
+        &mut self,
+        peer: &ControllerName,
+        protocol: u32,
+        name: &ControllerName,
+        term: Term,
+        tables: Vec<Held>,
+    ) -> Result<(), String> {
+        if protocol != PROTOCOL {
+            return Err(format!("protocol {protocol} is not spoken here; expected {PROTOCOL}"));
+        }
+        if name != peer {
+            return Err(format!("it says that it is {name}, but is known as {peer}"));
+        }
+        let known = self.terms.entry(peer.clone()).or_insert(term);
+        if term < *known {
+            return Err(format!("term {} is over; expected at least {}", term.0, known.0));
+        }
+        *known = term;
+        let own = self.term;
+        let session = self.peers.get_mut(peer).expect("only a peer that is there is greeted");
+        if session.greeted {
+            return Err("it says hello a second time".to_owned());
+        }
+        let mine = tables.into_iter().filter(|held| held.term == own);
+        session.greet(mine.map(|held| (held.logical_switch, held.version)).collect());
+        self.outlines_stale = true;
+        Ok(())
+    }
+
+    fn claims(&mut self, peer: &ControllerName, claims: Claims, now: Now, actions: &mut Vec<Action>) {
+        let vtep =
+            self.vteps.declared(&claims.vtep).filter(|&vtep| self.vteps[vtep].peer.as_ref() == Some(peer));
+        let member =
+            |vtep| self.switches.get(&claims.logical_switch).is_some_and(|s| s.members.contains(&vtep));
+        let Some(vtep) = vtep.filter(|&vtep| member(vtep)) else {
+            self.counters.strange += 1;
+            return;
+        };
+        let network = claims.logical_switch.clone();
+        let (switches, mut cx) = self.parts(now, actions);
+        let switch = switches.get_mut(&network).expect("a VTEP is a member of it");
+        match switch.hear(vtep, claims, &mut cx) {
+            Heard::Part => {}
+            Heard::Whole => {
+                let wants_more = switch.tellers.get(&vtep).is_some_and(|teller| teller.refused > 0);
+                if wants_more {
+                    self.to_ask.insert((network.clone(), vtep));
+                }
+            }
+            Heard::Unfounded => {
+                self.ask(&network, vtep, now);
+            }
+        }
+        self.touched.insert(network);
+    }
+}

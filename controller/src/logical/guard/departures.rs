@@ -1,0 +1,48 @@
+//! Mass withdrawal: when too many of a network's MACs leave at once, the rest of them is kept.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use vtep_api::{Cause, MacAddr};
+
+use crate::declared::MassWithdraw;
+use crate::logical::vteps::VtepId;
+
+#[derive(Debug, Default)]
+pub(in crate::logical) struct Departures {
+    /// How many wanted to leave, by the time of the last of them. What is kept counts too: an ebb that goes on does not
+    /// drain the table window by window.
+    recent: VecDeque<(u64, usize)>,
+    total: usize,
+    pub(in crate::logical) kept: BTreeMap<MacAddr, (VtepId, Cause)>,
+}
+
+/// Times within this part of the window are counted together, as the latest of them.
+const PARTS: u64 = 16;
+
+impl Departures {
+    /// Whether one more may leave a table of `len` MACs.
+    pub(in crate::logical) fn admit(&mut self, len: usize, policy: &MassWithdraw, mono_ms: u64) -> bool {
+        let window_ms = u64::from(policy.window_secs) * 1000;
+        while self.recent.front().is_some_and(|(at, _)| at + window_ms <= mono_ms) {
+            self.total -= self.recent.pop_front().map_or(0, |(_, count)| count);
+        }
+        // Of the table as it was when the window began.
+        let share = (len + self.total - self.kept.len().min(self.total)) * usize::from(policy.percent) / 100;
+        let allowed = (policy.entries as usize).max(share);
+        self.total += 1;
+        match self.recent.back_mut() {
+            Some((at, count)) if *at / (window_ms / PARTS).max(1) == mono_ms / (window_ms / PARTS).max(1) => {
+                *at = mono_ms;
+                *count += 1;
+            }
+            _ => self.recent.push_back((mono_ms, 1)),
+        }
+        self.total <= allowed
+    }
+
+    pub(in crate::logical) fn release(&mut self) -> BTreeMap<MacAddr, (VtepId, Cause)> {
+        self.recent.clear();
+        self.total = 0;
+        std::mem::take(&mut self.kept)
+    }
+}

@@ -1,0 +1,229 @@
+//! Which VTEPs are there, and what becomes of the claims of those that are not.
+
+use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName, VtepStatus};
+
+use super::ledger::Slot;
+use super::select::LIVE;
+use super::vteps::VtepId;
+use super::{Action, Logical};
+use crate::Now;
+
+/// A VTEP that should tell all by itself is asked when it has not begun for so long; one that was asked, again.
+const PATIENCE_MS: u64 = 2000;
+
+impl Logical {
+    /// A physical controller speaks of a VTEP.
+    pub(super) fn report(
+        &mut self,
+        peer: &ControllerName,
+        name: &VtepName,
+        status: VtepStatus,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(vtep) = self.vteps.declared(name).filter(|&vtep| self.may_serve(peer, vtep, status.session))
+        else {
+            self.counters.strange += 1;
+            return;
+        };
+        let state = &mut self.vteps[vtep];
+        let (served_by, was_up) = (state.peer.replace(peer.clone()), state.is_up());
+        state.cut = false;
+        let old = std::mem::replace(&mut state.status, status);
+        let other_peer = served_by.as_ref() != Some(peer);
+        if old.state.address != state.status.state.address {
+            self.clock += 1;
+            state.addressed = self.clock;
+            self.outlines_stale = true;
+        }
+        let faults: Vec<String> = state.status.state.faults.difference(&old.state.faults).cloned().collect();
+        let refusals = state.status.state.refusals.len() > old.state.refusals.len();
+        let (up, session) = (state.is_up(), state.status.session);
+        let networks_changed = old.state.networks != state.status.state.networks;
+        let skew_changed = old.skew_ms != state.status.skew_ms;
+        let (_, mut cx) = self.parts(now, actions);
+        if session != old.session {
+            let message = match session {
+                Session::Up => "a VTEP's session is up",
+                Session::Lost => "a VTEP's session is lost; its claims are held",
+                Session::Awaited => "a VTEP is awaited",
+            };
+            cx.notice(false, message, &[("vtep", name), ("physical_controller", peer)]);
+        }
+        for fault in faults {
+            cx.notice(true, "a VTEP reports a fault", &[("vtep", name), ("fault", &fault)]);
+        }
+        if refusals {
+            cx.notice(false, "some of a VTEP's data was set aside", &[("vtep", name)]);
+        }
+        if other_peer {
+            self.outlines_stale = true;
+        }
+        if networks_changed {
+            self.follow_networks(vtep, now, actions);
+        }
+        if other_peer || was_up != up {
+            self.forget_freshness(vtep, now);
+        }
+        if skew_changed {
+            self.skew_moved(vtep, old.skew_ms, now, actions);
+        }
+        self.weigh(vtep, now, actions);
+    }
+
+    /// Nobody speaks for the VTEPs of a physical controller that is away.
+    pub(super) fn cut(&mut self, peer: &ControllerName, now: Now, actions: &mut Vec<Action>) {
+        let of_peer =
+            |(id, vtep): (VtepId, &super::vteps::Vtep)| (vtep.peer.as_ref() == Some(peer)).then_some(id);
+        let served: Vec<VtepId> = self.vteps.iter().filter_map(of_peer).collect();
+        for &vtep in &served {
+            self.vteps[vtep].cut = true;
+            self.forget_freshness(vtep, now);
+        }
+        for vtep in served {
+            self.weigh(vtep, now, actions);
+        }
+        self.outlines_stale = true;
+    }
+
+    /// What it claimed is not known to hold until it tells all again.
+    pub(super) fn forget_freshness(&mut self, vtep: VtepId, now: Now) {
+        let since = LIVE + self.clock;
+        for (name, switch) in &mut self.switches {
+            if !switch.members.contains(&vtep) {
+                continue;
+            }
+            let teller = switch.tellers.entry(vtep).or_default();
+            if switch.ledger.share(vtep) > 0 {
+                teller.stale_since.get_or_insert(since);
+            }
+            teller.distrust(now.mono_ms);
+            self.to_ask.insert((name.clone(), vtep));
+        }
+    }
+
+    /// Whether it is dead, and those on whose life its word bears.
+    fn weigh(&mut self, vtep: VtepId, now: Now, actions: &mut Vec<Action>) {
+        let state = &mut self.vteps[vtep];
+        if state.is_up() {
+            state.lost_ms = None;
+            state.expired = false;
+        } else {
+            state.lost_ms.get_or_insert(now.mono_ms);
+        }
+        for vtep in self.vteps.hear_witness(vtep) {
+            let dead = !self.vteps[vtep].is_up() && self.vteps.is_unreachable(vtep);
+            if std::mem::replace(&mut self.vteps[vtep].dead, dead) || !dead {
+                continue;
+            }
+            let name = self.vteps[vtep].name.clone();
+            let (_, mut cx) = self.parts(now, actions);
+            cx.notice(true, "a VTEP is lost and unreachable; its slaves take over", &[("vtep", &name)]);
+            self.decide_all_of(vtep, |teller| teller.dead = true, now, actions);
+        }
+    }
+
+    /// A clock that came within the bound, or left it, changes what its claims count for.
+    fn skew_moved(&mut self, vtep: VtepId, old: Option<i64>, now: Now, actions: &mut Vec<Action>) {
+        let policy = &self.declared.policy;
+        let bound = u64::from(policy.skew_bound_ms);
+        let trusted = old.is_some_and(|skew| skew.unsigned_abs() <= bound);
+        let by_vteps = policy.time == crate::declared::TimePolicy::VtepTime;
+        if by_vteps && trusted != self.vteps[vtep].clock_trusted(policy) {
+            self.decide_all_of(vtep, |_| {}, now, actions);
+        }
+    }
+
+    fn decide_all_of(
+        &mut self,
+        vtep: VtepId,
+        mark: impl Fn(&mut super::switch::Teller),
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let concerned: Vec<LogicalSwitchName> =
+            self.switches.values().filter(|s| s.ledger.share(vtep) > 0).map(|s| s.name.clone()).collect();
+        let (switches, mut cx) = self.parts(now, actions);
+        for name in &concerned {
+            let Some(switch) = switches.get_mut(name) else { continue };
+            mark(switch.tellers.entry(vtep).or_default());
+            let macs: Vec<MacAddr> =
+                switch.ledger.of_vtep(vtep).map(|slot| switch.ledger[slot].mac).collect();
+            for mac in macs {
+                let moved = switch.decide(mac, None, None, &mut cx);
+                switch.count_move(mac, moved, &mut cx);
+            }
+        }
+        self.touched.extend(concerned);
+    }
+
+    /// Claims of VTEPs that are away for too long go.
+    pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let hold_ms = u64::from(self.declared.policy.hold_secs) * 1000;
+        let due = |vtep: &super::vteps::Vtep| {
+            !vtep.cut && !vtep.expired && vtep.lost_ms.is_some_and(|at| at + hold_ms <= now.mono_ms)
+        };
+        let due: Vec<VtepId> = self.vteps.iter().filter(|(_, vtep)| due(vtep)).map(|(id, _)| id).collect();
+        for vtep in due {
+            self.vteps[vtep].expired = true;
+            let mut concerned = Vec::new();
+            let (switches, mut cx) = self.parts(now, actions);
+            for (name, switch) in switches {
+                let own = |&slot: &Slot| switch.ledger[slot].flags.has(super::ledger::Flags::OWN);
+                let slots: Vec<Slot> = switch.ledger.of_vtep(vtep).filter(own).collect();
+                if slots.is_empty() {
+                    continue;
+                }
+                concerned.push(name.clone());
+                for slot in slots {
+                    if !switch.ledger[slot].flags.has(super::ledger::Flags::KEPT) {
+                        switch.leave(slot, Cause::HoldExpired, &mut cx);
+                    }
+                }
+            }
+            if !concerned.is_empty() {
+                let name = cx.vteps[vtep].name.clone();
+                cx.notice(true, "a VTEP was away for too long; its claims are given up", &[("vtep", &name)]);
+            }
+            self.touched.extend(concerned);
+        }
+    }
+
+    /// Asks VTEPs to tell all: those that should have begun by themselves, and those with room for what was refused.
+    pub(super) fn ask_those_due(&mut self, now: Now) {
+        let quota = self.declared.policy.quota as usize;
+        let mut ask = Vec::new();
+        let Self { to_ask, switches, vteps, .. } = self;
+        to_ask.retain(|(name, vtep)| {
+            let Some(switch) = switches.get(name).filter(|switch| switch.members.contains(vtep)) else {
+                return false;
+            };
+            let Some(teller) = switch.tellers.get(vtep) else { return false };
+            if teller.fresh && teller.refused == 0 {
+                return false;
+            }
+            let patient = teller.asked_ms.is_some_and(|at| at + PATIENCE_MS > now.mono_ms);
+            let has_room = !teller.fresh || switch.ledger.share(*vtep) < quota;
+            if vteps[*vtep].is_up() && !teller.is_telling() && has_room && !patient {
+                ask.push((name.clone(), *vtep));
+            }
+            true
+        });
+        for (name, vtep) in ask {
+            self.ask(&name, vtep, now);
+        }
+    }
+
+    pub(super) fn ask(&mut self, network: &LogicalSwitchName, vtep: VtepId, now: Now) {
+        let Some(switch) = self.switches.get_mut(network) else { return };
+        switch.tellers.entry(vtep).or_default().asked_ms = Some(now.mono_ms);
+        self.to_ask.insert((network.clone(), vtep));
+        let state = &self.vteps[vtep];
+        let peer = state.peer.as_ref().and_then(|peer| self.peers.get_mut(peer));
+        if let Some(peer) = peer
+            && peer.ask(state.name.clone(), network.clone())
+        {
+            self.counters.resyncs_asked += 1;
+        }
+    }
+}

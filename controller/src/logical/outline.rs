@@ -1,0 +1,142 @@
+//! What each physical controller is told beside tables: networks, members, addresses, and whom it serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use vtep_api::{
+    Binding, ControllerName, Network, NetworkOutline, Outline, Replication, Served, Version, VtepName,
+};
+
+use super::switch::Switch;
+use super::vteps::VtepId;
+use super::{Action, Logical};
+use crate::Now;
+
+type Directory = BTreeMap<VtepId, IpAddr>;
+
+impl Logical {
+    /// Brings every session's outline up to date.
+    pub(super) fn outline_all(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let (directory, conflicts) = self.vteps.directory();
+        self.tell_of_conflicts(conflicts, now, actions);
+        let only = self.only_peer();
+        let mut members: BTreeMap<&ControllerName, BTreeSet<VtepId>> = BTreeMap::new();
+        for (id, _) in self.vteps.iter() {
+            if let Some(server) = self.server(id, only.as_ref()) {
+                members.entry(server).or_default().insert(id);
+            }
+        }
+        let nobody = BTreeSet::new();
+        let greeted = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(name, _)| name);
+        let outlines: Vec<(ControllerName, Outline)> = greeted
+            .map(|peer| {
+                let own = members.get(peer).unwrap_or(&nobody);
+                (peer.clone(), self.outline(peer, own, &directory, only.as_ref()))
+            })
+            .collect();
+        for (peer, outline) in outlines {
+            if let Some(peer) = self.peers.get_mut(&peer) {
+                peer.set_outline(outline);
+            }
+        }
+    }
+
+    fn outline(
+        &self,
+        peer: &ControllerName,
+        own: &BTreeSet<VtepId>,
+        directory: &Directory,
+        only: Option<&ControllerName>,
+    ) -> Outline {
+        let mut named = BTreeSet::new();
+        let mut networks = BTreeMap::new();
+        for (name, switch) in &self.switches {
+            let members: BTreeSet<VtepName> =
+                switch.members.intersection(own).map(|vtep| self.vteps[*vtep].name.clone()).collect();
+            if members.is_empty() {
+                continue;
+            }
+            let flood = self.flood(switch, directory);
+            named.extend(flood.iter().copied());
+            named.extend(switch.members.iter().copied());
+            named.extend(switch.ledger.vteps());
+            let network = Network {
+                vni: switch.declared.vni,
+                unknown_unicast: switch.declared.unknown_unicast,
+                replication: switch.declared.replication,
+                flood: flood.into_iter().map(|vtep| self.vteps[vtep].name.clone()).collect(),
+            };
+            networks.insert(name.clone(), NetworkOutline { network, members });
+        }
+        let address = |vtep: VtepId| Some((self.vteps[vtep].name.clone(), *directory.get(&vtep)?));
+        Outline {
+            term: self.term,
+            version: Version::default(),
+            controllers: self.controllers(),
+            networks,
+            directory: named.into_iter().filter_map(address).collect(),
+            served: self.served(peer, only),
+        }
+    }
+
+    fn controllers(&self) -> BTreeSet<ControllerName> {
+        let named = self.declared.logical_switches.values().filter_map(|switch| switch.logical_controller.clone());
+        named.chain([self.name.clone()]).collect()
+    }
+
+    /// Who gets a copy of a flooded frame; nobody without an address.
+    fn flood(&self, switch: &Switch, directory: &Directory) -> BTreeSet<VtepId> {
+        let nodes: BTreeSet<VtepId> = match switch.declared.replication {
+            Replication::SourceNode => switch.members.clone(),
+            Replication::ServiceNode => {
+                switch.declared.service_nodes.iter().filter_map(|name| self.vteps.declared(name)).collect()
+            }
+        };
+        nodes.into_iter().filter(|vtep| directory.contains_key(vtep)).collect()
+    }
+
+    /// An agent may come to any physical controller unless one is named; a TOR's is known when there is only one.
+    fn served(&self, peer: &ControllerName, only: Option<&ControllerName>) -> BTreeMap<VtepName, Served> {
+        let serves =
+            |(name, vtep): &(&VtepName, &crate::declared::DeclaredVtep)| match &vtep.physical_controller {
+                Some(named) => named == peer,
+                None if vtep.ovsdb.is_none() => true,
+                None => {
+                    let id = self.vteps.find(name);
+                    id.and_then(|id| self.server(id, only)) == Some(peer)
+                }
+            };
+        let bindings = |name: &VtepName| -> BTreeSet<Binding> {
+            let all = self.declared.bindings.get(name).into_iter().flatten();
+            all.filter(|binding| self.switches.contains_key(&binding.logical_switch)).cloned().collect()
+        };
+        let served = self.declared.vteps.iter().filter(serves);
+        served
+            .map(|(name, vtep)| {
+                (name.clone(), Served { ovsdb: vtep.ovsdb.clone(), bindings: bindings(name) })
+            })
+            .collect()
+    }
+
+    fn tell_of_conflicts(
+        &mut self,
+        conflicts: Vec<(VtepId, VtepId, IpAddr)>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let conflicts: BTreeMap<_, _> = conflicts.into_iter().map(|(l, f, a)| (l, (f, a))).collect();
+        let old = std::mem::replace(&mut self.address_conflicts, conflicts.clone());
+        let (_, mut cx) = self.parts(now, actions);
+        for (later, (first, address)) in conflicts {
+            if old.get(&later) == Some(&(first, address)) {
+                continue;
+            }
+            let (vtep, has_it) = (cx.vteps[later].name.clone(), cx.vteps[first].name.clone());
+            cx.notice(
+                true,
+                "two VTEPs have one tunnel address; the later is left out",
+                &[("vtep", &vtep), ("has_it", &has_it), ("address", &address)],
+            );
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What follows from a step, once: versions, messages, and what is to be written down.
+
+use vtep_api::{LogicalSwitchName, Version};
+
+use super::distribute::Source;
+use super::switch::Switch;
+use super::vteps::Vteps;
+use super::{Action, Durable, Logical};
+use crate::Now;
+use crate::declared::{Batch, Pin};
+
+/// Shows each side that the other is alive when nothing else is said.
+const HEARTBEAT_MS: u64 = 10_000;
+
+/// How long changes are gathered that are batched by number only.
+const PERIOD_MAX_MS: u64 = 1000;
+
+impl Logical {
+    pub(super) fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
+        self.expire(now, actions);
+        self.recover(now, actions);
+        self.ask_those_due(now);
+        let restless =
+            |switch: &&Switch| !switch.started || switch.complete_from.is_none() || switch.unpublished() > 0;
+        let restless = self.switches.values().filter(restless).map(|switch| switch.name.clone());
+        self.touched.extend(restless);
+        if self.heartbeat_ms + HEARTBEAT_MS <= now.mono_ms {
+            self.heartbeat_ms = now.mono_ms;
+            self.peers.values_mut().for_each(super::distribute::Peer::beat);
+        }
+    }
+
+    /// Duplicates that have rested for long enough are followed again.
+    fn recover(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let (switches, mut cx) = self.parts(now, actions);
+        let mut changed = Vec::new();
+        for switch in switches.values_mut() {
+            for mac in switch.flap.age(&cx.policy.duplicate, now.mono_ms) {
+                *cx.persist |= switch.frozen.remove(&mac).is_some();
+                cx.notice(
+                    false,
+                    "a MAC has settled; it is followed again",
+                    &[("logical_switch", &switch.name), ("mac", &mac)],
+                );
+                let moved = switch.decide(mac, None, None, &mut cx);
+                switch.count_move(mac, moved, &mut cx);
+                changed.push(switch.name.clone());
+            }
+        }
+        self.touched.extend(changed);
+    }
+
+    pub(super) fn settle(&mut self, now: Now, actions: &mut Vec<Action>) {
+        while let Some((network, mac, vtep)) = self.aside.pop() {
+            let (switches, mut cx) = self.parts(now, actions);
+            if let Some(switch) = switches.get_mut(&network) {
+                switch.set_aside(vtep, mac, &mut cx);
+                self.touched.insert(network);
+            }
+        }
+        if std::mem::take(&mut self.outlines_stale) {
+            self.outline_all(now, actions);
+        }
+        while let Some(network) = self.touched.pop_first() {
+            self.settle_switch(&network, now, actions);
+        }
+        if std::mem::take(&mut self.persist) {
+            actions.push(Action::Persist(self.durable()));
+        }
+        self.send(now, actions);
+    }
+
+    fn settle_switch(&mut self, network: &LogicalSwitchName, now: Now, actions: &mut Vec<Action>) {
+        let waited_ms = now.mono_ms - self.began.mono_ms;
+        let batch = self.declared.policy.batch;
+        let start_wait_ms = u64::from(self.declared.policy.start_wait_secs) * 1000;
+        let hold_ms = u64::from(self.declared.policy.hold_secs) * 1000;
+        let Some(switch) = self.switches.get(network) else { return };
+        let begins = !switch.started;
+        if begins || switch.complete_from.is_none() {
+            let heard = switch.heard_all() && self.is_roster_known();
+            let Some(switch) = self.switches.get_mut(network) else { return };
+            if begins && !heard && waited_ms < start_wait_ms {
+                return;
+            }
+            let complete = heard || waited_ms >= hold_ms;
+            if begins {
+                switch.begin();
+            }
+            if complete && switch.complete_from.is_none() {
+                let version = switch.published.version();
+                // Who has an incomplete table gets a complete one, though no row may have changed.
+                let from = if begins { Version(0) } else { Version(version.0 + 1) };
+                switch.published.skip_to(from);
+                switch.complete_from = Some(from);
+                self.peers.values_mut().for_each(|peer| peer.changed(network));
+            } else if begins {
+                self.peers.values_mut().for_each(|peer| peer.changed(network));
+            }
+        }
+        let (switches, mut cx) = self.parts(now, actions);
+        let Some(switch) = switches.get_mut(network) else { return };
+        let due = switch.is_due(batch, now.mono_ms);
+        let changed = due && switch.unpublished() > 0 && switch.publish(&mut cx);
+        cx.counters.versions += u64::from(changed);
+        let unchanged = switch.unchanged(changed, due, cx.vteps);
+        if changed {
+            self.peers.values_mut().for_each(|peer| peer.changed(network));
+        }
+        for (peer, vtep) in unchanged {
+            self.counters.no_changes += 1;
+            if let Some(peer) = self.peers.get_mut(&peer) {
+                peer.no_change(vtep, network.clone());
+            }
+        }
+    }
+
+    /// Every physical controller that is named is there, and every VTEP was spoken of.
+    fn is_roster_known(&self) -> bool {
+        let named = |vtep: &super::vteps::Vtep| {
+            let declared = vtep.declared.as_ref()?;
+            Some(declared.physical_controller.as_ref().is_none_or(|named| self.terms.contains_key(named)))
+        };
+        self.vteps.iter().all(|(_, vtep)| named(vtep).is_none_or(|there| there && vtep.peer.is_some()))
+    }
+
+    pub(super) fn durable(&self) -> Durable {
+        let frozen = self.switches.values().flat_map(|switch| {
+            switch.frozen.iter().map(|(mac, vtep)| Pin {
+                logical_switch: switch.name.clone(),
+                mac: *mac,
+                vtep: self.vteps[*vtep].name.clone(),
+            })
+        });
+        Durable { pins: self.pins.clone(), frozen: frozen.collect() }
+    }
+
+    fn send(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let source = Source {
+            name: &self.name,
+            term: self.term,
+            switches: &self.switches,
+            distribution: self.declared.policy.distribution,
+            now,
+        };
+        for (name, peer) in &mut self.peers {
+            if !peer.has_something() {
+                continue;
+            }
+            if !self.counters.pushes.contains_key(name) {
+                self.counters.pushes.insert(name.clone(), super::Pushes::default());
+            }
+            let pushes = self.counters.pushes.get_mut(name).expect("it was put there");
+            while let Some(message) = peer.next(&source, pushes) {
+                actions.push(Action::Send { peer: name.clone(), message });
+            }
+        }
+    }
+}
+
+impl Switch {
+    fn heard_all(&self) -> bool {
+        self.members.iter().all(|vtep| self.tellers.get(vtep).is_some_and(|teller| teller.heard))
+    }
+
+    fn begin(&mut self) {
+        self.started = true;
+        // A frozen MAC whose master did not come back has another one by now.
+        let Self { frozen, ledger, .. } = self;
+        for (mac, vtep) in frozen {
+            let master = |&slot: &super::ledger::Slot| ledger[slot].flags.has(super::ledger::Flags::MASTER);
+            if let Some(slot) = ledger.of_mac(*mac).find(master)
+                && ledger.find(*mac, *vtep).is_none()
+            {
+                *vtep = ledger[slot].vtep;
+            }
+        }
+    }
+
+    fn is_due(&mut self, batch: Batch, mono_ms: u64) -> bool {
+        if batch.period_ms == 0 && batch.size == 0 {
+            return true;
+        }
+        if self.unpublished() == 0 {
+            return false;
+        }
+        let since = *self.unpublished_since_ms.get_or_insert(mono_ms);
+        let period_ms = if batch.period_ms == 0 { PERIOD_MAX_MS } else { u64::from(batch.period_ms) };
+        since + period_ms <= mono_ms || (batch.size > 0 && self.unpublished() >= batch.size as usize)
+    }
+
+    /// Those who reported and changed nothing, with who serves them.
+    fn unchanged(
+        &mut self,
+        changed: bool,
+        due: bool,
+        vteps: &Vteps,
+    ) -> Vec<(vtep_api::ControllerName, vtep_api::VtepName)> {
+        let mut unchanged = Vec::new();
+        let mut waiting = std::collections::BTreeSet::new();
+        for vtep in std::mem::take(&mut self.reporters) {
+            let Some(teller) = self.tellers.get_mut(&vtep) else { continue };
+            teller.published |= teller.changed && changed;
+            if !teller.spoke || (teller.changed && !due) {
+                waiting.insert(vtep);
+                continue;
+            }
+            if !teller.published {
+                let state = &vteps[vtep];
+                unchanged.extend(state.peer.clone().map(|peer| (peer, state.name.clone())));
+            }
+            (teller.changed, teller.published, teller.spoke) = (false, false, false);
+        }
+        self.reporters = waiting;
+        unchanged
+    }
+}

@@ -1,0 +1,9 @@
+//! Drives the pure cores: no clock, no network.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+pub mod arbiter;
+pub mod words;
+
+pub use arbiter::Arbiter;
+pub use words::*;
