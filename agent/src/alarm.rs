@@ -15,6 +15,7 @@ pub struct Alarm {
 pub enum AlarmKind {
     SourceLost,
     RowsRefused,
+    RemovalsHeld,
     TunnelMissing,
     UplinkMissing,
     PortMissing,
@@ -37,6 +38,7 @@ impl AlarmKind {
         match self {
             Self::SourceLost => "source_lost",
             Self::RowsRefused => "rows_refused",
+            Self::RemovalsHeld => "removals_held",
             Self::TunnelMissing => "tunnel_missing",
             Self::UplinkMissing => "uplink_missing",
             Self::PortMissing => "port_missing",

@@ -102,19 +102,19 @@ mod tests {
         }
     }
 
-    fn claim(role: Role, at: i64, number: u128) -> Option<LocalMac> {
+    fn claim(role: Role, at: i64, number: u128) -> LocalMac {
         let origin = Some(Origin((9 << 64) + number));
-        Some(LocalMac { role, claimed_at_ms: Some(at), origin, ..LocalMac::default() })
+        LocalMac { role, claimed_at_ms: Some(at), origin, ..LocalMac::default() }
     }
 
     #[test]
     fn a_new_role_and_a_return_are_new_claims_and_nothing_else_is() {
         let mut host = Host::new(&Dataplane::default());
-        assert_eq!(host.revise(&[MAC], Role::Master, 1), claim(Role::Master, 1, 0));
-        assert_eq!(host.revise(&[MAC], Role::Master, 2), claim(Role::Master, 1, 0));
-        assert_eq!(host.revise(&[MAC], Role::Slave, 3), claim(Role::Slave, 3, 1));
+        assert_eq!(host.revise(&[MAC], Role::Master, 1), Some(claim(Role::Master, 1, 0)));
+        assert_eq!(host.revise(&[MAC], Role::Master, 2), Some(claim(Role::Master, 1, 0)));
+        assert_eq!(host.revise(&[MAC], Role::Slave, 3), Some(claim(Role::Slave, 3, 1)));
         assert_eq!(host.revise(&[], Role::Slave, 4), None);
-        assert_eq!(host.revise(&[MAC], Role::Slave, 5), claim(Role::Slave, 5, 2));
+        assert_eq!(host.revise(&[MAC], Role::Slave, 5), Some(claim(Role::Slave, 5, 2)));
     }
 
     #[test]
@@ -124,6 +124,6 @@ mod tests {
         installed.fdb.insert(FdbKey::new(5001, MAC.octets()), target);
         let mut host = Host::new(&installed);
         assert_eq!(host.revise(&[MAC], Role::Master, 1), Some(LocalMac::default()));
-        assert_eq!(host.revise(&[MAC], Role::Slave, 2), claim(Role::Slave, 2, 0));
+        assert_eq!(host.revise(&[MAC], Role::Slave, 2), Some(claim(Role::Slave, 2, 0)));
     }
 }

@@ -16,15 +16,37 @@ use view::Scrape;
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     Status,
-    FdbShow { filter: FdbFilter },
-    FdbGet { vni: u32, mac: String },
-    FdbCount { filter: FdbFilter },
-    VniShow { vni: Option<u32> },
-    VtepShow { vtep: Option<String> },
-    PortShow { port: Option<String> },
-    Stats { vni: Option<u32>, drops: bool },
+    FdbShow {
+        filter: FdbFilter,
+    },
+    FdbGet {
+        vni: u32,
+        mac: String,
+    },
+    FdbCount {
+        filter: FdbFilter,
+    },
+    VniShow {
+        vni: Option<u32>,
+    },
+    VtepShow {
+        vtep: Option<String>,
+    },
+    PortShow {
+        port: Option<String>,
+    },
+    Stats {
+        vni: Option<u32>,
+        drops: bool,
+    },
+    /// Lets the MACs go that a snapshot lacked.
+    Release {
+        vni: u32,
+    },
     RoleShow,
-    RoleSet { rule: Rule },
+    RoleSet {
+        rule: Rule,
+    },
     Detach,
 }
 

@@ -36,7 +36,7 @@ use vtep_api::daemon::chain;
 
 use self::host::{Host, Taken};
 use crate::config::{self, Config, Override};
-use crate::control::view::DetachRow;
+use crate::control::view::{CountRow, DetachRow};
 use crate::control::{Ask, ErrorKind, Reply, Request, Server};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{Events, Kernel, Settings, Sizes};
@@ -138,7 +138,7 @@ impl Daemon {
         let underlay = underlay::watch(Some(config.underlay.address.ip()), wanted).await?;
         let (report, reported) = watch::channel(None);
         let (installed, seen) = watch::channel(0);
-        let source = Source::spawn(config, host.term(), Feedback { report: reported, installed: seen });
+        let source = Source::spawn(config, host.inherited(), Feedback { report: reported, installed: seen });
         let metrics = match metrics::serve(&config.metrics, ask).await {
             Ok(address) => address,
             Err(error) => {
@@ -349,6 +349,7 @@ impl Daemon {
             Ask::Client { request: Request::RoleSet { rule }, reply } => {
                 drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
             }
+            Ask::Client { request: Request::Release { vni }, reply } => drop(reply.send(self.release(vni))),
             Ask::Client { request, reply } => {
                 let metrics = self.metrics;
                 drop(reply.send(tokio::task::block_in_place(|| self.host.answer(&request, metrics))));
@@ -371,6 +372,19 @@ impl Daemon {
             }
             Err(error) => Reply::error(ErrorKind::Failed, chain(&error)),
         }
+    }
+
+    fn release(&self, vni: u32) -> Reply {
+        let status = self.source.status.borrow();
+        let macs = status.tables.iter().filter(|table| table.vni == vni).map(|table| table.held).sum();
+        if macs == 0 {
+            return Reply::error(ErrorKind::NotFound, format!("no MACs of VNI {vni} are held"));
+        }
+        if !self.source.release(vni) {
+            return Reply::error(ErrorKind::Failed, "the source is busy");
+        }
+        info!(vni, macs, "MACs that a snapshot lacked are released");
+        Reply::rows([CountRow { macs }])
     }
 
     fn reload(&mut self) {

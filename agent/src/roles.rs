@@ -139,9 +139,10 @@ mod tests {
     fn a_wider_word_replaces_the_narrower_ones() {
         let narrow = [rule(Role::Slave, Some("blue"), Some("tap0")), rule(Role::Slave, None, Some("tap1"))];
         let wide = rule(Role::Master, None, None);
-        assert_eq!(roles(&[&narrow[..], &[wide.clone()]].concat()).rules(), [wide]);
+        assert_eq!(roles(&narrow).with(wide.clone()).unwrap().rules(), [wide]);
         let other = rule(Role::Master, Some("blue"), None);
-        assert_eq!(roles(&[&narrow[..], &[other.clone()]].concat()).rules(), [narrow[1].clone(), other]);
+        let both = roles(&narrow).with(other.clone()).unwrap();
+        assert_eq!(both.rules(), [narrow[1].clone(), other]);
     }
 
     #[test]

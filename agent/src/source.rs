@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
 use vtep_api::{ControllerName, LocalMac, LogicalSwitchName, MacAddr, PortName, Term};
 
-pub use controller::{SessionStatus, TableStatus};
+pub use controller::{Macs, SessionStatus, TableStatus};
 pub use refusal::{Refusal, Refusals};
 
 use crate::config;
@@ -20,6 +20,7 @@ use crate::table::{Delta, Table};
 
 /// Events that may wait: a source that is faster than the daemon is held up, not queued.
 const EVENTS_MAX: usize = 4;
+const RELEASES_MAX: usize = 16;
 
 #[derive(Debug)]
 pub enum SourceEvent {
@@ -56,6 +57,15 @@ pub struct Report {
     pub macs_exhausted: bool,
 }
 
+/// What an earlier agent left in the kernel.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The highest term that was obeyed.
+    pub obeyed: Term,
+    /// By VNI, those behind other VTEPs.
+    pub macs: BTreeMap<u32, Macs>,
+}
+
 /// What the source hears from the daemon.
 #[derive(Debug)]
 pub struct Feedback {
@@ -72,16 +82,18 @@ pub struct Source {
     /// Of a session with a controller.
     pub status: watch::Receiver<SessionStatus>,
     reload: Arc<Notify>,
+    release: mpsc::Sender<u32>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Source {
-    /// `obeyed`: the highest term that was.
-    pub fn spawn(settings: &config::Config, obeyed: Term, feedback: Feedback) -> Self {
+    pub fn spawn(settings: &config::Config, inherited: Inherited, feedback: Feedback) -> Self {
         let Feedback { report, installed } = feedback;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let (status, seen) = watch::channel(SessionStatus { term: obeyed.0, ..SessionStatus::default() });
+        let (status, seen) =
+            watch::channel(SessionStatus { term: inherited.obeyed.0, ..SessionStatus::default() });
         let reload = Arc::new(Notify::new());
+        let (release, releases) = mpsc::channel(RELEASES_MAX);
         let own = settings.underlay.address;
         let task = match &settings.source {
             config::Source::File(source) => {
@@ -96,11 +108,17 @@ impl Source {
                 let device =
                     controller::Device { name: settings.agent.name.clone(), address: own.ip(), ports };
                 let reload = Arc::clone(&reload);
-                let ends = controller::Ends { events: sender, reports: report, installed, status, reload };
-                tokio::spawn(controller::follow(source.clone(), device, obeyed, ends))
+                let ends =
+                    controller::Ends { events: sender, reports: report, installed, status, reload, releases };
+                tokio::spawn(controller::follow(source.clone(), device, inherited, ends))
             }
         };
-        Self { events, status: seen, reload, task }
+        Self { events, status: seen, reload, release, task }
+    }
+
+    /// Lets the MACs of a VNI go that a snapshot lacked. Whether the source will hear of it.
+    pub fn release(&self, vni: u32) -> bool {
+        self.release.try_send(vni).is_ok()
     }
 
     /// Read everything again.

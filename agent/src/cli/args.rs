@@ -67,6 +67,13 @@ pub(super) enum Command {
     },
     /// Show what became of frames
     Stats(StatsArgs),
+    /// Let MACs go that a controller's snapshot lacked, and that stay because it lacked too many
+    Release {
+        #[arg(value_parser = vni)]
+        vni: u32,
+        #[command(flatten)]
+        client: Client,
+    },
     /// Say as what the MACs behind our ports are claimed
     Role {
         #[command(subcommand)]

@@ -51,6 +51,10 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
             let rule = Rule { role, scope: Scope { logical_switch, port } };
             client.terminal().table::<Rule>(&Request::RoleSet { rule })?;
         }
+        Command::Release { vni, client } => {
+            let released = |out: &mut dyn Write, row: &CountRow| writeln!(out, "released {} MACs", row.macs);
+            client.terminal().one::<CountRow>(&Request::Release { vni }, released)?;
+        }
         Command::Role { command: RoleCommand::Show { client } } => {
             client.terminal().table::<Rule>(&Request::RoleShow)?;
         }

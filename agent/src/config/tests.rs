@@ -69,6 +69,28 @@ fn a_source_says_which_of_its_keys_is_missing_or_foreign() {
 }
 
 #[test]
+fn a_controller_needs_tls_off_loopback_or_the_explicit_word() {
+    let source = |keys: &str| {
+        let (head, _) = SMALL.split_once("[source]").unwrap();
+        format!("{head}[source]\nkind = \"controller\"\n{keys}\n")
+    };
+    let local = parse(&source("address = \"http://[::1]:9480\"")).unwrap();
+    let Source::Controller(local) = local.source else { panic!("a controller") };
+    assert_eq!((local.addresses, local.tls), (vec!["http://[::1]:9480".to_owned()], None));
+    let remote = source("addresses = [\"http://192.0.2.7:9480\"]");
+    check_refused(&remote, &["192.0.2.7", "not on the loopback", "allow_plaintext"]);
+    assert!(parse(&format!("{remote}allow_plaintext = true\n")).is_ok());
+    check_refused(&source("address = \"https://pc:9480\""), &["source.private_key is missing"]);
+    check_refused(
+        &source("address = \"pc:9480\""),
+        &["\"pc:9480\" is malformed; expected one like https://"],
+    );
+    check_refused(&source("address = \"https://pc\""), &["\"https://pc\" is malformed"]);
+    check_refused(&source(""), &["source.address is missing"]);
+    check_refused(&source("remote = \"tcp:192.0.2.7:6640\""), &["source.remote has no meaning"]);
+}
+
+#[test]
 fn metrics_off_loopback_need_the_explicit_word() {
     let open = format!("{SMALL}\n[metrics]\nlisten = \"0.0.0.0:9475\"\n");
     check_refused(&open, &["0.0.0.0:9475", "allow_remote"]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
-use vtep_abi::{ABI_VERSION, Meta};
+use vtep_abi::{ABI_VERSION, Meta, Target};
 use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
@@ -22,7 +22,7 @@ use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::plan::{Plan, plan};
 use crate::roles::{Roles, RolesError, Rule};
-use crate::source::{Report, SessionStatus, SourceEvent};
+use crate::source::{Inherited, Macs, Report, SessionStatus, SourceEvent};
 use crate::table::{MacEntry, Table};
 use crate::underlay::Underlay;
 
@@ -155,9 +155,16 @@ impl Host {
         }
     }
 
-    /// The highest that was obeyed.
-    pub(super) fn term(&self) -> Term {
-        Term(self.meta.term)
+    /// What the source should know of an earlier agent.
+    pub(super) fn inherited(&self) -> Inherited {
+        let mut macs = BTreeMap::<u32, Macs>::new();
+        if matches!(self.config.source, config::Source::Controller(_)) {
+            let fdb = self.installed.fdb.iter();
+            for (key, _) in fdb.filter(|(_, target)| !matches!(target.master, Target::LocalPort(_))) {
+                macs.entry(key.vni).or_default().insert(MacAddr::new(key.mac));
+            }
+        }
+        Inherited { obeyed: Term(self.meta.term), macs }
     }
 
     pub(super) fn set_role(&mut self, rule: Rule) -> Result<(), RolesError> {

@@ -44,7 +44,9 @@ impl Host {
             },
             Request::RoleShow => Reply::rows(self.roles.rules()),
             // The loop takes them before.
-            Request::RoleSet { .. } => Reply::error(ErrorKind::Failed, "the agent is stopping"),
+            Request::RoleSet { .. } | Request::Release { .. } => {
+                Reply::error(ErrorKind::Failed, "the agent is stopping")
+            }
             Request::Detach => Reply::error(ErrorKind::Failed, "the agent is detaching already"),
         }
     }
@@ -114,6 +116,15 @@ impl Host {
         alarms.extend(self.kernel_alarms.iter().cloned());
         if let Some(reason) = &self.source.lost {
             alarms.insert(Alarm::new(AlarmKind::SourceLost, &self.source.from, reason.as_str()));
+        }
+        for table in
+            self.source.session.iter().flat_map(|session| &session.tables).filter(|table| table.held > 0)
+        {
+            let message = format!(
+                "{} MACs of VNI {} stay that a snapshot lacks; `vtep-agent release {}` lets them go",
+                table.held, table.vni, table.vni
+            );
+            alarms.insert(Alarm::new(AlarmKind::RemovalsHeld, &table.logical_switch, message));
         }
         if self.source.rows_refused > 0 {
             let message = format!("{} rows are refused", self.source.rows_refused);

@@ -435,3 +435,33 @@ fn a_restart_recovers_the_numbers_of_its_predecessor() {
     host.settle();
     assert_eq!(ip(host.installed.vteps[&3].adj.remote), IpAddr::from([192, 0, 2, 9]));
 }
+
+#[test]
+fn what_a_partial_table_does_not_name_stays() {
+    let mut host = Host::new();
+    host.settle();
+    let before = host.installed.clone();
+    let whole = host.table.clone();
+    // As a restarted agent hears it: first no network, then networks without MACs.
+    host.allocation = Allocation::recover(&host.installed, host.now);
+    host.table = Table { partial: true, ..Table::default() };
+    assert_eq!(host.settle(), []);
+    host.table = whole.clone();
+    for switch in host.table.logical_switches.values_mut() {
+        switch.macs.clear();
+        switch.partial = true;
+    }
+    assert_eq!(host.settle(), []);
+    host.table.vteps.remove(&VtepName::try_from("b").unwrap());
+    host.table.logical_switches.values_mut().for_each(|switch| switch.flood.clear());
+    host.settle();
+    assert_eq!((&host.installed.fdb, &host.installed.vteps), (&before.fdb, &before.vteps));
+    let red = "red".try_into().unwrap();
+    host.table.logical_switches.get_mut(&red).unwrap().partial = false;
+    host.settle();
+    assert!(host.installed.fdb.keys().any(|key| *key == BLUE_MAC));
+    assert!(!host.installed.fdb.contains_key(&FdbKey::new(5002, BLUE_MAC.mac)));
+    host.table = Table::default();
+    host.settle();
+    assert_eq!((host.installed.fdb.len(), host.installed.networks.len()), (0, 0));
+}

@@ -19,12 +19,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Streaming;
 use tracing::{info, warn};
 use vtep_api::grpc::{self, Protection};
-use vtep_api::{ControllerName, FromVtep, LogicalSwitchName, Term, ToVtep};
+use vtep_api::{ControllerName, FromVtep, LogicalSwitchName, ToVtep};
 
 pub(super) use follower::Device;
 use follower::{Follower, Input, Output};
+pub use received::Macs;
 
-use super::{Report, SourceEvent};
+use super::{Inherited, Report, SourceEvent};
 use crate::config::ControllerSource;
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -60,6 +61,9 @@ pub struct TableStatus {
     pub installed: Option<u64>,
     /// Whether a MAC that it does not name is gone.
     pub whole: bool,
+    pub vni: u32,
+    /// MACs that the last snapshot lacked and that stay: `vtep-agent release` lets them go.
+    pub held: usize,
 }
 
 /// What the daemon and its source share.
@@ -70,12 +74,16 @@ pub(super) struct Ends {
     pub(super) installed: watch::Receiver<u64>,
     pub(super) status: watch::Sender<SessionStatus>,
     pub(super) reload: Arc<Notify>,
+    /// VNIs whose held MACs may go.
+    pub(super) releases: mpsc::Receiver<u32>,
 }
 
 /// Follows the controllers until the receiver is gone.
-pub(super) async fn follow(settings: ControllerSource, device: Device, obeyed: Term, ends: Ends) {
+pub(super) async fn follow(settings: ControllerSource, device: Device, inherited: Inherited, ends: Ends) {
     let reload = Arc::clone(&ends.reload);
-    let mut source = Source { follower: Follower::new(device, obeyed), ends, outbound: VecDeque::new() };
+    let Inherited { obeyed, macs } = inherited;
+    let follower = Follower::new(device, obeyed, macs);
+    let mut source = Source { follower, ends, outbound: VecDeque::new() };
     let mut failures = 0;
     for address in settings.addresses.iter().cycle() {
         let reason = match source.session(&settings, address).await {
@@ -97,6 +105,11 @@ pub(super) async fn follow(settings: ControllerSource, device: Device, obeyed: T
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = reload.notified() => {}
+            Some(vni) = source.ends.releases.recv() => {
+                if source.step(Input::Release(vni)).await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
@@ -192,6 +205,7 @@ impl Source {
                     None => continue,
                 },
                 Ok(()) = self.ends.installed.changed() => Input::Installed(*self.ends.installed.borrow_and_update()),
+                Some(vni) = self.ends.releases.recv() => Input::Release(vni),
                 _ = beat.tick(), if idle && was_open => {
                     self.outbound.push_back(FromVtep::Heartbeat { wall_ms: wall_ms() });
                     continue;
@@ -211,11 +225,18 @@ impl Source {
     /// Returns why the session cannot go on, if it cannot.
     async fn step(&mut self, input: Input) -> Result<Option<String>, Abandoned> {
         let mut output = Output::default();
-        self.follower.step(input, &mut output);
+        self.follower.step(input, Instant::now().into_std(), &mut output);
         let Output { messages, events, end } = output;
         self.outbound.extend(messages);
         self.ends.status.send_if_modified(|last| {
             let status = self.follower.status();
+            for table in &status.tables {
+                let before = last.tables.iter().find(|before| before.logical_switch == table.logical_switch);
+                if table.held > before.map_or(0, |before| before.held) {
+                    let (vni, macs) = (table.vni, table.held);
+                    warn!(vni, macs, "a snapshot lacks too many MACs; they stay until `vtep-agent release`");
+                }
+            }
             let changed = *last != status;
             *last = status;
             changed

@@ -11,13 +11,15 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
-use vtep_api::grpc::{self, VtepSession};
+use vtep_api::daemon::TlsFiles;
+use vtep_api::grpc::{self, PeerNames, VtepSession};
 use vtep_api::{
     Binding, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL, Placement,
     Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId, Vni, VtepName,
     VtepOutline,
 };
 use vtep_tests::deadline::wait_for;
+use vtep_tests::pki::Pki;
 use vtep_tests::process::Daemon;
 
 use crate::host::{Host, PATIENCE};
@@ -29,6 +31,7 @@ struct Service(Mutex<mpsc::Sender<Session>>);
 
 /// One agent's attachment.
 struct Session {
+    names: PeerNames,
     inbound: Receiver<FromVtep>,
     outbound: tokio::sync::mpsc::Sender<Result<ToVtep, Status>>,
 }
@@ -42,6 +45,7 @@ impl VtepSession for Service {
         request: Request<Streaming<FromVtep>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let (heard, inbound) = mpsc::channel();
+        let names = PeerNames::of(&request).map_err(|error| Status::unauthenticated(error.to_string()))?;
         let (outbound, mut said) = tokio::sync::mpsc::channel(64);
         let mut messages = request.into_inner();
         tokio::spawn(async move {
@@ -51,7 +55,7 @@ impl VtepSession for Service {
                 }
             }
         });
-        self.0.lock().unwrap().send(Session { inbound, outbound }).ok();
+        self.0.lock().unwrap().send(Session { names, inbound, outbound }).ok();
         Ok(Response::new(Box::pin(stream::poll_fn(move |context| said.poll_recv(context)))))
     }
 }
@@ -66,6 +70,10 @@ struct Controller {
 impl Controller {
     /// In the agent's namespace.
     fn start(host: &Host, port: u16) -> Self {
+        Self::start_with(host, port, None)
+    }
+
+    fn start_with(host: &Host, port: u16, tls: Option<TlsFiles>) -> Self {
         let listener = host.netns.within(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
         let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
@@ -75,7 +83,7 @@ impl Controller {
         let service = grpc::vtep_service(Service(Mutex::new(sender)));
         runtime.spawn(async move {
             let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
-            let mut server = grpc::server(None).unwrap();
+            let mut server = grpc::server(tls.as_ref()).unwrap();
             server.add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
         Self { _runtime: runtime, port, sessions }
@@ -331,4 +339,62 @@ fn a_role_is_a_claim_that_outlives_the_agent() {
     assert_eq!(session.own(true), LocalMac { role: Role::Slave, ..LocalMac::default() });
     let shown = bench.host.json(&["role", "show"]).unwrap();
     assert_eq!(shown, serde_json::json!([{ "role": "slave", "port": "tap0" }]));
+}
+
+#[test]
+fn each_side_knows_the_other_by_its_certificate() {
+    let host = Host::bare();
+    let (pki, stranger) = (Pki::new().unwrap(), Pki::new().unwrap());
+    let files = |files: vtep_tests::pki::TlsFiles| TlsFiles {
+        private_key: files.private_key,
+        certificate: files.certificate,
+        ca_certificate: files.ca_certificate,
+    };
+    let own = pki.issue_at("pc-1", [127, 0, 0, 1]).unwrap();
+    let controller = Controller::start_with(&host, 0, Some(files(own)));
+    let configure = |files: &vtep_tests::pki::TlsFiles| {
+        let address = format!("https://127.0.0.1:{}", controller.port);
+        let source = format!("kind = \"controller\"\naddress = \"{address}\"\n{}", files.lines());
+        host.configure("agent.toml", &host.pins(), &source, "");
+    };
+    let mut unknown = stranger.issue("host-1").unwrap();
+    unknown.ca_certificate = pki.issue("any").unwrap().ca_certificate;
+    configure(&unknown);
+    let mut daemon = spawn(&host);
+    let lost = || host.status()?["source"]["lost"].as_str().map(str::to_owned);
+    wait_for("the refusal", PATIENCE, lost).unwrap();
+    assert!(controller.sessions.try_recv().is_err());
+    daemon.kill().unwrap();
+
+    configure(&pki.issue("host-1").unwrap());
+    let _daemon = spawn(&host);
+    let (session, ..) = controller.attached();
+    assert!(session.names.check("host-1").is_ok(), "{:?}", session.names);
+    let error = session.names.check("host-2").unwrap_err().to_string();
+    assert_eq!(error, "peer calls itself \"host-2\"; expected one of its certificate's names [\"host-1\"]");
+}
+
+#[test]
+fn a_snapshot_that_lacks_too_much_empties_no_network_after_a_restart_either() {
+    let (bench, mut daemon, session) = Bench::settled();
+    let rows: Vec<_> = (1..101).map(|last| (last, "a")).collect();
+    session.say(ToVtep::Table(table(None, 5, &rows)));
+    session.applied(5);
+    session.say(ToVtep::Table(table(None, 6, &[])));
+    session.applied(6);
+    assert_eq!(bench.host.macs(), 101);
+    daemon.kill().unwrap();
+    drop(session);
+    let _daemon = spawn(&bench.host);
+    let (session, ..) = bench.controller.attached();
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    session.say(ToVtep::Table(table(None, 6, &[])));
+    session.applied(6);
+    assert_eq!(bench.host.macs(), 101);
+    let alarms = bench.host.status().unwrap()["alarms"].clone();
+    let held = |alarm: &Value| alarm["kind"] == "removals_held";
+    assert!(alarms.as_array().unwrap().iter().any(held), "{alarms}");
+    assert_eq!(bench.host.json(&["release", "5001"]).unwrap()["macs"], 100);
+    wait_for("the end of what was held", PATIENCE, || (bench.host.macs() == 1).then_some(())).unwrap();
 }

@@ -120,3 +120,17 @@ fn an_agent_that_is_killed_and_comes_back_claims_nothing_anew() {
     let after = device.host.status().unwrap()["epoch"].as_u64().unwrap();
     assert_eq!(after, epoch.as_u64().unwrap() + 1);
 }
+
+#[test]
+fn a_slave_has_no_row_in_a_stock_database_and_its_master_has() {
+    let (device, _daemon) = Device::bound();
+    let row = device.local_row();
+    let role = |words: &[&str]| assert!(device.host.ask(words).status.success());
+    role(&["role", "set", "slave", "--logical-switch", "blue"]);
+    let present = || device.ctl("list-local-macs blue").contains("02:00:00:00:00:aa");
+    until("the row's end", || !present());
+    assert_eq!(device.host.macs(), 2);
+    role(&["role", "set", "master"]);
+    until("the row", present);
+    assert_ne!(device.local_row(), row);
+}

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use vtep_api::{
     ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PROTOCOL, Placement, PortName,
@@ -14,7 +15,7 @@ use vtep_api::{
 };
 
 use super::outline::{self, Way};
-use super::received::{Part, Received};
+use super::received::{Macs, Part, Received};
 use super::{SessionStatus, TableStatus, inventory};
 use crate::source::{LocalMacs, Refusals, Report, SourceEvent};
 use crate::table::{Delta, MacEntry, Outline, Table};
@@ -38,6 +39,8 @@ pub(super) enum Input {
     Report(Arc<Report>),
     /// The kernel has what so many events said.
     Installed(u64),
+    /// An operator lets the MACs of a VNI go that are held.
+    Release(u32),
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +63,8 @@ pub(super) struct Follower {
     translated: Outline,
     outline_refusals: Refusals,
     tables: BTreeMap<LogicalSwitchName, Received>,
+    /// By VNI, the MACs that an earlier agent left in the kernel.
+    left: BTreeMap<u32, Macs>,
     /// MACs whose master is not in the directory.
     aside: BTreeSet<(LogicalSwitchName, MacAddr)>,
     superseded: BTreeMap<LogicalSwitchName, String>,
@@ -83,9 +88,10 @@ enum Session {
 }
 
 impl Follower {
-    pub(super) fn new(device: Device, obeyed: Term) -> Self {
+    pub(super) fn new(device: Device, obeyed: Term, left: BTreeMap<u32, Macs>) -> Self {
         Self {
             device,
+            left,
             obeyed,
             session: Session::None,
             sessions: 0,
@@ -121,6 +127,8 @@ impl Follower {
                 .filter(|held| held.term == table.term)
                 .map(|held| held.version.0),
             whole: table.whole,
+            vni: self.translated.logical_switches.get(name).map_or(0, |switch| switch.vni.as_u32()),
+            held: table.held(),
         };
         SessionStatus {
             controller: self.controller.clone(),
@@ -131,16 +139,17 @@ impl Follower {
         }
     }
 
-    pub(super) fn step(&mut self, input: Input, output: &mut Output) {
+    pub(super) fn step(&mut self, input: Input, now: Instant, output: &mut Output) {
         match input {
             Input::Connected => self.greet(output),
-            Input::Message(message) => self.message(message, output),
+            Input::Message(message) => self.message(message, now, output),
             Input::Disconnected { reason } => self.disconnected(reason, output),
             Input::Report(report) => {
                 self.report = Some(report);
                 self.tell(output);
             }
             Input::Installed(events) => self.installed(events, output),
+            Input::Release(vni) => self.release(vni, output),
         }
     }
 
@@ -168,17 +177,16 @@ impl Follower {
         self.emit(SourceEvent::Lost { reason }, output);
     }
 
-    fn message(&mut self, message: ToVtep, output: &mut Output) {
+    fn message(&mut self, message: ToVtep, now: Instant, output: &mut Output) {
         match (self.session, message) {
             (Session::Greeted, ToVtep::Welcome { protocol, name, term }) => {
                 self.welcome(protocol, name, term, output);
             }
             (Session::Open, ToVtep::Outline(outline)) => self.outline(outline, output),
-            (Session::Open, ToVtep::Table(update)) => self.table(update, output),
-            (Session::Open, ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. }) => {}
+            (Session::Open, ToVtep::Table(update)) => self.table(update, now, output),
             (Session::Open, ToVtep::Welcome { .. }) => end("the controller said welcome twice", output),
             (Session::Greeted, _) => end("the controller's first message is no welcome", output),
-            (Session::None, _) => {}
+            (Session::Open, ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. }) | (Session::None, _) => {}
         }
     }
 
@@ -298,15 +306,17 @@ impl Follower {
         macs
     }
 
-    fn table(&mut self, update: TableUpdate, output: &mut Output) {
+    fn table(&mut self, update: TableUpdate, now: Instant, output: &mut Output) {
         let name = update.logical_switch.clone();
-        if !self.translated.logical_switches.contains_key(&name) {
-            return;
-        }
+        let Some(switch) = self.translated.logical_switches.get(&name) else { return };
         let term = update.term;
-        let table = self.tables.entry(name.clone()).or_default();
-        let was_whole = table.whole;
-        match table.take(update) {
+        let left = &mut self.left;
+        let table = self
+            .tables
+            .entry(name.clone())
+            .or_insert_with(|| Received::over(left.remove(&switch.vni.as_u32()).unwrap_or_default()));
+        let was_partial = table.is_partial();
+        match table.take(update, now) {
             Part::Taken => {}
             Part::Misfit => output.messages.push(FromVtep::Resync { logical_switch: name }),
             Part::Superseded { obeyed } => {
@@ -318,7 +328,7 @@ impl Follower {
             }
             Part::Settled(changes) => {
                 let held = Held { logical_switch: name.clone(), term: table.term, version: table.version };
-                let became_whole = table.whole && !was_whole;
+                let became_whole = was_partial && !table.is_partial();
                 self.superseded.remove(&name);
                 let aside = self.aside.len();
                 let macs = self.ways(&name, changes);
@@ -336,6 +346,19 @@ impl Follower {
                 }
             }
         }
+    }
+
+    fn release(&mut self, vni: u32, output: &mut Output) {
+        let switches = self.translated.logical_switches.iter();
+        let names = switches.filter(|(_, switch)| switch.vni.as_u32() == vni).map(|(name, _)| name.clone());
+        let names: Vec<_> = names.collect();
+        let mut macs = Vec::new();
+        for name in names {
+            let changes = self.tables.get_mut(&name).map(Received::release).unwrap_or_default();
+            macs.extend(self.ways(&name, changes));
+        }
+        self.retranslate();
+        self.emit_delta(Delta { outline: Some(self.translated.clone()), macs }, output);
     }
 
     fn ways(

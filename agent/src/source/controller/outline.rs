@@ -60,7 +60,7 @@ pub(super) fn translate(
             replication: network.replication,
             flood: known,
             macs: hashbrown::HashMap::default(),
-            partial: !tables.get(name).is_some_and(|table| table.whole),
+            partial: tables.get(name).is_none_or(Received::is_partial),
         };
         (name.clone(), switch)
     };

@@ -1,11 +1,19 @@
 //! One network's table as the controller sends it: parts are gathered until the last one has come, and only then count.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use vtep_api::{Change, MacAddr, Placement, TableUpdate, Term, Version};
 
+/// Removals by absence that are believed within so much time: at least so many, or a part of the table.
+const GUARDED: Duration = Duration::from_mins(1);
+const REMOVALS_MIN: usize = 64;
+const REMOVALS_PART: usize = 5;
+
+pub type Macs = HashSet<MacAddr, RandomState>;
 pub(super) type Rows = HashMap<MacAddr, Arc<Placement>, RandomState>;
 
 /// What we have of a network.
@@ -18,6 +26,14 @@ pub(super) struct Received {
     pub(super) rows: Rows,
     /// At least one update came to its end.
     pub(super) any: bool,
+    /// Those of the network that an earlier agent left in the kernel, until a snapshot has named all.
+    left: Macs,
+    /// MACs that the last snapshot lacked and that stay, for it lacked too many.
+    held: Macs,
+    /// The same of those that an earlier agent left.
+    held_in_kernel: usize,
+    /// How many went by absence, and when.
+    removed: VecDeque<(Instant, usize)>,
     staged: Option<TableUpdate>,
     /// A snapshot was asked for; what does not fit meanwhile is expected.
     asked: bool,
@@ -43,7 +59,29 @@ impl Received {
         self.asked = false;
     }
 
-    pub(super) fn take(&mut self, part: TableUpdate) -> Part {
+    /// `left`: what an earlier agent left in the kernel.
+    pub(super) fn over(left: Macs) -> Self {
+        Self { left, ..Self::default() }
+    }
+
+    /// MACs that stay until an operator lets them go.
+    pub(super) fn held(&self) -> usize {
+        self.held.len() + self.held_in_kernel
+    }
+
+    /// Whether the kernel may have MACs that are not ours to name.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.whole || self.held_in_kernel > 0
+    }
+
+    /// Lets the MACs go that are held.
+    pub(super) fn release(&mut self) -> Vec<(MacAddr, Option<Arc<Placement>>)> {
+        self.held_in_kernel = 0;
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().filter(|mac| self.rows.remove(mac).is_some()).map(|mac| (mac, None)).collect()
+    }
+
+    pub(super) fn take(&mut self, part: TableUpdate, now: Instant) -> Part {
         if part.term < self.term {
             return Part::Superseded { obeyed: self.term };
         }
@@ -65,26 +103,28 @@ impl Received {
             }
         }
         match self.staged.take_if(|_| end) {
-            Some(update) => Part::Settled(self.settle(update)),
+            Some(update) => Part::Settled(self.settle(update, now)),
             None => Part::Taken,
         }
     }
 
-    fn settle(&mut self, update: TableUpdate) -> Vec<(MacAddr, Option<Arc<Placement>>)> {
+    fn settle(&mut self, update: TableUpdate, now: Instant) -> Vec<(MacAddr, Option<Arc<Placement>>)> {
         self.term = update.term;
         self.version = update.to;
         self.any = true;
+        let names_all = update.from.is_none() && update.complete;
         let mut absent = None;
         if update.from.is_none() {
             self.asked = false;
-            if update.complete {
-                self.whole = true;
+            if names_all {
                 absent = Some(std::mem::take(&mut self.rows));
             }
         }
+        let count = absent.as_ref().map_or(0, Rows::len);
         let mut changes = Vec::new();
         for (mac, change) in update.changes {
             let before = absent.as_mut().and_then(|absent| absent.remove(&mac));
+            self.held.remove(&mac);
             match change {
                 Change::Put(row) => {
                     let before = self.rows.insert(mac, Arc::clone(&row.placement)).or(before);
@@ -93,14 +133,44 @@ impl Received {
                     }
                 }
                 Change::Remove(_) => {
-                    if self.rows.remove(&mac).or(before).is_some() || !self.whole {
+                    if self.rows.remove(&mac).or(before).is_some() || self.is_partial() {
                         changes.push((mac, None));
                     }
                 }
             }
         }
-        changes.extend(absent.into_iter().flatten().map(|(mac, _)| (mac, None)));
+        if names_all {
+            let first = !std::mem::replace(&mut self.whole, true);
+            if first {
+                let left = std::mem::take(&mut self.left);
+                let gone = left.iter().filter(|mac| !self.rows.contains_key(*mac)).count();
+                self.held_in_kernel = if self.may_go(gone, left.len(), now) { 0 } else { gone };
+            }
+        }
+        if let Some(absent) = absent {
+            if self.may_go(absent.len(), count, now) {
+                self.held = Macs::default();
+                changes.extend(absent.into_keys().map(|mac| (mac, None)));
+            } else {
+                self.held = absent.keys().copied().collect();
+                self.rows.extend(absent);
+            }
+        }
         changes
+    }
+
+    /// Whether so many of so many may go by absence. One bad snapshot must not empty a network.
+    fn may_go(&mut self, gone: usize, of: usize, now: Instant) -> bool {
+        if gone == 0 {
+            return true;
+        }
+        self.removed.retain(|(at, _)| now.duration_since(*at) < GUARDED);
+        let recent: usize = self.removed.iter().map(|(_, count)| count).sum();
+        let goes = recent + gone <= REMOVALS_MIN.max(of / REMOVALS_PART);
+        if goes {
+            self.removed.push_back((now, gone));
+        }
+        goes
     }
 }
 
@@ -111,6 +181,12 @@ mod tests {
     use super::*;
 
     const TERM: Term = Term(3);
+
+    impl Received {
+        fn hear(&mut self, part: TableUpdate) -> Part {
+            self.take(part, Instant::now())
+        }
+    }
 
     fn placement(master: &str) -> Arc<Placement> {
         Arc::new(Placement { master: master.try_into().unwrap(), slaves: Vec::new() })
@@ -138,7 +214,7 @@ mod tests {
 
     fn with_snapshot() -> Received {
         let mut received = Received::default();
-        let part = received.take(update(None, 5, vec![put(1, "a"), put(2, "b")]));
+        let part = received.hear(update(None, 5, vec![put(1, "a"), put(2, "b")]));
         assert!(matches!(part, Part::Settled(changes) if changes.len() == 2));
         received
     }
@@ -147,10 +223,10 @@ mod tests {
     fn a_snapshot_counts_when_its_last_part_has_come() {
         let mut received = with_snapshot();
         let first = TableUpdate { end: false, ..update(None, 6, vec![put(2, "b")]) };
-        assert_eq!(received.take(first), Part::Taken);
+        assert_eq!(received.hear(first), Part::Taken);
         assert_eq!((received.rows.len(), received.version), (2, Version(5)));
         let changes = vec![(mac(3), Some(placement("a"))), (mac(1), None)];
-        assert_eq!(received.take(update(None, 6, vec![put(3, "a")])), Part::Settled(changes));
+        assert_eq!(received.hear(update(None, 6, vec![put(3, "a")])), Part::Settled(changes));
         assert_eq!((received.rows.len(), received.version), (2, Version(6)));
     }
 
@@ -158,10 +234,10 @@ mod tests {
     fn absence_from_an_incomplete_snapshot_says_nothing() {
         let mut received = with_snapshot();
         let some = TableUpdate { complete: false, ..update(None, 9, vec![put(2, "a")]) };
-        assert_eq!(received.take(some), Part::Settled(vec![(mac(2), Some(placement("a")))]));
+        assert_eq!(received.hear(some), Part::Settled(vec![(mac(2), Some(placement("a")))]));
         assert_eq!(received.rows.len(), 2);
         let mut fresh = Received::default();
-        fresh.take(TableUpdate { complete: false, ..update(None, 9, vec![]) });
+        fresh.hear(TableUpdate { complete: false, ..update(None, 9, vec![]) });
         assert!(!fresh.whole);
     }
 
@@ -169,11 +245,11 @@ mod tests {
     fn a_delta_that_does_not_fit_asks_once_for_a_snapshot() {
         let mut received = with_snapshot();
         let remove = (mac(1), Change::Remove(Cause::Withdrawn));
-        assert_eq!(received.take(update(Some(6), 7, vec![remove.clone()])), Part::Misfit);
-        assert_eq!(received.take(update(Some(7), 8, vec![remove.clone()])), Part::Taken);
+        assert_eq!(received.hear(update(Some(6), 7, vec![remove.clone()])), Part::Misfit);
+        assert_eq!(received.hear(update(Some(7), 8, vec![remove.clone()])), Part::Taken);
         assert_eq!(received.rows.len(), 2);
-        assert_eq!(received.take(update(None, 8, vec![put(2, "b")])), Part::Settled(vec![(mac(1), None)]));
-        assert_eq!(received.take(update(Some(8), 9, vec![remove])), Part::Settled(vec![]));
+        assert_eq!(received.hear(update(None, 8, vec![put(2, "b")])), Part::Settled(vec![(mac(1), None)]));
+        assert_eq!(received.hear(update(Some(8), 9, vec![remove])), Part::Settled(vec![]));
         assert_eq!(received.version, Version(9));
     }
 
@@ -181,18 +257,59 @@ mod tests {
     fn a_lower_term_is_refused_and_a_higher_one_needs_a_snapshot() {
         let mut received = with_snapshot();
         let lower = TableUpdate { term: Term(2), ..update(None, 9, vec![]) };
-        assert_eq!(received.take(lower), Part::Superseded { obeyed: TERM });
+        assert_eq!(received.hear(lower), Part::Superseded { obeyed: TERM });
         let higher = TableUpdate { term: Term(4), ..update(Some(5), 6, vec![]) };
-        assert_eq!(received.take(higher), Part::Misfit);
+        assert_eq!(received.hear(higher), Part::Misfit);
         assert_eq!(received.rows.len(), 2);
     }
 
     #[test]
     fn a_session_that_ends_takes_its_parts_along() {
         let mut received = with_snapshot();
-        received.take(TableUpdate { end: false, ..update(Some(5), 6, vec![put(7, "a")]) });
+        received.hear(TableUpdate { end: false, ..update(Some(5), 6, vec![put(7, "a")]) });
         received.interrupt();
-        received.take(update(Some(5), 6, vec![put(8, "a")]));
+        received.hear(update(Some(5), 6, vec![put(8, "a")]));
         assert!(!received.rows.contains_key(&mac(7)) && received.rows.contains_key(&mac(8)));
+    }
+
+    fn many(count: u8) -> Vec<(MacAddr, Change)> {
+        (0..count).map(|last| put(last, "a")).collect()
+    }
+
+    #[test]
+    fn a_snapshot_that_lacks_too_many_removes_none_until_they_are_released() {
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let mut received = Received::default();
+        received.take(update(None, 1, many(200)), start);
+        assert_eq!(received.take(update(None, 2, many(135)), later(1)), Part::Settled(vec![]));
+        assert_eq!((received.held(), received.rows.len()), (65, 200));
+        received.take(
+            update(Some(2), 3, vec![put(199, "b"), (mac(198), Change::Remove(Cause::Operator))]),
+            later(2),
+        );
+        assert_eq!(received.held(), 63);
+        assert_eq!(received.release().len(), 63);
+        assert_eq!((received.held(), received.rows.len()), (0, 136));
+        // Within a minute few more go by absence, and then as many again.
+        received.take(update(None, 4, many(80)), later(3));
+        assert_eq!((received.held(), received.rows.len()), (0, 80));
+        received.take(update(None, 5, many(70)), later(4));
+        assert_eq!(received.held(), 10);
+        received.take(update(None, 6, many(70)), later(70));
+        assert_eq!((received.held(), received.rows.len()), (0, 70));
+    }
+
+    #[test]
+    fn what_an_earlier_agent_left_is_guarded_too() {
+        let left = |count: u8| Received::over((0..count).map(mac).collect());
+        let mut few = left(64);
+        few.hear(update(None, 1, vec![]));
+        assert_eq!((few.held(), few.is_partial()), (0, false));
+        let mut many = left(65);
+        many.hear(update(None, 1, vec![]));
+        assert_eq!((many.held(), many.is_partial()), (65, true));
+        many.release();
+        assert_eq!((many.held(), many.is_partial()), (0, false));
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use vtep_api::{
     Binding, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL, Placement,
@@ -85,7 +86,7 @@ impl Agent {
         let ports = BTreeSet::from(["tap0".try_into().unwrap()]);
         let device = Device { name: vtep("host-1"), address: [192, 0, 2, 1].into(), ports };
         Self {
-            follower: Follower::new(device, Term(obeyed)),
+            follower: Follower::new(device, Term(obeyed), BTreeMap::new()),
             table: None,
             events: 0,
             obeyed: Vec::new(),
@@ -105,7 +106,7 @@ impl Agent {
 
     fn input(&mut self, input: Input) -> (Vec<FromVtep>, Option<String>) {
         let mut output = Output::default();
-        self.follower.step(input, &mut output);
+        self.follower.step(input, Instant::now(), &mut output);
         for event in output.events {
             self.events += 1;
             match event {
