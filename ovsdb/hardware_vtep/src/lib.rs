@@ -4,6 +4,8 @@
 //! ([`Mirror::device_view`]), and a [`Writer`] what is missing of what the database should say about the device
 //! ([`DesiredDevice`]). Both compare whole states, so a first start, a reconnect and the steady state are one path.
 //!
+//! The controller's side is in [`controller`], the schema extension in [`schema`].
+//!
 //! How a device uses it, in one task:
 //!
 //! ```no_run

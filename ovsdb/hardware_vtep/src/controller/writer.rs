@@ -172,6 +172,9 @@ impl Writer {
             for &mac in &macs {
                 self.bisection.forget(|| Subject::Mac(name.clone(), mac));
             }
+            if let Some(held) = self.held.get_mut(&name) {
+                held.retain(|mac| !macs.contains(mac));
+            }
             self.dirty.entry(name).or_default().extend(macs);
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hardware_vtep::Mirror;
-use hardware_vtep::controller::{Remote, Subject, TorOutline};
+use hardware_vtep::controller::{Failed, Remote, Subject, TorOutline};
+use ovsdb::TransactError;
 use vtep_api::MacAddr;
 
 use crate::schema::changed;
@@ -282,4 +283,20 @@ async fn a_restart_adopts_what_stands_there_and_writes_only_differences() {
     after.settle().await;
     assert_eq!(after.transactions, 1);
     assert_eq!(remote(&server, "blue")[&mac(7).to_string()], "192.0.2.2");
+}
+
+#[tokio::test]
+async fn a_locator_that_another_client_makes_meanwhile_fails_us_once_and_is_then_used() {
+    let (server, mut controller) = blue().await;
+    controller.tor.desired().put(&ls("blue"), mac(1), at("192.0.2.1"));
+    let batch = controller.tor.next_batch().expect("there is something to write");
+    server.ctl(&["add-ls", "red", "--", "add-ucast-remote", "red", "02:00:00:00:00:99", "192.0.2.1"]);
+    let handle = controller.handle.clone();
+    let failed = controller.reply(handle.transact(batch.transaction().clone())).await;
+    let Err(TransactError::Outcome(error)) = failed else { panic!("{failed:?}") };
+    assert!(error.to_string().contains("constraint violation"), "{error}");
+    assert_eq!(controller.tor.failed(&batch, &error), Failed::Refused);
+    controller.settle().await;
+    assert!(controller.refused().is_empty());
+    assert_eq!((remote(&server, "blue").len(), controller.locators().len()), (1, 1));
 }
