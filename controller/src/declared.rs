@@ -1,5 +1,8 @@
 //! What the operator declares of the whole deployment: one file, the same for every logical controller.
 
+mod diff;
+pub mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -7,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use vtep_api::{
     Binding, ControllerName, LogicalSwitchName, MacAddr, Replication, UnknownUnicast, Vni, VtepName,
 };
+
+pub use diff::{Difference, Sign, diff};
 
 /// Valid in itself: names that are referred to are there, VNIs and tunnel addresses are unique.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
