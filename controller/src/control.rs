@@ -1,17 +1,25 @@
 //! What can be asked of a controller over its control socket, and by whom it is answered.
 
+mod answer;
 mod desk;
+pub mod view;
+
+use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vtep_api::control;
 use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
 
+pub use answer::{fdb_of_logical, fdb_of_physical};
 pub use desk::{Desk, Identity};
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
-use crate::declared::{Pin, Policy};
-use crate::{Logical, Physical, logical, physical};
+use crate::declared::{Pin, TimePolicy};
+use crate::logical::{OperateError, Operation};
+use crate::{Declared, Logical, Physical, physical};
+use view::Scrape;
 
 /// What a client may ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,48 +28,21 @@ pub enum Request {
     Status,
     Alarms,
     /// `name` is what the operator calls the file: its extension tells the notation, and errors name it.
-    Apply {
-        name: String,
-        text: String,
-        dry_run: bool,
-    },
-    /// The document in force.
-    Declared,
-    Explain {
-        logical_switch: LogicalSwitchName,
-        mac: MacAddr,
-    },
-    History {
-        logical_switch: LogicalSwitchName,
-        mac: MacAddr,
-    },
+    Apply { name: String, text: String, dry_run: bool },
+    Explain { logical_switch: LogicalSwitchName, mac: MacAddr },
+    History { logical_switch: LogicalSwitchName, mac: MacAddr },
     Conflicts,
     Vteps,
     LogicalSwitches,
-    Fdb {
-        logical_switch: Option<LogicalSwitchName>,
-    },
-    WhatIfVtepDown {
-        vtep: VtepName,
-    },
-    WhatIfPolicy {
-        policy: Policy,
-    },
+    Fdb { logical_switch: Option<LogicalSwitchName> },
+    WhatIfVtepDown { vtep: VtepName },
+    WhatIfPolicy { time: TimePolicy },
     Pin(Pin),
-    Unpin {
-        logical_switch: LogicalSwitchName,
-        mac: MacAddr,
-    },
-    ClearDuplicate {
-        logical_switch: LogicalSwitchName,
-        mac: MacAddr,
-    },
-    ReleaseStorm {
-        vtep: VtepName,
-    },
-    ReleaseWithdrawals {
-        logical_switch: LogicalSwitchName,
-    },
+    /// Every pin of the MAC that was made by hand.
+    Unpin { logical_switch: LogicalSwitchName, mac: MacAddr },
+    ClearDuplicate { logical_switch: LogicalSwitchName, mac: MacAddr },
+    ReleaseStorm { vtep: VtepName },
+    ReleaseWithdrawals { logical_switch: LogicalSwitchName },
     Sync,
 }
 
@@ -74,10 +55,7 @@ impl control::Request for Request {
 /// A question to the [`Desk`].
 #[derive(Debug)]
 pub enum Ask {
-    Client {
-        request: Request,
-        reply: oneshot::Sender<Reply>,
-    },
+    Client { request: Request, reply: oneshot::Sender<Reply> },
     Scrape(oneshot::Sender<Box<Scrape>>),
     /// What is missing before tables are distributed; nothing, when they are.
     Waits(oneshot::Sender<Vec<String>>),
@@ -91,21 +69,25 @@ impl control::Asked for Ask {
     }
 }
 
-/// Everything that metrics show, read at one time.
-#[derive(Debug, Default)]
-pub struct Scrape {}
-
 /// What the desk wants of the task that owns a core, between two of its events.
 pub enum Errand<C, E> {
     Look(Box<dyn FnOnce(&C) + Send>),
     Event(E),
 }
 
-pub type LogicalErrand = Errand<Logical, logical::Event>;
+pub type LogicalErrand = Errand<Logical, Order>;
 pub type PhysicalErrand = Errand<Physical, physical::Event>;
 
-impl<C, E: std::fmt::Debug> std::fmt::Debug for Errand<C, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// An event of the logical controller.
+#[derive(Debug)]
+pub enum Order {
+    Declare(Arc<Declared>),
+    /// One with an answer.
+    Operate(Operation, oneshot::Sender<Result<(), OperateError>>),
+}
+
+impl<C, E: fmt::Debug> fmt::Debug for Errand<C, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Look(_) => f.write_str("Look"),
             Self::Event(event) => f.debug_tuple("Event").field(event).finish(),

@@ -85,7 +85,7 @@ pub struct Policy {
 }
 
 /// By which time the latest of those who claim to be master is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimePolicy {
     /// The order in which claims reach the logical controller.

@@ -3,10 +3,13 @@
 //! [`Logical`] and [`Physical`] are pure: `step(event, now, actions)`, without I/O, clock or randomness. The rest of the
 //! crate carries messages to them and carries out what they ask for.
 
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod declared;
 pub mod logical;
+pub mod metrics;
 pub mod now;
 pub mod physical;
 pub mod published;

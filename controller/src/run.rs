@@ -76,16 +76,21 @@ pub async fn run(start: Start) -> Result<()> {
     let (mut store, term) = tokio::task::block_in_place(|| open(config))?;
     let recorder = record(config)?;
     let declared = store.declared()?.map(|applied| applied.declared).unwrap_or_default();
-    let begin = cores::Begin { config, term, declared, durable: store.durable()?, recorder };
+    let durable = store.durable()?;
+    let begin = cores::Begin { config, term, declared, durable, recorder: recorder.clone() };
     let store = Arc::new(Mutex::new(store));
-    let cores = Cores::spawn(begin, Clock::start(), &store);
+    let clock = Clock::start();
+    let cores = Cores::spawn(begin, clock, &store);
 
     let (ask, asks) = mpsc::channel(ASKS_MAX);
-    let server = Server::listen(&config.control.socket, ask)?;
+    let server = Server::listen(&config.control.socket, ask.clone())?;
     let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
     let Cores { logical_errands, physical_errands, .. } = &cores;
     let (logical, physical) = (logical_errands.clone(), physical_errands.clone());
-    tokio::spawn(Desk { identity, store, logical, physical }.run(asks));
+    let now = Box::new(move || clock.now());
+    tokio::spawn(Desk { identity, store, logical, physical, recorder, now }.run(asks));
+    let metrics = crate::metrics::serve(&config.metrics, ask).await;
+    metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
     let joins = join::Joins::start(config, cores.physical.as_ref())?;
     if let Some(physical) = cores.physical.clone() {
         tokio::spawn(crate::tor::serve((&config.ovsdb).into(), cores.served.clone(), physical));

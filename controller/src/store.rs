@@ -39,6 +39,11 @@ pub struct Store {
     path: PathBuf,
     /// None: it failed, and is opened anew by the next who needs it.
     database: Option<Database>,
+    /// As they were read or written last, for those who only look.
+    term: Term,
+    applied: Option<(String, i64)>,
+    errors: u64,
+    failing: Option<String>,
 }
 
 /// Of what is in it. Another one is refused.
@@ -53,7 +58,8 @@ impl Store {
         let path = directory.join(FILE);
         fs::create_dir_all(directory)
             .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        let mut store = Self { path, database: None };
+        let mut store =
+            Self { path, database: None, term: Term::default(), applied: None, errors: 0, failing: None };
         match store.read::<u64>("schema")? {
             Some(SCHEMA) => {}
             Some(found) => return Err(StoreError::Schema { path: store.path, found, expected: SCHEMA }),
@@ -70,24 +76,49 @@ impl Store {
         &self.path
     }
 
-    /// The last one that was given out.
-    pub fn term(&mut self) -> Result<Term, StoreError> {
-        Ok(self.read("term")?.unwrap_or_default())
+    /// Operations that failed.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// Why the last one failed, if it did.
+    pub fn failing(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    /// The last one that was given out, without a look at the disk.
+    pub fn last_term(&self) -> Term {
+        self.term
+    }
+
+    /// The name of the last document and when it was applied, without a look at the disk.
+    pub fn last_applied(&self) -> Option<&(String, i64)> {
+        self.applied.as_ref()
+    }
+
+    fn term(&mut self) -> Result<Term, StoreError> {
+        self.term = self.read("term")?.unwrap_or_default();
+        Ok(self.term)
     }
 
     /// One that is higher than all before: on the disk before it is told.
     pub fn next_term(&mut self) -> Result<Term, StoreError> {
         let next = Term(self.term()?.0 + 1);
         self.write("term", &next)?;
+        self.term = next;
         Ok(next)
     }
 
     pub fn declared(&mut self) -> Result<Option<Applied>, StoreError> {
-        self.read("declared")
+        let applied: Option<Applied> = self.read("declared")?;
+        self.applied = applied.as_ref().map(|applied| (applied.name.clone(), applied.applied_at_ms));
+        Ok(applied)
     }
 
     pub fn put_declared(&mut self, applied: &Applied) -> Result<(), StoreError> {
-        self.write("declared", applied)
+        self.write("declared", applied)?;
+        self.applied = Some((applied.name.clone(), applied.applied_at_ms));
+        Ok(())
     }
 
     pub fn durable(&mut self) -> Result<Durable, StoreError> {
@@ -122,17 +153,28 @@ impl Store {
     }
 
     fn attempt<T>(&mut self, run: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, StoreError> {
-        let database = match &self.database {
-            Some(database) => database,
-            None => self.database.insert(self.reopened()?),
-        };
-        run(database).map_err(|failure| {
-            // After an error of the disk it would refuse everything; what is on the disk is whole.
-            if matches!(failure, Failure::Database(_)) {
-                self.database = None;
+        let result = self.attempt_once(run);
+        match &result {
+            Ok(_) => self.failing = None,
+            Err(error) => {
+                self.errors += 1;
+                self.failing = Some(vtep_api::daemon::chain(error));
             }
-            failure.at(&self.path)
-        })
+        }
+        result
+    }
+
+    fn attempt_once<T>(&mut self, run: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => self.reopened()?,
+        };
+        let result = run(&database);
+        // After an error of the disk it would refuse everything; what is on the disk is whole.
+        if !matches!(result, Err(Failure::Database(_))) {
+            self.database = Some(database);
+        }
+        result.map_err(|failure| failure.at(&self.path))
     }
 
     fn reopened(&self) -> Result<Database, StoreError> {

@@ -10,8 +10,9 @@ use super::durable::Keeper;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{notice, tick};
-use crate::control::{Errand, LogicalErrand};
-use crate::logical::{Action, Event, Logical, Start};
+use crate::Now;
+use crate::control::{Errand, LogicalErrand, Order};
+use crate::logical::{Action, Event, Logical, OperateError, Operation, Start};
 use crate::physical::SessionId;
 use crate::record::Recorder;
 
@@ -65,10 +66,16 @@ impl Task {
     fn errand(&mut self, errand: LogicalErrand) {
         match errand {
             Errand::Look(look) => look(&self.core),
-            Errand::Event(event) => {
-                self.step(event);
+            Errand::Event(Order::Declare(declared)) => {
+                self.step(Event::Declared(declared));
                 // Whoever asks next may rely on it.
                 self.durable.flush();
+            }
+            Errand::Event(Order::Operate(operation, reply)) => {
+                let result = self.operate(operation);
+                self.durable.flush();
+                // Who asked may have gone.
+                reply.send(result).ok();
             }
         }
     }
@@ -94,19 +101,40 @@ impl Task {
     }
 
     fn step(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let now = self.clock.now();
-            if let Some(recorder) = &self.recorder {
-                recorder.logical(&event, now);
-            }
-            let mut actions = std::mem::take(&mut self.actions);
-            self.core.step(event, now, &mut actions);
+        let now = self.record(&event);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.core.step(event, now, &mut actions);
+        self.carry_all_out(actions);
+    }
+
+    fn operate(&mut self, operation: Operation) -> Result<(), OperateError> {
+        let now = self.record(&Event::Operate(operation.clone()));
+        let mut actions = std::mem::take(&mut self.actions);
+        let result = self.core.operate(operation, now, &mut actions);
+        self.carry_all_out(actions);
+        result
+    }
+
+    fn record(&self, event: &Event) -> Now {
+        let now = self.clock.now();
+        if let Some(recorder) = &self.recorder {
+            recorder.logical(event, now);
+        }
+        now
+    }
+
+    /// And what comes of it.
+    fn carry_all_out(&mut self, mut actions: Vec<Action>) {
+        let mut events = VecDeque::new();
+        loop {
             for action in actions.drain(..) {
                 events.extend(self.carry_out(action));
             }
-            self.actions = actions;
+            let Some(event) = events.pop_front() else { break };
+            let now = self.record(&event);
+            self.core.step(event, now, &mut actions);
         }
+        self.actions = actions;
     }
 
     /// Returns what the core has to be told of it.

@@ -1,0 +1,60 @@
+//! Whether everything is there that `run` needs. Nothing is touched.
+
+use std::path::Path;
+
+use vtep_api::daemon::{TlsFiles, chain};
+
+use crate::config::Config;
+use crate::declared::file;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub subject: String,
+    /// None: as it should be.
+    pub problem: Option<String>,
+}
+
+/// `declared` is looked at as `apply` would.
+pub fn check(config: &Path, declared: Option<&Path>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |subject: String, result: Result<(), String>| {
+        findings.push(Finding { subject, problem: result.err() });
+    };
+    let name = format!("configuration {}", config.display());
+    match Config::load(config, &[]) {
+        Err(error) => found(name, Err(chain(&error))),
+        Ok(config) => {
+            found(name, Ok(()));
+            for files in config.tls.iter().chain(&config.ovsdb.tls) {
+                let TlsFiles { private_key, certificate, ca_certificate } = files;
+                for path in [private_key, certificate, ca_certificate] {
+                    found(format!("file {}", path.display()), readable(path));
+                }
+            }
+            let state = &config.controller.state;
+            found(format!("state directory {}", state.display()), writable(state));
+        }
+    }
+    if let Some(path) = declared {
+        let name = path.display().to_string();
+        let result = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let result = result.and_then(|text| file::parse(&name, &text).map_err(|error| error.to_string()));
+        found(format!("declared file {name}"), result.map(drop));
+    }
+    findings
+}
+
+fn readable(path: &Path) -> Result<(), String> {
+    std::fs::File::open(path).map(drop).map_err(|error| error.to_string())
+}
+
+/// The directory itself, or else the nearest one that is there: `run` makes the rest.
+fn writable(path: &Path) -> Result<(), String> {
+    use nix::unistd::{AccessFlags, access};
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(format!("{} is no directory", there.display()));
+    }
+    access(there, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| format!("{} cannot be written: {error}", there.display()))
+}

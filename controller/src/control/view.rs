@@ -1,0 +1,106 @@
+//! What commands print that no core has of itself, as tables and as JSON alike.
+
+use serde::{Deserialize, Serialize};
+use vtep_api::{Ips, LogicalSwitchName, MacAddr, Term, VtepName};
+
+use crate::config::Role;
+use crate::declared::Difference;
+use crate::{logical, physical};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub name: String,
+    pub role: Role,
+    pub version: String,
+    pub pid: u32,
+    pub uptime_secs: u64,
+    pub ready: bool,
+    /// Why it is not ready.
+    pub waits_for: Vec<String>,
+    pub term: Term,
+    pub store: StoreStatus,
+    pub applied: Option<AppliedStatus>,
+    pub counts: Counts,
+    /// Why the recording ended, if there was one.
+    pub recording_ended: Option<String>,
+    pub alarms: Vec<logical::Alarm>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoreStatus {
+    pub path: String,
+    pub errors: u64,
+    /// Why the last write failed, until one succeeds.
+    pub failing: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedStatus {
+    pub name: String,
+    pub applied_at_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub logical_switches: usize,
+    pub macs: usize,
+    pub claims: usize,
+    pub vteps: usize,
+    pub vteps_up: usize,
+    pub alarms: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbRow {
+    pub logical_switch: LogicalSwitchName,
+    pub mac: MacAddr,
+    pub master: VtepName,
+    pub slaves: Vec<VtepName>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ips: Ips,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyRow {
+    pub applied: bool,
+    pub differences: Vec<Difference>,
+    pub vteps: usize,
+    pub logical_switches: usize,
+    pub bindings: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneRow {
+    pub done: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VtepDownRow {
+    pub logical_switch: LogicalSwitchName,
+    #[serde(flatten)]
+    pub effect: logical::VtepDown,
+}
+
+/// Everything that metrics show, read at one time.
+#[derive(Debug)]
+pub struct Scrape {
+    pub status: Status,
+    pub logical: Option<LogicalScrape>,
+    pub physical: Option<PhysicalScrape>,
+}
+
+#[derive(Debug)]
+pub struct LogicalScrape {
+    pub counters: logical::Counters,
+    pub vteps: Vec<logical::VtepView>,
+    pub networks: Vec<logical::NetworkView>,
+    pub sync: Vec<logical::SyncView>,
+}
+
+#[derive(Debug)]
+pub struct PhysicalScrape {
+    pub counters: physical::CountersView,
+    pub vteps: Vec<physical::VtepView>,
+    pub peers: Vec<physical::PeerView>,
+    pub sync: Vec<physical::SyncView>,
+}
