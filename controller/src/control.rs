@@ -28,21 +28,47 @@ pub enum Request {
     Status,
     Alarms,
     /// `name` is what the operator calls the file: its extension tells the notation, and errors name it.
-    Apply { name: String, text: String, dry_run: bool },
-    Explain { logical_switch: LogicalSwitchName, mac: MacAddr },
-    History { logical_switch: LogicalSwitchName, mac: MacAddr },
+    Apply {
+        name: String,
+        text: String,
+        dry_run: bool,
+    },
+    Explain {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    History {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
     Conflicts,
     Vteps,
     LogicalSwitches,
-    Fdb { logical_switch: Option<LogicalSwitchName> },
-    WhatIfVtepDown { vtep: VtepName },
-    WhatIfPolicy { time: TimePolicy },
+    Fdb {
+        logical_switch: Option<LogicalSwitchName>,
+    },
+    WhatIfVtepDown {
+        vtep: VtepName,
+    },
+    WhatIfPolicy {
+        time: TimePolicy,
+    },
     Pin(Pin),
     /// Every pin of the MAC that was made by hand.
-    Unpin { logical_switch: LogicalSwitchName, mac: MacAddr },
-    ClearDuplicate { logical_switch: LogicalSwitchName, mac: MacAddr },
-    ReleaseStorm { vtep: VtepName },
-    ReleaseWithdrawals { logical_switch: LogicalSwitchName },
+    Unpin {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    ClearDuplicate {
+        logical_switch: LogicalSwitchName,
+        mac: MacAddr,
+    },
+    ReleaseStorm {
+        vtep: VtepName,
+    },
+    ReleaseWithdrawals {
+        logical_switch: LogicalSwitchName,
+    },
     Sync,
 }
 
@@ -55,7 +81,10 @@ impl control::Request for Request {
 /// A question to the [`Desk`].
 #[derive(Debug)]
 pub enum Ask {
-    Client { request: Request, reply: oneshot::Sender<Reply> },
+    Client {
+        request: Request,
+        reply: oneshot::Sender<Reply>,
+    },
     Scrape(oneshot::Sender<Box<Scrape>>),
     /// What is missing before tables are distributed; nothing, when they are.
     Waits(oneshot::Sender<Vec<String>>),

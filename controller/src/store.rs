@@ -164,7 +164,10 @@ impl Store {
         result
     }
 
-    fn attempt_once<T>(&mut self, run: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, StoreError> {
+    fn attempt_once<T>(
+        &mut self,
+        run: impl FnOnce(&Database) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
             None => self.reopened()?,

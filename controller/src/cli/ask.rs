@@ -29,7 +29,11 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         Command::Vteps(client) => client.terminal().table::<VtepRow>(&Request::Vteps)?,
         Command::Ls(client) => client.terminal().table::<render::SwitchRow>(&Request::LogicalSwitches)?,
         Command::Fdb { logical_switch, client } => {
-            client.terminal().stream::<FdbRow>(&Request::Fdb { logical_switch }, FDB_HEADER, render::fdb_line)?;
+            client.terminal().stream::<FdbRow>(
+                &Request::Fdb { logical_switch },
+                FDB_HEADER,
+                render::fdb_line,
+            )?;
         }
         Command::WhatIf { what: WhatIf { vtep_down: Some(vtep), .. }, client } => {
             let request = Request::WhatIfVtepDown { vtep };

@@ -32,20 +32,22 @@ row!(ConflictRow);
 row!(AlarmRow);
 
 impl Table for VtepRow {
-    const HEADER: &[&str] = &["VTEP", "SESSION", "ADDRESS", "CONTROLLER", "NETWORKS", "CLAIMS", "SKEW", "REMARKS"];
+    const HEADER: &[&str] =
+        &["VTEP", "SESSION", "ADDRESS", "CONTROLLER", "NETWORKS", "CLAIMS", "SKEW", "REMARKS"];
 
     fn cells(&self) -> Vec<String> {
         let Self(row) = self;
         let claims = row.get("claims").or(row.get("macs")).and_then(Value::as_object);
         let sum: u64 = claims.into_iter().flat_map(|claims| claims.values()).filter_map(Value::as_u64).sum();
-        let networks = row.get("networks").and_then(Value::as_array).map_or_else(
-            || claims.map_or(0, serde_json::Map::len),
-            Vec::len,
-        );
+        let networks = row
+            .get("networks")
+            .and_then(Value::as_array)
+            .map_or_else(|| claims.map_or(0, serde_json::Map::len), Vec::len);
         let state = |key: &str| row.get("state").and_then(|state| state.get(key));
         let address = row.get("address").filter(|address| !address.is_null()).or(state("address"));
         let mut remarks = Vec::new();
-        for (key, remark) in [("dead", "dead"), ("storm", "storm"), ("waits_for_declaration", "not declared")] {
+        for (key, remark) in [("dead", "dead"), ("storm", "storm"), ("waits_for_declaration", "not declared")]
+        {
             if row.get(key) == Some(&Value::Bool(true)) {
                 remarks.push(remark.to_owned());
             }

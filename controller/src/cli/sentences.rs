@@ -27,7 +27,8 @@ pub(super) fn explanation(out: &mut dyn Write, said: &Explanation) -> io::Result
     for claim in &said.claims {
         claimed(out, claim)?;
     }
-    let changed = said.changed_in.map_or_else(String::new, |version| format!(", its row last in {}", version.0));
+    let changed =
+        said.changed_in.map_or_else(String::new, |version| format!(", its row last in {}", version.0));
     writeln!(out, "\nTold (the table is at version {}{changed})", said.version.0)?;
     let width = said.told.iter().map(|told| told.vtep.as_str().chars().count()).max().unwrap_or(0);
     for told in &said.told {
@@ -101,7 +102,11 @@ pub(super) fn history(out: &mut dyn Write, entry: &HistoryEntry) -> io::Result<(
 pub(super) fn vtep_down(out: &mut dyn Write, row: &VtepDownRow) -> io::Result<()> {
     let effect = &row.effect;
     let moved: usize = effect.moves.values().sum();
-    writeln!(out, "{}: {moved} MACs would move, {} would be behind nobody", row.logical_switch, effect.orphaned)?;
+    writeln!(
+        out,
+        "{}: {moved} MACs would move, {} would be behind nobody",
+        row.logical_switch, effect.orphaned
+    )?;
     for (vtep, macs) in &effect.moves {
         writeln!(out, "  {macs} to {vtep}")?;
     }
@@ -132,7 +137,10 @@ pub(super) fn applied(out: &mut dyn Write, row: &ApplyRow, listed: bool) -> io::
     };
     let ApplyRow { vteps, logical_switches, bindings, .. } = row;
     let done = if row.applied { "applied" } else { "not applied (dry run)" };
-    writeln!(out, "{done}: {changes}; {vteps} VTEPs, {logical_switches} logical switches, {bindings} bindings")
+    writeln!(
+        out,
+        "{done}: {changes}; {vteps} VTEPs, {logical_switches} logical switches, {bindings} bindings"
+    )
 }
 
 pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
@@ -142,7 +150,9 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
         if status.ready { "ready".to_owned() } else { format!("waits for {}", status.waits_for.join("; ")) };
     writeln!(out, "state     {state}; up {} s", status.uptime_secs)?;
     match &status.applied {
-        Some(applied) => writeln!(out, "declared  {}, applied {}", applied.name, time(applied.applied_at_ms))?,
+        Some(applied) => {
+            writeln!(out, "declared  {}, applied {}", applied.name, time(applied.applied_at_ms))?
+        }
         None => writeln!(out, "declared  nothing here")?,
     }
     writeln!(

@@ -41,7 +41,12 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     gauges(encoder, "vteps_up", "VTEPs with a session", count(counts.vteps_up))?;
     let failing = u64::from(status.store.failing.is_some());
     gauges(encoder, "store_failing", "Whether the state store failed last", plain(failing))?;
-    counters(encoder, "store_errors", "Operations of the state store that failed", plain(status.store.errors))?;
+    counters(
+        encoder,
+        "store_errors",
+        "Operations of the state store that failed",
+        plain(status.store.errors),
+    )?;
     let mut kinds = BTreeMap::new();
     for alarm in &status.alarms {
         *kinds.entry(alarm.kind.name()).or_insert(0_u64) += 1;
@@ -111,13 +116,15 @@ fn served(encoder: &mut DescriptorEncoder<'_>, scrape: &PhysicalScrape) -> fmt::
     counters(encoder, "vtep_records_refused", "Records that were set aside", each(|vtep| vtep.refused))?;
     counters(encoder, "vtep_pushes", "Parts of tables sent to the VTEP", each(|vtep| vtep.pushes))?;
     counters(encoder, "vtep_pushed_rows", "Rows of tables sent to the VTEP", each(|vtep| vtep.rows_pushed))?;
-    let up = scrape.vteps.iter().map(|vtep| {
-        (vec![("vtep", vtep.vtep.to_string())], u64::from(vtep.session == Session::Up))
-    });
+    let up = scrape
+        .vteps
+        .iter()
+        .map(|vtep| (vec![("vtep", vtep.vtep.to_string())], u64::from(vtep.session == Session::Up)));
     gauges(encoder, "session_up", "Whether the VTEP is connected here", up)?;
-    let peers = scrape.peers.iter().map(|peer| {
-        (vec![("peer", peer.logical_controller.to_string())], u64::from(peer.connected))
-    });
+    let peers = scrape
+        .peers
+        .iter()
+        .map(|peer| (vec![("peer", peer.logical_controller.to_string())], u64::from(peer.connected)));
     gauges(encoder, "peer_up", "Whether the logical controller is connected", peers)?;
     let lag = scrape.sync.iter().map(|sync| (at(&sync.vtep, &sync.logical_switch), sync.lag_ms));
     gauges(encoder, "lag_ms", "For how long the VTEP has been behind", lag)

@@ -1,11 +1,10 @@
-
 use std::io::BufReader;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use vtep_api::{
-    Claim, Claims, ControllerName, FromPhysical, LocalMac, LogicalSwitchName, MacAddr, PROTOCOL, Report, Session,
-    Stamp, Term, VtepName, VtepState, VtepStatus,
+    Claim, Claims, ControllerName, FromPhysical, LocalMac, LogicalSwitchName, MacAddr, PROTOCOL, Report,
+    Session, Stamp, Term, VtepName, VtepState, VtepStatus,
 };
 
 use super::*;

@@ -131,7 +131,12 @@ fn a_kill_at_any_instant_leaves_the_old_state_or_the_new() {
     let (mut term, mut put) = (0, 0);
     for round in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "store::tests::child_that_writes_until_it_is_killed"])
+            .args([
+                "--ignored",
+                "--exact",
+                "--nocapture",
+                "store::tests::child_that_writes_until_it_is_killed",
+            ])
             .env(CHILD, directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -189,7 +194,8 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
         .env(CHILD, directory.path())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("went on"), "{text}");
 }
 
@@ -222,6 +228,7 @@ fn child_whose_disk_is_full() {
 /// The largest file that this process may write.
 fn limit_files(bytes: &str) {
     let pid = std::process::id().to_string();
-    let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status();
+    let limited =
+        Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status();
     assert!(limited.unwrap().success());
 }
