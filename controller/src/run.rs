@@ -73,10 +73,10 @@ pub async fn run(start: Start) -> Result<()> {
     let listener = TcpListener::bind(config.listen.address).await;
     let listener =
         listener.with_context(|| format!("listen.address {} is not to be had", config.listen.address))?;
-    let (mut store, term) = tokio::task::block_in_place(|| open(config))?;
+    let (store, term) = tokio::task::block_in_place(|| open(config))?;
     let recorder = record(config)?;
-    let declared = store.declared()?.map(|applied| applied.declared).unwrap_or_default();
-    let durable = store.durable()?;
+    let declared = store.declared().map(|applied| applied.declared.clone()).unwrap_or_default();
+    let durable = store.durable().clone();
     let begin = cores::Begin { config, term, declared, durable, recorder: recorder.clone() };
     let store = Arc::new(Mutex::new(store));
     let clock = Clock::start();

@@ -37,11 +37,12 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// None: it failed, and is opened anew by the next who needs it.
+    /// None: it failed, and is opened anew by the next who writes.
     database: Option<Database>,
-    /// As they were read or written last, for those who only look.
+    /// As it is on the disk: whoever reads needs no disk.
     term: Term,
-    applied: Option<(String, i64)>,
+    applied: Option<Applied>,
+    durable: Durable,
     errors: u64,
     failing: Option<String>,
 }
@@ -58,17 +59,23 @@ impl Store {
         let path = directory.join(FILE);
         fs::create_dir_all(directory)
             .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        let mut store =
-            Self { path, database: None, term: Term::default(), applied: None, errors: 0, failing: None };
+        let mut store = Self {
+            path,
+            database: None,
+            term: Term::default(),
+            applied: None,
+            durable: Durable::default(),
+            errors: 0,
+            failing: None,
+        };
         match store.read::<u64>("schema")? {
             Some(SCHEMA) => {}
             Some(found) => return Err(StoreError::Schema { path: store.path, found, expected: SCHEMA }),
             None => store.write("schema", &SCHEMA)?,
         }
-        // What cannot be read is refused now, not when it is needed.
-        store.term()?;
-        store.durable()?;
-        store.declared()?;
+        store.term = store.read("term")?.unwrap_or_default();
+        store.durable = store.read("durable")?.unwrap_or_default();
+        store.applied = store.read("declared")?;
         Ok(store)
     }
 
@@ -86,47 +93,37 @@ impl Store {
         self.failing.as_deref()
     }
 
-    /// The last one that was given out, without a look at the disk.
-    pub fn last_term(&self) -> Term {
+    /// The last one that was given out.
+    pub fn term(&self) -> Term {
         self.term
-    }
-
-    /// The name of the last document and when it was applied, without a look at the disk.
-    pub fn last_applied(&self) -> Option<&(String, i64)> {
-        self.applied.as_ref()
-    }
-
-    fn term(&mut self) -> Result<Term, StoreError> {
-        self.term = self.read("term")?.unwrap_or_default();
-        Ok(self.term)
     }
 
     /// One that is higher than all before: on the disk before it is told.
     pub fn next_term(&mut self) -> Result<Term, StoreError> {
-        let next = Term(self.term()?.0 + 1);
+        let next = Term(self.term.0 + 1);
         self.write("term", &next)?;
         self.term = next;
         Ok(next)
     }
 
-    pub fn declared(&mut self) -> Result<Option<Applied>, StoreError> {
-        let applied: Option<Applied> = self.read("declared")?;
-        self.applied = applied.as_ref().map(|applied| (applied.name.clone(), applied.applied_at_ms));
-        Ok(applied)
+    pub fn declared(&self) -> Option<&Applied> {
+        self.applied.as_ref()
     }
 
-    pub fn put_declared(&mut self, applied: &Applied) -> Result<(), StoreError> {
-        self.write("declared", applied)?;
-        self.applied = Some((applied.name.clone(), applied.applied_at_ms));
+    pub fn put_declared(&mut self, applied: Applied) -> Result<(), StoreError> {
+        self.write("declared", &applied)?;
+        self.applied = Some(applied);
         Ok(())
     }
 
-    pub fn durable(&mut self) -> Result<Durable, StoreError> {
-        Ok(self.read("durable")?.unwrap_or_default())
+    pub fn durable(&self) -> &Durable {
+        &self.durable
     }
 
     pub fn put_durable(&mut self, durable: &Durable) -> Result<(), StoreError> {
-        self.write("durable", durable)
+        self.write("durable", durable)?;
+        self.durable.clone_from(durable);
+        Ok(())
     }
 
     fn read<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Option<T>, StoreError> {

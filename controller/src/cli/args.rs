@@ -211,7 +211,7 @@ pub(super) struct MacArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(id = "question", required = true, multiple = false)]
 pub(super) struct WhatIf {
     /// If this VTEP were gone: who would take over
     #[arg(long, value_name = "VTEP")]
@@ -222,7 +222,7 @@ pub(super) struct WhatIf {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(id = "held", required = true, multiple = false)]
 pub(super) struct Release {
     /// Claims of this VTEP that the storm guard set aside
     #[arg(long, value_name = "VTEP")]

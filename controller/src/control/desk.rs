@@ -77,10 +77,7 @@ impl Desk {
             }
             Request::Unpin { logical_switch, mac } => {
                 let is_it = |pin: &&Pin| pin.logical_switch == logical_switch && pin.mac == mac;
-                let durable = match self.with_store(Store::durable) {
-                    Ok(durable) => durable,
-                    Err(error) => return Reply::error(ErrorKind::Failed, chain(&error)),
-                };
+                let durable = self.with_store(|store| store.durable().clone());
                 let declared = self.look_logical(move |core| core.declared().clone()).await;
                 let Some(pin) = durable.pins.iter().find(is_it).cloned().or_else(|| {
                     declared.as_ref().and_then(|declared| declared.pins.iter().find(is_it).cloned())
@@ -173,7 +170,7 @@ impl Desk {
             return Reply::rows([row]);
         }
         let applied = Applied { text, name, applied_at_ms: (self.now)().wall_ms, declared: declared.clone() };
-        if let Err(error) = self.with_store(|store| store.put_declared(&applied)) {
+        if let Err(error) = self.with_store(|store| store.put_declared(applied)) {
             return Reply::error(ErrorKind::Failed, format!("nothing is applied: {}", chain(&error)));
         }
         match logical.send(Errand::Event(Order::Declare(declared))).await {
@@ -237,7 +234,11 @@ impl Desk {
                 errors: store.errors(),
                 failing: store.failing().map(ToOwned::to_owned),
             };
-            (status, store.last_term(), store.last_applied().cloned())
+            let applied = store.declared().map(|applied| AppliedStatus {
+                name: applied.name.clone(),
+                applied_at_ms: applied.applied_at_ms,
+            });
+            (status, store.term(), applied)
         });
         let status = Status {
             name: self.identity.name.to_string(),
@@ -249,7 +250,7 @@ impl Desk {
             waits_for,
             term,
             store,
-            applied: applied.map(|(name, applied_at_ms)| AppliedStatus { name, applied_at_ms }),
+            applied,
             counts,
             recording_ended: self.recorder.as_ref().and_then(Recorder::ended),
             alarms,
@@ -260,7 +261,7 @@ impl Desk {
     async fn waits(&self) -> Option<Vec<String>> {
         let mut waits = Vec::new();
         if self.logical.is_some() {
-            if self.with_store(|store| store.last_applied().is_none()) {
+            if self.with_store(|store| store.declared().is_none()) {
                 waits.push("a declared file: vtep-controller apply -f FILE".to_owned());
             }
             let networks = self.look_logical(crate::Logical::networks).await?;
