@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const DECLARED: &str = "version = 1\n[[vtep]]\nname = \"tor-a\"\naddress = \"192.0.2.11\"\n\
+const DECLARED: &str = "version = 1\npolicy.start_wait_secs = 1\n[[vtep]]\nname = \"tor-a\"\naddress = \"192.0.2.11\"\n\
     [[logical_switch]]\nname = \"blue\"\nvni = 5001\n\
     [[binding]]\nvtep = \"tor-a\"\nport = \"Ethernet1\"\nlogical_switch = \"blue\"\n";
 const MAC: &str = "02:00:00:00:00:01";
@@ -130,16 +130,20 @@ fn a_file_is_applied_as_a_whole_and_outlives_a_crash() {
         0,
         &["c1 (both)", "term 1", "waits for a declared file", "declared  nothing here"],
     );
-    check(&daemon.apply(DECLARED, &["--dry-run"]), 0, &["+ logical_switch \"blue\": vni = 5001", "dry run"]);
+    check(
+        &daemon.apply(DECLARED, &["--dry-run"]),
+        0,
+        &["+ logical_switch \"blue\": ", "vni = 5001", "dry run"],
+    );
     daemon.check(&["ls", "--json"], 0, &["[\n\n]"]);
     let wrong = format!("{DECLARED}[[pin]]\nlogical_switch = \"blue\"\nmac = \"{MAC}\"\nvtep = \"tor-z\"\n");
     check(
         &daemon.apply(&wrong, &[]),
         1,
-        &["nothing of it is applied: 1 error", "line 12: there is no VTEP \"tor-z\""],
+        &["nothing of it is applied: 1 error", "line 13: there is no VTEP \"tor-z\""],
     );
     daemon.check(&["ls", "--json"], 0, &["[\n\n]"]);
-    check(&daemon.apply(DECLARED, &[]), 0, &["applied: 3 changes; 1 VTEPs, 1 logical switches, 1 bindings"]);
+    check(&daemon.apply(DECLARED, &[]), 0, &["applied: 4 changes; 1 VTEPs, 1 logical switches, 1 bindings"]);
     check(&daemon.apply(DECLARED, &["--diff"]), 0, &["applied: nothing changes"]);
     daemon.check(&["ls"], 0, &["SWITCH", "blue", "5001"]);
     daemon.check(&["vteps"], 0, &["tor-a", "192.0.2.11"]);

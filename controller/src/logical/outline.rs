@@ -80,7 +80,8 @@ impl Logical {
     }
 
     fn controllers(&self) -> BTreeSet<ControllerName> {
-        let named = self.declared.logical_switches.values().filter_map(|switch| switch.logical_controller.clone());
+        let named =
+            self.declared.logical_switches.values().filter_map(|switch| switch.logical_controller.clone());
         named.chain([self.name.clone()]).collect()
     }
 
