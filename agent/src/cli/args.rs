@@ -83,7 +83,7 @@ pub(super) enum Command {
     ///
     /// Asks the daemon, which then ends. Where none runs, does it itself.
     Detach(DetachArgs),
-    /// Make the hardware_vtep schema 1.8.0, which has room for roles and times
+    /// Extend the OVSDB schema of TORs by roles and times
     Schema {
         #[command(subcommand)]
         command: SchemaCommand,
