@@ -149,8 +149,9 @@ impl Physical {
 
     fn outline(&mut self, name: &ControllerName, outline: Outline, now: Now, actions: &mut Vec<Action>) {
         let Some(peer) = self.peers.get_mut(name) else { return };
-        let known = peer.outline.as_ref().map(|known| (known.term, known.version));
-        let older = known.is_some_and(|known| (outline.term, outline.version) < known);
+        // A session's messages come in order: only within it can a lower version be an older one.
+        let known = peer.outline.as_ref().filter(|_| peer.outline_told);
+        let older = known.is_some_and(|known| outline.version < known.version);
         if outline.term != peer.term || older {
             peer.refused += 1;
             self.counters.refused_outlines += 1;

@@ -80,3 +80,14 @@ fn a_conflicting_definition_of_a_vtep_is_named_and_the_first_stands() {
     assert!(world.alarm("lc-b declares a as tcp:192.0.2.9:6640"), "{:?}", world.notices);
     assert_eq!(world.served.as_ref().unwrap()[&vtep("a")].ovsdb, None);
 }
+
+#[test]
+fn the_first_outline_of_a_session_is_obeyed_whatever_its_version() {
+    let mut world = World::ready(&[("lc-a", &[X])], &["a", "b"]);
+    world.message("lc-a", FromLogical::Outline(outline(1, 9, &[X], &["a", "b"])));
+    world.message("lc-a", FromLogical::Outline(outline(1, 8, &[], &[])));
+    assert_eq!((world.physical.networks().len(), world.physical.counters().refused_outlines), (1, 1));
+    world.welcome("lc-a", 1);
+    world.message("lc-a", FromLogical::Outline(outline(1, 1, &[X, ("Y", &["b"])], &["a", "b"])));
+    assert_eq!(world.physical.networks().len(), 2);
+}
