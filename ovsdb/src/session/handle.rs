@@ -109,7 +109,7 @@ impl Handle {
 
     /// The schema of this session's database as the server gives it, in JSON.
     pub async fn schema_text(&self) -> Result<String, RequestError> {
-        let reply = self.ask("get_schema", &[&self.database]).await?;
+        let reply = self.ask("get_schema", &[&*self.database]).await?;
         let text: &RawValue = serde_json::from_slice(&reply).map_err(RequestError::Malformed)?;
         Ok(text.get().to_owned())
     }
@@ -118,7 +118,7 @@ impl Handle {
     /// server then ends the connections of those who follow the database.
     pub async fn convert(&self, schema: &str) -> Result<(), RequestError> {
         let schema: &RawValue = serde_json::from_str(schema).map_err(RequestError::Malformed)?;
-        self.ask("convert", &(&self.database, schema)).await.map(drop)
+        self.ask("convert", &(&*self.database, schema)).await.map(drop)
     }
 
     /// Returns when the server has answered.
