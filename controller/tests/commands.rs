@@ -92,11 +92,14 @@ fn spawn(directory: &Path, role: &str) -> (Child, u16) {
         path("controller.sock"),
     );
     if role == "physical" {
-        text += &format!("[[logical]]\nname = \"lc\"\naddress = \"127.0.0.1:{nobody}\"\n");
+        let peer = format!("[[logical]]\nname = \"lc\"\naddress = \"127.0.0.1:{nobody}\"\n");
+        text.push_str(&peer);
     }
     std::fs::write(directory.join("controller.toml"), text).unwrap();
     let log = std::fs::File::create(directory.join("log")).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_vtep-controller"))
+    // A file that may not grow then fails as on a full disk, without a signal.
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_vtep-controller")])
         .args(["run", "--config", &path("controller.toml"), "--record", &path("recording")])
         .stdout(Stdio::null())
         .stderr(log)
@@ -242,7 +245,7 @@ fn a_recording_of_the_daemon_is_replayed_to_the_same_table() {
     let daemon = Daemon::start("both");
     check(&daemon.apply(DECLARED, &[]), 0, &[]);
     daemon.check(&["pin", "blue", MAC, "tor-a"], 0, &[]);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let live = loop {
         let fdb = daemon.command(&["fdb", "--json"]).stdout;
         if fdb.len() > 10 {
@@ -276,4 +279,31 @@ fn a_second_controller_on_the_same_state_is_refused() {
         .output()
         .unwrap();
     check(&output, 1, &["is in use by another process; expected one controller for each state directory"]);
+}
+
+#[test]
+fn a_full_disk_refuses_the_file_and_the_controller_goes_on() {
+    let daemon = Daemon::start("both");
+    check(&daemon.apply(DECLARED, &[]), 0, &[]);
+    let limit = |bytes: &str| {
+        let pid = daemon.child.id().to_string();
+        let done =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status();
+        assert!(done.unwrap().success());
+    };
+    limit("0");
+    let larger = format!("{DECLARED}# {}\n[[vtep]]\nname = \"tor-b\"\n", "x".repeat(1 << 20));
+    check(
+        &daemon.apply(&larger, &[]),
+        1,
+        &["nothing is applied: state store", "has no room; what was there before is kept"],
+    );
+    daemon.check(&["status"], 0, &["failing: ", "recording the recording failed: File too large"]);
+    let vteps = String::from_utf8(daemon.command(&["vteps"]).stdout).unwrap();
+    assert!(vteps.contains("tor-a") && !vteps.contains("tor-b"), "{vteps}");
+    assert!(daemon.http("/metrics").contains("vtepd_controller_store_failing 1"));
+    limit("unlimited");
+    check(&daemon.apply(&larger, &[]), 0, &["applied: 1 change"]);
+    daemon.check(&["status"], 0, &["works again after "]);
+    daemon.check(&["vteps"], 0, &["tor-b"]);
 }

@@ -151,7 +151,7 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     writeln!(out, "state     {state}; up {} s", status.uptime_secs)?;
     match &status.applied {
         Some(applied) => {
-            writeln!(out, "declared  {}, applied {}", applied.name, time(applied.applied_at_ms))?
+            writeln!(out, "declared  {}, applied {}", applied.name, time(applied.applied_at_ms))?;
         }
         None => writeln!(out, "declared  nothing here")?,
     }

@@ -49,6 +49,8 @@ impl Log {
             targets.iter().fold("warn".to_owned(), |filter, target| format!("{filter},{target}={level}"));
         let filter = EnvFilter::try_new(filter).map_err(|error| LogError(error.into()))?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        // Said on standard error, where a line has just failed, it would be a panic: a full disk ends no daemon.
+        let builder = builder.log_internal_errors(false);
         let result = match self.format {
             LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
             LogFormat::Json => builder.json().try_init(),
