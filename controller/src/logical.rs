@@ -129,7 +129,7 @@ pub struct Notice {
 /// Messages to one peer that it has not taken.
 pub const WINDOW: u32 = 16;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Logical {
     name: ControllerName,
     term: Term,

@@ -71,7 +71,7 @@ impl Published {
         version: Version,
         changes: impl IntoIterator<Item = (MacAddr, Change)>,
     ) -> bool {
-        let mut changed = false;
+        let mut any = false;
         for (mac, change) in changes {
             let cause = match change {
                 Change::Put(row) => {
@@ -94,13 +94,13 @@ impl Published {
                 }
             };
             self.log.push_back(Logged { version, mac, cause });
-            changed = true;
+            any = true;
         }
-        if changed {
+        if any {
             self.version = version;
             self.trim();
         }
-        changed
+        any
     }
 
     /// Counts a version that changed nothing here.
@@ -153,3 +153,6 @@ impl Published {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

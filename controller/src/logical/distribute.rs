@@ -16,7 +16,8 @@ use super::{Pushes, WINDOW};
 use crate::Now;
 use crate::declared::Distribution;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing to say, or said")]
 pub(super) struct Peer {
     /// Its hello has come.
     pub(super) greeted: bool,
@@ -36,7 +37,7 @@ pub(super) struct Peer {
     heartbeat_due: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Cursor {
     /// The version that it was sent whole. `None`: it needs a snapshot.
     pub(super) at: Option<Version>,
@@ -45,7 +46,7 @@ pub(super) struct Cursor {
 }
 
 /// An update that did not fit in one message, or not in the window.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Sending {
     from: Option<Version>,
     to: Version,

@@ -34,7 +34,7 @@ pub enum What {
     Refused,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct History {
     entries: VecDeque<Entry>,
 }

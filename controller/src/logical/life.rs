@@ -21,9 +21,14 @@ impl Logical {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        let Some(vtep) = self.vteps.declared(name).filter(|&vtep| self.may_serve(peer, vtep, status.session))
-        else {
-            self.counters.strange += 1;
+        let declared = self.vteps.declared(name);
+        if let Some(vtep) = declared
+            && !std::mem::replace(&mut self.vteps[vtep].reported, true)
+        {
+            self.touched.extend(self.switches.keys().cloned());
+        }
+        let Some(vtep) = declared.filter(|&vtep| self.may_serve(peer, vtep, status.session)) else {
+            self.counters.strange += u64::from(declared.is_none());
             return;
         };
         let state = &mut self.vteps[vtep];

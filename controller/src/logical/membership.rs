@@ -224,8 +224,13 @@ impl Logical {
         if let Some(named) = named {
             return named == peer;
         }
-        // Who has no session of it does not speak for it while another has.
-        session == Session::Up || !vtep.is_up() || vtep.peer.as_ref() == Some(peer)
+        // Who has no session of it does not speak for it while another has, nor before anybody had.
+        match session {
+            Session::Up => true,
+            _ if vtep.peer.as_ref() == Some(peer) => true,
+            Session::Lost => !vtep.is_up(),
+            Session::Awaited => vtep.peer.is_none() && self.only_peer().as_ref() == Some(peer),
+        }
     }
 
     /// Who serves a VTEP.
@@ -268,11 +273,16 @@ impl Switch {
             (None, false) => return,
         }
         // Somebody stands for the MAC: what was kept in its place goes.
-        if let Some((keeper, cause)) = self.departures.kept.remove(&mac)
+        if on
+            && let Some((keeper, cause)) = self.departures.kept.remove(&mac)
             && let Some(slot) = self.ledger.find(mac, keeper)
-            && on
         {
             self.drop_claim(slot, cause, cx);
+        }
+        let pins = |slot: &Slot| self.ledger[*slot].flags.has(Flags::PINNED);
+        if on && self.ledger.of_mac(mac).filter(pins).count() > 1 {
+            let fields: [(&str, &dyn ToString); 2] = [("logical_switch", &self.name), ("mac", &mac)];
+            cx.notice(true, "a MAC is pinned at several VTEPs; the lowest name has it", &fields);
         }
         self.decide(mac, None, None, cx);
     }

@@ -111,11 +111,8 @@ impl Logical {
             let all = self.declared.bindings.get(name).into_iter().flatten();
             all.filter(|binding| self.switches.contains_key(&binding.logical_switch)).cloned().collect()
         };
-        let served = self.declared.vteps.iter().filter(serves);
-        served
-            .map(|(name, vtep)| {
-                (name.clone(), Served { ovsdb: vtep.ovsdb.clone(), bindings: bindings(name) })
-            })
+        let own = self.declared.vteps.iter().filter(serves);
+        own.map(|(name, vtep)| (name.clone(), Served { ovsdb: vtep.ovsdb.clone(), bindings: bindings(name) }))
             .collect()
     }
 

@@ -8,7 +8,7 @@ use vtep_api::Placement;
 
 use super::vteps::{VtepId, Vteps};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Placements {
     /// By the master and then the slaves.
     shared: HashMap<Box<[VtepId]>, Arc<Placement>, FixedState>,

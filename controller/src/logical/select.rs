@@ -10,6 +10,7 @@ use crate::declared::TimePolicy;
 
 /// One claim, as far as it matters for the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule's own input")]
 pub struct Contender {
     /// By which the caller knows it.
     pub key: u32,

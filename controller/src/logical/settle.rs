@@ -121,7 +121,7 @@ impl Logical {
             let declared = vtep.declared.as_ref()?;
             Some(declared.physical_controller.as_ref().is_none_or(|named| self.terms.contains_key(named)))
         };
-        self.vteps.iter().all(|(_, vtep)| named(vtep).is_none_or(|there| there && vtep.peer.is_some()))
+        self.vteps.iter().all(|(_, vtep)| named(vtep).is_none_or(|there| there && vtep.reported))
     }
 
     pub(super) fn durable(&self) -> Durable {

@@ -15,7 +15,7 @@ use crate::Now;
 use crate::declared::{DeclaredSwitch, DuplicateAction, Policy};
 use crate::published::Published;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Switch {
     pub(super) name: LogicalSwitchName,
     pub(super) declared: DeclaredSwitch,
@@ -43,7 +43,8 @@ pub(super) struct Switch {
 }
 
 /// A VTEP that claims, or may.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Teller {
     /// It told all in its present session.
     pub(super) fresh: bool,
@@ -252,8 +253,10 @@ impl Switch {
         let new = !known && claim.local.role == Role::Master;
         if new && self.is_take(vtep, moved, cx) {
             let took = (self.name.clone(), mac);
-            let aside = cx.vteps[vtep].storm.took(took, &cx.policy.storm, cx.now.mono_ms);
-            if aside.len() > 1 {
+            let storm = &mut cx.vteps[vtep].storm;
+            let was_tripped = storm.tripped;
+            let aside = storm.took(took, cx.policy.storm, cx.now.mono_ms);
+            if storm.tripped && !was_tripped {
                 self.trip(vtep, aside.len(), cx);
             }
             let at_once = !aside.is_empty();
@@ -262,6 +265,9 @@ impl Switch {
                 return;
             }
         }
+        if new {
+            self.warn_of_pin(vtep, mac, moved, cx);
+        }
         if let Some(frozen) = self.frozen.get(&mac)
             && *frozen != vtep
             && claim.local.role == Role::Master
@@ -269,6 +275,20 @@ impl Switch {
             self.flap.attempted(mac, cx.now.mono_ms);
         }
         self.count_move(mac, moved, cx);
+    }
+
+    /// Says once that a VTEP claims a MAC that is pinned elsewhere.
+    fn warn_of_pin(&self, vtep: VtepId, mac: MacAddr, moved: Move, cx: &mut Context<'_>) {
+        let Some(master) = moved.after.filter(|master| *master != vtep) else { return };
+        let pinned = |slot: Slot| self.ledger[slot].flags.has(Flags::PINNED);
+        if self.ledger.find(mac, master).is_some_and(pinned) {
+            let (claimant, master) = (cx.vteps[vtep].name.clone(), cx.vteps[master].name.clone());
+            cx.notice(
+                true,
+                "a MAC is claimed that is pinned elsewhere",
+                &[("logical_switch", &self.name), ("mac", &mac), ("vtep", &claimant), ("pinned_at", &master)],
+            );
+        }
     }
 
     fn refuse(&mut self, vtep: VtepId, mac: MacAddr, cx: &mut Context<'_>) {
@@ -550,11 +570,11 @@ impl Switch {
         self.compact_at = 0;
         let mut touched = std::mem::take(&mut self.unpublished);
         let claims = Claimed { ledger: &self.ledger, tellers: &self.tellers, frozen: &self.frozen };
-        let changes = touched.drain(..).rev().map(|(mac, cause)| {
+        let rows = touched.drain(..).rev().map(|(mac, cause)| {
             let row = claims.row(mac, cx);
             (mac, row.map_or(Change::Remove(cause.unwrap_or(Cause::Withdrawn)), Change::Put))
         });
-        let changed = self.published.publish(changes);
+        let changed = self.published.publish(rows);
         if touched.capacity() <= COMPACT_MIN {
             self.unpublished = touched;
         }

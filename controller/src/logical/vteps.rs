@@ -15,13 +15,16 @@ use crate::declared::{DeclaredVtep, Policy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct VtepId(pub(super) u32);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Vtep {
     pub(super) name: VtepName,
     pub(super) declared: Option<DeclaredVtep>,
     /// Whose word on it counts: the physical controller that spoke of it last.
     pub(super) peer: Option<ControllerName>,
     pub(super) status: VtepStatus,
+    /// Some physical controller spoke of it.
+    pub(super) reported: bool,
     /// That physical controller is away itself: nothing is known of the VTEP, and nothing expires.
     pub(super) cut: bool,
     /// Since when there is no session.
@@ -61,7 +64,10 @@ impl Vtep {
     }
 }
 
-#[derive(Debug, Default)]
+/// Who has no place in the directory, who has it instead, and the address of both.
+pub(super) type AddressConflict = (VtepId, VtepId, IpAddr);
+
+#[derive(Debug, Clone, Default)]
 pub(super) struct Vteps {
     list: Vec<Vtep>,
     ids: HashMap<VtepName, VtepId, FixedState>,
@@ -88,6 +94,7 @@ impl Vteps {
             declared: None,
             peer: None,
             status: VtepStatus::default(),
+            reported: false,
             cut: false,
             lost_ms: None,
             expired: false,
@@ -137,7 +144,7 @@ impl Vteps {
 
     /// Of several VTEPs with one address the first has it: the declared one, then the one that said it first. The others
     /// are returned with the one that has it.
-    pub(super) fn directory(&self) -> (BTreeMap<VtepId, IpAddr>, Vec<(VtepId, VtepId, IpAddr)>) {
+    pub(super) fn directory(&self) -> (BTreeMap<VtepId, IpAddr>, Vec<AddressConflict>) {
         let mut claimed: BTreeMap<IpAddr, Vec<(bool, u64, VtepId)>> = BTreeMap::new();
         for (id, vtep) in self.iter() {
             if let Some(address) = vtep.address() {

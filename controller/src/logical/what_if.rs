@@ -73,7 +73,7 @@ impl Logical {
 
     /// By network and MAC.
     pub fn what_if_policy(&self, time: TimePolicy) -> Vec<PolicyChange> {
-        let policy = Policy { time, ..self.declared.policy.clone() };
+        let policy = Policy { time, ..self.declared.policy };
         let mut changes = Vec::new();
         let mut contenders = Vec::new();
         for (network, switch) in &self.switches {

@@ -17,8 +17,11 @@ use vtep_controller::logical::{
 
 use super::words::{ls, mac, pc, vtep};
 
+/// By whom, where, and what.
+pub type Told<'a> = (&'a str, &'a str, &'a [(u32, Claim)]);
+
 /// What one physical controller has been sent, with the laws of the protocol checked.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Received {
     pub term: Term,
     pub outline: Outline,
@@ -92,12 +95,15 @@ impl Table {
     }
 }
 
+#[derive(Clone)]
 pub struct Arbiter {
     pub core: Logical,
     pub now: Now,
     pub peers: BTreeMap<ControllerName, Received>,
     pub notices: Vec<Notice>,
     pub durable: Durable,
+    /// All that the logical controller asked for, for those who want to know.
+    pub log: Option<Vec<Action>>,
     servers: BTreeMap<VtepName, ControllerName>,
     statuses: BTreeMap<VtepName, VtepStatus>,
     seq: u64,
@@ -123,7 +129,7 @@ impl Arbiter {
         let start = Start { name: pc("lc"), term, declared: Arc::new(declared), durable: durable.clone() };
         let core = Logical::new(start, now);
         let (peers, notices, statuses) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Self { core, now, peers, notices, durable, servers, statuses, seq: 0, epoch: 1 }
+        Self { core, now, peers, notices, durable, log: None, servers, statuses, seq: 0, epoch: 1 }
     }
 
     pub fn step(&mut self, event: Event) {
@@ -136,6 +142,9 @@ impl Arbiter {
         loop {
             let mut taken: BTreeMap<ControllerName, u32> = BTreeMap::new();
             for action in actions.drain(..) {
+                if let Some(log) = &mut self.log {
+                    log.push(action.clone());
+                }
                 match action {
                     Action::Send { peer, message } => {
                         let received = self.peers.get_mut(&peer).expect("only those connected are sent to");
@@ -186,9 +195,24 @@ impl Arbiter {
         self.step(Event::Tick);
     }
 
-    pub fn connect(&mut self, peer: &str, tables: Vec<Held>) {
+    pub fn declare(&mut self, declared: Declared) {
+        self.step(Event::Declared(Arc::new(declared)));
+    }
+
+    /// Another physical controller speaks for the VTEP from here on.
+    pub fn serve(&mut self, name: &str, by: &str) {
+        self.servers.insert(vtep(name), pc(by));
+    }
+
+    pub fn connect(&mut self, peer: &str) {
+        self.connect_with(peer, Vec::new());
+    }
+
+    pub fn connect_with(&mut self, peer: &str, held: Vec<(Held, Table)>) {
         let peer = pc(peer);
-        self.peers.insert(peer.clone(), Received::default());
+        let (tables, rows): (Vec<Held>, Vec<Table>) = held.into_iter().unzip();
+        let has = tables.iter().map(|held| held.logical_switch.clone()).zip(rows).collect();
+        self.peers.insert(peer.clone(), Received { tables: has, ..Received::default() });
         self.step(Event::Connected { peer: peer.clone() });
         let hello =
             FromPhysical::Hello { protocol: PROTOCOL, name: peer.clone(), term: Term(self.epoch), tables };
@@ -203,7 +227,7 @@ impl Arbiter {
     pub fn connect_all(&mut self) {
         let all: BTreeSet<ControllerName> = self.servers.values().cloned().collect();
         for peer in all {
-            self.connect(peer.as_str(), Vec::new());
+            self.connect(peer.as_str());
         }
         for name in self.servers.keys().cloned().collect::<Vec<_>>() {
             self.session(name.as_str(), Session::Up);
@@ -277,7 +301,7 @@ impl Arbiter {
     }
 
     /// Each member of each network tells all: what is given, or nothing.
-    pub fn tell_all(&mut self, inventory: &[(&str, &str, &[(u32, Claim)])]) {
+    pub fn tell_all(&mut self, inventory: &[Told<'_>]) {
         let pairs: Vec<(VtepName, LogicalSwitchName)> = self
             .core
             .networks()

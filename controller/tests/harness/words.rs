@@ -1,9 +1,10 @@
 //! Short words for what tests speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_api::{
-    Binding, ControllerName, LogicalSwitchName, MacAddr, Role, SwitchPortName, VlanId, Vni, VtepName,
+    Binding, ControllerName, LogicalSwitchName, MacAddr, Replication, Role, SwitchPortName, UnknownUnicast,
+    VlanId, Vni, VtepName,
 };
 use vtep_controller::declared::{Declared, DeclaredSwitch, DeclaredVtep, Pin};
 
@@ -48,9 +49,9 @@ pub fn declared(servers: &[(&str, &[&str])], networks: &[(&str, &[&str])]) -> De
         let switch = DeclaredSwitch {
             vni,
             logical_controller: None,
-            unknown_unicast: Default::default(),
-            replication: Default::default(),
-            service_nodes: Default::default(),
+            unknown_unicast: UnknownUnicast::default(),
+            replication: Replication::default(),
+            service_nodes: BTreeSet::new(),
         };
         declared.logical_switches.insert(ls(name), switch);
         for member in *members {

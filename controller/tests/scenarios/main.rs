@@ -3,4 +3,9 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod distribution;
+mod guards;
+mod laws;
 mod moves;
+mod policies;
+mod restart;

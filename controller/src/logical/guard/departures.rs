@@ -7,7 +7,7 @@ use vtep_api::{Cause, MacAddr};
 use crate::declared::MassWithdraw;
 use crate::logical::vteps::VtepId;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::logical) struct Departures {
     /// How many wanted to leave, by the time of the last of them. What is kept counts too: an ebb that goes on does not
     /// drain the table window by window.

@@ -8,7 +8,7 @@ use vtep_api::MacAddr;
 
 use crate::declared::Duplicate;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::logical) struct Flap {
     moved: HashMap<MacAddr, Moves, FixedState>,
     /// When each MAC of `moved` should be looked at.
@@ -16,7 +16,7 @@ pub(in crate::logical) struct Flap {
     marked: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Moves {
     last_ms: u64,
     /// Within the window before the last, at most as many as mark a duplicate.

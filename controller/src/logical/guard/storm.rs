@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use vtep_api::{LogicalSwitchName, MacAddr};
 
 /// Of one VTEP, in all networks together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::logical) struct Storm {
     /// At most one more than may be taken.
     takes: VecDeque<(u64, LogicalSwitchName, MacAddr)>,
@@ -17,7 +17,7 @@ impl Storm {
     pub(in crate::logical) fn took(
         &mut self,
         what: (LogicalSwitchName, MacAddr),
-        policy: &crate::declared::Storm,
+        policy: crate::declared::Storm,
         mono_ms: u64,
     ) -> Vec<(LogicalSwitchName, MacAddr)> {
         if self.tripped {

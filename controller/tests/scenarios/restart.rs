@@ -1,0 +1,165 @@
+//! What a restart of either side must not do.
+
+use vtep_api::{Claim, Session, Term};
+use vtep_controller::logical::Durable;
+
+use crate::harness::*;
+
+fn pair() -> vtep_controller::Declared {
+    declared(&[("pc-a", &["a"]), ("pc-b", &["b"])], &[("x", &["a", "b"])])
+}
+
+/// As a physical controller that lost its memory stamps it.
+fn told_again(lc: &mut Arbiter, claim: &Claim) -> Claim {
+    let stamp = lc.stamp();
+    Claim { stamp, received_at_ms: lc.now.wall_ms, was_master: false, ..claim.clone() }
+}
+
+#[test]
+fn scenario_24_a_physical_controller_that_begins_anew_moves_nothing() {
+    let mut lc = Arbiter::started(pair());
+    let a = lc.claim("a", "x", 1, M);
+    lc.claim("b", "x", 1, M);
+    let pushes = lc.pushes("pc-b", "x");
+    lc.disconnect("pc-a");
+    lc.epoch += 1;
+    lc.wait_ms(5000);
+    lc.connect("pc-a");
+    lc.session("a", Session::Up);
+    let again = told_again(&mut lc, &a);
+    lc.snapshot("a", "x", &[(1, again)]);
+    lc.check("x", 1, "b", &["a"]);
+    assert_eq!(lc.pushes("pc-b", "x"), pushes);
+    lc.withdraw("a", "x", 1);
+    lc.check("x", 1, "b", &[]);
+}
+
+#[test]
+fn scenario_24_what_changed_while_a_physical_controller_was_away_counts() {
+    let mut lc = Arbiter::started(pair());
+    lc.claim("a", "x", 1, M);
+    lc.claim("b", "x", 1, M);
+    lc.epoch += 1;
+    lc.connect("pc-a");
+    lc.session("a", Session::Up);
+    // The row was made anew.
+    let new = lc.new_claim(M);
+    lc.snapshot("a", "x", &[(1, new)]);
+    lc.check("x", 1, "a", &["b"]);
+}
+
+#[test]
+fn a_physical_controller_with_a_lower_term_can_take_a_vtep_over() {
+    let mut declared = pair();
+    declared.vteps.get_mut(&vtep("a")).unwrap().physical_controller = None;
+    let mut lc = Arbiter::started({
+        let mut named = declared.clone();
+        named.vteps.get_mut(&vtep("a")).unwrap().physical_controller = Some(pc("pc-a"));
+        named
+    });
+    lc.declare(declared);
+    lc.epoch = 9;
+    let claim = lc.claim("a", "x", 1, M);
+    lc.disconnect("pc-a");
+    lc.serve("a", "pc-b");
+    lc.session("a", Session::Up);
+    lc.epoch = 1;
+    let again = told_again(&mut lc, &claim);
+    lc.snapshot("a", "x", &[(1, again)]);
+    lc.check("x", 1, "a", &[]);
+    lc.withdraw("a", "x", 1);
+    assert!(lc.table("x").is_empty(), "its withdrawal counts though its stamps are lower");
+}
+
+#[test]
+fn scenario_24_a_logical_controller_that_begins_anew_moves_nothing_in_whatever_order_it_hears() {
+    for order in [["a", "b"], ["b", "a"]] {
+        let mut lc = Arbiter::started(pair());
+        let a = lc.claim("a", "x", 1, M);
+        lc.wait_ms(50);
+        let b = lc.claim("b", "x", 1, M);
+        let mut next = Arbiter::new(pair(), Term(2), Durable::default());
+        next.connect_all();
+        for by in order {
+            assert_eq!(next.pushes("pc-a", "x"), 0, "not before all have been heard");
+            let claim = if by == "a" { a.clone() } else { Claim { was_master: true, ..b.clone() } };
+            next.snapshot(by, "x", &[(1, claim)]);
+        }
+        next.check("x", 1, "b", &["a"]);
+        assert_eq!(next.pushes("pc-a", "x"), 1);
+        assert!(next.at("pc-a").tables[&ls("x")].complete);
+        assert_eq!(next.core.counters().duplicates, 0);
+    }
+}
+
+#[test]
+fn a_vtep_that_is_heard_late_does_not_take_its_macs_back_from_who_claimed_since() {
+    let mut next = Arbiter::new(pair(), Term(2), Durable::default());
+    let (a, a2) = (next.new_claim(M), next.new_claim(M));
+    next.connect("pc-b");
+    next.session("b", Session::Up);
+    next.snapshot("b", "x", &[]);
+    next.wait_ms(30_000);
+    next.claim("b", "x", 1, M);
+    let old_b = next.new_claim(M);
+    next.send_claim("b", "x", 2, Claim { received_at_ms: 5, ..old_b });
+    next.connect("pc-a");
+    next.session("a", Session::Up);
+    next.snapshot("a", "x", &[(1, Claim { was_master: true, ..a }), (2, Claim { was_master: true, ..a2 })]);
+    next.check("x", 1, "b", &["a"]);
+}
+
+#[test]
+fn a_logical_controller_that_does_not_hear_all_begins_after_a_while_with_an_incomplete_table() {
+    let mut next = Arbiter::new(pair(), Term(2), Durable::default());
+    next.connect("pc-b");
+    next.session("b", Session::Up);
+    let b = next.new_claim(M);
+    next.snapshot("b", "x", &[(1, b)]);
+    next.wait_ms(29_999);
+    assert_eq!(next.pushes("pc-b", "x"), 0);
+    next.wait_ms(1);
+    assert_eq!(next.pushes("pc-b", "x"), 1);
+    assert!(!next.at("pc-b").tables[&ls("x")].complete, "what is not named is not gone");
+    next.connect("pc-a");
+    next.session("a", Session::Up);
+    next.snapshot("a", "x", &[]);
+    assert!(next.at("pc-b").tables[&ls("x")].complete);
+    next.check_receivers();
+}
+
+#[test]
+fn a_vtep_that_never_comes_is_waited_for_no_longer_than_claims_are_held() {
+    let mut next = Arbiter::new(pair(), Term(2), Durable::default());
+    next.connect("pc-b");
+    next.session("b", Session::Up);
+    next.snapshot("b", "x", &[]);
+    next.wait_ms(299_999);
+    assert!(!next.at("pc-b").tables[&ls("x")].complete);
+    next.wait_ms(1);
+    assert!(next.at("pc-b").tables[&ls("x")].complete);
+}
+
+#[test]
+fn nothing_expires_while_its_physical_controller_is_away() {
+    let mut lc = Arbiter::started(pair());
+    lc.claim("a", "x", 1, M);
+    lc.disconnect("pc-a");
+    lc.wait_ms(10_000_000);
+    lc.check("x", 1, "a", &[]);
+}
+
+#[test]
+fn the_same_events_give_the_same_actions() {
+    let run = || {
+        let mut lc = Arbiter::started(pair());
+        lc.log = Some(Vec::new());
+        for number in 0..500 {
+            lc.claim(["a", "b"][number as usize % 2], "x", number % 77, if number % 3 == 0 { S } else { M });
+        }
+        lc.disconnect("pc-b");
+        lc.connect("pc-b");
+        format!("{:?}", lc.log)
+    };
+    assert_eq!(run(), run());
+}
