@@ -163,8 +163,11 @@ fn a_pin_is_explained_kept_and_taken_back() {
     daemon.check(&["explain", "blue", MAC], 3, &["nobody claims 02:00:00:00:00:01 in blue"]);
     daemon.check(&["pin", "blue", MAC, "tor-z"], 3, &["VTEP tor-z is not declared"]);
     daemon.check(&["pin", "blue", MAC, "tor-a"], 0, &["02:00:00:00:00:01 in blue is pinned at tor-a"]);
-    let explained =
-        ["02:00:00:00:00:01 in blue is behind tor-a: ", "Claims", "pinned by the operator", "Told"];
+    let explained = [
+        "02:00:00:00:00:01 in blue is behind tor-a: ",
+        "Claims\n  tor-a is pinned by the operator\n",
+        "Told",
+    ];
     daemon.check(&["explain", "blue", MAC], 0, &explained);
     daemon.restart("both");
     daemon.check(&["explain", "blue", MAC], 0, &explained);

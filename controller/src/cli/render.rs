@@ -52,7 +52,8 @@ impl Table for VtepRow {
                 remarks.push(remark.to_owned());
             }
         }
-        if let Some(ms) = row.get("lost_for_ms").and_then(Value::as_u64) {
+        let lost = row.get("session").is_some_and(|session| session == "lost");
+        if let Some(ms) = row.get("lost_for_ms").and_then(Value::as_u64).filter(|_| lost) {
             remarks.push(format!("away for {} s", ms / 1000));
         }
         for key in ["faults", "refusals"] {

@@ -49,6 +49,10 @@ pub(super) fn explanation(out: &mut dyn Write, said: &Explanation) -> io::Result
 }
 
 fn claimed(out: &mut dyn Write, claim: &ClaimView) -> io::Result<()> {
+    // The operator's word alone: the VTEP itself has said nothing.
+    if claim.pinned && claim.received_at_ms == 0 {
+        return writeln!(out, "  {} is pinned by the operator", claim.vtep);
+    }
     write!(out, "  {} claims to be {}", claim.vtep, claim.role.as_str())?;
     match claim.arrived {
         Some(arrived) => write!(out, ", heard {} (number {arrived} here)", time(claim.received_at_ms))?,
