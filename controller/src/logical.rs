@@ -1,6 +1,7 @@
 //! The logical controller: of each logical switch that it owns the one arbiter and the only sequencer.
 
 mod collect;
+mod contested;
 mod distribute;
 mod explain;
 mod guard;
@@ -58,6 +59,10 @@ pub struct Durable {
     pub pins: BTreeSet<Pin>,
     /// Duplicate MACs that keep their master.
     pub frozen: BTreeSet<Pin>,
+    /// Of MACs that several claim alike: who is master. The claims alone would not tell, should the physical controller
+    /// that heard them in their order be gone as well. Kept apart from the rest, by `Action::Remember`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,8 +116,10 @@ pub enum Action {
     Send { peer: ControllerName, message: FromLogical },
     /// The peer broke the protocol.
     Close { peer: ControllerName, reason: String },
-    /// Whole, replacing what was there.
+    /// Whole but for `masters`, replacing what was there.
     Persist(Durable),
+    /// Changes of `Durable::masters`; `None`: the claims tell.
+    Remember { logical_switch: LogicalSwitchName, masters: Vec<(MacAddr, Option<VtepName>)> },
     /// For the log: a state change that an operator cares about.
     Notice(Notice),
 }
@@ -223,6 +230,7 @@ impl Logical {
         };
         logical.declare(declared, now, &mut Vec::new());
         logical.freeze_again(&durable.frozen, now);
+        logical.remember_again(durable.masters);
         logical.persist = false;
         logical
     }

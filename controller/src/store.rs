@@ -6,14 +6,15 @@
 mod envelope;
 mod error;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vtep_api::Term;
+use vtep_api::{LogicalSwitchName, MacAddr, Term, VtepName};
 
 use crate::Declared;
 use crate::logical::Durable;
@@ -34,6 +35,9 @@ pub struct Applied {
     pub declared: Arc<Declared>,
 }
 
+/// `None`: it is not to be remembered any more.
+pub type Masters = BTreeMap<(LogicalSwitchName, MacAddr), Option<VtepName>>;
+
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -51,6 +55,8 @@ pub struct Store {
 const SCHEMA: u64 = 1;
 const FILE: &str = "state.redb";
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+/// Who is master of a MAC that several claim alike. One row each: they come and go by thousands.
+const MASTERS: TableDefinition<'_, (&str, [u8; 6]), &str> = TableDefinition::new("masters");
 const CACHE_BYTES: usize = 4 << 20;
 
 impl Store {
@@ -75,6 +81,7 @@ impl Store {
         }
         store.term = store.read("term")?.unwrap_or_default();
         store.durable = store.read("durable")?.unwrap_or_default();
+        store.durable.masters = store.masters()?;
         store.applied = store.read("declared")?;
         Ok(store)
     }
@@ -122,8 +129,50 @@ impl Store {
 
     pub fn put_durable(&mut self, durable: &Durable) -> Result<(), StoreError> {
         self.write("durable", durable)?;
-        self.durable.clone_from(durable);
+        let masters = std::mem::take(&mut self.durable.masters);
+        self.durable = Durable { masters, ..durable.clone() };
         Ok(())
+    }
+
+    /// Changes of `Durable::masters`, all or none.
+    pub fn put_masters(&mut self, masters: &Masters) -> Result<(), StoreError> {
+        self.attempt(|database| {
+            let transaction = database.begin_write()?;
+            let mut table = transaction.open_table(MASTERS)?;
+            for ((network, mac), master) in masters {
+                let key = (network.as_str(), mac.octets());
+                match master {
+                    Some(master) => table.insert(key, master.as_str())?,
+                    None => table.remove(key)?,
+                };
+            }
+            drop(table);
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    fn masters(&mut self) -> Result<BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>, StoreError> {
+        self.attempt(|database| {
+            let transaction = database.begin_read()?;
+            let table = match transaction.open_table(MASTERS) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let mut masters: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                let (network, mac) = key.value();
+                // Names were checked before they were written.
+                let network = LogicalSwitchName::try_from(network).ok();
+                let named = network.zip(VtepName::try_from(value.value()).ok());
+                if let Some((network, master)) = named {
+                    masters.entry(network).or_default().insert(MacAddr::new(mac), master);
+                }
+            }
+            Ok(masters)
+        })
     }
 
     fn read<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Option<T>, StoreError> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session};
+use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName};
 
 use super::ledger::{Flags, Record, Slot};
 use super::switch::{Switch, Teller};
@@ -214,6 +214,19 @@ impl Logical {
             let vtep = self.vteps.number(&pin.vtep);
             switch.frozen.insert(pin.mac, vtep);
             switch.flap.mark(pin.mac, &self.declared.policy.duplicate, now.mono_ms);
+        }
+    }
+
+    /// Who was master where the claims do not tell.
+    pub(super) fn remember_again(
+        &mut self,
+        masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
+    ) {
+        for (network, masters) in masters {
+            let Some(switch) = self.switches.get_mut(&network) else { continue };
+            for (mac, name) in masters {
+                switch.contested.recall(mac, self.vteps.number(&name));
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What follows from a step, once: versions, messages, and what is to be written down.
 
+use std::collections::BTreeMap;
+
 use vtep_api::{LogicalSwitchName, Version};
 
 use super::distribute::Source;
@@ -93,6 +95,7 @@ impl Logical {
                 let from = if begins { Version(0) } else { Version(version.0 + 1) };
                 switch.published.skip_to(from);
                 switch.complete_from = Some(from);
+                switch.contested.begin();
                 self.peers.values_mut().for_each(|peer| peer.changed(network));
             } else if begins {
                 self.peers.values_mut().for_each(|peer| peer.changed(network));
@@ -100,6 +103,12 @@ impl Logical {
         }
         let (switches, mut cx) = self.parts(now, actions);
         let Some(switch) = switches.get_mut(network) else { return };
+        let masters = switch.contested.take_changes();
+        if !masters.is_empty() {
+            let named = |vtep: Option<super::vteps::VtepId>| vtep.map(|vtep| cx.vteps[vtep].name.clone());
+            let masters = masters.into_iter().map(|(mac, vtep)| (mac, named(vtep))).collect();
+            cx.actions.push(Action::Remember { logical_switch: network.clone(), masters });
+        }
         let due = switch.is_due(batch, now.mono_ms);
         let changed = due && switch.unpublished() > 0 && switch.publish(&mut cx);
         cx.counters.versions += u64::from(changed);
@@ -132,7 +141,7 @@ impl Logical {
                 vtep: self.vteps[*vtep].name.clone(),
             })
         });
-        Durable { pins: self.pins.clone(), frozen: frozen.collect() }
+        Durable { pins: self.pins.clone(), frozen: frozen.collect(), masters: BTreeMap::new() }
     }
 
     fn send(&mut self, now: Now, actions: &mut Vec<Action>) {

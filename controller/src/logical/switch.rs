@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_api::{Cause, Change, Claim, Claims, LogicalSwitchName, MacAddr, Report, Role, Row, Stamp, Version};
 
+use super::contested::Contested;
 use super::guard::{Departures, Flap, Mark};
 use super::history::{Entry, History, What};
 use super::ledger::{Flags, Ledger, Record, Slot};
@@ -28,6 +29,7 @@ pub(super) struct Switch {
     pub(super) flap: Flap,
     pub(super) frozen: BTreeMap<MacAddr, VtepId>,
     pub(super) departures: Departures,
+    pub(super) contested: Contested,
     pub(super) history: History,
     /// MACs whose row may have changed since it was published, and the cause of those that went.
     unpublished: Vec<(MacAddr, Option<Cause>)>,
@@ -141,6 +143,7 @@ impl Switch {
             flap: Flap::default(),
             frozen: BTreeMap::new(),
             departures: Departures::default(),
+            contested: Contested::default(),
             history: History::default(),
             unpublished: Vec::new(),
             compact_at: 0,
@@ -228,7 +231,9 @@ impl Switch {
             self.refuse(vtep, mac, cx);
             return;
         }
-        let arrived = arrival(claim, first == Some(true), self.complete_from.is_none(), cx);
+        let beginning = self.complete_from.is_none();
+        let was_master = claim.was_master || (beginning && self.contested.is_master(mac, vtep));
+        let arrived = arrival(claim, first == Some(true), beginning, was_master, cx);
         let slot = match slot {
             Some(slot) => {
                 self.ledger[slot].claim(claim, arrived);
@@ -237,6 +242,9 @@ impl Switch {
             None => self.ledger.insert(Record::claimed(mac, vtep, claim, arrived)),
         };
         self.ledger[slot].flags.set(Flags::TOLD, true);
+        if was_master && arrived < LIVE {
+            self.ledger[slot].mastered = RESTORED_MASTER;
+        }
         self.note(mac, vtep, What::Claim(claim.local.role), cx);
         if let Some((keeper, _)) = self.departures.kept.remove(&mac)
             && keeper != vtep
@@ -450,9 +458,11 @@ impl Switch {
                 self.note(mac, before, What::Gone(cause.unwrap_or(Cause::Withdrawn)), cx);
             }
             self.thaw(mac, None, cx);
+            self.contested.settle(mac, None);
             return Move { before: left, after: None };
         };
         if chain.next().is_none() {
+            self.contested.settle(mac, None);
             let record = &mut self.ledger[first];
             record.flags.set(Flags::HELD, false);
             let vtep = record.vtep;
@@ -460,7 +470,9 @@ impl Switch {
                 return Move { before: Some(vtep), after: Some(vtep) };
             }
             record.flags.set(Flags::MASTER, true);
-            record.mastered = LIVE + *cx.clock;
+            if self.started {
+                record.mastered = LIVE + *cx.clock;
+            }
             self.note(mac, vtep, What::Master, cx);
             self.thaw(mac, Some(vtep), cx);
             return Move { before: left, after: Some(vtep) };
@@ -477,6 +489,8 @@ impl Switch {
             }
         }
         let best = Slot(cx.contenders.first().expect("a MAC in the ledger has a claim").key);
+        let alike = cx.contenders.get(1).is_some_and(|second| second.role == cx.contenders[0].role);
+        self.contested.settle(mac, alike.then_some(self.ledger[best].vtep));
         let mut before = left;
         let slots: Vec<Slot> = self.ledger.of_mac(mac).collect();
         for slot in slots {
@@ -492,7 +506,10 @@ impl Switch {
         // When nobody else is left, what was set aside counts.
         record.flags.set(Flags::HELD, false);
         if before != Some(vtep) {
-            record.mastered = LIVE + *cx.clock;
+            // Before all have been heard, who comes first is chance.
+            if self.started {
+                record.mastered = LIVE + *cx.clock;
+            }
             self.note(mac, vtep, What::Master, cx);
             self.thaw(mac, Some(vtep), cx);
         }
@@ -594,11 +611,11 @@ const COMPACT_MIN: usize = 1024;
 
 /// Where a claim stands among all others. A logical controller that begins anew hears old claims in whatever order they
 /// come: those rank by what its predecessor had chosen, then by when they were made.
-fn arrival(claim: &Claim, first: bool, beginning: bool, cx: &mut Context<'_>) -> u64 {
-    let old = first && (beginning || claim.was_master || claim.received_at_ms < cx.began_wall_ms);
+fn arrival(claim: &Claim, first: bool, beginning: bool, was_master: bool, cx: &mut Context<'_>) -> u64 {
+    let old = first && (beginning || was_master || claim.received_at_ms < cx.began_wall_ms);
     if old {
         let received = u64::try_from(claim.received_at_ms).unwrap_or(0).min(RESTORED_MASTER - 1);
-        return received + if claim.was_master { RESTORED_MASTER } else { 0 };
+        return received + if was_master { RESTORED_MASTER } else { 0 };
     }
     *cx.clock += 1;
     LIVE + *cx.clock

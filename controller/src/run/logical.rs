@@ -151,6 +151,10 @@ impl Task {
                 self.durable.keep(durable);
                 None
             }
+            Action::Remember { logical_switch, masters } => {
+                self.durable.remember(&logical_switch, masters);
+                None
+            }
             Action::Notice(notice) => {
                 notice::log(&notice);
                 None

@@ -33,7 +33,7 @@ fn pinned(number: u8) -> Durable {
         mac: MacAddr::new([2, 0, 0, 0, 0, number]),
         vtep: VtepName::try_from("tor-a").unwrap(),
     };
-    Durable { pins: BTreeSet::from([pin]), frozen: BTreeSet::new() }
+    Durable { pins: BTreeSet::from([pin]), ..Durable::default() }
 }
 
 #[test]
@@ -47,6 +47,23 @@ fn what_was_put_is_there_after_a_restart() {
     let store = reopened(&directory).unwrap();
     assert_eq!(store.declared(), Some(&applied(7, 100)));
     assert_eq!(*store.durable(), pinned(1));
+}
+
+#[test]
+fn masters_of_contested_macs_are_kept_beside_the_rest() {
+    let (directory, mut store) = store();
+    let network = || LogicalSwitchName::try_from("blue").unwrap();
+    let master = |name| Some(VtepName::try_from(name).unwrap());
+    let key = |number| (network(), MacAddr::new([2, 0, 0, 0, 0, number]));
+    store.put_masters(&Masters::from([(key(1), master("a")), (key(2), master("b"))])).unwrap();
+    store.put_masters(&Masters::from([(key(1), master("b")), (key(2), None), (key(3), None)])).unwrap();
+    store.put_durable(&pinned(1)).unwrap();
+    drop(store);
+    let mut store = reopened(&directory).unwrap();
+    let masters = BTreeMap::from([(network(), BTreeMap::from([(key(1).1, master("b").unwrap())]))]);
+    assert_eq!(*store.durable(), Durable { masters: masters.clone(), ..pinned(1) });
+    store.put_durable(&Durable::default()).unwrap();
+    assert_eq!(store.durable().masters, masters);
 }
 
 #[test]

@@ -159,7 +159,11 @@ impl Arbiter {
                         self.peers.get_mut(&peer).expect("only those connected are closed").closed =
                             Some(reason);
                     }
-                    Action::Persist(durable) => self.durable = durable,
+                    Action::Persist(durable) => {
+                        let masters = std::mem::take(&mut self.durable.masters);
+                        self.durable = Durable { masters, ..durable };
+                    }
+                    Action::Remember { logical_switch, masters } => self.remember(logical_switch, masters),
                     Action::Notice(notice) => self.notices.push(notice),
                 }
             }
@@ -170,6 +174,17 @@ impl Arbiter {
                 self.peers.get_mut(&peer).expect("it was sent to").untaken -= messages;
                 self.core.step(Event::Taken { peer, messages }, self.now, &mut actions);
             }
+        }
+    }
+
+    /// As the state store does.
+    fn remember(&mut self, network: LogicalSwitchName, masters: Vec<(MacAddr, Option<VtepName>)>) {
+        let remembered = self.durable.masters.entry(network).or_default();
+        for (mac, master) in masters {
+            match master {
+                Some(master) => remembered.insert(mac, master),
+                None => remembered.remove(&mac),
+            };
         }
     }
 

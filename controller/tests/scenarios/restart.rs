@@ -92,6 +92,36 @@ fn scenario_24_a_logical_controller_that_begins_anew_moves_nothing_in_whatever_o
     }
 }
 
+/// What one process that is both has after a restart: the claims without their order, and its state store.
+#[test]
+fn scenario_24_a_restart_of_both_controllers_at_once_moves_nothing() {
+    for role in [M, S] {
+        for order in [["a", "b"], ["b", "a"]] {
+            for master in ["a", "b"] {
+                let mut lc = Arbiter::started(pair());
+                // The master that is to be is the last to claim to be it, and perhaps content to be a slave then.
+                let other = if master == "a" { "b" } else { "a" };
+                lc.claim(other, "x", 1, M);
+                lc.claim(master, "x", 1, M);
+                lc.claim(other, "x", 1, role);
+                lc.claim(master, "x", 1, role);
+                lc.check("x", 1, master, &[other]);
+                let mut next = Arbiter::new(pair(), Term(2), lc.durable.clone());
+                next.connect_all();
+                for by in order {
+                    let claim = next.new_claim(role);
+                    next.snapshot(by, "x", &[(1, claim)]);
+                    next.wait_ms(1);
+                }
+                next.check("x", 1, master, &[other]);
+                assert_eq!(next.durable.masters, lc.durable.masters);
+                next.withdraw(other, "x", 1);
+                assert!(next.durable.masters[&ls("x")].is_empty(), "the claims tell");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_vtep_that_is_heard_late_does_not_take_its_macs_back_from_who_claimed_since() {
     let mut next = Arbiter::new(pair(), Term(2), Durable::default());

@@ -1,0 +1,57 @@
+//! Which MACs several VTEPs claim alike, and who of them is master: what their claims would not tell to whoever hears them
+//! without their order.
+
+use std::collections::BTreeMap;
+
+use vtep_api::MacAddr;
+
+use super::vteps::VtepId;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contested {
+    masters: BTreeMap<MacAddr, VtepId>,
+    /// Since they were last taken.
+    changes: BTreeMap<MacAddr, Option<VtepId>>,
+    /// An earlier reign's word, until all have been heard.
+    recalled: BTreeMap<MacAddr, VtepId>,
+}
+
+impl Contested {
+    /// What an earlier reign remembered.
+    pub(super) fn recall(&mut self, mac: MacAddr, master: VtepId) {
+        self.recalled.insert(mac, master);
+    }
+
+    /// Whether an earlier reign had this VTEP as the MAC's master.
+    pub(super) fn is_master(&self, mac: MacAddr, vtep: VtepId) -> bool {
+        self.recalled.get(&mac) == Some(&vtep)
+    }
+
+    /// All have been heard: what was remembered is confirmed by now, or void.
+    pub(super) fn begin(&mut self) {
+        for (mac, recalled) in std::mem::take(&mut self.recalled) {
+            let master = self.masters.get(&mac).copied();
+            if master != Some(recalled) {
+                self.changes.insert(mac, master);
+            }
+        }
+    }
+
+    /// Who is master of a MAC that several claim alike; `None` where the claims tell.
+    pub(super) fn settle(&mut self, mac: MacAddr, master: Option<VtepId>) {
+        if self.masters.is_empty() && master.is_none() {
+            return;
+        }
+        let before = match master {
+            Some(master) => self.masters.insert(mac, master),
+            None => self.masters.remove(&mac),
+        };
+        if before != master && !self.recalled.contains_key(&mac) {
+            self.changes.insert(mac, master);
+        }
+    }
+
+    pub(super) fn take_changes(&mut self) -> BTreeMap<MacAddr, Option<VtepId>> {
+        std::mem::take(&mut self.changes)
+    }
+}
