@@ -15,6 +15,7 @@ mod placements;
 mod query;
 pub mod select;
 mod settle;
+mod strangers;
 mod switch;
 mod vteps;
 mod what_if;
@@ -24,7 +25,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vtep_api::{ControllerName, FromLogical, FromPhysical, LogicalSwitchName, MacAddr, Term, VtepName};
+use vtep_api::{
+    ControllerName, FromLogical, FromPhysical, LogicalSwitchName, MacAddr, Term, VtepName, VtepStatus,
+};
 
 pub use explain::{ClaimView, Explanation, Told};
 pub use history::What;
@@ -150,6 +153,8 @@ pub struct Logical {
     peers: BTreeMap<ControllerName, Peer>,
     /// The highest of each physical controller that was ever connected.
     terms: BTreeMap<ControllerName, Term>,
+    /// What was said of VTEPs, in vain.
+    strangers: BTreeMap<(ControllerName, VtepName), VtepStatus>,
     /// VTEPs left out of the directory, with those that have their address.
     address_conflicts: BTreeMap<VtepId, (VtepId, IpAddr)>,
     /// VTEPs that should be asked to tell all, unless they do so by themselves.
@@ -214,6 +219,7 @@ impl Logical {
             switches: BTreeMap::new(),
             peers: BTreeMap::new(),
             terms: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             address_conflicts: BTreeMap::new(),
             to_ask: BTreeSet::new(),
             touched: BTreeSet::new(),

@@ -16,6 +16,7 @@ impl Logical {
 
     pub(super) fn disconnect(&mut self, peer: &ControllerName, now: Now, actions: &mut Vec<Action>) {
         if self.peers.remove(peer).is_some() {
+            self.forget_strangers(peer);
             self.cut(peer, now, actions);
         }
     }
@@ -45,7 +46,7 @@ impl Logical {
         }
         match message {
             FromPhysical::Hello { .. } | FromPhysical::Heartbeat { .. } => {}
-            FromPhysical::Vtep { vtep, status } => self.report(peer, &vtep, status, now, actions),
+            FromPhysical::Vtep { vtep, status } => self.hear_status(peer, vtep, status, now, actions),
             FromPhysical::Claims(claims) => self.claims(peer, claims, now, actions),
             FromPhysical::Applied { vtep, held } => {
                 let Held { logical_switch, term, version } = held;

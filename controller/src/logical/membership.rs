@@ -54,6 +54,7 @@ impl Logical {
         }
         self.touched.extend(self.switches.keys().cloned());
         self.outlines_stale = true;
+        self.hear_strangers(now, actions);
     }
 
     /// Of every network who takes part in it.
