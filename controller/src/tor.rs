@@ -3,6 +3,7 @@
 
 mod adapter;
 mod placed;
+mod present;
 mod told;
 
 use std::collections::BTreeMap;

@@ -83,7 +83,7 @@ impl Task {
     fn input(&mut self, input: Input) {
         match input {
             Input::Joined { peer, session, outbox } => {
-                self.peers.open(peer.clone(), session, outbox);
+                self.peers.open(&peer, session, outbox);
                 self.step(Event::Connected { peer });
             }
             Input::Message { peer, session, message } if self.peers.is_open(&peer, session) => {

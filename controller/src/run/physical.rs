@@ -107,7 +107,7 @@ impl Task {
 
     fn input(&mut self, input: Input) {
         match input {
-            Input::Attached { vtep, session, outbox } => self.vteps.open(vtep, session, outbox),
+            Input::Attached { vtep, session, outbox } => self.vteps.open(&vtep, session, outbox),
             Input::FromVtep { vtep, session, message } if self.vteps.is_open(&vtep, session) => {
                 self.step(Event::Vtep { vtep, session, message });
             }
@@ -118,7 +118,7 @@ impl Task {
                 self.step(Event::VtepDown { vtep, session });
             }
             Input::Joined { peer, session, outbox } => {
-                self.peers.open(peer.clone(), session, outbox);
+                self.peers.open(&peer, session, outbox);
                 self.step(Event::Connected { peer });
             }
             Input::Message { peer, session, message } if self.peers.is_open(&peer, session) => {
@@ -131,8 +131,7 @@ impl Task {
                 self.step(Event::Disconnected { peer });
             }
             // Of a session that was replaced or ended.
-            Input::FromVtep { .. } | Input::VtepTaken { .. } | Input::VtepLeft { .. } => {}
-            Input::Message { .. } | Input::Taken { .. } | Input::Left { .. } => {}
+            _ => {}
         }
     }
 

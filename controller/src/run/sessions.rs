@@ -26,7 +26,7 @@ impl<K: Ord + Display + Clone, M> Sessions<K, M> {
     }
 
     /// Ends an earlier session of the same name.
-    pub(crate) fn open(&mut self, name: K, session: SessionId, outbox: Outbox<M>) {
+    pub(crate) fn open(&mut self, name: &K, session: SessionId, outbox: Outbox<M>) {
         if let Some((_, earlier)) = self.open.insert(name.clone(), (session, outbox)) {
             warn!(%name, "a session is replaced by a new one of the same name");
             earlier.end(format!("a new session of {name} replaces this one"));

@@ -30,7 +30,7 @@ use crate::run::{Channel, Gone, Inbox, Next, OfVtep, physical};
 /// Before the next attempt after a transaction got no answer, and before a session that the core ended begins anew.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The whole database is compared, and what was set aside is tried again.
-const AUDIT: Duration = Duration::from_secs(60);
+const AUDIT: Duration = Duration::from_mins(1);
 /// What the TOR says of itself is told no more often, apart from what the database itself changed.
 const STATE_PACE: Duration = Duration::from_millis(200);
 
@@ -258,7 +258,7 @@ impl Adapter {
             Ok(true) => info!(%vtep, lock = LOCK, "a TOR's lock is ours"),
             Ok(false) => warn!(%vtep, lock = LOCK, "another controller has a TOR's lock; nothing is written"),
             Err(error) => {
-                info!(%vtep, error = error as &dyn std::error::Error, "no answer about a TOR's lock")
+                info!(%vtep, error = error as &dyn std::error::Error, "no answer about a TOR's lock");
             }
         }
         if let Ok(owner) = result {
@@ -286,7 +286,7 @@ impl Adapter {
                 let cause = &error as &dyn std::error::Error;
                 match self.tor.failed(batch, &error) {
                     Failed::NotOwner => {
-                        warn!(%vtep, lock = LOCK, "a TOR's lock is not ours; nothing was written")
+                        warn!(%vtep, lock = LOCK, "a TOR's lock is not ours; nothing was written");
                     }
                     Failed::Refused => warn!(%vtep, error = cause, "a TOR's database refused a transaction"),
                 }

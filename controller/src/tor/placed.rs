@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hardware_vtep::controller::{Remote, SwitchOutline, TorOutline};
-use vtep_api::{Role, Row, VtepName, VtepOutline};
+use vtep_api::{LogicalSwitchName, Role, Row, VtepName, VtepOutline};
 
 /// Where a MAC is, seen from the TOR.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +30,20 @@ pub(super) fn place(vtep: &VtepName, outline: &VtepOutline, row: &Row) -> Placed
     Placed::Remote(Remote { master, slaves, ips: row.ips.clone(), own_role })
 }
 
-pub(super) fn tor_outline(vtep: &VtepName, outline: &VtepOutline) -> TorOutline {
-    let flood = |members: &BTreeSet<VtepName>| -> BTreeSet<IpAddr> {
+/// `kept`: where a logical switch floods to besides, for it is not known yet who else takes part.
+pub(super) fn tor_outline(
+    vtep: &VtepName,
+    outline: &VtepOutline,
+    kept: impl Fn(&LogicalSwitchName) -> BTreeSet<IpAddr>,
+) -> TorOutline {
+    let own = outline.vteps.get(vtep);
+    let flood = |members: &BTreeSet<VtepName>| {
         let others = members.iter().filter(|member| *member != vtep);
-        others.filter_map(|member| outline.vteps.get(member).copied()).collect()
+        others.filter_map(|member| outline.vteps.get(member).copied()).collect::<BTreeSet<_>>()
     };
     let switches = outline.networks.iter().map(|(name, network)| {
-        let flood = flood(&network.flood);
+        let mut flood = flood(&network.flood);
+        flood.extend(kept(name).iter().filter(|address| Some(*address) != own));
         (name.clone(), SwitchOutline { vni: network.vni, replication: network.replication, flood })
     });
     let bindings = outline.bindings.iter();
@@ -82,11 +89,11 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(vtep: &str, master: &str, slaves: &[&str], expected: Placed) {
+    fn check(vtep: &str, master: &str, slaves: &[&str], expected: &Placed) {
         let slaves = slaves.iter().map(|slave| name(slave)).collect();
         let row =
             Row { placement: Arc::new(Placement { master: name(master), slaves }), ips: Box::default() };
-        assert_eq!(place(&name(vtep), &outline(), &row), expected);
+        assert_eq!(place(&name(vtep), &outline(), &row), *expected);
     }
 
     fn at(master: u8, slaves: &[u8], own_role: Option<Role>) -> Placed {
@@ -97,26 +104,34 @@ mod tests {
 
     #[test]
     fn a_mac_of_the_tors_own_has_no_remote_row() {
-        check("a", "a", &["b"], Placed::Local);
+        check("a", "a", &["b"], &Placed::Local);
     }
 
     #[test]
     fn a_slave_learns_its_role_and_is_no_slave_of_its_own() {
-        check("a", "b", &["a", "c"], at(2, &[3], Some(Role::Slave)));
-        check("c", "b", &["a"], at(2, &[1], None));
+        check("a", "b", &["a", "c"], &at(2, &[3], Some(Role::Slave)));
+        check("c", "b", &["a"], &at(2, &[1], None));
     }
 
     #[test]
     fn a_vtep_without_an_address_is_named_and_no_slave() {
-        check("a", "d", &["b"], Placed::Nowhere(name("d")));
-        check("a", "b", &["d", "c"], at(2, &[3], None));
+        check("a", "d", &["b"], &Placed::Nowhere(name("d")));
+        check("a", "b", &["d", "c"], &at(2, &[3], None));
     }
 
     #[test]
     fn a_flood_list_leaves_the_tor_itself_out_and_whose_address_is_unknown() {
-        let tor = tor_outline(&name("a"), &outline());
+        let tor = tor_outline(&name("a"), &outline(), |_| BTreeSet::new());
         let switch = &tor.switches[&"ls0".try_into().unwrap()];
         assert_eq!(switch.flood, BTreeSet::from([IpAddr::from([192, 0, 2, 2])]));
         assert_eq!((tor.complete, tor.bindings.len()), (true, 1));
+    }
+
+    #[test]
+    fn who_may_still_take_part_stays_in_the_flood_list_but_never_the_tor_itself() {
+        let address = |last| IpAddr::from([192, 0, 2, last]);
+        let tor = tor_outline(&name("a"), &outline(), |_| BTreeSet::from([address(1), address(9)]));
+        let switch = &tor.switches[&"ls0".try_into().unwrap()];
+        assert_eq!(switch.flood, BTreeSet::from([address(2), address(9)]));
     }
 }

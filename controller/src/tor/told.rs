@@ -39,10 +39,11 @@ pub(super) type Rows = HashMap<MacAddr, Row, FixedState>;
 pub(super) enum Effect {
     None,
     Outline,
-    /// These rows are not what they were, or there is more to conclude from the others' absence.
+    /// These rows are not what they were. `completed`: from here on there is more to conclude from absence.
     Table {
         logical_switch: LogicalSwitchName,
         macs: Vec<MacAddr>,
+        completed: bool,
     },
     /// It did not fit.
     Answer(FromVtep),
@@ -148,8 +149,9 @@ impl Told {
                 return Ok(Effect::Answer(FromVtep::Resync { logical_switch: name }));
             }
         };
-        let news = !macs.is_empty() || table.complete != was_complete;
-        Ok(if news { Effect::Table { logical_switch: name, macs } } else { Effect::None })
+        let completed = table.complete && !was_complete;
+        let news = completed || !macs.is_empty();
+        Ok(if news { Effect::Table { logical_switch: name, macs, completed } } else { Effect::None })
     }
 }
 

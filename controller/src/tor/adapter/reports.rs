@@ -1,12 +1,15 @@
 //! What goes from a TOR to its physical controller, and what comes back.
 
+use std::collections::BTreeSet;
+
 use tokio::time::Instant;
 use tracing::warn;
 use vtep_api::{FromVtep, Inventory, LocalMac, LogicalSwitchName, MacAddr, ROWS_MAX, ToVtep, VtepState};
 
 use super::{Adapter, Channel, OfVtep, Stopped};
 use crate::tor::placed::{Placed, place, tor_outline};
-use crate::tor::told::Effect;
+use crate::tor::present::flood;
+use crate::tor::told::{Effect, Table};
 
 type Changes = Vec<(LogicalSwitchName, MacAddr, Option<LocalMac>)>;
 type Records = Vec<(MacAddr, Option<LocalMac>)>;
@@ -67,7 +70,7 @@ impl Adapter {
 
     fn present_state(&self) -> VtepState {
         let mut state = self.tor.state().clone();
-        if !self.tor.is_owner() {
+        if !self.tor.is_owner() && self.locking.is_none() {
             state
                 .refusals
                 .push("another controller has the lock of the database: nothing is written".to_owned());
@@ -105,7 +108,10 @@ impl Adapter {
                 self.follow_outline();
                 None
             }
-            Ok(Effect::Table { logical_switch, macs }) => {
+            Ok(Effect::Table { logical_switch, macs, completed }) => {
+                if completed {
+                    self.draw_outline();
+                }
                 self.follow_table(&logical_switch, &macs);
                 None
             }
@@ -122,7 +128,7 @@ impl Adapter {
 
     /// Also the addresses of VTEPs may have changed: each row is looked at.
     fn follow_outline(&mut self) {
-        self.tor.desired().set_outline(tor_outline(&self.vtep, self.told.present_outline()));
+        self.draw_outline();
         self.nowhere.clear();
         let all = self.told.tables().iter();
         let all: Vec<(LogicalSwitchName, Vec<MacAddr>)> =
@@ -131,6 +137,17 @@ impl Adapter {
             self.follow_table(&switch, &macs);
         }
         self.state_soon();
+    }
+
+    /// Before a network's table is known to be complete, so are not its members: who is flooded to stays.
+    fn draw_outline(&mut self) {
+        let Self { vtep, told, tor, .. } = self;
+        let kept = |switch: &LogicalSwitchName| {
+            let complete = told.tables().get(switch).is_some_and(Table::is_complete);
+            if complete { BTreeSet::new() } else { flood(tor.mirror(), switch) }
+        };
+        let outline = tor_outline(vtep, told.present_outline(), kept);
+        tor.desired().set_outline(outline);
     }
 
     fn follow_table(&mut self, switch: &LogicalSwitchName, macs: &[MacAddr]) {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vtep_api::{Cause, Network, Placement, Replication, UnknownUnicast, Vni};
@@ -27,7 +27,7 @@ fn outline(switches: &[&str]) -> ToVtep {
         vni: Vni::try_from(vni).unwrap(),
         unknown_unicast: UnknownUnicast::Flood,
         replication: Replication::SourceNode,
-        flood: Default::default(),
+        flood: BTreeSet::default(),
     };
     let networks = switches.iter().zip(1_u32..).map(|(name, vni)| (switch(name), network(vni)));
     let networks: BTreeMap<_, _> = networks.collect();
@@ -68,7 +68,7 @@ fn macs(told: &Told) -> Vec<MacAddr> {
 }
 
 fn rows(macs: &[MacAddr]) -> Effect {
-    Effect::Table { logical_switch: switch("ls0"), macs: macs.to_vec() }
+    Effect::Table { logical_switch: switch("ls0"), macs: macs.to_vec(), completed: false }
 }
 
 fn held(told: &Told) -> Vec<(u64, u64)> {
