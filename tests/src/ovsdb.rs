@@ -134,6 +134,11 @@ impl OvsdbServer {
         Ok(())
     }
 
+    /// By SIGKILL: what it was about to answer is never answered.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.kill())
+    }
+
     /// Stops and continues it without closing a connection: a silent peer.
     pub fn freeze(&self) -> Result<()> {
         self.daemon.iter().try_for_each(|daemon| daemon.signal(Signal::SIGSTOP))

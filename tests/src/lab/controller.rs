@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    netns::Netns,
+    netns::{Netns, output},
     pki::TlsFiles,
     process::{Daemon, binary},
 };
@@ -116,6 +116,11 @@ impl Controller {
     pub fn json(&self, words: &[&str]) -> Result<Value> {
         let printed = self.print(&[words, &["--json"]].concat())?;
         serde_json::from_str(&printed).with_context(|| format!("vtep-controller {words:?} printed no JSON"))
+    }
+
+    /// The tables that a recording gives, as `fdb --json` prints them. Needs no running daemon.
+    pub fn replay(&self, recording: &str) -> Result<String> {
+        output(Command::new(binary("vtep-controller")?).args(["replay", recording, "--json"]))
     }
 
     pub fn folder(&self) -> &Path {
