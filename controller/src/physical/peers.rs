@@ -5,6 +5,7 @@ use vtep_api::{ControllerName, FromLogical, LogicalSwitchName, Outline, PROTOCOL
 use super::outbox::Outbox;
 use super::roster::Roster;
 use super::table::Installed;
+use super::vtep::Vtep;
 use super::{Action, GRACE_MS, ORPHAN_MS, Physical, notice};
 use crate::Now;
 
@@ -93,7 +94,11 @@ impl Physical {
                 }
             }
             FromLogical::Resync { vtep, logical_switch } => {
-                let heard = self.vteps.get(&vtep).is_some_and(|vtep| vtep.mirror.heard());
+                // While a session's first inventory comes in, the mirror is that of the session before.
+                let current = |vtep: &Vtep| {
+                    vtep.mirror.heard() && vtep.session.as_ref().is_none_or(|session| session.inventoried)
+                };
+                let heard = self.vteps.get(&vtep).is_some_and(current);
                 let owned = self.roster.owner(&logical_switch) == Some(name);
                 if heard && owned && self.roster.is_member(&vtep, &logical_switch) {
                     self.tell_pair_whole((vtep, logical_switch));
