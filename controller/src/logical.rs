@@ -66,6 +66,16 @@ pub struct Durable {
     /// that heard them in their order be gone as well. Kept apart from the rest, by `Action::Remember`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
+    /// What VTEPs said last: until they are heard again nobody is told that they are gone.
+    #[serde(default)]
+    pub known: BTreeMap<VtepName, Known>,
+}
+
+/// Where a VTEP is, and in which networks by its own word.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Known {
+    pub address: Option<IpAddr>,
+    pub networks: BTreeSet<LogicalSwitchName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +244,7 @@ impl Logical {
             heartbeat_ms: now.mono_ms,
             counters: Counters::default(),
         };
+        logical.recall(durable.known);
         logical.declare(declared, now, &mut Vec::new());
         logical.freeze_again(&durable.frozen, now);
         logical.remember_again(durable.masters);

@@ -1,11 +1,13 @@
 //! Which VTEPs are there, and what becomes of the claims of those that are not.
 
-use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName, VtepStatus};
+use std::collections::BTreeMap;
+
+use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName, VtepState, VtepStatus};
 
 use super::ledger::Slot;
 use super::select::LIVE;
 use super::vteps::VtepId;
-use super::{Action, Logical};
+use super::{Action, Known, Logical};
 use crate::Now;
 
 /// A VTEP that should tell all by itself is asked when it has not begun for so long; one that was asked, again.
@@ -34,9 +36,17 @@ impl Logical {
         let state = &mut self.vteps[vtep];
         let (served_by, was_up) = (state.peer.replace(peer.clone()), state.is_up());
         state.cut = false;
+        // One that begins anew has not heard of the VTEP yet, which takes back nothing of what was heard before.
+        let status = match (status.session, state.status.session) {
+            (Session::Awaited, Session::Up | Session::Lost) => {
+                VtepStatus { session: Session::Lost, ..state.status.clone() }
+            }
+            _ => status,
+        };
         let old = std::mem::replace(&mut state.status, status);
         let other_peer = served_by.as_ref() != Some(peer);
-        if old.state.address != state.status.state.address {
+        let address_changed = old.state.address != state.status.state.address;
+        if address_changed {
             self.clock += 1;
             state.addressed = self.clock;
             self.outlines_stale = true;
@@ -64,6 +74,7 @@ impl Logical {
         if other_peer {
             self.outlines_stale = true;
         }
+        self.persist |= address_changed || networks_changed;
         if networks_changed {
             self.follow_networks(vtep, now, actions);
         }
@@ -74,6 +85,28 @@ impl Logical {
             self.skew_moved(vtep, old.skew_ms, now, actions);
         }
         self.weigh(vtep, now, actions);
+    }
+
+    /// What an earlier reign knew of VTEPs, before anybody speaks of them.
+    pub(super) fn recall(&mut self, known: BTreeMap<VtepName, Known>) {
+        for (name, Known { address, networks }) in known {
+            self.clock += 1;
+            let vtep = self.vteps.number(&name);
+            let vtep = &mut self.vteps[vtep];
+            let state = VtepState { address, networks, ..VtepState::default() };
+            vtep.status = VtepStatus { session: Session::Lost, state, skew_ms: None };
+            vtep.addressed = self.clock;
+            vtep.cut = true;
+        }
+    }
+
+    pub(super) fn known(&self) -> BTreeMap<VtepName, Known> {
+        let declared = self.vteps.iter().filter(|(_, vtep)| vtep.declared.is_some());
+        let known = declared.map(|(_, vtep)| {
+            let state = &vtep.status.state;
+            (vtep.name.clone(), Known { address: state.address, networks: state.networks.clone() })
+        });
+        known.filter(|(_, known)| *known != Known::default()).collect()
     }
 
     /// Nobody speaks for the VTEPs of a physical controller that is away.

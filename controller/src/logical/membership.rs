@@ -40,6 +40,7 @@ impl Logical {
             }
         }
         self.join_all(now, actions);
+        self.persist |= !removed.is_empty();
         for vtep in removed {
             self.forget(vtep, now, actions);
         }

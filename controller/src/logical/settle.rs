@@ -141,7 +141,8 @@ impl Logical {
                 vtep: self.vteps[*vtep].name.clone(),
             })
         });
-        Durable { pins: self.pins.clone(), frozen: frozen.collect(), masters: BTreeMap::new() }
+        let pins = self.pins.clone();
+        Durable { pins, frozen: frozen.collect(), known: self.known(), masters: BTreeMap::new() }
     }
 
     fn send(&mut self, now: Now, actions: &mut Vec<Action>) {

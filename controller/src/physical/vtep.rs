@@ -147,7 +147,8 @@ impl Vtep {
 
     /// Its status as it is by now; `outside` are logical switches in which it has MACs and may not.
     pub(super) fn present_status(&self, outside: &[LogicalSwitchName]) -> VtepStatus {
-        let session = match (self.is_up(), self.status.session) {
+        // Before it has said what it is, nothing is known of it: to call it up would say that it has no address.
+        let session = match (self.is_up() && self.state.is_some(), self.status.session) {
             (true, _) => Session::Up,
             (false, Session::Awaited) => Session::Awaited,
             (false, _) => Session::Lost,

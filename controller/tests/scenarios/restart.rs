@@ -1,6 +1,6 @@
 //! What a restart of either side must not do.
 
-use vtep_api::{Claim, Session, Term};
+use vtep_api::{Claim, Session, Term, VtepStatus};
 use vtep_controller::logical::Durable;
 
 use crate::harness::*;
@@ -192,4 +192,35 @@ fn the_same_events_give_the_same_actions() {
         format!("{:?}", lc.log)
     };
     assert_eq!(run(), run());
+}
+
+/// Of a VTEP that is not heard again yet, nobody is told that it is gone.
+#[test]
+fn scenario_24_a_restart_of_either_controller_leaves_directory_and_flood_list_whole() {
+    let mut declared = pair();
+    declared.vteps.values_mut().for_each(|vtep| vtep.address = None);
+    let mut lc = Arbiter::started(declared.clone());
+    for (name, last) in [("a", 11), ("b", 12)] {
+        lc.status(name, |status| status.state.address = Some([192, 0, 2, last].into()));
+    }
+    let whole = lc.at("pc-b").outline.clone();
+    assert_eq!((whole.directory.len(), whole.networks[&ls("x")].network.flood.len()), (2, 2));
+    let check = |lc: &Arbiter, when: &str| {
+        let outline = &lc.at("pc-b").outline;
+        assert_eq!(outline.directory, whole.directory, "{when}");
+        assert_eq!(outline.networks, whole.networks, "{when}");
+    };
+
+    lc.disconnect("pc-a");
+    check(&lc, "the physical controller is away");
+    lc.connect("pc-a");
+    lc.status("a", |status| *status = VtepStatus::default());
+    check(&lc, "it begins anew, and awaits the VTEP");
+
+    let mut next = Arbiter::new(declared, Term(2), lc.durable.clone());
+    next.connect("pc-b");
+    check(&next, "the logical controller begins anew");
+    next.connect("pc-a");
+    next.status("a", |status| *status = VtepStatus::default());
+    check(&next, "both do");
 }

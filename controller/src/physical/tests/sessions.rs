@@ -43,6 +43,21 @@ fn who_connects_before_the_outlines_waits_and_is_heard_then() {
     assert_eq!(world.claims_to("lc-a")[0].records.len(), 1);
 }
 
+/// A status without it would say that the VTEP has no address.
+#[test]
+fn a_vtep_is_up_once_it_has_said_what_it_is() {
+    let mut world = World::new();
+    world.welcome("lc-a", 1);
+    world.message("lc-a", FromLogical::Outline(outline(1, 1, &[X], &["a", "b"])));
+    world.hello("a", vec![]);
+    assert!(world.statuses_to("lc-a", "a").iter().all(|status| status.session == Session::Awaited));
+    let address = Some([192, 0, 2, 1].into());
+    world.say("a", FromVtep::State(VtepState { address, ..VtepState::default() }));
+    let statuses = world.statuses_to("lc-a", "a");
+    let last = statuses.last().unwrap();
+    assert_eq!((last.session, last.state.address), (Session::Up, address));
+}
+
 #[test]
 fn who_waits_in_vain_is_closed() {
     let mut world = World::new();
