@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -174,12 +175,24 @@ impl OvsdbServer {
     }
 
     /// One RFC 7047 transaction on `hardware_vtep`, given as its operations in JSON; returns the results in JSON.
-    pub fn transact(&self, operations: &serde_json::Value) -> Result<serde_json::Value> {
-        let mut transaction = vec![serde_json::Value::from("hardware_vtep")];
+    pub fn transact(&self, operations: &Value) -> Result<Value> {
+        let mut transaction = vec![Value::from("hardware_vtep")];
         transaction.extend(operations.as_array().cloned().unwrap_or_default());
         let mut client = Command::new("ovsdb-client");
         client.args(["--timeout=10", "transact", &self.remote(), &serde_json::to_string(&transaction)?]);
         Ok(serde_json::from_str(&output(&mut client)?)?)
+    }
+
+    /// Rows with all columns, those that `vtep-ctl` does not know and `_version` too. `wanted`: conditions of RFC 7047
+    /// §5.1.
+    pub fn select(&self, table: &str, wanted: &Value) -> Result<Vec<Value>> {
+        let select = json!([{"op": "select", "table": table, "where": wanted}]);
+        let mut results = self.transact(&select)?;
+        let rows = match results[0]["rows"].take() {
+            Value::Array(rows) => rows,
+            _ => bail!("{table} has no rows: {results}"),
+        };
+        Ok(rows)
     }
 
     /// `ovs-appctl`: `ovsdb-server/add-remote ptcp:…`, `ovsdb-server/compact`, ...

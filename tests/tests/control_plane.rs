@@ -1,0 +1,10 @@
+//! Scenarios of the control plane with real agents, ovsdb-servers, controllers and traffic. Needs root.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "control_plane/moves.rs"]
+mod moves;
+#[path = "control_plane/outages.rs"]
+mod outages;
+#[path = "control_plane/rig.rs"]
+mod rig;
