@@ -188,9 +188,8 @@ impl OvsdbServer {
     pub fn select(&self, table: &str, wanted: &Value) -> Result<Vec<Value>> {
         let select = json!([{"op": "select", "table": table, "where": wanted}]);
         let mut results = self.transact(&select)?;
-        let rows = match results[0]["rows"].take() {
-            Value::Array(rows) => rows,
-            _ => bail!("{table} has no rows: {results}"),
+        let Value::Array(rows) = results[0]["rows"].take() else {
+            bail!("{table} has no rows: {results}");
         };
         Ok(rows)
     }
