@@ -1,7 +1,7 @@
 //! What physical controllers say of VTEPs on which their word does not count yet: they say it once, and a file that is
 //! applied later may declare the VTEP.
 
-use vtep_api::{ControllerName, VtepName, VtepState, VtepStatus};
+use vtep_api::{ControllerName, Session, VtepName, VtepState, VtepStatus};
 
 use super::{Action, Logical};
 use crate::Now;
@@ -48,7 +48,8 @@ impl Logical {
     /// A physical controller that begins anew knows nothing of a VTEP before it has come and spoken: what it said last
     /// stays.
     fn keep_last_word(&self, name: &VtepName, status: &mut VtepStatus) {
-        if status.state == VtepState::default()
+        if status.session != Session::Up
+            && status.state == VtepState::default()
             && let Some(vtep) = self.vteps.declared(name)
         {
             let known = &self.vteps[vtep].status;
