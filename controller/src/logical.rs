@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use vtep_api::{
-    ControllerName, FromLogical, FromPhysical, LogicalSwitchName, MacAddr, Term, VtepName, VtepStatus,
+    ControllerName, FromLogical, FromPhysical, LogicalSwitchName, MacAddr, Term, Version, VtepName,
+    VtepStatus,
 };
 
 pub use explain::{ClaimView, Explanation, Told};
@@ -160,6 +161,8 @@ pub struct Logical {
     pinned: BTreeSet<Pin>,
     vteps: Vteps,
     switches: BTreeMap<LogicalSwitchName, Switch>,
+    /// New logical switches begin with it: one that was here before has no version twice in a term.
+    version_from: Version,
     peers: BTreeMap<ControllerName, Peer>,
     /// The highest of each physical controller that was ever connected.
     terms: BTreeMap<ControllerName, Term>,
@@ -227,6 +230,7 @@ impl Logical {
             pinned: BTreeSet::new(),
             vteps: Vteps::default(),
             switches: BTreeMap::new(),
+            version_from: Version::default(),
             peers: BTreeMap::new(),
             terms: BTreeMap::new(),
             strangers: BTreeMap::new(),

@@ -143,7 +143,7 @@ impl Logical {
             claimed_at_ms: record.claimed_at_ms(),
             skew_ms: vtep.status.skew_ms,
             ips: record.ips(),
-            session: if vtep.cut { Session::Lost } else { vtep.status.session },
+            session: if vtep.cut_ms.is_some() { Session::Lost } else { vtep.status.session },
             pinned: contender.pinned,
             stale: contender.stale_since.is_some(),
             dead: contender.dead,

@@ -35,7 +35,12 @@ impl Logical {
         };
         let state = &mut self.vteps[vtep];
         let (served_by, was_up) = (state.peer.replace(peer.clone()), state.is_up());
-        state.cut = false;
+        // While nobody could speak for it, its claims did not age.
+        if let Some(cut_ms) = state.cut_ms.take()
+            && let Some(lost_ms) = &mut state.lost_ms
+        {
+            *lost_ms += now.mono_ms - cut_ms;
+        }
         // One that begins anew has not heard of the VTEP yet, which takes back nothing of what was heard before.
         let status = match (status.session, state.status.session) {
             (Session::Awaited, Session::Up | Session::Lost) => {
@@ -79,7 +84,7 @@ impl Logical {
             self.follow_networks(vtep, now, actions);
         }
         if other_peer || was_up != up {
-            self.forget_freshness(vtep, now);
+            self.forget_freshness(vtep, !other_peer, now);
         }
         if skew_changed {
             self.skew_moved(vtep, old.skew_ms, now, actions);
@@ -96,7 +101,7 @@ impl Logical {
             let state = VtepState { address, networks, ..VtepState::default() };
             vtep.status = VtepStatus { session: Session::Lost, state, skew_ms: None };
             vtep.addressed = self.clock;
-            vtep.cut = true;
+            vtep.cut_ms = Some(self.began.mono_ms);
         }
     }
 
@@ -115,8 +120,8 @@ impl Logical {
             |(id, vtep): (VtepId, &super::vteps::Vtep)| (vtep.peer.as_ref() == Some(peer)).then_some(id);
         let served: Vec<VtepId> = self.vteps.iter().filter_map(of_peer).collect();
         for &vtep in &served {
-            self.vteps[vtep].cut = true;
-            self.forget_freshness(vtep, now);
+            self.vteps[vtep].cut_ms.get_or_insert(now.mono_ms);
+            self.forget_freshness(vtep, false, now);
         }
         for vtep in served {
             self.weigh(vtep, now, actions);
@@ -125,7 +130,7 @@ impl Logical {
     }
 
     /// What it claimed is not known to hold until it tells all again.
-    pub(super) fn forget_freshness(&mut self, vtep: VtepId, now: Now) {
+    fn forget_freshness(&mut self, vtep: VtepId, goes_on: bool, now: Now) {
         let since = LIVE + self.clock;
         for (name, switch) in &mut self.switches {
             if !switch.members.contains(&vtep) {
@@ -135,7 +140,7 @@ impl Logical {
             if switch.ledger.share(vtep) > 0 {
                 teller.stale_since.get_or_insert(since);
             }
-            teller.distrust(now.mono_ms);
+            teller.distrust(goes_on, now.mono_ms);
             self.to_ask.insert((name.clone(), vtep));
         }
     }
@@ -199,7 +204,9 @@ impl Logical {
     pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
         let hold_ms = u64::from(self.declared.policy.hold_secs) * 1000;
         let due = |vtep: &super::vteps::Vtep| {
-            !vtep.cut && !vtep.expired && vtep.lost_ms.is_some_and(|at| at + hold_ms <= now.mono_ms)
+            vtep.cut_ms.is_none()
+                && !vtep.expired
+                && vtep.lost_ms.is_some_and(|at| at + hold_ms <= now.mono_ms)
         };
         let due: Vec<VtepId> = self.vteps.iter().filter(|(_, vtep)| due(vtep)).map(|(id, _)| id).collect();
         for vtep in due {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName};
+use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, Version, VtepName};
 
 use super::ledger::{Flags, Record, Slot};
 use super::switch::{Switch, Teller};
@@ -32,11 +32,14 @@ impl Logical {
             let switch = declared.logical_switches.get(name)?;
             switch.logical_controller.as_ref().is_none_or(|owner| *owner == self.name).then_some(switch)
         };
-        self.switches.retain(|name, _| owned(name).is_some());
+        let gone = self.switches.extract_if(.., |name, _| owned(name).is_none());
+        let versions = gone.map(|(_, switch)| Version(switch.published.version().0 + 1));
+        self.version_from = versions.fold(self.version_from, Version::max);
         for (name, switch) in &declared.logical_switches {
             if owned(name).is_some() {
                 let entry = self.switches.entry(name.clone());
-                entry.or_insert_with(|| Switch::new(name.clone(), switch.clone())).declared = switch.clone();
+                let new = || Switch::new(name.clone(), switch.clone(), self.version_from, now.mono_ms);
+                entry.or_insert_with(new).declared = switch.clone();
             }
         }
         self.join_all(now, actions);
@@ -156,7 +159,7 @@ impl Logical {
         let state = &mut self.vteps[vtep];
         state.status = vtep_api::VtepStatus::default();
         state.peer = None;
-        state.cut = false;
+        state.cut_ms = None;
         state.lost_ms = None;
         state.applied.clear();
         state.storm.release();

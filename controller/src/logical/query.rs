@@ -162,7 +162,7 @@ impl Logical {
                 VtepView {
                     name: vtep.name.clone(),
                     physical_controller: vtep.peer.clone(),
-                    session: if vtep.cut { Session::Lost } else { vtep.status.session },
+                    session: if vtep.cut_ms.is_some() { Session::Lost } else { vtep.status.session },
                     lost_for_ms: vtep.lost_ms.map(|at| now.mono_ms.saturating_sub(at)),
                     dead: vtep.dead,
                     address: vtep.address(),
@@ -344,7 +344,8 @@ impl Logical {
                     &vtep.name,
                     "its session is lost and its address unreachable".to_owned(),
                 );
-            } else if vtep.status.session == Session::Lost || (vtep.cut && vtep.status.session == Session::Up)
+            } else if vtep.status.session == Session::Lost
+                || (vtep.cut_ms.is_some() && vtep.status.session == Session::Up)
             {
                 add(AlarmKind::VtepLost, &vtep.name, "its session is lost".to_owned());
             }

@@ -6,7 +6,7 @@ use vtep_api::{LogicalSwitchName, Version};
 
 use super::distribute::Source;
 use super::switch::Switch;
-use super::vteps::Vteps;
+use super::vteps::{VtepId, Vteps};
 use super::{Action, Durable, Logical};
 use crate::Now;
 use crate::declared::{Batch, Pin};
@@ -73,18 +73,23 @@ impl Logical {
     }
 
     fn settle_switch(&mut self, network: &LogicalSwitchName, now: Now, actions: &mut Vec<Action>) {
-        let waited_ms = now.mono_ms - self.began.mono_ms;
         let batch = self.declared.policy.batch;
         let start_wait_ms = u64::from(self.declared.policy.start_wait_secs) * 1000;
         let hold_ms = u64::from(self.declared.policy.hold_secs) * 1000;
         let Some(switch) = self.switches.get(network) else { return };
         let begins = !switch.started;
         if begins || switch.complete_from.is_none() {
-            let heard = switch.heard_all() && self.is_roster_known();
-            let Some(switch) = self.switches.get_mut(network) else { return };
+            let (roster_known, waited_ms) = (self.is_roster_known(), now.mono_ms - switch.since_ms);
+            let heard = roster_known && switch.heard_all();
             if begins && !heard && waited_ms < start_wait_ms {
-                return;
+                // Who is away for so long already is not waited for once more.
+                let began = roster_known || now.mono_ms - self.began.mono_ms >= start_wait_ms;
+                let away_since = |lost_ms: u64| lost_ms + start_wait_ms <= now.mono_ms;
+                if !began || !switch.heard_all_but(|vtep| self.vteps[vtep].lost_ms.is_some_and(away_since)) {
+                    return;
+                }
             }
+            let Some(switch) = self.switches.get_mut(network) else { return };
             let complete = heard || waited_ms >= hold_ms;
             if begins {
                 switch.begin();
@@ -92,7 +97,7 @@ impl Logical {
             if complete && switch.complete_from.is_none() {
                 let version = switch.published.version();
                 // Who has an incomplete table gets a complete one, though no row may have changed.
-                let from = if begins { Version(0) } else { Version(version.0 + 1) };
+                let from = if begins { version } else { Version(version.0 + 1) };
                 switch.published.skip_to(from);
                 switch.complete_from = Some(from);
                 switch.contested.begin();
@@ -170,7 +175,12 @@ impl Logical {
 
 impl Switch {
     fn heard_all(&self) -> bool {
-        self.members.iter().all(|vtep| self.tellers.get(vtep).is_some_and(|teller| teller.heard))
+        self.heard_all_but(|_| false)
+    }
+
+    fn heard_all_but(&self, is_away: impl Fn(VtepId) -> bool) -> bool {
+        let heard = |vtep| self.tellers.get(vtep).is_some_and(|teller| teller.heard);
+        self.members.iter().all(|vtep| heard(vtep) || is_away(*vtep))
     }
 
     fn begin(&mut self) {

@@ -40,6 +40,8 @@ pub(super) struct Switch {
     pub(super) reporters: BTreeSet<VtepId>,
     /// Tables are handed on.
     pub(super) started: bool,
+    /// Since when this controller has it.
+    pub(super) since_ms: u64,
     /// From this version on every VTEP that takes part has been heard: who has an older one needs the whole table.
     pub(super) complete_from: Option<Version>,
 }
@@ -58,6 +60,8 @@ pub(super) struct Teller {
     pub(super) stale_since: Option<u64>,
     /// A snapshot is coming in.
     telling: bool,
+    /// Its session ended, or another began, meanwhile: it is all that there was, but not of the present session.
+    interrupted: bool,
     /// What it says at present may change the table.
     pub(super) changed: bool,
     /// It did.
@@ -76,10 +80,11 @@ impl Teller {
         Self { asked_ms: Some(mono_ms), ..Self::default() }
     }
 
-    /// What it says from here on is not known to be all.
-    pub(super) fn distrust(&mut self, mono_ms: u64) {
+    /// What it says from here on is not known to be all. `goes_on`: the rest of a snapshot that is coming in still comes.
+    pub(super) fn distrust(&mut self, goes_on: bool, mono_ms: u64) {
         self.fresh = false;
-        self.telling = false;
+        self.telling &= goes_on;
+        self.interrupted = self.telling;
         (self.changed, self.published, self.spoke) = (false, false, false);
         self.asked_ms = Some(mono_ms);
     }
@@ -131,12 +136,18 @@ pub(super) enum Heard {
 }
 
 impl Switch {
-    pub(super) fn new(name: LogicalSwitchName, declared: DeclaredSwitch) -> Self {
+    /// `version`: above all that it had before in this term.
+    pub(super) fn new(
+        name: LogicalSwitchName,
+        declared: DeclaredSwitch,
+        version: Version,
+        since_ms: u64,
+    ) -> Self {
         Self {
             name,
             declared,
             ledger: Ledger::default(),
-            published: Published::default(),
+            published: Published::at(version),
             tellers: BTreeMap::new(),
             members: BTreeSet::new(),
             declared_members: BTreeSet::new(),
@@ -151,6 +162,7 @@ impl Switch {
             unpublished_since_ms: None,
             reporters: BTreeSet::new(),
             started: false,
+            since_ms,
             complete_from: None,
         }
     }
@@ -380,10 +392,14 @@ impl Switch {
             if gone { left.push(slot) } else { stayed.push(self.ledger[slot].mac) }
         }
         let Some(teller) = self.tellers.get_mut(&vtep) else { return };
-        let was_away = teller.dead || teller.stale_since.is_some();
-        let Teller { changed, published, spoke, refused, .. } = *teller;
-        *teller =
-            Teller { fresh: true, heard: true, changed, published, spoke, refused, ..Teller::default() };
+        let mut was_away = teller.dead || teller.stale_since.is_some();
+        if std::mem::take(&mut teller.interrupted) {
+            (teller.telling, teller.heard, was_away) = (false, true, false);
+        } else {
+            let Teller { changed, published, spoke, refused, .. } = *teller;
+            *teller =
+                Teller { fresh: true, heard: true, changed, published, spoke, refused, ..Teller::default() };
+        }
         for slot in left {
             cx.counters.withdrawals += 1;
             self.leave(slot, Cause::Withdrawn, cx);

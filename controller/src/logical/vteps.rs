@@ -25,8 +25,8 @@ pub(super) struct Vtep {
     pub(super) status: VtepStatus,
     /// Some physical controller spoke of it.
     pub(super) reported: bool,
-    /// That physical controller is away itself: nothing is known of the VTEP, and nothing expires.
-    pub(super) cut: bool,
+    /// Since when that physical controller is away itself: nothing is known of the VTEP, and nothing expires.
+    pub(super) cut_ms: Option<u64>,
     /// Since when there is no session.
     pub(super) lost_ms: Option<u64>,
     /// What it claimed has been given up.
@@ -56,7 +56,7 @@ impl Vtep {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.status.session == Session::Up && !self.cut
+        self.status.session == Session::Up && self.cut_ms.is_none()
     }
 
     pub(super) fn clock_trusted(&self, policy: &Policy) -> bool {
@@ -95,7 +95,7 @@ impl Vteps {
             peer: None,
             status: VtepStatus::default(),
             reported: false,
-            cut: false,
+            cut_ms: None,
             lost_ms: None,
             expired: false,
             witnessed: BTreeSet::new(),

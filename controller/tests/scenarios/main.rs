@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod absence;
 mod distribution;
 mod guards;
 mod laws;

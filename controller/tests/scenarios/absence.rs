@@ -1,0 +1,131 @@
+//! What is not said is not gone.
+
+use vtep_api::{Claims, FromPhysical, Report, Session, Term};
+use vtep_controller::logical::Durable;
+
+use crate::harness::*;
+
+fn pair() -> vtep_controller::Declared {
+    declared(&[("pc-a", &["a"]), ("pc-b", &["b"])], &[("x", &["a", "b"])])
+}
+
+fn part(lc: &mut Arbiter, by: &str, number: u32, claim: vtep_api::Claim, end: bool) {
+    let records = vec![(mac(number), Report::Claim(claim))];
+    let claims = Claims { vtep: vtep(by), logical_switch: ls("x"), snapshot: true, records, end };
+    lc.say(by, FromPhysical::Claims(claims));
+}
+
+#[test]
+fn a_session_that_is_lost_within_a_snapshot_takes_back_none_of_its_first_parts() {
+    for flaps in [&[Session::Lost][..], &[Session::Lost, Session::Up]] {
+        let mut lc = Arbiter::started(pair());
+        let (first, second) = (lc.claim("a", "x", 1, M), lc.claim("a", "x", 2, M));
+        lc.claim("a", "x", 3, M);
+        part(&mut lc, "a", 1, first.clone(), false);
+        for &session in flaps {
+            lc.session("a", session);
+        }
+        part(&mut lc, "a", 2, second.clone(), true);
+        assert_eq!(lc.masters("x"), masters(&[(1, "a"), (2, "a")]), "what no part named is gone");
+        lc.wait_ms(2000);
+        let asked = lc.at("pc-a").resyncs.contains(&(vtep("a"), ls("x")));
+        assert_eq!(asked, flaps.len() == 2, "it has not told all in its present session");
+        lc.session("a", Session::Up);
+        lc.snapshot("a", "x", &[(1, first), (2, second)]);
+        assert_eq!(lc.masters("x"), masters(&[(1, "a"), (2, "a")]));
+    }
+}
+
+#[test]
+fn claims_are_held_from_when_their_physical_controller_is_back() {
+    let mut lc = Arbiter::started(pair());
+    lc.claim("a", "x", 1, M);
+    lc.claim("b", "x", 2, M);
+    // It was lost for some time before.
+    lc.session("b", Session::Lost);
+    lc.wait_ms(200_000);
+    lc.disconnect("pc-a");
+    lc.disconnect("pc-b");
+    lc.wait_ms(3_600_000);
+    lc.epoch += 1;
+    for (peer, vtep) in [("pc-a", "a"), ("pc-b", "b")] {
+        lc.connect(peer);
+        lc.session(vtep, Session::Awaited);
+    }
+    lc.wait_ms(99_999);
+    assert_eq!(lc.masters("x"), masters(&[(1, "a"), (2, "b")]));
+    lc.wait_ms(1);
+    assert_eq!(lc.masters("x"), masters(&[(1, "a")]));
+    lc.wait_ms(200_000);
+    assert!(lc.masters("x").is_empty());
+}
+
+#[test]
+fn a_network_that_is_declared_late_is_complete_once_its_members_were_heard() {
+    let mut lc = Arbiter::started(pair());
+    lc.wait_ms(1_000_000);
+    let with_y = || {
+        let mut with_y = pair();
+        let y = declared(&[("pc-a", &["a"]), ("pc-b", &["b"])], &[("x", &[]), ("y", &["a", "b"])]);
+        with_y.logical_switches = y.logical_switches;
+        for (vtep, bindings) in y.bindings {
+            with_y.bindings.entry(vtep).or_default().extend(bindings);
+        }
+        with_y
+    };
+    lc.declare(with_y());
+    let a = lc.new_claim(M);
+    lc.snapshot("a", "y", &[(1, a)]);
+    let told = lc.at("pc-a").tables.get(&ls("y"));
+    assert!(told.is_none_or(|table| !table.complete), "b has not been heard");
+    lc.snapshot("b", "y", &[]);
+    assert!(lc.at("pc-a").tables[&ls("y")].complete);
+    lc.check_receivers();
+}
+
+#[test]
+fn a_network_that_is_declared_late_does_not_wait_for_who_is_long_away() {
+    let mut lc = Arbiter::new(pair(), Term(1), Durable::default());
+    lc.connect("pc-a");
+    lc.session("a", Session::Up);
+    lc.connect("pc-b");
+    lc.session("b", Session::Awaited);
+    lc.snapshot("a", "x", &[]);
+    lc.wait_ms(29_999);
+    assert_eq!(lc.pushes("pc-a", "x"), 0);
+    lc.wait_ms(1);
+    assert_eq!(lc.pushes("pc-a", "x"), 1);
+    let mut with_y =
+        declared(&[("pc-a", &["a"]), ("pc-b", &["b"])], &[("x", &["a", "b"]), ("y", &["a", "b"])]);
+    with_y.policy = pair().policy;
+    lc.declare(with_y);
+    let a = lc.new_claim(M);
+    lc.snapshot("a", "y", &[(1, a)]);
+    assert_eq!(lc.at("pc-b").tables[&ls("y")].masters(), masters(&[(1, "a")]), "at once");
+    assert!(!lc.at("pc-b").tables[&ls("y")].complete);
+    lc.claim("a", "y", 2, M);
+    assert_eq!(lc.at("pc-b").tables[&ls("y")].rows.len(), 2);
+    lc.wait_ms(299_999);
+    assert!(!lc.at("pc-b").tables[&ls("y")].complete);
+    lc.wait_ms(1);
+    assert!(lc.at("pc-b").tables[&ls("y")].complete);
+}
+
+#[test]
+fn versions_of_a_network_that_is_declared_again_go_on() {
+    let mut lc = Arbiter::started(pair());
+    for number in 0..20 {
+        lc.claim("a", "x", number, M);
+    }
+    let before = lc.at("pc-b").tables[&ls("x")].version;
+    let mut without = pair();
+    without.logical_switches.clear();
+    without.bindings.clear();
+    lc.declare(without);
+    lc.declare(pair());
+    lc.tell_all(&[]);
+    let after = lc.at("pc-b").tables[&ls("x")].version;
+    assert!(after > before, "{after:?} would be refused after {before:?}");
+    lc.claim("b", "x", 1, M);
+    lc.check_receivers();
+}
