@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod foreign;
+mod garbled;
 mod moves;
 mod peers;
 mod restarts;
 mod rig;
 mod split;
+mod transports;
 
 use std::time::Duration;
 

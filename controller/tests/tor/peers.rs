@@ -10,35 +10,36 @@ use vtep_tests::pki::{Pki, TlsFiles};
 
 use super::rig::Site;
 
-const HOSTS: &str = "version = 1\n[[vtep]]\nname = \"hv1\"\n[[logical_switch]]\nname = \"ls0\"\nvni = 5000\n";
+pub(super) const HOSTS: &str =
+    "version = 1\n[[vtep]]\nname = \"hv1\"\n[[logical_switch]]\nname = \"ls0\"\nvni = 5000\n";
 
-fn hello(protocol: u32, name: &str) -> FromVtep {
+pub(super) fn hello(protocol: u32, name: &str) -> FromVtep {
     FromVtep::Hello { protocol, name: VtepName::try_from(name).unwrap(), term: Term(0), tables: Vec::new() }
 }
 
 /// An agent's session, from inside the controller's namespace.
-struct Session {
+pub(super) struct Session {
     say: mpsc::Sender<FromVtep>,
     heard: Streaming<ToVtep>,
 }
 
 impl Session {
-    async fn open(channel: Channel) -> Self {
+    pub(super) async fn open(channel: Channel) -> Self {
         let (say, said) = mpsc::channel(8);
         let answer = vtep_client(channel).attach(ReceiverStream::new(said)).await.unwrap();
         Self { say, heard: answer.into_inner() }
     }
 
-    async fn say(&self, message: FromVtep) {
+    pub(super) async fn say(&self, message: FromVtep) {
         self.say.send(message).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Result<Option<ToVtep>, Status> {
+    pub(super) async fn hear(&mut self) -> Result<Option<ToVtep>, Status> {
         self.heard.message().await
     }
 
     /// Until the controller ends it.
-    async fn end(&mut self) -> Status {
+    pub(super) async fn end(&mut self) -> Status {
         loop {
             match self.hear().await {
                 Ok(Some(_)) => {}
@@ -50,15 +51,17 @@ impl Session {
 }
 
 /// Runs a conversation inside the namespace.
-fn inside<T: Send>(site: &Site, conversation: impl AsyncFnOnce() -> T + Send) -> T {
+pub(super) fn inside<T: Send>(site: &Site, conversation: impl AsyncFnOnce() -> T + Send) -> T {
     let run = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // What was said is carried while the conversation waits for somebody else.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(conversation())
     };
     site.netns.within(run).unwrap()
 }
 
-async fn connect(address: &str, tls: Option<&vtep_api::grpc::TlsFiles>) -> Channel {
+pub(super) async fn connect(address: &str, tls: Option<&vtep_api::grpc::TlsFiles>) -> Channel {
     endpoint(address, tls).unwrap().connect().await.unwrap()
 }
 

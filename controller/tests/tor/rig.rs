@@ -28,8 +28,12 @@ pub(crate) type Macs = BTreeMap<String, Ipv4Addr>;
 
 impl Tor {
     pub(crate) fn new(number: u8) -> Result<Self> {
+        Self::with(OvsdbServer::start()?, number)
+    }
+
+    pub(crate) fn with(ovsdb: OvsdbServer, number: u8) -> Result<Self> {
         let (name, address) = (format!("tor{number}"), Ipv4Addr::new(192, 0, 2, number));
-        let tor = Self { ovsdb: OvsdbServer::start()?, name, address };
+        let tor = Self { ovsdb, name, address };
         let name = &tor.name;
         tor.ctl(&format!(
             "add-ps {name} -- set Physical_Switch {name} tunnel_ips={address} -- add-port {name} p1 -- add-port {name} p2"
