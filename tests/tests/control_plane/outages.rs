@@ -1,6 +1,6 @@
 //! Something is gone for a while, and forwarding goes on.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use vtep_tests::{deadline::wait_for, lab::figure5::X};
 
 use super::rig::{Rig, SOON, VTEPS, wait_for_more};
@@ -90,4 +90,33 @@ fn scenario_25_a_lost_session_flushes_nothing_and_its_return_moves_nothing() {
     assert_unwritten(&rig, &["b", "c"], &told);
     let report = stream.finish().unwrap();
     assert_eq!(report.sent, report.received, "frames were lost: {report:?}");
+}
+
+#[test]
+fn scenario_25_a_lost_vtep_that_another_finds_dead_hands_over_to_its_slave() {
+    let mut rig = Rig::new();
+    rig.tor_mut("a").ovsdb.stop().unwrap();
+    wait_for_news(&rig, 21, &["b", "c", "d", "sfe"]);
+    assert_eq!(rig.places(X, &VTEPS, &TABLE), Some(()), "a lost session alone moves nothing");
+    find_dead(&rig, "c", "a");
+    let others = ["b", "c", "d", "sfe"];
+    let taken_over = [("VM1", "b"), ("VM2", "b"), ("VM4", "c"), ("VM8", "sfe")];
+    wait_for("the slave in its place", SOON, || rig.places(X, &others, &taken_over)).unwrap();
+}
+
+/// As a TOR's BFD says it in its database: `Tunnel.bfd_status` (`vtep(5)`).
+fn find_dead(rig: &Rig, by: &str, whom: &str) {
+    let ovsdb = &rig.tor(by).ovsdb;
+    let [local, remote] = [by, whom].map(|vtep| {
+        let wanted = json!([["dst_ip", "==", rig.address(vtep).to_string()]]);
+        ovsdb.select("Physical_Locator", &wanted).unwrap()[0]["_uuid"].clone()
+    });
+    let tunnel = json!({"local": local, "remote": remote, "bfd_status": ["map", [["state", "down"]]]});
+    let made = json!(["set", [["named-uuid", "made"]]]);
+    let results = ovsdb.transact(&json!([
+        {"op": "insert", "table": "Tunnel", "uuid-name": "made", "row": tunnel},
+        {"op": "mutate", "table": "Physical_Switch", "where": [], "mutations": [["tunnels", "insert", made]]},
+    ]));
+    let results = results.unwrap();
+    assert!(!results.to_string().contains("\"error\""), "{results}");
 }
