@@ -100,7 +100,7 @@ pub async fn run(start: Start) -> Result<()> {
     Notify::ready();
     let (name, role) = (&config.controller.name, config.controller.role.as_str());
     info!(%name, role, term = term.0, listen = %config.listen.address, "running");
-    let end = signals::wait(&start, joins, serving).await;
+    let end = signals::wait(&start, joins, serving, cores.tasks).await;
     Notify::stopping();
     server.finish().await;
     info!("stopped; forwarding goes on by what was said last");

@@ -61,6 +61,7 @@ pub(super) struct Live {
     pub(super) admitted: bool,
     pub(super) untaken: u32,
     pub(super) staged: Option<Staged>,
+    pub(super) staged_records: usize,
     /// Its first inventory came to an end.
     pub(super) inventoried: bool,
     pub(super) welcomed: bool,
@@ -110,6 +111,7 @@ impl Live {
             admitted: false,
             untaken: 0,
             staged: None,
+            staged_records: 0,
             inventoried: false,
             welcomed: false,
             heartbeat: false,

@@ -5,10 +5,15 @@
 
 use vtep_api::{FromVtep, Held, Inventory, LogicalSwitchName, MacAddr, PROTOCOL, Report, VtepName};
 
-use super::mirror::{Clock, Observed};
+use super::mirror::{Clock, MACS_MAX, Observed};
 use super::vtep::{Acknowledged, Live, Vtep};
 use super::{ADMIT_WAIT_MS, Action, Physical, SessionId, WAITING_MAX, notice};
 use crate::Now;
+
+/// Records of an inventory that has not come to its end, with what changed meanwhile.
+const STAGED_MAX: usize = 2 * MACS_MAX;
+/// Beside the logical switches that it takes part in.
+const ACKNOWLEDGED_MAX: usize = 4096;
 
 impl Physical {
     pub(super) fn hear(
@@ -64,7 +69,7 @@ impl Physical {
                 self.status_due.insert(vtep.clone());
                 self.ready_vteps.insert(vtep);
             }
-            FromVtep::Inventory(inventory) => self.collect(&vtep, inventory, now),
+            FromVtep::Inventory(inventory) => self.collect(&vtep, inventory, now, actions),
             FromVtep::Applied(held) => self.acknowledge(&vtep, held, now),
             FromVtep::Resync { logical_switch } => self.resync(vtep, &logical_switch),
             FromVtep::Heartbeat { wall_ms } => {
@@ -224,9 +229,18 @@ impl Physical {
         }
     }
 
-    fn collect(&mut self, name: &VtepName, inventory: Inventory, now: Now) {
+    fn collect(&mut self, name: &VtepName, inventory: Inventory, now: Now, actions: &mut Vec<Action>) {
         let Some(vtep) = self.vteps.get_mut(name) else { return };
         let Some(session) = &mut vtep.session else { return };
+        if inventory.snapshot || session.staged.is_some() {
+            session.staged_records +=
+                inventory.networks.iter().map(|(_, records)| 1 + records.len()).sum::<usize>();
+            if session.staged_records > STAGED_MAX {
+                let (id, reason) = (session.id, "its inventory has no end".to_owned());
+                self.close_vtep(name, id, reason, now, actions);
+                return;
+            }
+        }
         let mut clock = Clock { epoch: self.start.term.0, seq: &mut self.seq, wall_ms: now.wall_ms };
         let mut tally = Tally::default();
         let mut whole = false;
@@ -239,6 +253,7 @@ impl Physical {
                 return;
             }
             let staged = session.staged.take().unwrap_or_default();
+            session.staged_records = 0;
             whole = !std::mem::replace(&mut session.inventoried, true);
             tally.told.extend(staged.keys().cloned());
             vtep.mirror.replace(staged, &mut clock, |logical_switch, mac, observed| {
@@ -291,6 +306,8 @@ impl Physical {
                 .collect::<std::collections::BTreeSet<_>>()
                 .difference(&newly)
                 .copied()
+                // Names of its own making are not kept for it.
+                .filter(|logical_switch| self.roster.is_member(name, logical_switch))
                 .collect();
             if !same.is_empty() {
                 session.no_change.extend(same.into_iter().cloned());
@@ -307,6 +324,9 @@ impl Physical {
         let Some(vtep) = self.vteps.get_mut(name) else { return };
         let Held { term, version, .. } = held;
         let logical_switch = held.logical_switch.clone();
+        if vtep.acknowledged.len() >= ACKNOWLEDGED_MAX && !self.roster.is_member(name, &logical_switch) {
+            return;
+        }
         let table = self.tables.get(&logical_switch);
         if table.is_some_and(|table| (table.term, table.published.version()) == (term, version))
             && let Some(session) = &mut vtep.session

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use vtep_api::Term;
 
 use super::clock::Clock;
@@ -35,6 +36,29 @@ pub(super) struct Cores {
     pub(super) physical_errands: Option<mpsc::Sender<PhysicalErrand>>,
     /// Whom the physical controller serves.
     pub(super) served: watch::Receiver<Served>,
+    pub(super) tasks: Tasks,
+}
+
+/// Those without which the process is of no use: they run as long as it does.
+#[derive(Default)]
+pub(super) struct Tasks(JoinSet<&'static str>);
+
+impl Tasks {
+    pub(super) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Why the process cannot go on.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        match self.0.join_next().await {
+            Some(Ok(name)) => anyhow::anyhow!("the task of the {name} ended"),
+            Some(Err(error)) => anyhow::Error::new(error).context("a task failed"),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Cores {
@@ -42,15 +66,17 @@ impl Cores {
         let Begin { config, term, declared, durable, recorder } = begin;
         let name = &config.controller.name;
         let (serve, served) = watch::channel(Served::new());
+        let (logical, logical_errands) = (None, None);
+        let tasks = Tasks::default();
         let mut cores =
-            Self { logical: None, logical_errands: None, physical: None, physical_errands: None, served };
+            Self { logical, logical_errands, physical: None, physical_errands: None, served, tasks };
         if config.controller.role.is_logical() {
             let start = lc::Start { name: name.clone(), term, declared, durable };
             let keeper = Keeper::spawn(store.clone());
             let task = logical::Task::new(start, clock, keeper, recorder.clone());
             let (inputs, taken) = mpsc::channel(INPUTS_MAX);
             let (errands, run) = mpsc::channel(ERRANDS_MAX);
-            tokio::spawn(task.run(taken, run));
+            cores.tasks.spawn("logical controller", task.run(taken, run));
             (cores.logical, cores.logical_errands) = (Some(inputs), Some(errands));
         }
         if config.controller.role.is_physical() {
@@ -58,12 +84,26 @@ impl Cores {
             let task = physical::Task::new(start, clock, serve, recorder);
             let (inputs, taken) = mpsc::channel(INPUTS_MAX);
             let (errands, run) = mpsc::channel(ERRANDS_MAX);
-            tokio::spawn(task.run(taken, run));
+            cores.tasks.spawn("physical controller", task.run(taken, run));
             (cores.physical, cores.physical_errands) = (Some(inputs), Some(errands));
         }
         if let (Some(logical), Some(physical)) = (cores.logical.clone(), cores.physical.clone()) {
-            tokio::spawn(Within { name: name.clone(), logical, physical }.run());
+            cores.tasks.spawn("session within", Within { name: name.clone(), logical, physical }.run());
         }
         cores
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_core_that_panics_ends_the_process_and_says_so() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("physical controller", std::future::pending());
+        tasks.spawn("logical controller", async { panic!("it does not hold") });
+        let error = format!("{:#}", tasks.ended().await);
+        assert!(error.contains("it does not hold"), "{error}");
     }
 }

@@ -6,12 +6,18 @@ use tracing::{info, warn};
 use vtep_api::daemon::Notify;
 
 use super::Start;
+use super::cores::Tasks;
 use super::join::Joins;
 use super::serve::Serving;
 use crate::config::Config;
 
-/// Until SIGTERM or SIGINT, or the server fails.
-pub(super) async fn wait(start: &Start, mut joins: Joins, mut serving: Serving) -> Result<()> {
+/// Until SIGTERM or SIGINT, or the server or a core fails.
+pub(super) async fn wait(
+    start: &Start,
+    mut joins: Joins,
+    mut serving: Serving,
+    mut tasks: Tasks,
+) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -31,6 +37,7 @@ pub(super) async fn wait(start: &Start, mut joins: Joins, mut serving: Serving) 
                 Notify::ready();
             }
             _ = alive.tick() => notify.alive(&format!("{} {}", config.controller.role.as_str(), config.controller.name)),
+            error = tasks.ended() => return Err(error),
             ended = &mut serving => {
                 return ended.context("the server's task failed")?.context("the server failed")
                     .and_then(|()| Err(anyhow!("the server ended")));

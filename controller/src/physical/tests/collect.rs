@@ -28,6 +28,24 @@ fn what_an_inventory_does_not_name_is_withdrawn_at_its_end_and_not_before() {
 }
 
 #[test]
+fn an_inventory_without_end_ends_the_session_and_takes_nothing_back() {
+    let mut world = world();
+    world.inventory("a", &[("X", 1, master(1))]);
+    world.forget();
+    let networks = vec![(ls("X"), vec![(mac(7), None); 500_000])];
+    let part = Inventory { snapshot: true, networks, end: false };
+    for _ in 0..8 {
+        assert!(world.closed_vteps.is_empty());
+        world.say("a", FromVtep::Inventory(part.clone()));
+    }
+    assert!(world.closed_vteps[0].2.contains("no end"), "{:?}", world.closed_vteps);
+    assert_eq!(world.physical.vteps()[0].macs[&ls("X")], 1);
+    world.hello("a", vec![]);
+    world.inventory("a", &[("X", 1, master(1))]);
+    assert_eq!(world.closed_vteps.len(), 1);
+}
+
+#[test]
 fn a_change_in_the_middle_of_an_inventory_outlives_it() {
     let mut world = world();
     world.inventory("a", &[("X", 1, master(1)), ("X", 2, master(2))]);
