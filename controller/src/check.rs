@@ -33,6 +33,10 @@ pub fn check(config: &Path, declared: Option<&Path>) -> Vec<Finding> {
             }
             let state = &config.controller.state;
             found(format!("state directory {}", state.display()), writable(state));
+            let store = crate::store::path(state);
+            if store.exists() {
+                found(format!("state store {}", store.display()), is_store(&store));
+            }
         }
     }
     if let Some(path) = declared {
@@ -42,6 +46,15 @@ pub fn check(config: &Path, declared: Option<&Path>) -> Vec<Finding> {
         found(format!("declared file {name}"), result.map(drop));
     }
     findings
+}
+
+/// What is inside is seen by `run` alone: one process at a time has it.
+fn is_store(path: &Path) -> Result<(), String> {
+    use std::io::Read;
+    let mut magic = [0; 4];
+    let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    file.read_exact(&mut magic).map_err(|error| error.to_string())?;
+    if &magic == b"redb" { Ok(()) } else { Err("it is no redb database".to_owned()) }
 }
 
 fn readable(path: &Path) -> Result<(), String> {

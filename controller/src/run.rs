@@ -28,7 +28,7 @@ mod within;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -110,7 +110,8 @@ pub async fn run(start: Start) -> Result<()> {
 /// The store, and a term higher than all before: on the disk before it is told to anybody.
 fn open(config: &Config) -> Result<(Store, Term)> {
     let mut store = Store::open(&config.controller.state)?;
-    let term = store.next_term()?;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let term = store.next_term(since_epoch.as_secs())?;
     Ok((store, term))
 }
 

@@ -59,10 +59,15 @@ const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const MASTERS: TableDefinition<'_, (&str, [u8; 6]), &str> = TableDefinition::new("masters");
 const CACHE_BYTES: usize = 4 << 20;
 
+/// Where the store of a directory is.
+pub fn path(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
 impl Store {
     /// Makes the directory and the store in it, if there is none. One process at a time has it.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let path = directory.join(FILE);
+        let path = path(directory);
         fs::create_dir_all(directory)
             .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
         let mut store = Self {
@@ -105,9 +110,11 @@ impl Store {
         self.term
     }
 
-    /// One that is higher than all before: on the disk before it is told.
-    pub fn next_term(&mut self) -> Result<Term, StoreError> {
-        let next = Term(self.term.0 + 1);
+    /// One that is higher than all before: on the disk before it is told. A new store begins at the clock: receivers
+    /// remember what they obeyed, and would refuse a controller that lost its store and counted from one again.
+    pub fn next_term(&mut self, unix_secs: u64) -> Result<Term, StoreError> {
+        let next = if self.term == Term::default() { unix_secs.max(1) } else { self.term.0 + 1 };
+        let next = Term(next);
         self.write("term", &next)?;
         self.term = next;
         Ok(next)

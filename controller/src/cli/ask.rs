@@ -23,7 +23,8 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::History { mac: MacArgs { logical_switch, mac }, client } => {
             let request = Request::History { logical_switch, mac };
-            client.terminal().stream::<HistoryEntry>(&request, "", sentences::history)?;
+            let nothing = "nothing happened to it of late\n";
+            client.terminal().sentences::<HistoryEntry>(&request, nothing, sentences::history)?;
         }
         Command::Conflicts(client) => client.terminal().table::<render::ConflictRow>(&Request::Conflicts)?,
         Command::Vteps(client) => client.terminal().table::<VtepRow>(&Request::Vteps)?,
@@ -37,11 +38,16 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::WhatIf { what: WhatIf { vtep_down: Some(vtep), .. }, client } => {
             let request = Request::WhatIfVtepDown { vtep };
-            client.terminal().stream::<VtepDownRow>(&request, "", sentences::vtep_down)?;
+            let nothing = "it is in no logical switch of this controller: nothing would change\n";
+            client.terminal().sentences::<VtepDownRow>(&request, nothing, sentences::vtep_down)?;
         }
         Command::WhatIf { what: WhatIf { policy: Some(time), .. }, client } => {
             let request = Request::WhatIfPolicy { time };
-            client.terminal().stream::<PolicyChange>(&request, "", sentences::policy_change)?;
+            client.terminal().sentences::<PolicyChange>(
+                &request,
+                "no MAC would move\n",
+                sentences::policy_change,
+            )?;
         }
         Command::Pin { mac: MacArgs { logical_switch, mac }, vtep, client } => {
             done(&client, &Request::Pin(Pin { logical_switch, mac, vtep }))?;

@@ -108,8 +108,10 @@ pub(super) fn vtep_down(out: &mut dyn Write, row: &VtepDownRow) -> io::Result<()
     let moved: usize = effect.moves.values().sum();
     writeln!(
         out,
-        "{}: {moved} MACs would move, {} would be behind nobody",
-        row.logical_switch, effect.orphaned
+        "{}: {} would move, {} would be behind nobody",
+        row.logical_switch,
+        counted(moved, "MAC", "MACs"),
+        effect.orphaned
     )?;
     for (vtep, macs) in &effect.moves {
         writeln!(out, "  {macs} to {vtep}")?;
@@ -136,15 +138,21 @@ pub(super) fn applied(out: &mut dyn Write, row: &ApplyRow, listed: bool) -> io::
     }
     let changes = match row.differences.len() {
         0 => "nothing changes".to_owned(),
-        1 => "1 change".to_owned(),
-        count => format!("{count} changes"),
+        count => counted(count, "change", "changes"),
     };
     let ApplyRow { vteps, logical_switches, bindings, .. } = row;
     let done = if row.applied { "applied" } else { "not applied (dry run)" };
+    let vteps = counted(*vteps, "VTEP", "VTEPs");
+    let logical_switches = counted(*logical_switches, "logical switch", "logical switches");
     writeln!(
         out,
-        "{done}: {changes}; {vteps} VTEPs, {logical_switches} logical switches, {bindings} bindings"
+        "{done}: {changes}; {vteps}, {logical_switches}, {}",
+        counted(*bindings, "binding", "bindings")
     )
+}
+
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
@@ -161,8 +169,10 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     }
     writeln!(
         out,
-        "tables    {} logical switches, {} MACs, {} claims",
-        counts.logical_switches, counts.macs, counts.claims
+        "tables    {}, {}, {}",
+        counted(counts.logical_switches, "logical switch", "logical switches"),
+        counted(counts.macs, "MAC", "MACs"),
+        counted(counts.claims, "claim", "claims")
     )?;
     writeln!(out, "VTEPs     {} of {} connected", counts.vteps_up, counts.vteps)?;
     write!(out, "store     {}", store.path)?;

@@ -104,7 +104,7 @@ pub fn fdb_of_physical(core: &Physical, only: Option<&LogicalSwitchName>) -> Opt
 
 pub(super) fn refused(error: &OperateError) -> Reply {
     let kind = match error {
-        OperateError::PinDeclared { .. } => ErrorKind::Failed,
+        OperateError::PinDeclared { .. } | OperateError::Group { .. } => ErrorKind::Failed,
         _ => ErrorKind::NotFound,
     };
     Reply::error(kind, error.to_string())

@@ -72,7 +72,17 @@ impl Desk {
         match request {
             Request::Apply { name, text, dry_run } => self.apply(name, text, dry_run).await,
             Request::Pin(pin) => {
-                let done = format!("{} in {} is pinned at {}", pin.mac, pin.logical_switch, pin.vtep);
+                let declared = self.look_logical(|core| core.declared().clone()).await;
+                let by_hand = self.with_store(|store| store.durable().pins.clone());
+                let mut others = by_hand.iter().chain(declared.iter().flat_map(|declared| &declared.pins));
+                let other = others.find(|other| {
+                    (&other.logical_switch, other.mac) == (&pin.logical_switch, pin.mac)
+                        && other.vtep != pin.vtep
+                });
+                let too = other.map_or(String::new(), |other| {
+                    format!(", and at {} too: the lowest name has it until one is taken back", other.vtep)
+                });
+                let done = format!("{} in {} is pinned at {}{too}", pin.mac, pin.logical_switch, pin.vtep);
                 self.operate(Operation::Pin(pin), done).await
             }
             Request::Unpin { logical_switch, mac } => {

@@ -12,6 +12,8 @@ pub enum OperateError {
     NoLogicalSwitch { name: LogicalSwitchName },
     #[error("VTEP {name} is not declared")]
     NoVtep { name: VtepName },
+    #[error("{mac} is a group address, which is behind no single VTEP; expected that of a station")]
+    Group { mac: MacAddr },
     #[error("{mac} in {logical_switch} is not pinned at {vtep}")]
     NotPinned { logical_switch: LogicalSwitchName, mac: MacAddr, vtep: VtepName },
     #[error(
@@ -38,6 +40,9 @@ impl Logical {
                 self.check_switch(&pin.logical_switch)?;
                 if self.vteps.declared(&pin.vtep).is_none() {
                     return Err(OperateError::NoVtep { name: pin.vtep });
+                }
+                if pin.mac.is_group() {
+                    return Err(OperateError::Group { mac: pin.mac });
                 }
                 self.pins.insert(pin);
                 self.persist = true;

@@ -69,11 +69,21 @@ fn masters_of_contested_macs_are_kept_beside_the_rest() {
 #[test]
 fn every_term_is_higher_than_all_before() {
     let (directory, mut store) = store();
-    assert_eq!((store.next_term().unwrap(), store.next_term().unwrap()), (Term(1), Term(2)));
+    assert_eq!((store.next_term(0).unwrap(), store.next_term(0).unwrap()), (Term(1), Term(2)));
     drop(store);
     let mut store = reopened(&directory).unwrap();
     assert_eq!(store.term(), Term(2));
-    assert_eq!(store.next_term().unwrap(), Term(3));
+    assert_eq!(store.next_term(0).unwrap(), Term(3));
+}
+
+#[test]
+fn the_first_term_of_a_new_store_is_higher_than_those_of_one_that_was_lost() {
+    let (directory, mut lost) = store();
+    let before = [lost.next_term(1_700_000_000).unwrap(), lost.next_term(1_700_000_009).unwrap()];
+    assert_eq!(before, [Term(1_700_000_000), Term(1_700_000_001)]);
+    drop((lost, directory));
+    let (_directory, mut new) = store();
+    assert!(new.next_term(1_700_000_010).unwrap() > before[1]);
 }
 
 #[test]
@@ -133,7 +143,7 @@ const KILLS: usize = 40;
 fn child_that_writes_until_it_is_killed() {
     let Ok(directory) = std::env::var(CHILD) else { return };
     let mut store = Store::open(Path::new(&directory)).unwrap();
-    let Term(term) = store.next_term().unwrap();
+    let Term(term) = store.next_term(0).unwrap();
     println!("term {term}");
     for number in i64::try_from(term).unwrap() * 1000.. {
         store.put_declared(applied(number, 50_000)).unwrap();
@@ -221,7 +231,7 @@ fn child_whose_disk_is_full() {
     let Ok(directory) = std::env::var(CHILD) else { return };
     let mut store = Store::open(Path::new(&directory)).unwrap();
     store.put_declared(applied(1, 10_000)).unwrap();
-    let term = store.next_term().unwrap();
+    let term = store.next_term(0).unwrap();
     let length = std::fs::metadata(store.path()).unwrap().len();
     limit_files(&length.to_string());
     let error = store.put_declared(applied(2, 8 << 20)).unwrap_err();
@@ -230,7 +240,7 @@ fn child_whose_disk_is_full() {
     assert!(store.failing().is_some());
     // Nothing is lost, and no term is told that is not on the disk.
     assert_eq!(store.declared(), Some(&applied(1, 10_000)));
-    match store.next_term() {
+    match store.next_term(0) {
         Ok(next) => assert_eq!(next, Term(term.0 + 1)),
         Err(error) => assert!(matches!(error, StoreError::Full { .. }) && store.term() == term, "{error:?}"),
     }
@@ -242,7 +252,7 @@ fn child_whose_disk_is_full() {
     drop(store);
     let mut store = Store::open(Path::new(&directory)).unwrap();
     assert_eq!((store.declared(), store.durable()), (Some(&applied(1, 10_000)), &pinned(1)));
-    assert_eq!(store.next_term().unwrap(), Term(term.0 + 1));
+    assert_eq!(store.next_term(0).unwrap(), Term(term.0 + 1));
     store.put_declared(applied(2, 8 << 20)).unwrap();
     println!("went on");
 }

@@ -122,6 +122,26 @@ impl Terminal<'_> {
         header: &str,
         render: impl Fn(&mut dyn Write, &T) -> io::Result<()>,
     ) -> Result<(), ClientError> {
+        self.print_rows(request, header, header, render)
+    }
+
+    /// Rows that are sentences, and what is said where there are none.
+    pub fn sentences<T: DeserializeOwned>(
+        &self,
+        request: &impl Request,
+        nothing: &str,
+        render: impl Fn(&mut dyn Write, &T) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        self.print_rows(request, "", nothing, render)
+    }
+
+    fn print_rows<T: DeserializeOwned>(
+        &self,
+        request: &impl Request,
+        header: &str,
+        nothing: &str,
+        render: impl Fn(&mut dyn Write, &T) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
         let (opening, closing) = if self.json { ("[\n", "\n]\n") } else { (header, "") };
         let mut out = output();
         let mut first = true;
@@ -140,7 +160,7 @@ impl Terminal<'_> {
         })?;
         let mut end = || {
             if first {
-                out.write_all(opening.as_bytes())?;
+                out.write_all(if self.json { opening } else { nothing }.as_bytes())?;
             }
             out.write_all(closing.as_bytes())?;
             out.flush()

@@ -238,6 +238,11 @@ impl Builder<'_, '_> {
             let (Some(logical_switch), Some(mac), Some(vtep)) = (logical_switch, mac, vtep) else { continue };
             self.vtep(at, &vtep);
             self.switch(at, &logical_switch);
+            if mac.0.is_group() {
+                let problem = format!("{} is a group address; expected the MAC of a station", mac.0);
+                self.problems.push(at, problem);
+                continue;
+            }
             let pin = Pin { logical_switch, mac: mac.0, vtep };
             if let Some(&before) = seen.get(&pin) {
                 self.twice(at, &format!("the pin of {} in \"{}\"", pin.mac, pin.logical_switch), before);
