@@ -16,7 +16,6 @@ use crate::declared::{DeclaredVtep, Policy};
 pub(super) struct VtepId(pub(super) u32);
 
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Vtep {
     pub(super) name: VtepName,
     pub(super) declared: Option<DeclaredVtep>,
