@@ -7,9 +7,11 @@ mod present;
 mod told;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ovsdb::Remote;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tracing::{error, info};
 use vtep_api::{Served, VtepName};
 
@@ -18,11 +20,15 @@ use crate::run::physical;
 
 pub(crate) use self::adapter::Settings;
 
+/// How long a TOR whose adapter failed is without one, at most.
+const REVIVE: Duration = Duration::from_secs(5);
+
 type Everyone = BTreeMap<VtepName, Served>;
 
 /// An adapter that runs until this is dropped.
 struct Running {
     remote: Remote,
+    task: JoinHandle<()>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -33,26 +39,32 @@ pub(crate) async fn serve(
     core: mpsc::Sender<physical::Input>,
 ) {
     let mut running = BTreeMap::new();
+    let mut wanted = tors(&served.borrow_and_update());
     loop {
-        let tors = tors(&served.borrow_and_update());
         running.retain(|vtep: &VtepName, adapter: &mut Running| {
-            let stays = tors.get(vtep) == Some(&adapter.remote);
+            let stays = wanted.get(vtep) == Some(&adapter.remote);
             if !stays {
                 info!(%vtep, remote = %adapter.remote, "a TOR is not served any longer");
+            } else if adapter.task.is_finished() {
+                error!(%vtep, remote = %adapter.remote, "the task that serves a TOR failed; it begins anew");
             }
-            stays
+            stays && !adapter.task.is_finished()
         });
-        for (vtep, remote) in tors {
+        for (vtep, remote) in wanted.clone() {
             running.entry(vtep.clone()).or_insert_with(|| {
                 info!(%vtep, %remote, "a TOR is served");
                 let (stop, stopped) = oneshot::channel();
                 let adapter = Adapter::new(vtep, &remote, &settings, core.clone());
-                tokio::spawn(adapter.run(stopped));
-                Running { remote, _stop: stop }
+                let task = tokio::spawn(adapter.run(stopped));
+                Running { remote, task, _stop: stop }
             });
         }
-        if served.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = served.changed() => match changed {
+                Ok(()) => wanted = tors(&served.borrow_and_update()),
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(REVIVE) => {}
         }
     }
 }
