@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 
 pub use self::report::{Ratio, Report, Row};
 
+mod control;
 mod encap;
 mod load;
 mod ovsdb;
@@ -34,6 +35,11 @@ pub struct Bench {
 
 /// Each is a file in `bench/`.
 pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "control",
+        about: "claims through the controllers, MACs from where they appear to every kernel, beside FRR's EVPN",
+        run: control::run,
+    },
     Bench {
         name: "encap",
         about: "frames and TCP through a host, beside the kernel's bridge and VXLAN device",

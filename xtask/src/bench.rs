@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::{
-    command::{cargo, run as run_command},
-    demo,
+    command::{cargo, command, run as run_command},
+    demo, workspace,
 };
 
 /// Run a bench (`list` shows their names)
@@ -22,12 +22,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.name != "list" {
-        demo::prepare_release()?;
+    demo::prepare_release()?;
+    if args.name == "ovsdb" {
         run_command(cargo().args(["build", "--release", "--package", "hardware-vtep", "--example", "dump"]))?;
     }
-    let mut bench = cargo();
-    bench.args(["run", "--release", "--package", "vtep-tests", "--bin", "bench", "--", &args.name]);
+    let mut bench = command(workspace::release_binary("bench"));
+    bench.arg(&args.name);
     bench.args(args.quick.then_some("--quick"));
     if let Some(file) = &args.json {
         // The bench runs in the root of the workspace, wherever the user types.

@@ -4,8 +4,9 @@ use anyhow::Result;
 
 use crate::{
     build_ebpf,
-    command::{become_it, cargo, run as run_command},
+    command::{become_it, cargo, command, run as run_command},
     setup::{self, Need},
+    workspace,
 };
 
 /// Build everything, then show it at work in network namespaces
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     prepare_release()?;
     let keep = args.keep.then_some("--keep");
     // Ctrl-C would end us before the demo has cleaned up.
-    become_it(cargo().args(["run", "--release", "--package", "vtep-tests", "--bin", "demo", "--"]).args(keep))
+    become_it(command(workspace::release_binary("demo")).args(keep))
 }
 
 /// The machine, the object, and the daemons beside which the demo's and the benches' binaries will lie.
