@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "control_plane/figures.rs"]
+mod figures;
 #[path = "control_plane/moves.rs"]
 mod moves;
 #[path = "control_plane/outages.rs"]
