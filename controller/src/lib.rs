@@ -3,6 +3,7 @@
 //! [`Logical`] and [`Physical`] are pure: `step(event, now, actions)`, without I/O, clock or randomness. The rest of the
 //! crate carries messages to them and carries out what they ask for.
 
+pub mod bugs;
 pub mod check;
 pub mod cli;
 pub mod config;

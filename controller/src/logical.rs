@@ -176,6 +176,8 @@ pub struct Logical {
     touched: BTreeSet<LogicalSwitchName>,
     aside: Vec<(LogicalSwitchName, MacAddr, VtepId)>,
     outlines_stale: bool,
+    /// Counts outlines, whoever gets them: a later session goes on where the earlier one was.
+    outlines: Version,
     persist: bool,
     placements: Placements,
     contenders: Vec<Contender>,
@@ -239,6 +241,7 @@ impl Logical {
             touched: BTreeSet::new(),
             aside: Vec::new(),
             outlines_stale: true,
+            outlines: Version::default(),
             persist: false,
             placements: Placements::default(),
             contenders: Vec::new(),

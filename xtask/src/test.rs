@@ -34,7 +34,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build_ebpf::run(&build_ebpf::Args::default())?;
     // The end-to-end tests start the daemons' binaries, which `cargo test` alone would not build for them.
     run_command(workspace("build").args(["--bins", "--tests"]))?;
-    run_command(workspace("test").arg("--no-fail-fast").args(&args.filter))
+    run_command(workspace("test").arg("--no-fail-fast").args(&args.filter))?;
+    if args.filter.is_some() {
+        return Ok(());
+    }
+    // The simulation is put to the test itself: it has to catch mistakes that are made on purpose.
+    let mut seeded = cargo();
+    seeded.args(["test", "-p", "vtep-controller", "--features", "seeded-bugs", "--test", "simulation"]);
+    run_command(seeded.args(["every_seeded_bug_is_caught", "--", "--nocapture"]))
 }
 
 fn workspace(verb: &str) -> std::process::Command {

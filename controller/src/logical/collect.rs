@@ -97,7 +97,9 @@ impl Logical {
             self.vteps.declared(&claims.vtep).filter(|&vtep| self.vteps[vtep].peer.as_ref() == Some(peer));
         let member =
             |vtep| self.switches.get(&claims.logical_switch).is_some_and(|s| s.members.contains(&vtep));
-        let Some(vtep) = vtep.filter(|&vtep| member(vtep)) else {
+        // What a VTEP said that was given up says nothing, though its physical controller still knows it.
+        let counts = |vtep: super::vteps::VtepId| member(vtep) && !self.vteps[vtep].expired;
+        let Some(vtep) = vtep.filter(|&vtep| counts(vtep)) else {
             self.counters.strange += 1;
             return;
         };

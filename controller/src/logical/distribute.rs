@@ -102,7 +102,7 @@ impl Peer {
     }
 
     /// Tables follow the outline: those of networks that are new to it begin, those of others end.
-    pub(super) fn set_outline(&mut self, mut outline: Outline) {
+    pub(super) fn set_outline(&mut self, mut outline: Outline, outlines: &mut Version) {
         self.cursors.retain(|name, _| outline.networks.contains_key(name));
         self.behind.retain(|name| outline.networks.contains_key(name));
         for name in outline.networks.keys() {
@@ -114,7 +114,8 @@ impl Peer {
         }
         outline.version = self.outline.version;
         if outline != self.outline {
-            outline.version = Version(outline.version.0 + 1);
+            outlines.0 += 1;
+            outline.version = *outlines;
             self.outline = outline;
             self.outline_due = true;
         }

@@ -36,7 +36,7 @@ impl Logical {
             .collect();
         for (peer, outline) in outlines {
             if let Some(peer) = self.peers.get_mut(&peer) {
-                peer.set_outline(outline);
+                peer.set_outline(outline, &mut self.outlines);
             }
         }
     }

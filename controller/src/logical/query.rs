@@ -11,6 +11,7 @@ use vtep_api::{
 use super::ledger::Flags;
 use super::select::{Reason, reason};
 use super::{Logical, OperateError, What};
+use crate::published::Published;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VtepView {
@@ -204,6 +205,11 @@ impl Logical {
     }
 
     /// As it was published, by MAC.
+    /// As it is handed on.
+    pub fn published(&self, logical_switch: &LogicalSwitchName) -> Option<&Published> {
+        self.switches.get(logical_switch).map(|switch| &switch.published)
+    }
+
     pub fn table(&self, logical_switch: &LogicalSwitchName) -> Result<Vec<TableRow>, OperateError> {
         let switch = self.find_switch(logical_switch)?;
         let row = |(mac, row): (MacAddr, &vtep_api::Row)| TableRow {

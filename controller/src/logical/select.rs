@@ -109,8 +109,9 @@ pub fn rank(contenders: &mut [Contender], policy: TimePolicy) {
     let claims_master = |c: &&Contender| c.role == Role::Master && !c.dead && c.stale_since.is_none();
     let newest = contenders.iter().filter(claims_master).map(|contender| contender.arrived).max();
     for contender in contenders.iter_mut() {
-        contender.superseded |=
-            contender.stale_since.is_some_and(|since| newest.is_some_and(|newest| newest > since));
+        // What it claimed since, it claimed after coming back.
+        let stale = contender.stale_since.filter(|&since| contender.arrived <= since);
+        contender.superseded |= stale.is_some_and(|since| newest.is_some_and(|newest| newest > since));
     }
     contenders.sort_unstable_by(|a, b| compare(a, b, policy));
 }

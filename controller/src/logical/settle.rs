@@ -78,6 +78,7 @@ impl Logical {
         let hold_ms = u64::from(self.declared.policy.hold_secs) * 1000;
         let Some(switch) = self.switches.get(network) else { return };
         let begins = !switch.started;
+        let mut whole = begins;
         if begins || switch.complete_from.is_none() {
             let (roster_known, waited_ms) = (self.is_roster_known(), now.mono_ms - switch.since_ms);
             let heard = roster_known && switch.heard_all();
@@ -101,6 +102,7 @@ impl Logical {
                 switch.published.skip_to(from);
                 switch.complete_from = Some(from);
                 switch.contested.begin();
+                whole = true;
                 self.peers.values_mut().for_each(|peer| peer.changed(network));
             } else if begins {
                 self.peers.values_mut().for_each(|peer| peer.changed(network));
@@ -114,7 +116,8 @@ impl Logical {
             let masters = masters.into_iter().map(|(mac, vtep)| (mac, named(vtep))).collect();
             cx.actions.push(Action::Remember { logical_switch: network.clone(), masters });
         }
-        let due = switch.is_due(batch, now.mono_ms);
+        // A table that is called complete must not lack what waits for the end of a batch.
+        let due = switch.is_due(batch, now.mono_ms) || whole;
         let changed = due && switch.unpublished() > 0 && switch.publish(&mut cx);
         cx.counters.versions += u64::from(changed);
         let unchanged = switch.unchanged(changed, due, cx.vteps);
@@ -185,6 +188,15 @@ impl Switch {
 
     fn begin(&mut self) {
         self.started = true;
+        let macs: Vec<_> = self.ledger.iter_macs().collect();
+        for mac in macs {
+            let master =
+                |&slot: &super::ledger::Slot| self.ledger[slot].flags.has(super::ledger::Flags::MASTER);
+            if let Some(slot) = self.ledger.of_mac(mac).find(master) {
+                let mastered = &mut self.ledger[slot].mastered;
+                *mastered = (*mastered).max(1);
+            }
+        }
         // A frozen MAC whose master did not come back has another one by now.
         let Self { frozen, ledger, .. } = self;
         for (mac, vtep) in frozen {

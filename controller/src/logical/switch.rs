@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_api::{Cause, Change, Claim, Claims, LogicalSwitchName, MacAddr, Report, Role, Row, Stamp, Version};
+use vtep_api::{
+    Cause, Change, Claim, Claims, ControllerName, LogicalSwitchName, MacAddr, Report, Role, Row, Stamp,
+    Version,
+};
 
 use super::contested::Contested;
 use super::guard::{Departures, Flap, Mark};
@@ -13,6 +16,7 @@ use super::select::{Contender, LIVE, RESTORED_MASTER, rank};
 use super::vteps::{VtepId, Vteps};
 use super::{Action, Counters, Notice};
 use crate::Now;
+use crate::bugs::bug;
 use crate::declared::{DeclaredSwitch, DuplicateAction, Policy};
 use crate::published::Published;
 
@@ -72,6 +76,10 @@ pub(super) struct Teller {
     pub(super) refused: u64,
     /// When it was last asked to tell all.
     pub(super) asked_ms: Option<u64>,
+    /// Whose count the stamps of its claims are, and the last of them: what was stamped before is no news, even when it
+    /// has been given up.
+    stamped_by: Option<ControllerName>,
+    stamped: Stamp,
 }
 
 impl Teller {
@@ -87,6 +95,10 @@ impl Teller {
         self.interrupted = self.telling;
         (self.changed, self.published, self.spoke) = (false, false, false);
         self.asked_ms = Some(mono_ms);
+    }
+
+    fn is_counted_by(&self, peer: Option<&ControllerName>, stamp: Stamp) -> bool {
+        self.stamped_by.as_ref() == peer && self.stamped.epoch == stamp.epoch
     }
 
     pub(super) fn is_telling(&self) -> bool {
@@ -216,11 +228,17 @@ impl Switch {
             let record = &mut self.ledger[slot];
             record.flags.set(Flags::TOLD, true);
             let (was, is) = (record.origin(), claim.local.origin);
-            let again = record.role() == claim.local.role
-                && if first.is_some() {
-                    was == is || was.is_none() || is.is_none()
-                } else {
+            // Who counted the stamp that is known still counts: then the stamps say what is new. Otherwise the records do.
+            let peer = cx.vteps[vtep].peer.as_ref();
+            let by_peer = |teller: &Teller| teller.is_counted_by(peer, claim.stamp);
+            let counted = first.is_none()
+                || self.tellers.get(&vtep).is_some_and(by_peer) && record.stamp.epoch == claim.stamp.epoch;
+            let again = !bug!(ReReportClaims)
+                && record.role() == claim.local.role
+                && if counted {
                     record.stamp == claim.stamp
+                } else {
+                    was == is || was.is_none() || is.is_none()
                 };
             if again {
                 cx.counters.told_again += 1;
@@ -235,7 +253,7 @@ impl Switch {
                 }
                 return;
             }
-            if first.is_none() && claim.stamp <= record.stamp {
+            if counted && claim.stamp <= record.stamp && !bug!(ReReportClaims) {
                 cx.counters.outdated += 1;
                 return;
             }
@@ -244,8 +262,16 @@ impl Switch {
             return;
         }
         let beginning = self.complete_from.is_none();
-        let was_master = claim.was_master || (beginning && self.contested.is_master(mac, vtep));
-        let arrived = arrival(claim, first == Some(true), beginning, was_master, cx);
+        let was_master = (claim.was_master || (beginning && self.contested.is_master(mac, vtep)))
+            && !bug!(MasterForgotten);
+        let teller = self.tellers.entry(vtep).or_default();
+        let given_up = first.is_some()
+            && teller.is_counted_by(cx.vteps[vtep].peer.as_ref(), claim.stamp)
+            && claim.stamp <= teller.stamped;
+        if first.is_none() {
+            teller.stamped = teller.stamped.max(claim.stamp);
+        }
+        let arrived = arrival(claim, first == Some(true) || given_up, beginning || given_up, was_master, cx);
         let slot = match slot {
             Some(slot) => {
                 self.ledger[slot].claim(claim, arrived);
@@ -376,7 +402,7 @@ impl Switch {
         if !record.flags.has(Flags::OWN) || record.flags.has(Flags::KEPT) {
             return;
         }
-        if record.stamp > stamp {
+        if record.stamp > stamp && !bug!(WithdrawAnyClaim) {
             cx.counters.outdated += 1;
             return;
         }
@@ -392,13 +418,31 @@ impl Switch {
             if gone { left.push(slot) } else { stayed.push(self.ledger[slot].mac) }
         }
         let Some(teller) = self.tellers.get_mut(&vtep) else { return };
-        let mut was_away = teller.dead || teller.stale_since.is_some();
+        let stale_since = teller.stale_since;
+        let mut was_away = teller.dead || stale_since.is_some();
         if std::mem::take(&mut teller.interrupted) {
             (teller.telling, teller.heard, was_away) = (false, true, false);
         } else {
-            let Teller { changed, published, spoke, refused, .. } = *teller;
-            *teller =
-                Teller { fresh: true, heard: true, changed, published, spoke, refused, ..Teller::default() };
+            let Teller { changed, published, spoke, refused, dead, .. } = *teller;
+            let stamped_by = cx.vteps[vtep].peer.clone();
+            let told = self.ledger.of_vtep(vtep).map(|slot| self.ledger[slot].stamp);
+            let before = if teller.stamped_by == stamped_by { teller.stamped } else { Stamp::default() };
+            let stamped = told.fold(before, Stamp::max);
+            *teller = Teller {
+                fresh: true,
+                heard: true,
+                changed,
+                published,
+                spoke,
+                refused,
+                stamped_by,
+                stamped,
+                ..Teller::default()
+            };
+            if !cx.vteps[vtep].is_up() {
+                // Its physical controller tells what it remembers of it.
+                (teller.dead, teller.stale_since) = (dead, stale_since.or(Some(LIVE + *cx.clock)));
+            }
         }
         for slot in left {
             cx.counters.withdrawals += 1;
@@ -454,6 +498,9 @@ impl Switch {
             self.ledger.remove(slot);
         }
         let left = (flags.has(Flags::MASTER) && !flags.has(Flags::PINNED)).then_some(vtep);
+        if bug!(NoSuccessor) && left.is_some() && self.ledger.of_mac(mac).next().is_some() {
+            return;
+        }
         let moved = self.decide(mac, left, Some(cause), cx);
         self.count_move(mac, moved, cx);
     }

@@ -11,6 +11,7 @@ use super::table::Table;
 use super::vtep::{Cursor, Live, Sending};
 use super::{Action, Physical, WINDOW};
 use crate::Now;
+use crate::bugs::bug;
 
 impl Physical {
     pub(super) fn distribute(&mut self, name: &VtepName, now: Now, actions: &mut Vec<Action>) {
@@ -18,6 +19,10 @@ impl Physical {
             let Some(vtep) = self.vteps.get_mut(name) else { return };
             let Some(session) = vtep.session.as_mut().filter(|session| session.admitted) else { return };
             if session.untaken >= WINDOW {
+                #[cfg(feature = "seeded-bugs")]
+                if bug!(LostWhenSlow) {
+                    session.skip_due(&self.tables);
+                }
                 return;
             }
             let Some(message) = self.next_for(name, now) else { return };
@@ -56,7 +61,8 @@ impl Physical {
             return Some(ToVtep::Table(update));
         }
         while let Some(logical_switch) = session.next_due() {
-            if !memberships.is_some_and(|networks| networks.contains(&logical_switch)) {
+            let member = memberships.is_some_and(|networks| networks.contains(&logical_switch));
+            if !member && !bug!(ToldToStrangers) {
                 continue;
             }
             let Some(table) = self.tables.get(&logical_switch).filter(|table| table.owner.is_some()) else {

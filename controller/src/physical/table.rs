@@ -11,6 +11,7 @@ use vtep_api::{Cause, Change, ControllerName, MacAddr, ROWS_MAX, TableUpdate, Te
 use super::guard::Guard;
 use super::placements::Placements;
 use crate::Now;
+use crate::bugs::bug;
 use crate::published::Published;
 
 #[derive(Debug, Default)]
@@ -86,7 +87,7 @@ impl Table {
         }
         let Some(update) = self.assemble(update) else { return Installed::Nothing };
         match update.from {
-            Some(version) if version != self.published.version() => self.resync(),
+            Some(version) if version != self.published.version() && !bug!(GapIsNoGap) => self.resync(),
             Some(_) => self.install_delta(update),
             None => self.install_snapshot(from, update, now),
         }
@@ -128,7 +129,7 @@ impl Table {
 
     fn admit(&self, from: &ControllerName, update: &TableUpdate) -> Result<(), Refusal> {
         let Some(owner) = &self.owner else { return Ok(()) };
-        if update.term < self.term {
+        if update.term < self.term && !bug!(DropTermCheck) {
             return Err(Refusal::LowerTerm { offered: update.term, obeyed: self.term });
         }
         if update.term > self.term {
@@ -194,7 +195,7 @@ impl Table {
         let new_term = update.term > self.term || self.owner.is_none();
         let (mut changes, names_more) = self.intern(update.changes);
         let mut kept = 0;
-        if update.complete {
+        if update.complete || bug!(AbsenceIsDelete) {
             let absent = self.absent(&changes);
             if self.guard.admits(absent.len(), self.published.len(), now.mono_ms) {
                 self.kept.clear();

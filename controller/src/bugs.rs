@@ -1,0 +1,80 @@
+//! Known mistakes, made on demand: each has to be caught by the simulation, or the simulation is worth nothing.
+//!
+//! Without the feature `seeded-bugs` every switch is the constant `false`, and no release has it.
+
+/// Whether this mistake is made in this thread.
+#[cfg(not(feature = "seeded-bugs"))]
+macro_rules! bug {
+    ($bug:ident) => {
+        false
+    };
+}
+
+#[cfg(feature = "seeded-bugs")]
+macro_rules! bug {
+    ($bug:ident) => {
+        $crate::bugs::is_made($crate::bugs::Bug::$bug)
+    };
+}
+
+pub(crate) use bug;
+
+#[cfg(feature = "seeded-bugs")]
+pub use seeded::{Bug, is_made, make};
+
+#[cfg(feature = "seeded-bugs")]
+mod seeded {
+    use std::cell::Cell;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Bug {
+        /// A physical controller obeys whoever speaks, of whatever term.
+        DropTermCheck,
+        /// What an incomplete snapshot does not name is gone.
+        AbsenceIsDelete,
+        /// A record that is told again is a new claim.
+        ReReportClaims,
+        /// A withdrawal takes back whatever claim there is.
+        WithdrawAnyClaim,
+        /// A change is carried out on a version that it was not made for.
+        GapIsNoGap,
+        /// Who is left is not looked at when the master withdraws.
+        NoSuccessor,
+        /// A logical controller that begins anew does not heed who was master.
+        MasterForgotten,
+        /// A table goes to every VTEP.
+        ToldToStrangers,
+        /// What a slow VTEP cannot take counts as sent.
+        LostWhenSlow,
+        /// Everything may leave at once.
+        NoMassWithdrawGuard,
+    }
+
+    impl Bug {
+        pub const ALL: [Self; 10] = [
+            Self::DropTermCheck,
+            Self::AbsenceIsDelete,
+            Self::ReReportClaims,
+            Self::WithdrawAnyClaim,
+            Self::GapIsNoGap,
+            Self::NoSuccessor,
+            Self::MasterForgotten,
+            Self::ToldToStrangers,
+            Self::LostWhenSlow,
+            Self::NoMassWithdrawGuard,
+        ];
+    }
+
+    thread_local! {
+        static MADE: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// From here on, in this thread.
+    pub fn make(bug: Option<Bug>) {
+        MADE.set(bug);
+    }
+
+    pub fn is_made(bug: Bug) -> bool {
+        MADE.get() == Some(bug)
+    }
+}
