@@ -70,7 +70,7 @@ fn memory(macs: u32) -> Result<Vec<Row>> {
     let mut physical = lonely(&netns, "pc", ControllerRole::Physical, 9481, &[("lc", port)])?;
     logical.apply(&simulated(2, "pc"))?;
     let fleet = Fleet::attach(&netns, SocketAddr::from((Ipv4Addr::LOCALHOST, 9481)), members(2)?);
-    let told = |fleet: &Fleet, rows| await_rows(fleet, rows, Instant::now() + Duration::from_secs(120));
+    let told = |fleet: &Fleet, rows| await_rows(fleet, rows, Instant::now() + Duration::from_mins(2));
     fleet.report(0, inventory(0..1, 0)?)?;
     told(&fleet, 2)?;
     let before = (resident(logical.daemon()?.pid())?, resident(physical.daemon()?.pid())?);
@@ -184,7 +184,7 @@ fn fleet((agents, seconds): (u32, u32)) -> Result<Vec<Row>> {
         fleet.report(0, inventory(part * 1000..(part + 1) * 1000, 0)?)?;
     }
     let loaded = u64::from(agents) * u64::from(MACS);
-    await_rows(&fleet, loaded, Instant::now() + Duration::from_secs(300))?;
+    await_rows(&fleet, loaded, Instant::now() + Duration::from_mins(5))?;
     let pid = controller.daemon()?.pid();
     let (memory, processor) = (resident(pid)?, processor_seconds(pid)?);
     let start = Instant::now();
@@ -205,7 +205,7 @@ fn fleet((agents, seconds): (u32, u32)) -> Result<Vec<Row>> {
         }
         quiet = fleet.rows();
     }
-    let settled = start.elapsed() - told;
+    let settled = start.elapsed().saturating_sub(told);
     let (grown, used) = (resident(pid)? - memory, processor_seconds(pid)? - processor);
     let tables = fleet.finish()?;
     let first = tables.first().context("no agent")?;

@@ -180,8 +180,8 @@ fn declared(vteps: u32) -> Result<Declared> {
         let switch = DeclaredSwitch {
             vni: Vni::try_from(i64::from(5001 + number))?,
             logical_controller: None,
-            unknown_unicast: Default::default(),
-            replication: Default::default(),
+            unknown_unicast: vtep_api::UnknownUnicast::default(),
+            replication: vtep_api::Replication::default(),
             service_nodes: BTreeSet::new(),
         };
         declared.logical_switches.insert(logical_switch(number)?, switch);

@@ -2,6 +2,7 @@
 //! device. Debian's package `frr`; where it is not installed, the bench runs without it and says so.
 
 use std::{
+    fmt::Write as _,
     fs,
     net::Ipv4Addr,
     os::fd::{AsRawFd as _, OwnedFd},
@@ -110,7 +111,7 @@ impl Node {
         chown(folder.path(), Some(frr.uid), Some(frr.gid))?;
         let changes = Changes::watch(&machine)?;
         let zebra = daemon(&machine, folder.path(), "zebra", "")?;
-        let bgpd = daemon(&machine, folder.path(), "bgpd", &bgp(machine.address, addresses))?;
+        let bgpd = daemon(&machine, folder.path(), "bgpd", &bgp(machine.address, addresses)?)?;
         Ok(Self { port, vxlan, changes, _daemons: [zebra, bgpd], _folder: folder, machine })
     }
 
@@ -120,21 +121,18 @@ impl Node {
     }
 }
 
-fn bgp(own: Ipv4Addr, addresses: &[Ipv4Addr]) -> String {
-    let others = || addresses.iter().filter(|address| **address != own);
-    let sessions: String = others()
-        .map(|other| {
-            format!(
-                " neighbor {other} remote-as 65000\n neighbor {other} timers connect 1\n neighbor {other} \
-                 advertisement-interval 0\n"
-            )
-        })
-        .collect();
-    let activated: String = others().map(|other| format!("  neighbor {other} activate\n")).collect();
-    format!(
+fn bgp(own: Ipv4Addr, addresses: &[Ipv4Addr]) -> Result<String> {
+    let (mut sessions, mut activated) = (String::new(), String::new());
+    for other in addresses.iter().filter(|address| **address != own) {
+        writeln!(sessions, " neighbor {other} remote-as 65000")?;
+        writeln!(sessions, " neighbor {other} timers connect 1")?;
+        writeln!(sessions, " neighbor {other} advertisement-interval 0")?;
+        writeln!(activated, "  neighbor {other} activate")?;
+    }
+    Ok(format!(
         "router bgp 65000\n bgp router-id {own}\n no bgp default ipv4-unicast\n{sessions} address-family l2vpn \
          evpn\n{activated}  advertise-all-vni\n exit-address-family\n"
-    )
+    ))
 }
 
 fn daemon(machine: &Machine, folder: &Path, program: &str, config: &str) -> Result<Daemon> {
@@ -176,7 +174,7 @@ impl Changes {
     }
 
     fn drain(&self) -> Result<()> {
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 8192];
         loop {
             match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(_) => {}
@@ -188,7 +186,7 @@ impl Changes {
 
     /// When the first message came for which the condition holds.
     fn until(&self, wanted: impl Fn(&[u8]) -> bool) -> Result<Instant> {
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 8192];
         loop {
             let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => length,

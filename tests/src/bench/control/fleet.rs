@@ -60,7 +60,9 @@ impl Fleet {
                         sessions.spawn(async move {
                             let name = member.name.clone();
                             let table = session(controller, member, queue, &rows).await;
-                            table.map(|table| (index, table)).with_context(|| format!("agent {name}"))
+                            let table = table.with_context(|| format!("agent {name}"));
+                            // Whoever waits for its rows learns why.
+                            table.inspect_err(|error| eprintln!("{error:#}")).map(|table| (index, table))
                         });
                     }
                     let mut tables = Vec::new();
@@ -146,6 +148,9 @@ fn take(table: &mut Table, update: TableUpdate) -> Option<Held> {
 /// Until so many rows have come to all, or nothing comes any more.
 pub(super) fn await_rows(fleet: &Fleet, rows: u64, deadline: Instant) -> Result<()> {
     while fleet.rows() < rows {
+        if fleet.thread.is_finished() {
+            bail!("a session has ended when {} of {rows} rows had come", fleet.rows());
+        }
         if Instant::now() > deadline {
             bail!("of {rows} rows {} have come", fleet.rows());
         }

@@ -29,7 +29,7 @@ use crate::{
 
 pub(super) const VNI: u32 = 5001;
 const CONTROL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(super) struct Plant {
     pub(super) controller: Controller,
@@ -177,7 +177,7 @@ impl Device {
             json!({"op": "insert", "table": "Mcast_Macs_Local", "row": {"MAC": "unknown-dst",
                 "logical_switch": ["uuid", device.switch], "locator_set": ["named-uuid", "s"], "ipaddr": ""}}),
         ])?;
-        device.locator = inserted[0]["uuid"][1].as_str().context("no UUID of the locator")?.to_owned();
+        inserted[0]["uuid"][1].as_str().context("no UUID of the locator")?.clone_into(&mut device.locator);
         Ok(device)
     }
 
