@@ -59,7 +59,13 @@ fn convert(remote: &Remote, tls: Option<Tls>) -> Result<()> {
         let converting = async {
             connected(&mut events).await?;
             tokio::select! {
-                converted = schema::convert(&handle) => Ok(converted?),
+                converted = schema::convert(&handle) => return Ok(converted?),
+                _ = lost(&mut events) => {}
+            }
+            // The server may end the connection at the conversion and before its answer: ask what there is.
+            connected(&mut events).await?;
+            tokio::select! {
+                converted = schema::convert(&handle) => converted.map(|_| Converted::Now).map_err(Into::into),
                 error = lost(&mut events) => Err(error),
             }
         };
