@@ -126,6 +126,8 @@ fn compare(a: &Contender, b: &Contender, policy: TimePolicy) -> Ordering {
         .then(b.frozen.cmp(&a.frozen))
         .then(a.role.cmp(&b.role))
         .then_with(|| match a.role {
+            // The order of arrival says itself who was overtaken, and by whom.
+            Role::Master if policy == TimePolicy::Arrival => Ordering::Equal,
             Role::Master => a.superseded.cmp(&b.superseded),
             Role::Slave => b.mastered.cmp(&a.mastered),
         })

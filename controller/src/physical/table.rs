@@ -195,7 +195,8 @@ impl Table {
         let new_term = update.term > self.term || self.owner.is_none();
         let (mut changes, names_more) = self.intern(update.changes);
         let mut kept = 0;
-        if update.complete || bug!(AbsenceIsDelete) {
+        let complete = update.complete || bug!(AbsenceIsDelete);
+        if complete {
             let absent = self.absent(&changes);
             if self.guard.admits(absent.len(), self.published.len(), now.mono_ms) {
                 self.kept.clear();
@@ -219,7 +220,7 @@ impl Table {
             self.complete_from = None;
             self.incomplete_until = None;
         }
-        let was_complete = std::mem::replace(&mut self.complete, update.complete);
+        let was_complete = std::mem::replace(&mut self.complete, complete);
         let same = !new_term && changes.is_empty() && update.to == self.published.version();
         if new_term {
             self.begin_anew(update.to, changes);
@@ -230,7 +231,7 @@ impl Table {
             self.published.advance(update.to, changes);
             self.published.skip_to(update.to);
         }
-        if update.complete {
+        if complete {
             self.complete_from.get_or_insert(update.to);
             self.name_again();
         } else {

@@ -71,7 +71,9 @@ impl World {
             }
             97..100 if self.scenario.faults.mass_withdrawals => {
                 let all: Vec<_> = self.vteps[vtep].records.keys().copied().collect();
-                all.into_iter().for_each(|(at, mac)| self.withdraws(vtep, at, mac));
+                for (at, mac) in all {
+                    self.withdraws(vtep, at, mac);
+                }
             }
             _ => {}
         }
@@ -215,7 +217,16 @@ impl World {
         let physical = self.random.index(self.physicals.len());
         let vtep = self.random.index(self.vteps.len());
         let peer = LinkId::Peer { logical, physical };
-        match self.random.below(12) {
+        match self.random.below(14) {
+            12 | 13 if long && faults.sessions && faults.logical_restarts => {
+                // It begins anew, and not everybody is there.
+                let lasting = self.random.between(11_000, 22_000);
+                self.parts(peer, lasting);
+                if self.logicals[logical].core.is_some() {
+                    self.stop_logical(logical);
+                    self.after(100, What::StartLogical { logical });
+                }
+            }
             0 | 1 if faults.sessions => self.cut(peer, None),
             2 if faults.sessions => self.cut(LinkId::Vtep { vtep }, None),
             3 if faults.sessions => {
@@ -270,7 +281,7 @@ impl World {
             match link {
                 LinkId::Vtep { vtep } => self.blur_vtep(vtep),
                 LinkId::Peer { physical, .. } => {
-                    self.at_home(physical).into_iter().for_each(|v| self.blur_vtep(v))
+                    self.at_home(physical).into_iter().for_each(|v| self.blur_vtep(v));
                 }
             }
         }
@@ -301,7 +312,7 @@ impl World {
     fn late_logical(&mut self, logical: usize, physical: usize) -> Verdict {
         let own = self.logicals[logical].term;
         let mut spoken: Vec<_> =
-            self.logicals[logical].spoken.iter().filter(|(to, _)| *to == physical).collect();
+            self.logicals[logical].spoke.iter().filter(|(to, _)| *to == physical).collect();
         let is_late = |message: &FromLogical| match message {
             FromLogical::Welcome { term, .. } => *term < own,
             FromLogical::Table(update) => update.term < own,
@@ -364,16 +375,20 @@ impl World {
 
     fn late_physical(&mut self, logical: usize, physical: usize) -> Verdict {
         let own = self.physicals[physical].term;
-        let spoken = &self.physicals[physical].spoken;
-        let (to, first) = match spoken.first() {
-            Some((to, FromPhysical::Hello { term, .. })) if *term < own && *to == logical => (*to, *term),
-            _ => return Ok(()),
-        };
+        let late: Vec<FromPhysical> = self.physicals[physical]
+            .spoke
+            .iter()
+            .filter(|(to, _)| *to == logical)
+            .map(|(_, message)| message.clone())
+            .collect();
+        let Some(FromPhysical::Hello { term: first, .. }) = late.first().cloned() else { return Ok(()) };
+        if first >= own {
+            return Ok(());
+        }
+        let to = logical;
         if self.logicals[to].core.is_none() {
             return Ok(());
         }
-        let late: Vec<_> =
-            spoken.iter().filter(|(at, _)| *at == to).map(|(_, message)| message.clone()).collect();
         self.trace.note(self.now, || format!("a late pc-{physical} of {first:?} speaks to lc-{logical}"));
         let peer = self.scenario.physicals[physical].clone();
         let link = LinkId::Peer { logical, physical };

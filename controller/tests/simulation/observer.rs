@@ -25,6 +25,9 @@ pub(crate) struct Observer {
     pub(crate) gone: BTreeSet<VtepName>,
 }
 
+/// What was published of a MAC: a row, or that there is none.
+type Log = Vec<(Version, Option<Row>)>;
+
 /// Everything that was ever published of a logical switch.
 #[derive(Debug, Default)]
 struct History {
@@ -32,7 +35,7 @@ struct History {
     version: Version,
     rows: BTreeMap<MacAddr, Row>,
     rows_most: usize,
-    log: BTreeMap<(Term, MacAddr), Vec<(Version, Option<Row>)>>,
+    log: BTreeMap<(Term, MacAddr), Log>,
     complete_from: BTreeMap<Term, Version>,
     removals: Vec<u64>,
 }
@@ -303,14 +306,16 @@ impl Observer {
         for (mac, change) in &update.changes {
             let published = history.row(update.term, update.to, *mac);
             // Who waited for his turn may be told of a MAC what is known of it by now; what else changed follows.
-            let good = history.row(update.term, update.to, *mac).is_none()
-                && matches!(change, Change::Remove(_))
-                && history.is_complete(update.term, update.to)
-                || history.rows_since(update.term, update.to, *mac).any(|row| match change {
-                    Change::Put(put) => row == Some(put),
-                    Change::Remove(_) => row.is_none(),
-                })
-                || matches!(change, Change::Put(row) if Self::was_before(history, update, *mac, row));
+            let good = match change {
+                Change::Put(row) => {
+                    history.rows_since(update.term, update.to, *mac).any(|published| published == Some(row))
+                        || Self::was_before(history, update, *mac, row)
+                }
+                Change::Remove(_) if published.is_none() => history.is_complete(update.term, update.to),
+                Change::Remove(_) => {
+                    history.rows_since(update.term, update.to, *mac).any(|row| row.is_none())
+                }
+            };
             if !good {
                 let (name, term, to) = (&update.logical_switch, update.term, update.to);
                 return Err(format!(
@@ -377,6 +382,7 @@ impl Observer {
 
 impl History {
     /// `None`: never published in this term.
+    #[expect(clippy::option_option, reason = "never published is not the same as gone")]
     fn row(&self, term: Term, version: Version, mac: MacAddr) -> Option<Option<&Row>> {
         let log = self.log.get(&(term, mac))?;
         let after = log.partition_point(|(at, _)| *at <= version);

@@ -192,9 +192,9 @@ fn declare(
             physical_controller: (tor || random.percent(50)).then(|| physicals[vtep.home].clone()),
         };
         declared.vteps.insert(vtep.name.clone(), declared_vtep);
-        for at in 0..switches.len() {
+        for (at, switch) in switches.iter().enumerate() {
             if random.percent(75) {
-                join(&mut declared, vtep, at, &switches[at]);
+                join(&mut declared, vtep, at, switch);
             }
         }
     }
@@ -248,6 +248,7 @@ pub(crate) fn name<T: for<'a> TryFrom<&'a str>>(text: &str) -> T {
 }
 
 fn mac(prefix: [u8; 5], n: u64) -> MacAddr {
-    let [a, b, c, d, e] = prefix;
-    MacAddr::new([a, b, c, d, e, u8::try_from(n + 1).expect("there are few")])
+    let mut octets = [u8::try_from(n + 1).expect("there are few"); 6];
+    octets[..5].copy_from_slice(&prefix);
+    MacAddr::new(octets)
 }

@@ -8,7 +8,8 @@
 //!   a session that lost something ends at the latest when the quiet begins.
 //! - towards VTEPs tables are doubled, the second late. Loss and reordering are not modelled there: a table of a new term
 //!   builds on what was sent before in the same session.
-//! - from physical to logical controllers changes of claims, which have stamps, are doubled, one right behind the other.
+//! - from physical to logical controllers changes of claims, which have stamps, are doubled, one right behind the other,
+//!   and withdrawals come a second time late.
 
 use vtep_api::{Claims, FromLogical, FromPhysical, FromVtep, Inventory, Report, TableUpdate, ToVtep};
 use vtep_controller::physical::SessionId;
@@ -56,20 +57,25 @@ impl World {
             }
             if self.random.percent(50) {
                 let late = self.random.below(2000);
-                let at = if may_lose { now + delay } else { self.next_arrival(id, to) };
+                let overtakes = matches!(last, Message::FromLogical(FromLogical::Table(_)));
+                let at = if overtakes { now + delay } else { self.next_arrival(id, to) };
                 self.arrive_at(at + late, id, generation, to, last.clone(), false);
-                if !may_lose {
+                if !overtakes {
                     return self.arrive_at(at, id, generation, to, last, true);
                 }
             }
-            if may_lose && self.random.percent(30) {
+            // An outline may be lost or come twice; it comes after the welcome.
+            let may_overtake = matches!(last, Message::FromLogical(FromLogical::Table(_)));
+            if may_overtake && self.random.percent(30) {
                 self.link(id).doomed = true;
                 let late = self.random.below(500);
                 return self.arrive_at(now + delay + late, id, generation, to, last, true);
             }
         } else if lossy && is_stamped(&last) && self.random.percent(50) {
             let at = self.link(id).arrival(to, now, delay);
-            self.arrive_at(at, id, generation, to, last.clone(), false);
+            let late = if is_withdrawal(&last) { self.random.below(3000) } else { 0 };
+            self.arrive_at(at + late, id, generation, to, last.clone(), false);
+            return self.arrive_at(at, id, generation, to, last, true);
         }
         let at = self.next_arrival(id, to);
         self.arrive_at(at, id, generation, to, last, true);
@@ -200,6 +206,9 @@ impl World {
                 self.truth.arrived(vtep, (at, *mac), claim, claims.snapshot);
             }
         }
+        if claims.snapshot && claims.end {
+            self.truth.told_all(vtep, at);
+        }
     }
 
     /// The tables of a logical controller after a step.
@@ -236,16 +245,22 @@ fn is_stamped(message: &Message) -> bool {
     matches!(message, Message::FromPhysical(FromPhysical::Claims(claims)) if !claims.snapshot)
 }
 
+fn is_withdrawal(message: &Message) -> bool {
+    let withdrawn = |(_, report): &(_, Report)| matches!(report, Report::Withdraw { .. });
+    matches!(message, Message::FromPhysical(FromPhysical::Claims(claims)) if claims.records.iter().all(withdrawn))
+}
+
 /// The same in parts, as a sender may make them of anything long.
 fn split(message: Message, random: &mut Random) -> Vec<Message> {
     match message {
-        Message::FromLogical(FromLogical::Table(update)) => split_table(update, random)
+        Message::FromLogical(FromLogical::Table(update)) => split_table(&update, random)
             .into_iter()
             .map(|part| Message::FromLogical(FromLogical::Table(part)))
             .collect(),
-        Message::ToVtep(ToVtep::Table(update)) => {
-            split_table(update, random).into_iter().map(|part| Message::ToVtep(ToVtep::Table(part))).collect()
-        }
+        Message::ToVtep(ToVtep::Table(update)) => split_table(&update, random)
+            .into_iter()
+            .map(|part| Message::ToVtep(ToVtep::Table(part)))
+            .collect(),
         Message::FromPhysical(FromPhysical::Claims(claims)) if claims.snapshot => {
             let parts = chunks(claims.records.clone(), random);
             let last = parts.len() - 1;
@@ -265,7 +280,7 @@ fn split(message: Message, random: &mut Random) -> Vec<Message> {
     }
 }
 
-fn split_table(update: TableUpdate, random: &mut Random) -> Vec<TableUpdate> {
+fn split_table(update: &TableUpdate, random: &mut Random) -> Vec<TableUpdate> {
     let parts = chunks(update.changes.clone(), random);
     let last = parts.len() - 1;
     let part = |(at, changes)| TableUpdate { changes, end: update.end && at == last, ..update.clone() };

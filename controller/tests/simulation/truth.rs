@@ -16,6 +16,8 @@ pub(crate) type Key = (usize, MacAddr);
 pub(crate) struct Truth {
     claims: BTreeMap<Key, BTreeMap<usize, Vec<Claimed>>>,
     arrivals: u64,
+    /// VTEPs that have told all in a logical switch to the present reign of its owner.
+    heard: BTreeSet<(usize, usize)>,
     /// Logical switches whose owner began anew and has distributed nothing yet, with the last arrival before.
     windows: BTreeMap<usize, u64>,
 }
@@ -114,7 +116,10 @@ impl Truth {
         }
         if claimed.span.is_none() {
             let certain = told.origin.is_some() && !in_window && (twins == 1 || !snapshot);
-            claimed.span = Some(if certain { Span { earliest: arrival, latest: arrival } } else { UNKNOWN });
+            // What a VTEP tells first of all may be old, for all that its logical controller knows.
+            let old = snapshot && !self.heard.contains(&(vtep, key.0));
+            let earliest = if old { 0 } else { arrival };
+            claimed.span = Some(if certain { Span { earliest, latest: arrival } } else { UNKNOWN });
             claimed.received_at_ms = received_at_ms;
             claimed.by_change = !snapshot;
         } else if let Some(span) = claimed.span.as_mut().filter(|_| snapshot && claimed.by_change) {
@@ -123,10 +128,16 @@ impl Truth {
         }
     }
 
+    /// A VTEP has told all that it claims.
+    pub(crate) fn told_all(&mut self, vtep: usize, switch: usize) {
+        self.heard.insert((vtep, switch));
+    }
+
     /// The owner of the logical switch begins anew: what it knew of the order is gone.
     pub(crate) fn window_opens(&mut self, switch: usize) {
         self.arrivals += 1;
         self.windows.insert(switch, self.arrivals);
+        self.heard.retain(|(_, at)| *at != switch);
         for claimed in self.all_mut(switch) {
             claimed.told = None;
         }
@@ -227,6 +238,8 @@ impl Truth {
     /// All that is known of a MAC.
     pub(crate) fn tell(&self, key: Key) -> String {
         let lines = self.claims.get(&key).into_iter().flatten();
-        lines.map(|(vtep, claims)| format!("  vtep {vtep}: {:?}\n", claims.last())).collect()
+        let lines: Vec<_> =
+            lines.map(|(vtep, claims)| format!("  vtep {vtep}: {:?}", claims.last())).collect();
+        lines.join("\n")
     }
 }

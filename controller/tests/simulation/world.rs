@@ -53,8 +53,9 @@ pub(crate) struct LogicalNode {
     pub(crate) reign: u64,
     /// Members that each physical controller was told of in its present session.
     told: Vec<BTreeMap<LogicalSwitchName, usize>>,
-    /// What it sent in its last reign, of late.
+    /// What it sent of late, and what it sent at the end of its last reign.
     pub(crate) spoken: Vec<(usize, FromLogical)>,
+    pub(crate) spoke: Vec<(usize, FromLogical)>,
 }
 
 pub(crate) struct PhysicalNode {
@@ -65,6 +66,7 @@ pub(crate) struct PhysicalNode {
     pub(crate) reign: u64,
     pub(crate) served: BTreeMap<VtepName, Served>,
     pub(crate) spoken: Vec<(usize, FromPhysical)>,
+    pub(crate) spoke: Vec<(usize, FromPhysical)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +124,7 @@ impl Ord for Due {
 const EPOCH_MS: i64 = 1_700_000_000_000;
 const TICK_MS: u64 = 500;
 const BEAT_MS: u64 = 5000;
-const SPOKEN_MOST: usize = 8;
+const SPOKEN_MOST: usize = 40;
 
 impl World {
     pub(crate) fn new(scenario: Scenario, trace: Trace) -> Self {
@@ -161,6 +163,7 @@ impl World {
                 reign: 0,
                 told: vec![BTreeMap::new(); self.scenario.physicals.len()],
                 spoken: Vec::new(),
+                spoke: Vec::new(),
             });
             let at = self.random.below(1000);
             self.after(at, What::StartLogical { logical });
@@ -174,6 +177,7 @@ impl World {
                 reign: 0,
                 served: BTreeMap::new(),
                 spoken: Vec::new(),
+                spoke: Vec::new(),
             });
             let at = self.random.below(1000);
             self.after(at, What::StartPhysical { physical });
@@ -237,8 +241,14 @@ impl World {
                 let declared = Arc::clone(&self.declared);
                 self.logical(logical, logical::Event::Declared(declared))
             }
-            What::StartLogical { logical } => self.start_logical(logical),
-            What::StartPhysical { physical } => self.start_physical(physical),
+            What::StartLogical { logical } => {
+                self.start_logical(logical);
+                Ok(())
+            }
+            What::StartPhysical { physical } => {
+                self.start_physical(physical);
+                Ok(())
+            }
             What::StartVtep { vtep } => {
                 if !self.vteps[vtep].gone {
                     self.vteps[vtep].up = true;
@@ -268,7 +278,7 @@ impl World {
 
     // Nodes.
 
-    fn start_logical(&mut self, logical: usize) -> Verdict {
+    fn start_logical(&mut self, logical: usize) {
         let name = self.scenario.logicals[logical].clone();
         let declared = Arc::clone(&self.declared);
         for at in self.owned(logical) {
@@ -284,10 +294,9 @@ impl World {
         self.trace.note(self.now, || format!("lc-{logical} starts, {term:?}"));
         self.logicals[logical].core = Some(Logical::new(start, now));
         self.after(TICK_MS, What::LogicalTick { logical, reign });
-        Ok(())
     }
 
-    fn start_physical(&mut self, physical: usize) -> Verdict {
+    fn start_physical(&mut self, physical: usize) {
         let name = self.scenario.physicals[physical].clone();
         self.observer.physical_starts(&name);
         let batch = self.declared.policy.batch;
@@ -306,7 +315,6 @@ impl World {
             let delay = self.random.below(2000);
             self.connect(LinkId::Peer { logical, physical }, delay);
         }
-        Ok(())
     }
 
     /// At once: what it had not said is not said.
@@ -315,7 +323,9 @@ impl World {
             return;
         }
         self.trace.note(self.now, || format!("lc-{logical} stops"));
-        self.logicals[logical].reign += 1;
+        let node = &mut self.logicals[logical];
+        node.reign += 1;
+        node.spoke = std::mem::take(&mut node.spoken);
         for physical in 0..self.physicals.len() {
             self.cut(LinkId::Peer { logical, physical }, Some(End::Server));
         }
@@ -326,7 +336,9 @@ impl World {
             return;
         }
         self.trace.note(self.now, || format!("pc-{physical} stops"));
-        self.physicals[physical].reign += 1;
+        let node = &mut self.physicals[physical];
+        node.reign += 1;
+        node.spoke = std::mem::take(&mut node.spoken);
         for logical in 0..self.logicals.len() {
             self.cut(LinkId::Peer { logical, physical }, Some(End::Client));
         }
@@ -405,9 +417,11 @@ impl World {
                     self.truth.window_closes(at);
                 }
                 let node = &mut self.logicals[logical];
-                node.spoken.push((physical, message.clone()));
-                if node.spoken.len() > SPOKEN_MOST {
-                    node.spoken.remove(1);
+                if !matches!(message, FromLogical::Heartbeat { .. } | FromLogical::NoChange { .. }) {
+                    node.spoken.push((physical, message.clone()));
+                    if node.spoken.len() > SPOKEN_MOST {
+                        node.spoken.remove(0);
+                    }
                 }
                 self.send(link, End::Client, Message::FromLogical(message))
             }
@@ -511,9 +525,11 @@ impl World {
                 }
                 self.physical_told(physical, &peer, &message);
                 let spoken = &mut self.physicals[physical].spoken;
-                spoken.push((logical, message.clone()));
-                if spoken.len() > SPOKEN_MOST {
-                    spoken.remove(1);
+                if matches!(message, FromPhysical::Hello { .. }) {
+                    spoken.retain(|(to, _)| *to != logical);
+                }
+                if spoken.len() < SPOKEN_MOST {
+                    spoken.push((logical, message.clone()));
                 }
                 self.send(link, End::Server, Message::FromPhysical(message))
             }
@@ -598,7 +614,7 @@ impl World {
             match id {
                 LinkId::Vtep { vtep } => self.blur_vtep(vtep),
                 LinkId::Peer { physical, .. } => {
-                    self.at_home(physical).into_iter().for_each(|v| self.blur_vtep(v))
+                    self.at_home(physical).into_iter().for_each(|v| self.blur_vtep(v));
                 }
             }
         }
