@@ -153,7 +153,6 @@ fn changes(count: u32) -> Result<Vec<Row>> {
             let number = mac(1 << 24 | number);
             peer_appear.push(evpn.appear(number, 0)?.as_secs_f64() * 1e3);
             peer_moved.push(evpn.appear(number, 1)?.as_secs_f64() * 1e3);
-            evpn.withdraw(number, 0)?;
         }
     }
     let row = |name: &str, mut ours: Vec<f64>, mut peers: Vec<f64>, part: f64, aim: f64| {

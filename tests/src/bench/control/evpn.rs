@@ -88,13 +88,6 @@ impl Evpn {
         }
         Ok(last - start)
     }
-
-    /// The same for a MAC that the machine `from` has: its port there goes on, as in a migration, when the new place has
-    /// been told.
-    pub(super) fn withdraw(&self, mac: MacAddr, from: usize) -> Result<()> {
-        let node = &self.nodes[from];
-        node.port.netns().run(&format!("bridge fdb del {mac} dev {} master", node.port.name())).map(drop)
-    }
 }
 
 impl Node {

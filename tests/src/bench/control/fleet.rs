@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use tokio::{runtime, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
 use vtep_api::{
     Change, FromVtep, Held, Inventory, LogicalSwitchName, MacAddr, PROTOCOL, Row, TableUpdate, Term, ToVtep,
     VtepName, VtepState, grpc,
@@ -100,17 +101,7 @@ async fn session(
     mut inventories: mpsc::Receiver<Inventory>,
     rows: &AtomicU64,
 ) -> Result<Table> {
-    let scheme = if member.tls.is_some() { "https" } else { "http" };
-    let endpoint = grpc::endpoint(&format!("{scheme}://{controller}"), member.tls.as_ref())?;
-    let channel = endpoint.connect().await?;
-    let (outbox, outgoing) = mpsc::channel(OUTBOX);
-    let hello = FromVtep::Hello { protocol: PROTOCOL, name: member.name, term: Term(0), tables: Vec::new() };
-    outbox.send(hello).await?;
-    let address = Some(member.address.into());
-    outbox.send(FromVtep::State(VtepState { address, ..VtepState::default() })).await?;
-    outbox.send(FromVtep::Inventory(Inventory { snapshot: true, networks: Vec::new(), end: true })).await?;
-    let mut client = grpc::vtep_client(channel);
-    let mut incoming = client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
+    let (outbox, mut incoming) = admitted(controller, &member).await?;
     let mut table = Table::default();
     loop {
         tokio::select! {
@@ -130,6 +121,36 @@ async fn session(
             },
         }
     }
+}
+
+/// As an agent does, it tries again while what is declared has not reached its controller.
+async fn admitted(
+    controller: SocketAddr,
+    member: &Member,
+) -> Result<(mpsc::Sender<FromVtep>, Streaming<ToVtep>)> {
+    let scheme = if member.tls.is_some() { "https" } else { "http" };
+    let endpoint = grpc::endpoint(&format!("{scheme}://{controller}"), member.tls.as_ref())?;
+    let channel = endpoint.connect().await?;
+    for attempt in 0.. {
+        let (outbox, outgoing) = mpsc::channel(OUTBOX);
+        let name = member.name.clone();
+        outbox.send(FromVtep::Hello { protocol: PROTOCOL, name, term: Term(0), tables: Vec::new() }).await?;
+        let address = Some(member.address.into());
+        outbox.send(FromVtep::State(VtepState { address, ..VtepState::default() })).await?;
+        let nothing = Inventory { snapshot: true, networks: Vec::new(), end: true };
+        outbox.send(FromVtep::Inventory(nothing)).await?;
+        let mut client = grpc::vtep_client(channel.clone());
+        let mut incoming = client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
+        match incoming.next().await.context("the controller ended the session")? {
+            Ok(ToVtep::Welcome { .. }) => return Ok((outbox, incoming)),
+            Ok(other) => bail!("expected a welcome, found {other:?}"),
+            Err(status) if status.code() == Code::FailedPrecondition && attempt < 50 => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(status) => return Err(status.into()),
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
 /// What may be acknowledged, when the last part has come.
@@ -154,7 +175,7 @@ pub(super) fn await_rows(fleet: &Fleet, rows: u64, deadline: Instant) -> Result<
         if Instant::now() > deadline {
             bail!("of {rows} rows {} have come", fleet.rows());
         }
-        thread::sleep(std::time::Duration::from_micros(200));
+        thread::sleep(Duration::from_micros(200));
     }
     Ok(())
 }
