@@ -232,10 +232,10 @@ impl Course {
 
     fn run(mut self, steps: Vec<Step>) {
         for step in steps {
-            self.step(step);
+            self.step(&step);
             self.deliver();
         }
-        self.step(Step::Complete);
+        self.step(&Step::Complete);
         self.table.publish([put(99, "c")]);
         self.send(false);
         for _ in 0..4 {
@@ -251,8 +251,8 @@ impl Course {
         }
     }
 
-    fn step(&mut self, step: Step) {
-        match step {
+    fn step(&mut self, step: &Step) {
+        match *step {
             Step::Put(number, master) => {
                 self.table.publish([put(number, VTEPS[master])]);
             }

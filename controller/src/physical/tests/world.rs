@@ -8,6 +8,9 @@ use crate::declared::Batch;
 use crate::logical::Notice;
 use crate::physical::{Action, Event, Physical, SessionId, Start, WINDOW};
 
+/// A logical controller, and its logical switches with the VTEPs of each.
+pub(super) type Outlined<'a> = (&'a str, &'a [(&'a str, &'a [&'a str])]);
+
 /// A physical controller and what it has said.
 pub(super) struct World {
     pub(super) physical: Physical,
@@ -126,11 +129,11 @@ impl World {
 
     /// With logical controllers of term 1, whose outlines are told, and the VTEPs connected with empty inventories.
     /// What that came to is forgotten.
-    pub(super) fn ready(networks: &[(&str, &[(&str, &[&str])])], all: &[&str]) -> Self {
+    pub(super) fn ready(networks: &[Outlined<'_>], all: &[&str]) -> Self {
         Self::new().made_ready(networks, all)
     }
 
-    pub(super) fn made_ready(mut self, networks: &[(&str, &[(&str, &[&str])])], all: &[&str]) -> Self {
+    pub(super) fn made_ready(mut self, networks: &[Outlined<'_>], all: &[&str]) -> Self {
         for (name, networks) in networks {
             self.welcome(name, 1);
             self.message(name, FromLogical::Outline(outline(1, 1, networks, all)));
@@ -166,7 +169,7 @@ impl World {
                     self.to_peers.push((peer, message));
                 }
                 Action::CloseVtep { vtep, session, reason } => {
-                    self.closed_vteps.push((vtep, session, reason))
+                    self.closed_vteps.push((vtep, session, reason));
                 }
                 Action::Close { peer, reason } => self.closed_peers.push((peer, reason)),
                 Action::Serve(served) => self.served = Some(served),
