@@ -12,10 +12,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::Vm;
 
 const PORT: u16 = 7000;
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
 /// Numbered datagrams at a steady rate from one VM to another.
 pub struct Stream {
@@ -37,6 +39,8 @@ pub struct StreamReport {
 impl Stream {
     pub fn start(from: &Vm, to: &Vm, interval: Duration) -> Result<Self> {
         let receiver = to.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+        // A receiver that is not scheduled for a while must not look like frames that were lost.
+        setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES)?;
         receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
         let sender = from.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
         sender.connect((to.address, PORT))?;
