@@ -45,7 +45,7 @@ pub struct PortId {
     pub vlan: u16,
 }
 
-/// An `FdbValue` without its epoch, which says when an entry was written, not what it says.
+/// What an `FdbValue` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FdbTarget {
     pub master: Target,

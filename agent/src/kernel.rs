@@ -116,14 +116,14 @@ impl Kernel {
         })
     }
 
-    /// Carries out one step. `epoch` is that of the table being installed.
-    pub fn apply(&mut self, step: &Step, epoch: u64) -> Result<Applied, ApplyError> {
+    /// Carries out one step.
+    pub fn apply(&mut self, step: &Step) -> Result<Applied, ApplyError> {
         let maps = &mut self.maps;
         match step {
             Step::SetConfig(config) => maps.host.set_config(config),
             Step::PutVteps(rows) => maps.vteps.put(rows),
             Step::PutLocalPorts(rows) => maps.ports.put_local(rows),
-            Step::PutFdb(rows) => maps.fdb.put(rows, epoch),
+            Step::PutFdb(rows) => maps.fdb.put(rows),
             Step::PutSenders(rows) => maps.vteps.put_senders(rows),
             Step::PutNetworks(rows) => maps.networks.put(rows),
             Step::PutPorts(rows) => maps.ports.put(rows),

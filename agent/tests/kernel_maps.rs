@@ -25,16 +25,19 @@ fn a_hundred_thousand_macs_go_in_out_and_away_in_batches() {
     let (mut kernel, _) = open(&bpffs, Sizes { macs_max: 100_000, ..SMALL }).unwrap();
     let rows: Vec<_> = (0..100_000).map(|n| (mac(n), to_vtep(n % 16 + 1))).collect();
 
-    let applied = kernel.apply(&Step::PutFdb(rows.clone()), 7).unwrap();
+    let applied = kernel.apply(&Step::PutFdb(rows.clone())).unwrap();
     assert_eq!((applied.written, applied.refused.len()), (100_000, 0));
-    assert_eq!(kernel.fdb_entry(&mac(99_999)).unwrap().map(|value| value.epoch), Some(7));
+    assert_eq!(
+        kernel.fdb_entry(&mac(99_999)).unwrap().map(|value| value.master()),
+        Some(to_vtep(99_999 % 16 + 1).master)
+    );
 
     let installed = kernel.installed().unwrap().fdb;
     assert_eq!(installed.len(), rows.len());
     assert!(rows.iter().all(|(key, target)| installed.get(key) == Some(target)));
 
     let keys = (0..100_001).map(mac).collect();
-    let removed = kernel.apply(&Step::RemoveFdb(keys), 8).unwrap();
+    let removed = kernel.apply(&Step::RemoveFdb(keys)).unwrap();
     assert_eq!(removed.written, 100_000, "one key was not there");
     assert!(kernel.installed().unwrap().fdb.is_empty());
 }
@@ -43,10 +46,10 @@ fn a_hundred_thousand_macs_go_in_out_and_away_in_batches() {
 fn a_full_map_keeps_what_it_holds_and_names_what_waits() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
-    kernel.apply(&Step::PutFdb((0..1000).map(|n| (mac(n), to_vtep(1))).collect()), 1).unwrap();
+    kernel.apply(&Step::PutFdb((0..1000).map(|n| (mac(n), to_vtep(1))).collect())).unwrap();
 
     let rows = [(mac(5000), to_vtep(2)), (mac(3), to_vtep(2)), (mac(5001), to_vtep(2))];
-    let applied = kernel.apply(&Step::PutFdb(rows.to_vec()), 2).unwrap();
+    let applied = kernel.apply(&Step::PutFdb(rows.to_vec())).unwrap();
     let waits = |n| Refused { entry: Entry::Fdb(mac(n)), reason: Reason::Full };
     assert_eq!((applied.written, applied.refused), (1, vec![waits(5000), waits(5001)]));
 
@@ -91,7 +94,7 @@ fn removal_leaves_nothing() {
         Step::RemoveVteps(held.vteps.keys().copied().collect()),
     ];
     for step in steps {
-        assert!(kernel.apply(&step, 2).unwrap().refused.is_empty());
+        assert!(kernel.apply(&step).unwrap().refused.is_empty());
     }
     check_equal(&kernel.installed().unwrap(), &Dataplane { config: held.config, ..Dataplane::default() });
 }
@@ -124,7 +127,7 @@ fn a_vtep_inherits_nothing_from_the_last_one_of_its_index() {
     assert_ne!(kernel.vtep_stats(3).unwrap(), VtepStats::default(), "it is the same VTEP still");
     assert!(!kernel.vtep_oper_up(3).unwrap());
 
-    kernel.apply(&Step::RemoveVteps(vec![3]), 1).unwrap();
+    kernel.apply(&Step::RemoveVteps(vec![3])).unwrap();
     put_vtep(&mut kernel, 3, 4, true);
     assert_eq!(kernel.vtep_stats(3).unwrap(), VtepStats::default());
     assert!(kernel.vtep_oper_up(3).unwrap());
@@ -135,7 +138,7 @@ fn a_network_inherits_no_counters_from_the_last_one_of_its_bridge_domain() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
     let put = |kernel: &mut Kernel, vni, bd, flood| {
-        kernel.apply(&Step::PutNetworks(vec![(vni, Network { bd, flags: 0, flood })]), 1).unwrap();
+        kernel.apply(&Step::PutNetworks(vec![(vni, Network { bd, flags: 0, flood })])).unwrap();
     };
     let counted = |kernel: &Kernel, bd| kernel.vni_stats(bd).unwrap().iter().any(|count| count.packets > 0);
     put(&mut kernel, 100, 1, vec![]);
@@ -156,7 +159,7 @@ fn indices_out_of_range_are_refused_alone() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
     let row = VtepRow { adj: adj(1), up: true };
-    let applied = kernel.apply(&Step::PutVteps(vec![(0, row), (16, row), (17, row)]), 1).unwrap();
+    let applied = kernel.apply(&Step::PutVteps(vec![(0, row), (16, row), (17, row)])).unwrap();
     let refused = [0, 17].map(|index| Refused { entry: Entry::Vtep(index), reason: Reason::OutOfRange });
     assert_eq!((applied.written, applied.refused), (1, refused.to_vec()));
 }
@@ -189,7 +192,7 @@ fn a_full_flood_map_gives_up_old_lists_first() {
     let network = |flood| Network { bd: 3, flags: 0, flood };
     let too_much = Step::PutNetworks(vec![(300, network((1..=4).map(Target::Vtep).collect()))]);
     let refused = Refused { entry: Entry::Network(300), reason: Reason::Full };
-    assert_eq!(kernel.apply(&too_much, 1).unwrap().refused, [refused]);
+    assert_eq!(kernel.apply(&too_much).unwrap().refused, [refused]);
     assert_eq!(dump(&bpffs, map::FLOOD).len(), 125 + 128, "nothing of the refused list stays");
 }
 
@@ -239,7 +242,7 @@ fn a_resize_that_was_killed_at_any_step_loses_nothing() {
         for folder in left_behind {
             std::fs::create_dir(version.join(folder)).unwrap();
             let pin = version.join(folder).join("FDB");
-            bpftool(&format!("map create {} type hash key 12 value 16 entries 9 name FDB", pin.display()));
+            bpftool(&format!("map create {} type hash key 12 value 8 entries 9 name FDB", pin.display()));
         }
         let (mut kernel, opened) = open(&bpffs, SMALL).unwrap();
         assert!(opened.adopted, "{opened:?}");
@@ -258,7 +261,7 @@ fn a_resize_that_was_killed_at_any_step_loses_nothing() {
 fn too_little_room_is_refused_and_changes_nothing() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
-    kernel.apply(&Step::PutFdb((0..900).map(|n| (mac(n), to_vtep(1))).collect()), 1).unwrap();
+    kernel.apply(&Step::PutFdb((0..900).map(|n| (mac(n), to_vtep(1))).collect())).unwrap();
     drop(kernel);
     let error = refusal(open(&bpffs, Sizes { macs_max: 500, ..SMALL }));
     assert!(matches!(error, KernelError::Shrunk { map: map::FDB, had: 1000, wanted: 500 }), "{error}");
@@ -336,7 +339,7 @@ fn removal_takes_every_pin_and_folder() {
 fn bpftool_shows_the_fields_of_a_mac() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
-    kernel.apply(&Step::PutFdb(vec![(mac(1), to_vtep(5))]), 1).unwrap();
+    kernel.apply(&Step::PutFdb(vec![(mac(1), to_vtep(5))])).unwrap();
     let shown = bpftool(&format!("map dump pinned {}", pin(&bpffs, map::FDB)));
     assert!(shown.contains("\"vni\": 100") && shown.contains("\"master\": 5"), "{shown}");
 }
@@ -378,20 +381,20 @@ fn install(kernel: &mut Kernel) {
         Step::PutPorts(vec![(PortId { ifindex: 4, vlan: 0 }, port)]),
     ];
     for step in steps {
-        let applied = kernel.apply(&step, 1).unwrap();
+        let applied = kernel.apply(&step).unwrap();
         assert!(applied.refused.is_empty(), "{step:?}");
     }
 }
 
 fn put_vtep(kernel: &mut Kernel, index: u32, host: u8, up: bool) -> VtepAdj {
     let adj = adj(host);
-    kernel.apply(&Step::PutVteps(vec![(index, VtepRow { adj, up })]), 1).unwrap();
+    kernel.apply(&Step::PutVteps(vec![(index, VtepRow { adj, up })])).unwrap();
     adj
 }
 
 fn put_network(kernel: &mut Kernel, vni: u32, flood: Vec<Target>) {
     let step = Step::PutNetworks(vec![(vni, Network { bd: 1, flags: 0, flood })]);
-    assert!(kernel.apply(&step, 1).unwrap().refused.is_empty());
+    assert!(kernel.apply(&step).unwrap().refused.is_empty());
 }
 
 #[track_caller]

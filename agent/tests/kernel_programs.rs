@@ -236,8 +236,8 @@ fn a_test_run_counts_its_verdict_for_the_port_it_names() {
 
     let network = Network { bd: 2, flags: VniValue::DROP_UNKNOWN, flood: Vec::new() };
     let port = PortValue { vni: 100, bd: 2, local_port: 1, flags: 0 };
-    kernel.apply(&Step::PutNetworks(vec![(100, network)]), 1).unwrap();
-    kernel.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, port)]), 1).unwrap();
+    kernel.apply(&Step::PutNetworks(vec![(100, network)])).unwrap();
+    kernel.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, port)])).unwrap();
     run(&mut kernel);
     let counter = kernel.vni_stats(2).unwrap()[Verdict::UnknownUnicast as usize];
     assert_eq!((counter.packets, counter.bytes), (1, 64));
@@ -253,8 +253,8 @@ async fn a_learning_port_reports_a_mac_it_has_not_seen() {
     assert!(kernel.take_events().unwrap().is_none());
     let port = PortValue { vni: 100, bd: 2, local_port: 1, flags: PortValue::LEARN };
     let network = Network { bd: 2, flags: VniValue::DROP_UNKNOWN, flood: Vec::new() };
-    kernel.apply(&Step::PutNetworks(vec![(100, network)]), 1).unwrap();
-    kernel.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, port)]), 1).unwrap();
+    kernel.apply(&Step::PutNetworks(vec![(100, network)])).unwrap();
+    kernel.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, port)])).unwrap();
 
     let mut frame = [0_u8; 64];
     frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 9]);

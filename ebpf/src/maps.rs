@@ -49,8 +49,9 @@ static META: Array<Meta, 1> = Array::new();
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
 
+/// Where a MAC of a network lives; `bd` is the bridge domain of `vni`.
 #[inline(always)]
-pub(crate) fn fdb(vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
+pub(crate) fn lookup(_bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
     // SAFETY: the element may be rewritten while it is copied only if it was deleted and its memory reused; agents
     // reuse what it names (VTEP and port indices) after a grace period only.
     unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied()
@@ -58,19 +59,19 @@ pub(crate) fn fdb(vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
 
 #[inline(always)]
 pub(crate) fn port(ifindex: u32, vlan: u16) -> Option<PortValue> {
-    // SAFETY: as for `fdb`.
+    // SAFETY: as for `lookup`.
     unsafe { PORT.get(PortKey::new(ifindex, vlan)) }.copied()
 }
 
 #[inline(always)]
 pub(crate) fn network(vni: u32) -> Option<VniValue> {
-    // SAFETY: as for `fdb`.
+    // SAFETY: as for `lookup`.
     unsafe { VNI.get(vni) }.copied()
 }
 
 #[inline(always)]
 pub(crate) fn flood_member(vni: u32, generation: u16, index: u16) -> Target {
-    // SAFETY: as for `fdb`.
+    // SAFETY: as for `lookup`.
     match unsafe { FLOOD.get(FloodKey { vni, generation, index }) } {
         Some(member) => member.target(),
         None => Target::None,
@@ -80,7 +81,7 @@ pub(crate) fn flood_member(vni: u32, generation: u16, index: u16) -> Target {
 /// The VTEP with this address if it takes part in `vni`; VNI 0 asks for any.
 #[inline(always)]
 pub(crate) fn sender(vni: u32, address: [u8; 16]) -> Option<u32> {
-    // SAFETY: as for `fdb`.
+    // SAFETY: as for `lookup`.
     unsafe { VTEP_BY_IP.get(VtepByIpKey { vni, address }) }.map(|sender| sender.vtep)
 }
 

@@ -63,7 +63,7 @@ enum Way {
 #[inline(always)]
 fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
     let group = is_group(ethernet.dst());
-    if !group && let Some(entry) = maps::fdb(port.vni, ethernet.dst()) {
+    if !group && let Some(entry) = maps::lookup(port.bd, port.vni, ethernet.dst()) {
         return match choice::serving(&entry) {
             Serving::LocalPort(to) => Way::LocalPort(to),
             Serving::Master(vtep) => Way::Vtep(vtep, Verdict::Master),
@@ -96,8 +96,8 @@ pub(crate) fn deliver(frame: &Frame, vni: u32, to: u32, verdict: Verdict) -> End
 /// Reports a source MAC that the FDB does not show on this port.
 #[inline(always)]
 fn learn(frame: &Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
-    let known =
-        maps::fdb(port.vni, mac).is_some_and(|entry| entry.master() == Target::LocalPort(port.local_port));
+    let entry = maps::lookup(port.bd, port.vni, mac);
+    let known = entry.is_some_and(|entry| entry.master() == Target::LocalPort(port.local_port));
     if !known {
         maps::report(Event {
             kind: EventKind::MacSeen as u32,

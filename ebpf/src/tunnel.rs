@@ -79,7 +79,7 @@ pub(crate) fn destination(vni: u32, network: &VniValue, ethernet: &Ethernet) -> 
     if is_group(ethernet.dst()) {
         return Destination::Flood;
     }
-    match maps::fdb(vni, ethernet.dst()) {
+    match maps::lookup(network.bd, vni, ethernet.dst()) {
         Some(entry) => match choice::local(&entry) {
             Some(to) => Destination::Port(to),
             None => Destination::Nowhere(Verdict::SplitHorizon),

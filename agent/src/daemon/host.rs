@@ -318,7 +318,7 @@ impl Host {
         let mut taken = true;
         for step in plan.steps {
             let wanted = step.len();
-            match self.kernel.apply(&step, epoch) {
+            match self.kernel.apply(&step) {
                 Ok(applied) => {
                     debug!(entries = applied.written, "wrote a step");
                     if let Some(first) = applied.refused.first() {

@@ -152,7 +152,7 @@ impl Host {
         // From the kernel itself: what is looked up one by one can be.
         match self.kernel.fdb_entry(&key) {
             Ok(Some(value)) => {
-                let target = FdbTarget { master: value.master(), slave: value.slave(), flags: value.flags };
+                let target = FdbTarget { master: value.master(), slave: value.slave(), flags: value.flags() };
                 Reply::rows([self.labels().row(&key, &target)])
             }
             Ok(None) => Reply::error(ErrorKind::NotFound, format!("VNI {vni} has no MAC {mac}")),

@@ -33,14 +33,14 @@ impl Fdb {
         self.map.lookup(key).map_err(failed("lookup", map::FDB))
     }
 
-    pub(super) fn put(&self, rows: &[(FdbKey, FdbTarget)], epoch: u64) -> Result<Applied, ApplyError> {
+    pub(super) fn put(&self, rows: &[(FdbKey, FdbTarget)]) -> Result<Applied, ApplyError> {
         let mut applied = Applied::default();
         let (mut keys, mut values) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
         for rows in rows.chunks(CHUNK) {
             keys.clear();
             values.clear();
             keys.extend(rows.iter().map(|(key, _)| *key));
-            values.extend(rows.iter().map(|(_, target)| value(target, epoch)));
+            values.extend(rows.iter().map(|(_, target)| value(target)));
             let full = write::upsert(&self.map, &keys, &values).map_err(failed("update", map::FDB))?;
             applied.written += rows.len() - full.len();
             applied.refuse(full.into_iter().map(|at| Entry::Fdb(keys[at])), Reason::Full);
@@ -57,11 +57,10 @@ impl Fdb {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the entry keeps the low half of the epoch")]
-fn value(target: &FdbTarget, epoch: u64) -> FdbValue {
-    FdbValue::new(target.master, target.slave, target.flags, epoch as u32)
+fn value(target: &FdbTarget) -> FdbValue {
+    FdbValue::new(target.master, target.slave, target.flags)
 }
 
 fn target(value: FdbValue) -> FdbTarget {
-    FdbTarget { master: value.master(), slave: value.slave(), flags: value.flags }
+    FdbTarget { master: value.master(), slave: value.slave(), flags: value.flags() }
 }

@@ -2,6 +2,10 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::Target;
 
+/// The bits of a target that [`Target`] leaves alone.
+const FLAGS_EACH: u32 = 7;
+const FLAGS_AT: u32 = 32 - FLAGS_EACH;
+
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
 pub struct FdbKey {
@@ -17,24 +21,30 @@ impl FdbKey {
     }
 }
 
-/// Where a MAC lives: [`Target`] bits of its master and of its slave.
-#[repr(C)]
+/// Where a MAC lives: [`Target`] bits of its master and of its slave, and above each of them seven flags.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct FdbValue {
     pub master: u32,
     pub slave: u32,
-    pub flags: u32,
-    /// The low half of the table epoch ([`Meta`](crate::Meta)) at which this entry was last changed.
-    pub epoch: u32,
 }
 
 impl FdbValue {
     /// The MAC was seen on its port; without this flag it was configured or came with the reconciled table.
     pub const LEARNT: u32 = 1;
 
+    /// Flags beyond this are cut off.
+    pub const FLAGS_MAX: u32 = (1 << (2 * FLAGS_EACH)) - 1;
+
     #[inline]
-    pub const fn new(master: Target, slave: Target, flags: u32, epoch: u32) -> Self {
-        Self { master: master.to_bits(), slave: slave.to_bits(), flags, epoch }
+    pub const fn new(master: Target, slave: Target, flags: u32) -> Self {
+        let high = (flags & Self::FLAGS_MAX) >> FLAGS_EACH;
+        Self { master: master.to_bits() | flags << FLAGS_AT, slave: slave.to_bits() | high << FLAGS_AT }
+    }
+
+    #[inline]
+    pub const fn flags(&self) -> u32 {
+        self.master >> FLAGS_AT | self.slave >> FLAGS_AT << FLAGS_EACH
     }
 
     #[inline]
@@ -49,4 +59,20 @@ impl FdbValue {
 }
 
 const _: () = assert!(size_of::<FdbKey>() == 12);
-const _: () = assert!(size_of::<FdbValue>() == 16);
+const _: () = assert!(size_of::<FdbValue>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_targets_share_two_words_and_do_not_touch() {
+        let (master, slave) = (Target::LocalPort(Target::INDEX_MAX), Target::Vtep(1));
+        for flags in [0, FdbValue::LEARNT, 1 << 6, 1 << 7, FdbValue::FLAGS_MAX] {
+            let value = FdbValue::new(master, slave, flags);
+            assert_eq!((value.master(), value.slave(), value.flags()), (master, slave, flags));
+        }
+        assert_eq!(FdbValue::new(Target::None, Target::None, u32::MAX).master(), Target::None);
+        assert_eq!(FdbValue::new(master, slave, u32::MAX).flags(), FdbValue::FLAGS_MAX);
+    }
+}

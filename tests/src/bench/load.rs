@@ -51,13 +51,13 @@ fn rows(macs: u32) -> Vec<(FdbKey, FdbTarget)> {
 }
 
 fn batches(rows: &[(FdbKey, FdbTarget)]) -> Result<f64> {
-    load(rows, |kernel| kernel.apply(&Step::PutFdb(rows.to_vec()), 1).map(drop).map_err(Into::into))
+    load(rows, |kernel| kernel.apply(&Step::PutFdb(rows.to_vec())).map(drop).map_err(Into::into))
 }
 
 fn singles(rows: &[(FdbKey, FdbTarget)]) -> Result<f64> {
     load(rows, |kernel| {
         for &row in rows {
-            kernel.apply(&Step::PutFdb(vec![row]), 1)?;
+            kernel.apply(&Step::PutFdb(vec![row]))?;
         }
         Ok(())
     })

@@ -123,7 +123,7 @@ impl Rig {
 
     #[track_caller]
     pub(crate) fn apply(&mut self, step: &Step) {
-        let applied = self.kernel.apply(step, 1).unwrap();
+        let applied = self.kernel.apply(step).unwrap();
         assert_eq!(applied.refused, []);
     }
 
