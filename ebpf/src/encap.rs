@@ -3,7 +3,7 @@
 use vtep_abi::{Verdict, VtepAdj};
 
 use crate::End;
-use crate::context::{Frame, Refused};
+use crate::context::{Frame, Refused, Skb};
 use crate::header::{self, ETH_LEN, EtherType, Ethernet, Inner, UDP_LEN};
 use crate::maps;
 
@@ -19,7 +19,7 @@ pub(crate) struct Destined {
 ///
 /// A call of its own: headers and keys on its stack need not share 512 bytes with the loops of a flood.
 #[inline(never)]
-pub(crate) fn send(frame: Frame, destined: &Destined) -> End {
+pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
     let &Destined { vni, vtep, verdict, ethernet } = destined;
     let Some(adj) = maps::adjacency(vtep) else {
         return Verdict::NoRoute.into();
@@ -31,36 +31,45 @@ pub(crate) fn send(frame: Frame, destined: &Destined) -> End {
     if !inner.fits(adj) {
         return Verdict::TooBig.into();
     }
-    maps::with_vtep_stats(vtep, |stats| {
-        stats.sent.packets += 1;
-        stats.sent.bytes += u64::from(frame.len());
-        if matches!(verdict, Verdict::Slave) {
-            stats.served_as_slave += 1;
-        }
-    });
     if !adj.is(VtepAdj::RESOLVED) || frame.push_outer().is_err() {
-        return match address_device(&frame, adj, &inner) {
+        let Some(skb) = frame.skb() else {
+            return Verdict::Passed.into();
+        };
+        count_sent(vtep, verdict, inner.len);
+        return match address_device(&skb, adj, &inner) {
             Ok(device) => End::redirect(Verdict::Device, device),
             Err(Refused) => Verdict::EncapFailed.into(),
         };
     }
+    count_sent(vtep, verdict, inner.len);
     match frame.write(0, &header::outer(adj, &inner)) {
         Ok(()) => End::redirect(verdict, adj.ifindex),
         Err(_) => Verdict::EncapFailed.into(),
     }
 }
 
+#[inline(always)]
+fn count_sent(vtep: u32, verdict: Verdict, bytes: u32) {
+    maps::with_vtep_stats(vtep, |stats| {
+        stats.sent.packets += 1;
+        stats.sent.bytes += u64::from(bytes);
+        if matches!(verdict, Verdict::Slave) {
+            stats.served_as_slave += 1;
+        }
+    });
+}
+
 /// Readies a frame for the kernel's tunnel device and returns the device. It encapsulates what the program cannot: it
 /// resolves the neighbour and keeps the frame meanwhile, and it takes frames that are encapsulated already.
 #[inline(always)]
-pub(crate) fn address_device(frame: &Frame, adj: &VtepAdj, inner: &Inner) -> Result<u32, Refused> {
+pub(crate) fn address_device(frame: &Skb, adj: &VtepAdj, inner: &Inner) -> Result<u32, Refused> {
     let config = maps::config().ok_or(Refused)?;
     frame.set_tunnel_key(inner.vni, adj, adj.dscp | inner.ecn)?;
     Ok(config.tunnel_ifindex)
 }
 
 #[inline(always)]
-pub(crate) fn inner(frame: &Frame, vni: u32, ethernet: Ethernet) -> Inner {
+pub(crate) fn inner(frame: &impl Frame, vni: u32, ethernet: Ethernet) -> Inner {
     Inner {
         ethernet,
         vni,
@@ -73,7 +82,7 @@ pub(crate) fn inner(frame: &Frame, vni: u32, ethernet: Ethernet) -> Inner {
 
 /// A super-packet's segments repeat its IP and transport headers.
 #[inline(always)]
-fn packet_len(frame: &Frame, ether_type: EtherType) -> u32 {
+fn packet_len(frame: &impl Frame, ether_type: EtherType) -> u32 {
     const IPPROTO_TCP: u8 = 6;
     const IPV6_LEN: u32 = 40;
     let payload = match frame.gso_size() {
@@ -94,7 +103,7 @@ fn packet_len(frame: &Frame, ether_type: EtherType) -> u32 {
 
 /// The ECN field of an inner IP packet; 0 for anything else.
 #[inline(always)]
-fn ecn(frame: &Frame, ether_type: EtherType) -> u8 {
+fn ecn(frame: &impl Frame, ether_type: EtherType) -> u8 {
     const TOS: usize = ETH_LEN + 1;
     if !ether_type.is_ip() {
         return 0;

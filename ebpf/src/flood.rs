@@ -3,14 +3,14 @@
 use vtep_abi::{FLOOD_MEMBERS_MAX, PortValue, Target, Verdict, VniValue, VtepAdj};
 
 use crate::End;
-use crate::context::{Frame, Refused, repeat};
+use crate::context::{Frame as _, Refused, Skb, repeat};
 use crate::encap;
 use crate::header::{self, Ethernet, Inner};
 use crate::maps;
 
 /// What the loops share.
 struct Copies {
-    frame: Frame,
+    frame: Skb,
     inner: Inner,
     generation: u16,
     first: u16,
@@ -27,7 +27,7 @@ struct Copies {
 
 /// To the VNI's local ports, but for the one that it came from, and to its VTEPs.
 #[inline(always)]
-pub(crate) fn from_port(frame: &Frame, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
+pub(crate) fn from_port(frame: &Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
     let inner = encap::inner(frame, port.vni, ethernet);
     let mut copies = Copies::new(*frame, inner, network, port.local_port);
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first.
@@ -47,7 +47,7 @@ pub(crate) fn from_port(frame: &Frame, port: &PortValue, network: &VniValue, eth
 
 /// To the VNI's local ports only (split horizon).
 #[inline(always)]
-pub(crate) fn from_underlay(frame: &Frame, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
+pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
     let inner = Inner { ethernet, vni, len: 0, packet_len: 0, ecn: 0, flow_hash: 0 };
     let mut copies = Copies::new(*frame, inner, network, 0);
     repeat(limit(network.flood_local), &mut copies, copy_plain);
@@ -61,7 +61,7 @@ fn limit(members: u16) -> u32 {
 
 impl Copies {
     #[inline(always)]
-    fn new(frame: Frame, inner: Inner, network: &VniValue, from: u32) -> Self {
+    fn new(frame: Skb, inner: Inner, network: &VniValue, from: u32) -> Self {
         Self {
             frame,
             inner,
@@ -164,13 +164,14 @@ extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
 #[inline(always)]
 fn copy_to_port(copies: &Copies, to: u32) -> Result<(), Refused> {
     let port = maps::local_port(to, copies.inner.vni).ok_or(Refused)?;
+    let mut frame = copies.frame;
     if port.vlan == 0 {
-        return copies.frame.copy_to(port.ifindex);
+        return frame.copy_to(port.ifindex);
     }
-    copies.frame.push_tag(port.vlan)?;
-    let sent = copies.frame.copy_to(port.ifindex);
+    frame.push_tag(port.vlan)?;
+    let sent = frame.copy_to(port.ifindex);
     // The next copy must start from the bare frame.
-    copies.frame.pop_tag()?;
+    frame.pop_tag()?;
     sent
 }
 

@@ -30,7 +30,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use vtep_abi::Verdict;
 
-use crate::context::{Action, Frame};
+use crate::context::{Action, Frame, Skb};
 
 /// How a path ended: a verdict, and where the frame goes on.
 #[derive(Clone, Copy)]
@@ -54,17 +54,17 @@ impl From<Verdict> for End {
 
 #[classifier]
 fn port_in(ctx: TcContext) -> i32 {
-    run(&ctx, port::enter)
+    run(Skb::new(&ctx), |frame, account| port::enter(frame, account))
 }
 
 #[classifier]
 fn tunnel_in(ctx: TcContext) -> i32 {
-    run(&ctx, tunnel::enter)
+    run(Skb::new(&ctx), |frame, account| tunnel::enter(frame, account))
 }
 
 #[classifier]
 fn uplink_in(ctx: TcContext) -> i32 {
-    run(&ctx, uplink::enter)
+    run(Skb::new(&ctx), |frame, account| uplink::enter(frame, account))
 }
 
 /// Who counts the frame, and as how many bytes.
@@ -74,24 +74,22 @@ struct Account {
 }
 
 #[inline(always)]
-fn run(ctx: &TcContext, path: impl FnOnce(&Frame, &mut Account) -> End) -> i32 {
-    let frame = Frame::new(ctx);
+fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -> F::Code {
     // The path may change the frame's length; the counter takes it as it came.
     let mut account = Account { bd: 0, bytes: frame.len() };
-    let end = path(&frame, &mut account);
+    let end = path(&mut frame, &mut account);
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(ctx, "bd {} verdict {} ifindex {}", account.bd, end.verdict as u32, end.ifindex);
-    conclude(&account, end)
+    aya_log_ebpf::debug!(&frame, "bd {} verdict {} ifindex {}", account.bd, end.verdict as u32, end.ifindex);
+    conclude(frame, &account, end)
 }
 
 #[inline(always)]
-fn conclude(account: &Account, end: End) -> i32 {
-    maps::count(account.bd, end.verdict, account.bytes);
+fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     let action = match end.verdict {
         Verdict::Local | Verdict::Master | Verdict::Slave | Verdict::Device | Verdict::Delivered => {
             Action::Redirect(end.ifindex)
         }
-        Verdict::Admitted | Verdict::NotOurs => Action::Next,
+        Verdict::Admitted | Verdict::NotOurs | Verdict::Passed => Action::Next,
         // The copies are on their way; the original ends here.
         Verdict::Flooded
         | Verdict::DeliveredFlood
@@ -118,7 +116,11 @@ fn conclude(account: &Account, end: End) -> i32 {
         | Verdict::ExtraTag
         | Verdict::NotAdmitted => Action::Drop,
     };
-    action.code()
+    // What XDP leaves to TC, TC counts.
+    if frame.skb().is_some() || !matches!(action, Action::Next) {
+        maps::count(account.bd, end.verdict, account.bytes);
+    }
+    frame.act(action)
 }
 
 #[cfg(target_arch = "bpf")]

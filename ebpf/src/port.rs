@@ -14,7 +14,7 @@ const ETH_P_8021Q: u16 = 0x8100;
 const VLAN_ID: u16 = 0x0fff;
 
 #[inline(always)]
-pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
+pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     let tag = frame.tag();
     let vlan = match tag {
         None => 0,
@@ -48,7 +48,10 @@ pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
         Way::Vtep(vtep, verdict) => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
-        Way::Flood(network) => flood::from_port(frame, &port, &network, ethernet),
+        Way::Flood(network) => match frame.skb() {
+            Some(skb) => flood::from_port(&skb, &port, &network, ethernet),
+            None => Verdict::Passed.into(),
+        },
         Way::Nowhere(verdict) => verdict.into(),
     }
 }
@@ -83,7 +86,7 @@ fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
 
 /// To a port of this host, tagged as its binding says.
 #[inline(always)]
-pub(crate) fn deliver(frame: &Frame, vni: u32, to: u32, verdict: Verdict) -> End {
+pub(crate) fn deliver(frame: &impl Frame, vni: u32, to: u32, verdict: Verdict) -> End {
     let Some(port) = maps::local_port(to, vni) else {
         return Verdict::PortGone.into();
     };
@@ -95,7 +98,7 @@ pub(crate) fn deliver(frame: &Frame, vni: u32, to: u32, verdict: Verdict) -> End
 
 /// Reports a source MAC that the FDB does not show on this port.
 #[inline(always)]
-fn learn(frame: &Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
+fn learn(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
     let entry = maps::lookup(port.bd, port.vni, mac);
     let known = entry.is_some_and(|entry| entry.master() == Target::LocalPort(port.local_port));
     if !known {

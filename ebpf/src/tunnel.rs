@@ -3,7 +3,7 @@
 use vtep_abi::{Verdict, VniValue, mapped_v4};
 
 use crate::choice;
-use crate::context::Frame;
+use crate::context::{Frame as _, Skb};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
@@ -12,7 +12,7 @@ use crate::{Account, End};
 
 /// From the kernel's tunnel device, outer headers gone.
 #[inline(always)]
-pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
+pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
     if !frame.take_admission() {
         return Verdict::NotAdmitted.into();
     }

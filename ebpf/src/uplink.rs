@@ -20,7 +20,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
-pub(crate) fn enter(frame: &Frame, account: &mut Account) -> End {
+pub(crate) fn enter(frame: &impl Frame, account: &mut Account) -> End {
     // Of a VLAN of the underlay, which has an interface of its own.
     if frame.tag().is_some() {
         return Verdict::NotOurs.into();
@@ -59,7 +59,7 @@ struct Arrival {
 }
 
 #[inline(always)]
-fn decide(frame: &Frame, arrival: &Arrival, account: &mut Account) -> End {
+fn decide(frame: &impl Frame, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, source, ethernet, congested } = arrival;
     let Some(network) = maps::network(vni) else {
         return Verdict::UnknownVni.into();
@@ -88,8 +88,10 @@ fn decide(frame: &Frame, arrival: &Arrival, account: &mut Account) -> End {
 
 /// `tunnel_in` decides again, on the bare frame, and counts what becomes of it.
 #[inline(always)]
-fn admit(frame: &Frame) -> End {
-    frame.mark_admitted();
+fn admit(frame: &impl Frame) -> End {
+    if let Some(skb) = frame.skb() {
+        skb.mark_admitted();
+    }
     Verdict::Admitted.into()
 }
 
@@ -127,7 +129,7 @@ fn outer(head: &[u8; UDP_HEAD]) -> Option<Outer> {
 }
 
 #[inline(always)]
-fn check(frame: &Frame, outer: &Outer) -> Result<(), Verdict> {
+fn check(frame: &impl Frame, outer: &Outer) -> Result<(), Verdict> {
     const PAYLOAD_MIN: u32 = (OUTER_LEN - ETH_LEN - IPV4_LEN) as u32;
     if outer.is_fragment {
         return Err(Verdict::OuterFragment);

@@ -42,6 +42,8 @@ verdicts! {
     Admitted = 8, "admitted";
     /// From the underlay and not for our VTEP: the host's.
     NotOurs = 9, "not_ours";
+    /// Left by XDP to TC as it came, which decides. Not counted: TC's verdict is.
+    Passed = 11, "passed";
 
     /// The inner frame is shorter than an Ethernet header.
     InnerTruncated = 16, "inner_truncated";
