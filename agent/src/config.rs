@@ -1,5 +1,6 @@
 //! What the operator wrote: one TOML file, every key known, every value in range. `docs/config.md` describes it.
 
+mod network;
 mod origin;
 mod port;
 mod source;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
+pub use network::{DuplicateNetworkError, Network, Networks};
 pub use origin::{Override, settings};
 pub use port::{DuplicatePortError, Port, Ports};
 pub use source::{ControllerSource, FileSource, OvsdbSource, Source, SourceError, TlsFiles};
@@ -31,6 +33,8 @@ pub struct Config {
     pub source: Source,
     #[serde(default, rename = "port")]
     pub ports: Ports,
+    #[serde(default, rename = "network")]
+    pub networks: Networks,
     #[serde(default)]
     pub control: Control,
     #[serde(default)]

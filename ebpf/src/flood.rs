@@ -1,8 +1,9 @@
 //! One copy for each member of a flood list: broadcast, multicast and unknown unicast.
 
-use vtep_abi::{FLOOD_MEMBERS_MAX, PortValue, Target, Verdict, VniValue, VtepAdj};
+use vtep_abi::{FLOOD_MEMBERS_MAX, LocalPort, PortValue, Target, Verdict, VniValue, VtepAdj};
 
 use crate::End;
+use crate::admission;
 use crate::context::{Frame as _, Refused, Skb, repeat};
 use crate::encap;
 use crate::header::{self, Ethernet, Inner};
@@ -79,6 +80,7 @@ impl Copies {
     #[inline(always)]
     fn end(&self, verdict: Verdict) -> End {
         match (self.sent, self.failed, self.too_big) {
+            (0, 0, 0) if admission::is_link_local(self.inner.ethernet.dst()) => Verdict::LinkLocal.into(),
             (0, 0, 0) => Verdict::NoMembers.into(),
             (0, 0, _) => Verdict::TooBig.into(),
             (0, _, _) => Verdict::EncapFailed.into(),
@@ -125,8 +127,9 @@ fn reachable(vtep: u32) -> Option<&'static VtepAdj> {
 extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     match copies.member(index) {
         Target::LocalPort(to) if to != copies.from => {
-            let sent = copy_to_port(copies, to);
-            copies.count(sent);
+            if let Some(sent) = copy_to_port(copies, to) {
+                copies.count(sent);
+            }
         }
         Target::Vtep(vtep) => {
             if let Some(adj) = reachable(vtep) {
@@ -161,9 +164,20 @@ extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
     0
 }
 
+/// None: the port takes no frame of this kind.
 #[inline(always)]
-fn copy_to_port(copies: &Copies, to: u32) -> Result<(), Refused> {
-    let port = maps::local_port(to, copies.inner.vni).ok_or(Refused)?;
+fn copy_to_port(copies: &Copies, to: u32) -> Option<Result<(), Refused>> {
+    let Some(port) = maps::local_port(to, copies.inner.vni) else {
+        return Some(Err(Refused));
+    };
+    if admission::is_link_local(copies.inner.ethernet.dst()) && port.flags & LocalPort::LINK_LOCAL == 0 {
+        return None;
+    }
+    Some(copy_tagged(copies, port))
+}
+
+#[inline(always)]
+fn copy_tagged(copies: &Copies, port: &LocalPort) -> Result<(), Refused> {
     let mut frame = copies.frame;
     if port.vlan == 0 {
         return frame.copy_to(port.ifindex);

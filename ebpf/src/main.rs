@@ -16,6 +16,7 @@
     reason = "header fields and helper arguments have the kernel's widths; a checked conversion is a branch per packet"
 )]
 
+mod admission;
 mod choice;
 mod context;
 mod encap;
@@ -114,7 +115,10 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::DecapFailed
         | Verdict::VlanFailed
         | Verdict::ExtraTag
-        | Verdict::NotAdmitted => Action::Drop,
+        | Verdict::NotAdmitted
+        | Verdict::LinkLocal
+        | Verdict::LocalSource
+        | Verdict::WrongSource => Action::Drop,
     };
     // What XDP leaves to TC, TC counts.
     if frame.skb().is_some() || !matches!(action, Action::Next) {

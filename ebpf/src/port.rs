@@ -2,6 +2,7 @@
 
 use vtep_abi::{Event, EventKind, PortValue, Target, Verdict, VniValue};
 
+use crate::admission;
 use crate::choice::{self, Serving};
 use crate::context::Frame;
 use crate::encap::{self, Destined};
@@ -40,6 +41,9 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     }
     if !is_station(ethernet.src()) {
         return Verdict::GroupSource.into();
+    }
+    if admission::is_link_local(ethernet.dst()) && port.flags & PortValue::LINK_LOCAL == 0 {
+        return Verdict::LinkLocal.into();
     }
     if port.flags & PortValue::LEARN != 0 {
         learn(frame, &port, vlan, ethernet.src());

@@ -2,6 +2,7 @@
 
 use vtep_abi::{Verdict, VniValue, mapped_v4};
 
+use crate::admission::{self, Sender};
 use crate::choice;
 use crate::context::{Frame as _, Skb};
 use crate::flood;
@@ -23,10 +24,11 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
         return Verdict::UnknownVni.into();
     };
     account.bd = network.bd;
-    match known(key.vni, key.remote) {
-        Ok(vtep) => count_received(vtep, frame.len()),
+    let vtep = match known(key.vni, key.remote) {
+        Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
-    }
+    };
+    count_received(vtep, frame.len());
     let Some(head) = frame.head::<ETH_LEN>() else {
         return Verdict::InnerTruncated.into();
     };
@@ -34,7 +36,7 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
         return Verdict::ExtraTag.into();
     }
     let ethernet = Ethernet(head);
-    match destination(key.vni, &network, &ethernet) {
+    match destination(Sender { vni: key.vni, vtep }, &network, &ethernet) {
         Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
         Destination::Flood => flood::from_underlay(frame, key.vni, &network, ethernet),
         Destination::Nowhere(verdict) => verdict.into(),
@@ -69,17 +71,20 @@ pub(crate) enum Destination {
 }
 
 #[inline(always)]
-pub(crate) fn destination(vni: u32, network: &VniValue, ethernet: &Ethernet) -> Destination {
+pub(crate) fn destination(sender: Sender, network: &VniValue, ethernet: &Ethernet) -> Destination {
     if ethernet.is_tagged() {
         return Destination::Nowhere(Verdict::ExtraTag);
     }
     if !is_station(ethernet.src()) {
         return Destination::Nowhere(Verdict::GroupSource);
     }
+    if let Err(verdict) = admission::source(sender, network, ethernet.src()) {
+        return Destination::Nowhere(verdict);
+    }
     if is_group(ethernet.dst()) {
         return Destination::Flood;
     }
-    match maps::lookup(network.bd, vni, ethernet.dst()) {
+    match maps::lookup(network.bd, sender.vni, ethernet.dst()) {
         Some(entry) => match choice::local(&entry) {
             Some(to) => Destination::Port(to),
             None => Destination::Nowhere(Verdict::SplitHorizon),

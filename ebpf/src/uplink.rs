@@ -2,6 +2,7 @@
 
 use vtep_abi::{LocalPort, Verdict, mapped_v4};
 
+use crate::admission::Sender;
 use crate::context::Frame;
 use crate::header::{
     ENCAP_LEN, ETH_LEN, EtherType, Ethernet, IPPROTO_UDP, IPV4_LEN, OUTER_LEN, UDP_LEN, VXLAN_FLAG_I,
@@ -69,7 +70,7 @@ fn decide(frame: &impl Frame, arrival: &Arrival, account: &mut Account) -> End {
         Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
     };
-    let to = match tunnel::destination(vni, &network, &ethernet) {
+    let to = match tunnel::destination(Sender { vni, vtep }, &network, &ethernet) {
         Destination::Port(to) => to,
         Destination::Flood => return admit(frame),
         Destination::Nowhere(verdict) => return verdict.into(),

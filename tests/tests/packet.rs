@@ -9,7 +9,7 @@ mod rig;
 use rig::{
     FABRIC_MAC, HOST, PEER, PEER_2, Rig, TOR_A, TOR_B, TOR_LOST, TOR_UNRESOLVED, VM, VM_2, VNI, VNI_STRICT,
 };
-use vtep_abi::{FdbValue, Target, Verdict};
+use vtep_abi::{FdbValue, LocalPort, PortValue, Target, Verdict, VniValue};
 use vtep_agent::{
     dataplane::{FdbTarget, Network, VtepRow},
     kernel::Program,
@@ -438,6 +438,44 @@ fn an_adjacency_is_replaced_between_two_frames() {
             let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
             assert_eq!(frame::decap(&sent).unwrap().0.to.mac, mac);
         }
+    });
+}
+
+#[test]
+fn control_frames_of_one_link_pass_only_between_ports_that_ask() {
+    Rig::with(|rig| {
+        let bpdu = Endpoint { mac: MacAddr::new([1, 0x80, 0xc2, 0, 0, 0]), ..PEER };
+        let frame = frame::udp(VM, bpdu, b"");
+        check_port(rig, &frame, Verdict::LinkLocal, DROP);
+        let beyond = Endpoint { mac: MacAddr::new([1, 0x80, 0xc2, 0, 0, 0x10]), ..PEER };
+        check_port(rig, &frame::udp(VM, beyond, b""), Verdict::Flooded, DROP);
+        rig.set_port_flags(1, PortValue::LINK_LOCAL, LocalPort::LINK_LOCAL);
+        let before = rig.copies().unwrap();
+        check_port(rig, &frame, Verdict::Flooded, DROP);
+        let after = rig.copies().unwrap();
+        assert_eq!((after.port_2 - before.port_2, after.uplink - before.uplink), (0, 2));
+    });
+}
+
+#[test]
+fn a_source_from_the_underlay_is_neither_ours_nor_anothers_where_that_is_checked() {
+    Rig::with(|rig| {
+        let from = |inner: &[u8], vtep| frame::vxlan(tor(vtep), HOST, VNI, inner);
+        let looped = frame::udp(VM_2, VM, b"");
+        check_uplink(rig, &from(&looped, TOR_A), Verdict::LocalSource, DROP);
+        let looped = frame::arp_request(VM, PEER.address);
+        check_uplink(rig, &from(&looped, TOR_A), Verdict::LocalSource, DROP);
+
+        let sent = frame::udp(PEER, VM, b"");
+        check_uplink(rig, &from(&sent, TOR_A), Verdict::Admitted, NEXT);
+        rig.set_network_flags(VNI, VniValue::CHECK_SOURCE);
+        check_uplink(rig, &from(&sent, TOR_A), Verdict::WrongSource, DROP);
+        let target = FdbTarget { master: Target::Vtep(TOR_A), slave: Target::None, flags: 0 };
+        rig.put(VNI, PEER.mac, target);
+        check_uplink(rig, &from(&sent, TOR_A), Verdict::Admitted, NEXT);
+        check_uplink(rig, &from(&sent, TOR_B), Verdict::WrongSource, DROP);
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        check_uplink(rig, &from(&sent, TOR_B), Verdict::Admitted, NEXT);
     });
 }
 

@@ -19,6 +19,8 @@ pub struct Port {
     /// Instead of `dataplane.decap`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decap: Option<Decap>,
+    /// Control frames of one link are carried, both ways.
+    pub link_local: bool,
 }
 
 /// A port as it stands in the file.
@@ -32,13 +34,15 @@ struct Written {
     #[serde(default = "vtep_api::daemon::preset::<{ Port::LEARN_MAX }, 1, 1_000_000>")]
     learn_max: Bounded<1, 1_000_000>,
     decap: Option<Decap>,
+    #[serde(default)]
+    link_local: bool,
 }
 
 /// Who lists the MACs of a port has said which it has.
 impl From<Written> for Port {
     fn from(written: Written) -> Self {
-        let Written { name, macs, learn, learn_max, decap } = written;
-        Self { name, learn: learn.unwrap_or(macs.is_empty()), macs, learn_max, decap }
+        let Written { name, macs, learn, learn_max, decap, link_local } = written;
+        Self { name, learn: learn.unwrap_or(macs.is_empty()), macs, learn_max, decap, link_local }
     }
 }
 
@@ -53,6 +57,7 @@ impl Port {
             learn: true,
             learn_max: Bounded::preset(Self::LEARN_MAX),
             decap: None,
+            link_local: false,
         }
     }
 }

@@ -128,3 +128,14 @@ fn every_value_tells_its_origin() {
     assert_eq!(origin("source.path"), Some(Origin::File));
     assert_eq!(origin("log.levels"), None);
 }
+
+#[test]
+fn a_network_without_a_section_gets_the_one_without_a_vni() {
+    let text = format!("{SMALL}\n[[network]]\ncheck_source = true\n[[network]]\nvni = 5001\n");
+    let config = parse(&text).unwrap();
+    assert!(!config.networks.of(5001).check_source);
+    assert!(config.networks.of(5002).check_source);
+    check_refused(&format!("{text}[[network]]\nvni = 5001\n"), &["VNI 5001 stands twice"]);
+    check_refused(&format!("{text}[[network]]\n"), &["two [[network]] sections have no vni"]);
+    check_refused(&format!("{SMALL}\n[[network]]\nvni = 0\n"), &["line 11"]);
+}

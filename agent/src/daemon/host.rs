@@ -212,6 +212,7 @@ impl Host {
     /// Takes what can change while running. Whether that is all that differs.
     pub(super) fn reconfigure(&mut self, config: &Config) -> bool {
         self.config.ports = config.ports.clone();
+        self.config.networks = config.networks.clone();
         self.config.underlay.uplinks.clone_from(&config.underlay.uplinks);
         self.config.underlay.ttl = config.underlay.ttl;
         self.config.underlay.dscp = config.underlay.dscp;

@@ -10,6 +10,7 @@ use super::port::BoundPorts;
 use super::vtep::VtepIndices;
 use super::{Desired, Inputs};
 use crate::alarm::{Alarm, AlarmKind};
+use crate::config;
 use crate::dataplane::{Dataplane, Network};
 use crate::table::{LogicalSwitch, Replication, UnknownUnicast};
 
@@ -83,12 +84,17 @@ pub(super) fn add(
             desired.alarms.insert(Alarm::new(AlarmKind::FloodTooLong, name, message));
             flood.truncate(members_max);
         }
-        let flags = match network.logical_switch.unknown_unicast {
-            UnknownUnicast::Flood => 0,
-            UnknownUnicast::Drop => VniValue::DROP_UNKNOWN,
-        };
+        let flags = flags(inputs.config.networks.of(network.vni), network.logical_switch.unknown_unicast);
         desired.dataplane.networks.insert(network.vni, Network { bd: network.bd, flags, flood });
     }
+}
+
+fn flags(settings: &config::Network, unknown_unicast: UnknownUnicast) -> u32 {
+    let unknown = match unknown_unicast {
+        UnknownUnicast::Flood => 0,
+        UnknownUnicast::Drop => VniValue::DROP_UNKNOWN,
+    };
+    unknown | if settings.check_source { VniValue::CHECK_SOURCE } else { 0 }
 }
 
 /// All of them, or the one that makes the copies for us: the present one as long as it lives.

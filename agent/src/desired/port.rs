@@ -55,10 +55,12 @@ pub(super) fn add(
             desired.alarms.insert(Alarm::new(AlarmKind::PortTableFull, &label(&port, id), message));
             continue;
         };
-        let flags = if in_program { LocalPort::DECAP_IN_PROGRAM } else { 0 };
+        let mut flags = if in_program { LocalPort::DECAP_IN_PROGRAM } else { 0 };
+        flags |= if port.link_local { LocalPort::LINK_LOCAL } else { 0 };
         let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
         desired.dataplane.local_ports.insert(local_port, local);
-        let flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
+        let mut flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
+        flags |= if port.link_local { PortValue::LINK_LOCAL } else { 0 };
         desired.dataplane.ports.insert(id, PortValue { vni, bd, local_port, flags });
         bound.insert(id, Bound { vni, local_port, macs: port.macs });
     }

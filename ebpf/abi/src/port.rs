@@ -33,6 +33,8 @@ pub struct PortValue {
 impl PortValue {
     /// Report source MACs that the FDB does not show on this port.
     pub const LEARN: u32 = 1;
+    /// Control frames of one link (01:80:c2:00:00:0X) are carried like other groups.
+    pub const LINK_LOCAL: u32 = 2;
 }
 
 /// How a frame leaves to a port.
@@ -54,6 +56,8 @@ impl LocalPort {
     /// device does. Faster for ports that take frames as they are (veth); a tap segments the super-packets that come
     /// out of it in software.
     pub const DECAP_IN_PROGRAM: u16 = 1;
+    /// As of [`PortValue`].
+    pub const LINK_LOCAL: u16 = 2;
 }
 
 pub type VniKey = u32;
@@ -73,6 +77,8 @@ pub struct VniValue {
 impl VniValue {
     /// Unicast to a MAC that the FDB does not hold is dropped, not flooded.
     pub const DROP_UNKNOWN: u32 = 1;
+    /// A frame from the underlay must have a source MAC that lives behind its sender.
+    pub const CHECK_SOURCE: u32 = 2;
 
     #[inline]
     pub const fn new(bd: u32, flags: u32) -> Self {

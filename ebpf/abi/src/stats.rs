@@ -30,5 +30,5 @@ pub struct VtepStats {
 }
 
 const _: () = assert!(size_of::<Counter>() == 16);
-const _: () = assert!(size_of::<VniStats>() == 768);
+const _: () = assert!(size_of::<VniStats>() == 1024);
 const _: () = assert!(size_of::<VtepStats>() == 48);

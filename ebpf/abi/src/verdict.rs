@@ -1,7 +1,7 @@
 //! The one catalogue of what can become of a frame.
 
 /// Room for verdicts in [`VniStats`](crate::VniStats).
-pub const VERDICTS_MAX: usize = 48;
+pub const VERDICTS_MAX: usize = 64;
 
 macro_rules! verdicts {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
@@ -89,6 +89,12 @@ verdicts! {
     ExtraTag = 36, "extra_tag";
     /// From the tunnel device, but not by way of `uplink_in`: it entered the host through another interface.
     NotAdmitted = 37, "not_admitted";
+    /// A control frame of one link (IEEE 802.1Q §8.6.3), for ports that do not ask for these.
+    LinkLocal = 44, "link_local";
+    /// From the underlay with the source address of a MAC behind a port of this host: a loop, or a forgery.
+    LocalSource = 45, "local_source";
+    /// From the underlay with the source address of a MAC that does not live behind the sender.
+    WrongSource = 46, "wrong_source";
 }
 
 impl Verdict {

@@ -35,6 +35,7 @@ pub(crate) const TOR_LOST: u32 = 4;
 pub(crate) struct Rig {
     pub(crate) kernel: Kernel,
     pub(crate) port: u32,
+    pub(crate) port_2: u32,
     pub(crate) uplink: u32,
     pub(crate) tunnel: u32,
     links: [Link; 3],
@@ -79,7 +80,7 @@ impl Rig {
         let (kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
         let [port, port_2, uplink] = [links[0].index()?, links[1].index()?, links[2].index()?];
         let tunnel = tunnel.index()?;
-        let mut rig = Self { kernel, port, uplink, tunnel, links, _bpffs: bpffs };
+        let mut rig = Self { kernel, port, port_2, uplink, tunnel, links, _bpffs: bpffs };
         rig.apply(&Step::SetConfig(Config {
             local: mapped_v4(HOST.address.octets()),
             tunnel_ifindex: tunnel,
@@ -137,6 +138,21 @@ impl Rig {
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
         let value = PortValue { vni, bd, local_port, flags: 0 };
         self.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan }, value)]));
+    }
+
+    /// Of a port of [`VNI`], on both its sides.
+    pub(crate) fn set_port_flags(&mut self, local_port: u32, flags: u32, local_flags: u16) {
+        let ifindex = if local_port == 1 { self.port } else { self.port_2 };
+        let row = LocalPort { ifindex, vni: VNI, vlan: 0, flags: local_flags, bd: 1 };
+        self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
+        let value = PortValue { vni: VNI, bd: 1, local_port, flags };
+        self.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, value)]));
+    }
+
+    pub(crate) fn set_network_flags(&mut self, vni: u32, flags: u32) {
+        let installed = self.kernel.installed().unwrap();
+        let network = Network { flags, ..installed.networks[&vni].clone() };
+        self.apply(&Step::PutNetworks(vec![(vni, network)]));
     }
 
     pub(crate) fn decap_in_program(&mut self, local_port: u32) {

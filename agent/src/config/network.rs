@@ -1,0 +1,64 @@
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use vtep_api::Vni;
+
+/// What this host does about one logical network, or about all that have no section of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// None: every other network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vni: Option<Vni>,
+    /// A frame from the underlay must come from a VTEP behind which its source MAC lives.
+    pub check_source: bool,
+}
+
+/// Networks by unique VNI, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "Vec<Network>", try_from = "Vec<Network>")]
+pub struct Networks {
+    listed: Vec<Network>,
+    fallback: Network,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DuplicateNetworkError {
+    #[error("VNI {0} stands twice; expected one [[network]] for each VNI")]
+    Vni(Vni),
+    #[error(
+        "two [[network]] sections have no vni; expected one for all VNIs that have no section of their own"
+    )]
+    Fallback,
+}
+
+impl Networks {
+    pub fn of(&self, vni: u32) -> &Network {
+        let own = self.listed.iter().find(|network| network.vni.is_some_and(|own| own.as_u32() == vni));
+        own.unwrap_or(&self.fallback)
+    }
+}
+
+impl TryFrom<Vec<Network>> for Networks {
+    type Error = DuplicateNetworkError;
+
+    fn try_from(networks: Vec<Network>) -> Result<Self, Self::Error> {
+        let mut vnis = BTreeSet::new();
+        let mut fallback = None;
+        for network in &networks {
+            match network.vni {
+                Some(vni) if !vnis.insert(vni) => return Err(DuplicateNetworkError::Vni(vni)),
+                None if fallback.is_some() => return Err(DuplicateNetworkError::Fallback),
+                None => fallback = Some(network.clone()),
+                Some(_) => {}
+            }
+        }
+        Ok(Self { listed: networks, fallback: fallback.unwrap_or_default() })
+    }
+}
+
+impl From<Networks> for Vec<Network> {
+    fn from(networks: Networks) -> Self {
+        networks.listed
+    }
+}

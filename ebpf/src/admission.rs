@@ -1,0 +1,36 @@
+//! What is let in, beyond the question whose port or sender it comes from.
+
+use vtep_abi::{Target, Verdict, VniValue};
+
+use crate::maps;
+
+/// Group addresses that no bridge forwards: 01:80:c2:00:00:00 to 0f (IEEE 802.1Q §8.6.3).
+#[inline(always)]
+pub(crate) fn is_link_local(mac: [u8; 6]) -> bool {
+    matches!(mac, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+}
+
+/// The VTEP that a frame comes from, and the VNI that it sends into.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) vni: u32,
+    pub(crate) vtep: u32,
+}
+
+/// Whether a MAC can be the source of what this VTEP sends.
+#[inline(always)]
+pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result<(), Verdict> {
+    let entry = maps::lookup(network.bd, sender.vni, mac);
+    if entry.is_some_and(|entry| matches!(entry.master(), Target::LocalPort(_))) {
+        return Err(Verdict::LocalSource);
+    }
+    if network.flags & VniValue::CHECK_SOURCE == 0 {
+        return Ok(());
+    }
+    // A MAC's slave sends for it while it serves.
+    let theirs = Target::Vtep(sender.vtep);
+    match entry {
+        Some(entry) if entry.master() == theirs || entry.slave() == theirs => Ok(()),
+        _ => Err(Verdict::WrongSource),
+    }
+}
