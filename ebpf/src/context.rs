@@ -1,8 +1,10 @@
 //! The frame as a path sees it, whichever hook it came by: paths are written once, against [`Frame`].
 
 mod skb;
+mod xdp;
 
 pub(crate) use self::skb::{Skb, repeat};
+pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;
 
@@ -31,6 +33,13 @@ pub(crate) trait Frame: Copy + EbpfContext {
     /// What the hook's program returns.
     type Code;
 
+    /// Flags without which a [`LocalPort`](vtep_abi::LocalPort) cannot be sent this kind of frame.
+    const PORT_NEEDS: u16;
+    /// Flags without which the interface of a [`VtepAdj`](vtep_abi::VtepAdj) cannot be sent this kind of frame.
+    const ADJ_NEEDS: u16;
+    /// The flag of a port whose frames from the underlay are decapsulated at this hook.
+    const DECAP_FLAG: u16;
+
     /// For what only TC can do: copies, marks, the tunnel device. Without, the path ends in
     /// [`Verdict::Passed`](vtep_abi::Verdict::Passed), the frame as it came.
     fn skb(&self) -> Option<Skb>;
@@ -57,6 +66,10 @@ pub(crate) trait Frame: Copy + EbpfContext {
     /// Equal for all frames of a flow, taken before the frame changes.
     fn flow_hash(&self) -> u32;
 
+    /// Whether the packet behind the Ethernet header at `at` waits for its checksum or for being cut into segments, as
+    /// only an skb knows how.
+    fn is_unfinished(&self, at: usize, ether_type: EtherType) -> bool;
+
     /// Makes room for outer Ethernet, IPv4, UDP and VXLAN headers in front of the whole frame. The room is in front
     /// of the frame's own Ethernet header or behind it, as the kernel likes; the caller writes both headers anyway.
     fn push_outer(&self) -> Result<(), Refused>;
@@ -68,4 +81,7 @@ pub(crate) trait Frame: Copy + EbpfContext {
 
     /// Takes off the tag that [`Self::tag`] shows; a second one takes its place.
     fn pop_tag(&mut self) -> Result<(), Refused>;
+
+    /// Carries out what [`Self::pop_tag`] may have put off, for a frame that leaves without another header or tag.
+    fn settle(&self) -> Result<(), Refused>;
 }

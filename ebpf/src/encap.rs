@@ -28,10 +28,11 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
         return Verdict::NoRoute.into();
     }
     let inner = inner(&frame, vni, ethernet);
+    let leaves = adj.flags & F::ADJ_NEEDS == F::ADJ_NEEDS;
     if !inner.fits(adj) {
-        return Verdict::TooBig.into();
+        return if frame.skb().is_some() { Verdict::TooBig.into() } else { Verdict::Passed.into() };
     }
-    if !adj.is(VtepAdj::RESOLVED) || frame.push_outer().is_err() {
+    if !adj.is(VtepAdj::RESOLVED) || !leaves || frame.push_outer().is_err() {
         let Some(skb) = frame.skb() else {
             return Verdict::Passed.into();
         };

@@ -21,17 +21,18 @@ mod choice;
 mod context;
 mod encap;
 mod flood;
+mod flow;
 mod header;
 mod maps;
 mod port;
 mod tunnel;
 mod uplink;
 
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use vtep_abi::Verdict;
 
-use crate::context::{Action, Frame, Skb};
+use crate::context::{Action, Frame, Skb, Xdp};
 
 /// How a path ended: a verdict, and where the frame goes on.
 #[derive(Clone, Copy)]
@@ -66,6 +67,18 @@ fn tunnel_in(ctx: TcContext) -> i32 {
 #[classifier]
 fn uplink_in(ctx: TcContext) -> i32 {
     run(Skb::new(&ctx), |frame, account| uplink::enter(frame, account))
+}
+
+/// What it does not finish goes on to `port_in` as it came.
+#[xdp(frags)]
+fn port_xdp(ctx: XdpContext) -> u32 {
+    run(Xdp::new(&ctx), |frame, account| port::enter(frame, account))
+}
+
+/// What it does not finish goes on to `uplink_in` as it came.
+#[xdp(frags)]
+fn uplink_xdp(ctx: XdpContext) -> u32 {
+    run(Xdp::new(&ctx), |frame, account| uplink::enter(frame, account))
 }
 
 /// Who counts the frame, and as how many bytes.

@@ -1,10 +1,10 @@
 //! From a port of this host.
 
-use vtep_abi::{Event, EventKind, PortValue, Target, Verdict, VniValue};
+use vtep_abi::{Event, EventKind, LocalPort, PortValue, Target, Verdict, VniValue};
 
 use crate::admission;
 use crate::choice::{self, Serving};
-use crate::context::Frame;
+use crate::context::{Frame, Refused};
 use crate::encap::{self, Destined};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
@@ -48,6 +48,9 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     if port.flags & PortValue::LEARN != 0 {
         learn(frame, &port, vlan, ethernet.src());
     }
+    if frame.is_unfinished(0, ethernet.ether_type()) {
+        return Verdict::Passed.into();
+    }
     match way(&port, &ethernet) {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
@@ -90,14 +93,22 @@ fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
 
 /// To a port of this host, tagged as its binding says.
 #[inline(always)]
-pub(crate) fn deliver(frame: &impl Frame, vni: u32, to: u32, verdict: Verdict) -> End {
-    let Some(port) = maps::local_port(to, vni) else {
-        return Verdict::PortGone.into();
-    };
-    if port.vlan != 0 && frame.push_tag(port.vlan).is_err() {
-        return Verdict::VlanFailed.into();
+pub(crate) fn deliver<F: Frame>(frame: &F, vni: u32, to: u32, verdict: Verdict) -> End {
+    match maps::local_port(to, vni) {
+        None => Verdict::PortGone.into(),
+        Some(port) if port.flags & F::PORT_NEEDS != F::PORT_NEEDS => Verdict::Passed.into(),
+        Some(port) => leave(frame, port, verdict),
     }
-    End::redirect(verdict, port.ifindex)
+}
+
+/// To a port that takes this kind of frame.
+#[inline(always)]
+pub(crate) fn leave(frame: &impl Frame, port: &LocalPort, verdict: Verdict) -> End {
+    let tagged = if port.vlan != 0 { frame.push_tag(port.vlan) } else { frame.settle() };
+    match tagged {
+        Ok(()) => End::redirect(verdict, port.ifindex),
+        Err(Refused) => Verdict::VlanFailed.into(),
+    }
 }
 
 /// Reports a source MAC that the FDB does not show on this port.

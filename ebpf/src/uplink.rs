@@ -1,6 +1,6 @@
 //! From the underlay, outer headers and all. What is not VXLAN to our address goes to the host untouched.
 
-use vtep_abi::{LocalPort, Verdict, mapped_v4};
+use vtep_abi::{Verdict, mapped_v4};
 
 use crate::admission::Sender;
 use crate::context::Frame;
@@ -60,7 +60,7 @@ struct Arrival {
 }
 
 #[inline(always)]
-fn decide(frame: &impl Frame, arrival: &Arrival, account: &mut Account) -> End {
+fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, source, ethernet, congested } = arrival;
     let Some(network) = maps::network(vni) else {
         return Verdict::UnknownVni.into();
@@ -75,16 +75,19 @@ fn decide(frame: &impl Frame, arrival: &Arrival, account: &mut Account) -> End {
         Destination::Flood => return admit(frame),
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    let here = maps::local_port(to, vni).is_some_and(|port| port.flags & LocalPort::DECAP_IN_PROGRAM != 0);
+    let here = maps::local_port(to, vni).filter(|port| port.flags & F::DECAP_FLAG != 0);
+    let Some(port) = here else {
+        return admit(frame);
+    };
     // The kernel combines the ECN fields as RFC 6040 §4.2 says.
-    if !here || congested {
+    if congested || frame.is_unfinished(ENCAP_LEN, ethernet.ether_type()) {
         return admit(frame);
     }
     tunnel::count_received(vtep, account.bytes);
     if frame.pop_outer(ethernet.ether_type()).is_err() || frame.write(0, &ethernet.0).is_err() {
         return Verdict::DecapFailed.into();
     }
-    port::deliver(frame, vni, to, Verdict::Delivered)
+    port::leave(frame, port, Verdict::Delivered)
 }
 
 /// `tunnel_in` decides again, on the bare frame, and counts what becomes of it.

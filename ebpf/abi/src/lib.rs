@@ -75,4 +75,8 @@ pub mod program {
     pub const TUNNEL_IN: &str = "tunnel_in";
     /// tcx ingress of an uplink.
     pub const UPLINK_IN: &str = "uplink_in";
+    /// XDP of a VM port in packet-rate mode, before `port_in`.
+    pub const PORT_XDP: &str = "port_xdp";
+    /// XDP of an uplink in packet-rate mode, before `uplink_in`.
+    pub const UPLINK_XDP: &str = "uplink_xdp";
 }

@@ -58,6 +58,9 @@ impl LocalPort {
     pub const DECAP_IN_PROGRAM: u16 = 1;
     /// As of [`PortValue`].
     pub const LINK_LOCAL: u16 = 2;
+    /// The interface is in packet-rate mode and takes frames that XDP redirects to it. Without the flag XDP leaves them
+    /// to TC.
+    pub const TAKES_XDP: u16 = 1 << 8;
 }
 
 pub type VniKey = u32;

@@ -44,6 +44,8 @@ impl VtepAdj {
     pub const RESOLVED: u16 = 1;
     /// A route exists. Without it the VTEP cannot be reached at all.
     pub const ROUTED: u16 = 2;
+    /// The uplink takes frames that XDP redirects to it. Without the flag XDP leaves them to TC.
+    pub const TAKES_XDP: u16 = 1 << 8;
 
     pub const VXLAN: u8 = 1;
 

@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 
-use vtep_abi::{ADMITTED_MARK, VtepAdj};
+use vtep_abi::{ADMITTED_MARK, LocalPort, VtepAdj};
 
 use super::{Action, Frame, Refused, TunnelKey};
 use crate::header::{ENCAP_LEN, ETH_LEN, EtherType, v4};
@@ -119,6 +119,10 @@ impl EbpfContext for Skb {
 impl Frame for Skb {
     type Code = i32;
 
+    const PORT_NEEDS: u16 = 0;
+    const ADJ_NEEDS: u16 = 0;
+    const DECAP_FLAG: u16 = LocalPort::DECAP_IN_PROGRAM;
+
     #[inline(always)]
     fn skb(&self) -> Option<Skb> {
         Some(*self)
@@ -200,6 +204,11 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn is_unfinished(&self, _: usize, _: EtherType) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn push_outer(&self) -> Result<(), Refused> {
         let ret = if self.ether_type().is_ip() {
             // ENCAP_L2 is the length of what lies between the outer UDP payload's start and the inner IP header as the
@@ -242,6 +251,11 @@ impl Frame for Skb {
     fn pop_tag(&mut self) -> Result<(), Refused> {
         // SAFETY: as for `push_tag`.
         done(unsafe { bpf_skb_vlan_pop(self.skb) })
+    }
+
+    #[inline(always)]
+    fn settle(&self) -> Result<(), Refused> {
+        Ok(())
     }
 }
 
