@@ -46,8 +46,9 @@ pub fn check(path: &Path) -> Vec<Finding> {
 }
 
 fn configured(config: &Config, findings: &mut Vec<Finding>) {
-    let address = config.underlay.address;
-    findings.push(finding(format!("address {address}"), host::address(address)));
+    for address in config.underlay.address.iter() {
+        findings.push(finding(format!("address {address}"), host::address(address)));
+    }
     for uplink in &config.underlay.uplinks {
         findings.push(finding(format!("uplink {uplink}"), host::interface(uplink.as_str())));
     }

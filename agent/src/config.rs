@@ -4,6 +4,7 @@ mod network;
 mod origin;
 mod port;
 mod source;
+mod underlay;
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +16,12 @@ pub use network::{DuplicateNetworkError, Network, Networks};
 pub use origin::{Override, settings};
 pub use port::{DuplicatePortError, Port, Ports};
 pub use source::{ControllerSource, FileSource, OvsdbSource, Source, SourceError, TlsFiles};
+pub use underlay::{DontFragment, Inheritable, ReservedBits, SourcePorts, Underlay};
 pub use vtep_api::daemon::{Bounded, Log, LogFormat, LogLevel, Origin, Setting};
 
 pub type Metrics = vtep_api::daemon::Metrics<9475>;
 
 use crate::desired::TUNNEL_DEVICE;
-use crate::tunnel_address::TunnelAddress;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,20 +97,6 @@ pub struct Agent {
     pub name: VtepName,
     /// Where it is kept what must survive a restart and is not the kernel's.
     pub state: PathBuf,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Underlay {
-    /// Our own tunnel address.
-    pub address: TunnelAddress,
-    pub uplinks: Vec<vtep_api::PortName>,
-    #[serde(default = "vtep_api::daemon::preset::<4789, 1, 65535>")]
-    pub udp_port: Bounded<1, 65535>,
-    #[serde(default = "vtep_api::daemon::preset::<64, 1, 255>")]
-    pub ttl: Bounded<1, 255>,
-    #[serde(default = "vtep_api::daemon::preset::<0, 0, 63>")]
-    pub dscp: Bounded<0, 63>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -135,7 +135,7 @@ impl Daemon {
         let links = links::watch().await?;
         let host = Host::adopt(config.clone(), kernel)?;
         let (targets, wanted) = watch::channel(host.targets());
-        let underlay = underlay::watch(Some(config.underlay.address.ip()), wanted).await?;
+        let underlay = underlay::watch(config.underlay.address.iter().collect(), wanted).await?;
         let (report, reported) = watch::channel(None);
         let (installed, seen) = watch::channel(0);
         let source = Source::spawn(config, host.inherited(), Feedback { report: reported, installed: seen });
@@ -437,7 +437,12 @@ async fn detach(host: Host, tunnel: &Tunnel) -> Result<DetachRow> {
 
 /// The tunnel device that a configuration asks for.
 pub fn tunnel(config: &Config) -> Tunnel {
-    Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: config.underlay.udp_port.as_u16() }
+    let config::Underlay { udp_port, source_ports, .. } = &config.underlay;
+    Tunnel {
+        name: TUNNEL_DEVICE.to_owned(),
+        udp_port: udp_port.as_u16(),
+        source_ports: (source_ports.first, source_ports.last),
+    }
 }
 
 /// The kernel's tables that a configuration asks for.

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use vtep_abi::mapped_v4;
 use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
 
 pub use adjacency::ip;
@@ -23,12 +22,12 @@ pub use allocation::Allocation;
 pub(crate) use shortcut::{Present, shortcut};
 
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config::Config;
-use crate::dataplane::{Dataplane, PortId};
+use crate::config::{Config, ReservedBits};
+use crate::dataplane::{Dataplane, PortId, VtepRow};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::plan::{Plan, Step};
-use crate::table::Table;
+use crate::table::{Encapsulation, Table};
 use crate::underlay::Underlay;
 
 /// The collect-metadata VXLAN device.
@@ -81,13 +80,14 @@ impl Inputs<'_> {
         network::admit(self, &vteps, &networks, senders, &mut desired);
         kept::networks(self, &mut desired);
         desired.names.vtep_indices = vteps;
-        desired.dataplane.config = config(self, &mut desired.alarms);
+        desired.dataplane.config = config(self, used(&desired.dataplane), &mut desired.alarms);
         desired
     }
 
     /// What to do before a table is there: follow the configuration and the underlay, and leave everything else.
     pub fn without_table(&self, alarms: &mut BTreeSet<Alarm>) -> Plan {
-        let config = config(self, alarms).filter(|config| self.installed.config != Some(*config));
+        let config = config(self, used(self.installed), alarms)
+            .filter(|config| self.installed.config != Some(*config));
         let rows = vtep::refreshed(self);
         let rows = (!rows.is_empty()).then_some(Step::PutVteps(rows));
         Plan { steps: config.map(Step::SetConfig).into_iter().chain(rows).collect() }
@@ -96,14 +96,24 @@ impl Inputs<'_> {
 
 /// VTEPs whose way should be looked up.
 pub fn targets(table: &Table, config: &Config, installed: &Dataplane) -> BTreeSet<IpAddr> {
-    let own = config.underlay.address.ip();
+    let own = config.underlay.address;
     let mut targets = kept::vteps(table, installed);
-    targets.extend(table.vteps.values().map(|vtep| vtep.address).filter(|address| *address != own));
+    targets.extend(table.vteps.values().map(|vtep| vtep.address).filter(|address| !own.contains(*address)));
     targets
 }
 
+/// Encapsulations beside VXLAN that some VTEP uses, as `Config` has them.
+fn used(dataplane: &Dataplane) -> u16 {
+    let flag = |row: &VtepRow| match adjacency::encapsulation(row.adj.encap) {
+        Encapsulation::Vxlan => 0,
+        Encapsulation::Geneve => vtep_abi::Config::GENEVE,
+        Encapsulation::Nvgre => vtep_abi::Config::NVGRE,
+    };
+    dataplane.vteps.values().map(flag).fold(0, |flags, flag| flags | flag)
+}
+
 /// Without the tunnel device what is installed stays, for the device may come back.
-fn config(inputs: &Inputs<'_>, alarms: &mut BTreeSet<Alarm>) -> Option<vtep_abi::Config> {
+fn config(inputs: &Inputs<'_>, used: u16, alarms: &mut BTreeSet<Alarm>) -> Option<vtep_abi::Config> {
     for uplink in &inputs.config.underlay.uplinks {
         if !inputs.links.by_name.contains_key(uplink.as_str()) {
             alarms.insert(Alarm::new(AlarmKind::UplinkMissing, uplink, "the interface does not exist"));
@@ -116,11 +126,17 @@ fn config(inputs: &Inputs<'_>, alarms: &mut BTreeSet<Alarm>) -> Option<vtep_abi:
     if !tunnel.up {
         alarms.insert(Alarm::new(AlarmKind::TunnelMissing, TUNNEL_DEVICE, "the interface is down"));
     }
+    let underlay = &inputs.config.underlay;
+    let strict = match underlay.reserved_bits {
+        ReservedBits::Ignore => 0,
+        ReservedBits::Drop => vtep_abi::Config::STRICT_RESERVED,
+    };
     Some(vtep_abi::Config {
-        local: mapped_v4(inputs.config.underlay.address.v4().octets()),
+        local_v6: underlay.address.v6().map_or([0; 16], |v6| v6.octets()),
+        local_v4: underlay.address.v4().map_or([0; 4], |v4| v4.octets()),
         tunnel_ifindex: tunnel.ifindex,
-        udp_port: inputs.config.underlay.udp_port.as_u16().to_be_bytes(),
-        pad: 0,
+        udp_port: underlay.udp_port.as_u16().to_be_bytes(),
+        flags: used | strict,
     })
 }
 

@@ -92,6 +92,8 @@ impl Sockets {
 pub struct Tunnel {
     pub name: String,
     pub udp_port: u16,
+    /// First and last.
+    pub source_ports: (u16, u16),
 }
 
 /// Whether the running kernel has VXLAN, built in or as a module. Loads nothing.
@@ -124,12 +126,12 @@ pub enum TunnelError {
 }
 
 impl Tunnel {
-    /// The largest a VXLAN device may have over IPv4: a whole super-frame fits.
+    /// The largest that a VXLAN device without an interface of its own may have: a whole super-frame fits.
     const MTU: u32 = 65_485;
     /// Marks the device as made by us: nothing without it is ever removed.
     const ALIAS: &str = "vtepd";
 
-    /// Adopts the device or makes it, and sets it up. One of ours for another port makes room: a device's port cannot
+    /// Adopts the device or makes it, and sets it up. One of ours with other ports makes room: a device's ports cannot
     /// be changed.
     pub async fn ensure(&self) -> Result<Link, TunnelError> {
         let netlink = Netlink::open()?;
@@ -163,7 +165,11 @@ impl Tunnel {
 
     async fn remove_outdated(&self, netlink: &Netlink) -> Result<(), NetlinkError> {
         let Some(link) = netlink.links().await?.remove(&self.name) else { return Ok(()) };
-        let outdated = |vxlan: Vxlan| vxlan.collect_metadata && vxlan.udp_port != self.udp_port;
+        let ports = |vxlan: Vxlan| (vxlan.udp_port, vxlan.source_ports);
+        let outdated = |vxlan: Vxlan| {
+            let fits = ports(vxlan) == (self.udp_port, self.source_ports) && vxlan.zero_checksum6;
+            vxlan.collect_metadata && !fits
+        };
         if link.alias.as_deref() == Some(Self::ALIAS) && link.vxlan.is_some_and(outdated) {
             netlink.remove_link(link.ifindex).await?;
         }
@@ -173,10 +179,10 @@ impl Tunnel {
     async fn find(&self, netlink: &Netlink) -> Result<Option<Link>, TunnelError> {
         let Some(link) = netlink.links().await?.remove(&self.name) else { return Ok(None) };
         let found = match (&link.kind, link.vxlan) {
-            (_, Some(Vxlan { udp_port, collect_metadata: true })) if udp_port == self.udp_port => {
+            (_, Some(Vxlan { udp_port, collect_metadata: true, .. })) if udp_port == self.udp_port => {
                 return Ok(Some(link));
             }
-            (_, Some(Vxlan { udp_port, collect_metadata: true })) => format!("one on port {udp_port}"),
+            (_, Some(Vxlan { udp_port, collect_metadata: true, .. })) => format!("one on port {udp_port}"),
             (_, Some(_)) => "one without external control".to_owned(),
             (Some(kind), None) => format!("a {kind} device"),
             (None, None) => "a hardware device".to_owned(),
@@ -185,7 +191,7 @@ impl Tunnel {
     }
 
     async fn add(&self, netlink: &Netlink) -> Result<Link, TunnelError> {
-        if let Err(error) = netlink.add_vxlan(&self.name, self.udp_port, Self::MTU).await {
+        if let Err(error) = netlink.add_vxlan(&self.name, self.udp_port, self.source_ports, Self::MTU).await {
             return Err(self.port_taken(netlink, error).await);
         }
         let link = self.find(netlink).await?.ok_or_else(|| self.not_ours("gone again"))?;

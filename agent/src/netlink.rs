@@ -63,6 +63,10 @@ pub struct Link {
 pub struct Vxlan {
     pub udp_port: u16,
     pub collect_metadata: bool,
+    /// Of UDP, first and last.
+    pub source_ports: (u16, u16),
+    /// Takes packets over IPv6 without a UDP checksum.
+    pub zero_checksum6: bool,
 }
 
 /// What the kernel answers when it is asked for the way to an address.
@@ -135,12 +139,20 @@ impl Netlink {
     }
 
     /// A VXLAN device that takes and gives its tunnel's addresses per packet, down.
-    pub async fn add_vxlan(&self, name: &str, udp_port: u16, mtu: u32) -> Result<(), NetlinkError> {
+    pub async fn add_vxlan(
+        &self,
+        name: &str,
+        udp_port: u16,
+        source_ports: (u16, u16),
+        mtu: u32,
+    ) -> Result<(), NetlinkError> {
         // RFC 7348 section 5: reserved bits are ignored on receipt. The kernel drops frames that set one of
         // `reserved_bits`, from Linux 6.14 on; an older one ignores the attribute and drops frames that set any.
         let device = LinkVxlan::new(name, 0)
             .port(udp_port)
             .collect_metadata(true)
+            .port_range(source_ports.0, source_ports.1)
+            .udp_zero_csum6_rx(true)
             .learning(false)
             .reserved_bits(0)
             .mtu(mtu);
@@ -277,11 +289,14 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
 }
 
 fn vxlan(values: &[InfoVxlan]) -> Vxlan {
-    let mut vxlan = Vxlan { udp_port: 0, collect_metadata: false };
+    let mut vxlan =
+        Vxlan { udp_port: 0, collect_metadata: false, source_ports: (0, 0), zero_checksum6: false };
     for value in values {
         match value {
             InfoVxlan::Port(port) => vxlan.udp_port = *port,
             InfoVxlan::CollectMetadata(on) => vxlan.collect_metadata = *on,
+            InfoVxlan::PortRange(range) => vxlan.source_ports = *range,
+            InfoVxlan::UDPZeroCsumRX(on) => vxlan.zero_checksum6 = *on,
             _ => {}
         }
     }

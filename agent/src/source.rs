@@ -106,7 +106,7 @@ impl Source {
             config::Source::Controller(source) => {
                 let ports = settings.ports.iter().map(|port| port.name.clone()).collect();
                 let device =
-                    controller::Device { name: settings.agent.name.clone(), address: own.ip(), ports };
+                    controller::Device { name: settings.agent.name.clone(), address: own.first(), ports };
                 let reload = Arc::clone(&reload);
                 let ends =
                     controller::Ends { events: sender, reports: report, installed, status, reload, releases };

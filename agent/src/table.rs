@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 pub use delta::{Delta, Outline};
-pub use vtep_api::{Replication, UnknownUnicast};
+pub use vtep_api::{Encapsulation, Replication, UnknownUnicast};
 
 /// One source's whole word. Every name that an entry refers to is a key of the table: a source sets aside what
 /// dangles.
@@ -29,6 +29,8 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vtep {
     pub address: IpAddr,
+    /// No other VTEP of the same address has another one.
+    pub encapsulation: Encapsulation,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -51,12 +51,12 @@ pub struct Path {
     pub local: Option<IpAddr>,
 }
 
-/// Follows the ways from `local` to `targets` until nobody watches. The first state has been read when this returns.
+/// Follows the ways to `targets`, from the one of `locals` that is of the same family, until nobody watches. The first state has been read when this returns.
 pub async fn watch(
-    local: Option<IpAddr>,
+    locals: Vec<IpAddr>,
     targets: watch::Receiver<BTreeSet<IpAddr>>,
 ) -> Result<watch::Receiver<Underlay>, NetlinkError> {
-    let mut follower = Follower { sockets: Sockets::open()?, local, targets };
+    let mut follower = Follower { sockets: Sockets::open()?, locals, targets };
     let (sender, receiver) = watch::channel(follower.read().await?);
     tokio::spawn(async move {
         loop {
@@ -99,7 +99,7 @@ pub async fn release() -> Result<usize, NetlinkError> {
 
 struct Follower {
     sockets: Sockets,
-    local: Option<IpAddr>,
+    locals: Vec<IpAddr>,
     targets: watch::Receiver<BTreeSet<IpAddr>>,
 }
 
@@ -139,12 +139,16 @@ impl Follower {
         Ok(())
     }
 
+    fn local(&self, target: IpAddr) -> Option<IpAddr> {
+        self.locals.iter().copied().find(|local| local.is_ipv4() == target.is_ipv4())
+    }
+
     async fn read(&mut self) -> Result<Underlay, NetlinkError> {
         let netlink = &self.sockets.netlink;
         let targets = self.targets.borrow_and_update().clone();
         let mut routes = BTreeMap::new();
         for &target in &targets {
-            if let Some(route) = netlink.route(target, self.local).await? {
+            if let Some(route) = netlink.route(target, self.local(target)).await? {
                 routes.insert(target, route);
             }
         }
@@ -160,7 +164,7 @@ impl Follower {
                 }
             }
         }
-        Ok(Underlay { targets, paths: paths(&routes, &links, &neighbours, self.local) })
+        Ok(Underlay { targets, paths: paths(&routes, &links, &neighbours, |target| self.local(target)) })
     }
 }
 
@@ -168,19 +172,19 @@ fn paths(
     routes: &BTreeMap<IpAddr, Route>,
     links: &BTreeMap<u32, Link>,
     neighbours: &Neighbours,
-    local: Option<IpAddr>,
+    local: impl Fn(IpAddr) -> Option<IpAddr>,
 ) -> BTreeMap<IpAddr, Path> {
-    let path = |route: &Route| {
+    let path = |target: IpAddr, route: &Route| {
         let link = links.get(&route.ifindex)?;
         Some(Path {
             ifindex: route.ifindex,
             src_mac: link.mac?,
             dst_mac: neighbours.get(&(route.ifindex, route.next_hop)).and_then(|neighbour| neighbour.mac),
             mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
-            local: local.or(route.source),
+            local: local(target).or(route.source),
         })
     };
-    routes.iter().filter_map(|(target, route)| Some((*target, path(route)?))).collect()
+    routes.iter().filter_map(|(target, route)| Some((*target, path(*target, route)?))).collect()
 }
 
 type Hops = BTreeSet<(u32, IpAddr)>;

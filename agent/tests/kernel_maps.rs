@@ -365,8 +365,9 @@ fn refusal(result: Result<(Kernel, Opened), KernelError>) -> KernelError {
 }
 
 fn install(kernel: &mut Kernel) {
-    let local = mapped_v4([192, 0, 2, 1]);
-    let config = Config { local, tunnel_ifindex: 9, udp_port: 4789_u16.to_be_bytes(), pad: 0 };
+    let udp_port = 4789_u16.to_be_bytes();
+    let config =
+        Config { local_v6: [0; 16], local_v4: [192, 0, 2, 1], tunnel_ifindex: 9, udp_port, flags: 0 };
     let local_port = LocalPort { ifindex: 4, vni: 100, vlan: 0, flags: 0, bd: 1 };
     let port = PortValue { vni: 100, bd: 1, local_port: 1, flags: PortValue::LEARN };
     let sender = VtepByIpKey { vni: 100, address: adj(1).remote };

@@ -157,7 +157,7 @@ fn an_address_that_is_not_ours_has_no_paths() {
     let lab = Lab::new();
     lab.run(async || {
         let (_targets, targets) = watch::channel(BTreeSet::from([address(NEAR)]));
-        let mut underlay = underlay::watch(Some(address("192.0.2.9")), targets).await.unwrap();
+        let mut underlay = underlay::watch(vec![address("192.0.2.9")], targets).await.unwrap();
         assert!(underlay.borrow().paths.is_empty());
         lab.host.ip("addr add 192.0.2.9/24 dev up0").unwrap();
         settled(&mut underlay, PROMPTLY, NEAR, |path| path.local == Some(address("192.0.2.9"))).await;
@@ -324,7 +324,7 @@ impl Lab {
 }
 
 fn tunnel(udp_port: u16) -> Tunnel {
-    Tunnel { name: "vtepd-vxlan".to_owned(), udp_port }
+    Tunnel { name: "vtepd-vxlan".to_owned(), udp_port, source_ports: (49152, 65535) }
 }
 
 /// Frames that the device has delivered. Of the network namespace that the thread is in.
@@ -342,7 +342,7 @@ async fn follow<const N: usize>(
     targets: [&str; N],
 ) -> (watch::Sender<BTreeSet<IpAddr>>, watch::Receiver<Underlay>) {
     let (sender, targets) = watch::channel(targets.into_iter().map(address).collect());
-    (sender, underlay::watch(Some(address(HOST)), targets).await.unwrap())
+    (sender, underlay::watch(vec![address(HOST)], targets).await.unwrap())
 }
 
 async fn settled(

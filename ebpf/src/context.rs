@@ -3,10 +3,13 @@
 mod skb;
 mod xdp;
 
-pub(crate) use self::skb::{Skb, repeat};
+pub(crate) use self::skb::{Skb, random, repeat};
 pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;
+
+use vtep_abi::AddrBytes;
+use vtep_outer::Shape;
 
 use crate::header::EtherType;
 
@@ -16,6 +19,8 @@ pub(crate) enum Action {
     Next,
     Drop,
     Redirect(u32),
+    /// The same, but the kernel finds the IP packet's next hop and keeps the packet meanwhile. TC only.
+    Resolve(u32),
 }
 
 /// A helper said no.
@@ -25,7 +30,7 @@ pub(crate) struct Refused;
 /// Sender and network of a frame that the kernel's tunnel device decapsulated.
 pub(crate) struct TunnelKey {
     pub(crate) vni: u32,
-    pub(crate) remote: [u8; 4],
+    pub(crate) remote: AddrBytes,
 }
 
 /// A frame, by handle: copies of it are one frame.
@@ -61,7 +66,13 @@ pub(crate) trait Frame: Copy + EbpfContext {
 
     fn byte(&self, offset: u32) -> Option<u8>;
 
+    /// `N` bytes from anywhere.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
     fn write<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;
+
+    /// The same for bytes that a checksum over the whole packet covers, should the kernel keep one.
+    fn write_summed<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;
 
     /// Equal for all frames of a flow, taken before the frame changes.
     fn flow_hash(&self) -> u32;
@@ -70,12 +81,13 @@ pub(crate) trait Frame: Copy + EbpfContext {
     /// only an skb knows how.
     fn is_unfinished(&self, at: usize, ether_type: EtherType) -> bool;
 
-    /// Makes room for outer Ethernet, IPv4, UDP and VXLAN headers in front of the whole frame. The room is in front
-    /// of the frame's own Ethernet header or behind it, as the kernel likes; the caller writes both headers anyway.
-    fn push_outer(&self) -> Result<(), Refused>;
+    /// Makes room for outer headers in front of the whole frame. The room is in front of the frame's own Ethernet header
+    /// or behind it, as the kernel likes; the caller writes both headers anyway.
+    fn push_outer(&self, shape: Shape) -> Result<(), Refused>;
 
-    /// Removes the outer headers; the frame then starts with the outer Ethernet header, to be overwritten by the inner.
-    fn pop_outer(&self, inner: EtherType) -> Result<(), Refused>;
+    /// Removes outer headers of so many bytes; the frame then starts with the outer Ethernet header, to be overwritten by
+    /// the inner.
+    fn pop_outer(&self, outer_len: u32, inner: EtherType) -> Result<(), Refused>;
 
     fn push_tag(&self, vlan: u16) -> Result<(), Refused>;
 

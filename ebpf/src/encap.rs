@@ -1,10 +1,11 @@
 //! Toward a VTEP.
 
 use vtep_abi::{Verdict, VtepAdj};
+use vtep_outer::{Inner, InnerIp, Outer, Shape, UDP_LEN};
 
 use crate::End;
-use crate::context::{Frame, Refused, Skb};
-use crate::header::{self, ETH_LEN, EtherType, Ethernet, Inner, UDP_LEN};
+use crate::context::{self, Frame, Refused, Skb};
+use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::maps;
 
 /// Where a frame goes, and the verdict if all goes well.
@@ -27,24 +28,48 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
     if !adj.is(VtepAdj::ROUTED) {
         return Verdict::NoRoute.into();
     }
-    let inner = inner(&frame, vni, ethernet);
+    let Some(shape) = Shape::from_len(adj.outer_len) else {
+        return Verdict::NoRoute.into();
+    };
+    let mut inner = inner(&frame, vni, ethernet);
+    if !adj.is(VtepAdj::DONT_FRAGMENT) {
+        inner.identification = context::random();
+    }
     let leaves = adj.flags & F::ADJ_NEEDS == F::ADJ_NEEDS;
     if !inner.fits(adj) {
         return if frame.skb().is_some() { Verdict::TooBig.into() } else { Verdict::Passed.into() };
     }
-    if !adj.is(VtepAdj::RESOLVED) || !leaves || frame.push_outer().is_err() {
+    let resolved = adj.is(VtepAdj::RESOLVED);
+    let by_device = adj.encap == VtepAdj::VXLAN;
+    if (!resolved && by_device) || !leaves || (resolved && frame.push_outer(shape).is_err()) {
         let Some(skb) = frame.skb() else {
             return Verdict::Passed.into();
         };
+        if !by_device {
+            return Verdict::EncapFailed.into();
+        }
         count_sent(vtep, verdict, inner.len);
         return match address_device(&skb, adj, &inner) {
             Ok(device) => End::redirect(Verdict::Device, device),
             Err(Refused) => Verdict::EncapFailed.into(),
         };
     }
+    if !resolved {
+        // The kernel looks for the next hop of IP packets only, and it goes by what the frame was.
+        if frame.skb().is_none() {
+            return Verdict::Passed.into();
+        }
+        if !inner.ip.is_ip {
+            return Verdict::Unresolved.into();
+        }
+        if frame.push_outer(shape).is_err() {
+            return Verdict::EncapFailed.into();
+        }
+    }
     count_sent(vtep, verdict, inner.len);
-    match frame.write(0, &header::outer(adj, &inner)) {
-        Ok(()) => End::redirect(verdict, adj.ifindex),
+    match write_outer(&frame, adj, shape, &inner) {
+        Ok(()) if resolved => End::redirect(verdict, adj.ifindex),
+        Ok(()) => End::resolve(Verdict::Device, adj.ifindex),
         Err(_) => Verdict::EncapFailed.into(),
     }
 }
@@ -60,24 +85,43 @@ fn count_sent(vtep: u32, verdict: Verdict, bytes: u32) {
     });
 }
 
+/// Into the room that [`Frame::push_outer`] made for `shape`.
+#[inline(always)]
+pub(crate) fn write_outer(
+    frame: &impl Frame,
+    adj: &VtepAdj,
+    shape: Shape,
+    inner: &Inner,
+) -> Result<(), Refused> {
+    let mut outer = Outer::room();
+    outer.fill(adj, shape, inner);
+    match shape {
+        Shape::Ipv4Udp => frame.write(0, outer.last::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>()),
+        Shape::Ipv6Udp => frame.write(0, outer.last::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>()),
+        Shape::Ipv4Gre => frame.write(0, outer.last::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>()),
+        Shape::Ipv6Gre => frame.write(0, outer.last::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>()),
+    }
+}
+
 /// Readies a frame for the kernel's tunnel device and returns the device. It encapsulates what the program cannot: it
 /// resolves the neighbour and keeps the frame meanwhile, and it takes frames that are encapsulated already.
 #[inline(always)]
 pub(crate) fn address_device(frame: &Skb, adj: &VtepAdj, inner: &Inner) -> Result<u32, Refused> {
     let config = maps::config().ok_or(Refused)?;
-    frame.set_tunnel_key(inner.vni, adj, adj.dscp | inner.ecn)?;
+    frame.set_tunnel_key(adj, inner)?;
     Ok(config.tunnel_ifindex)
 }
 
 #[inline(always)]
 pub(crate) fn inner(frame: &impl Frame, vni: u32, ethernet: Ethernet) -> Inner {
     Inner {
-        ethernet,
+        ethernet: ethernet.0,
         vni,
         len: frame.len(),
         packet_len: packet_len(frame, ethernet.ether_type()),
-        ecn: ecn(frame, ethernet.ether_type()),
+        ip: inner_ip(frame, ethernet.ether_type()),
         flow_hash: frame.flow_hash(),
+        identification: 0,
     }
 }
 
@@ -102,17 +146,24 @@ fn packet_len(frame: &impl Frame, ether_type: EtherType) -> u32 {
     ip_len + transport_len + payload
 }
 
-/// The ECN field of an inner IP packet; 0 for anything else.
 #[inline(always)]
-fn ecn(frame: &impl Frame, ether_type: EtherType) -> u8 {
-    const TOS: usize = ETH_LEN + 1;
+fn inner_ip(frame: &impl Frame, ether_type: EtherType) -> InnerIp {
+    const IP: usize = ETH_LEN;
+    /// To IPv4's TTL, the last field that is looked at.
+    const HEAD: usize = IP + 9;
+    const DONT_FRAGMENT: u8 = 0x40;
     if !ether_type.is_ip() {
-        return 0;
+        return InnerIp::NONE;
     }
-    match frame.head::<{ TOS + 1 }>() {
-        Some(head) if ether_type == EtherType::IPV4 => head[TOS] & 3,
+    let Some(head) = frame.head::<HEAD>() else {
+        return InnerIp::NONE;
+    };
+    if ether_type == EtherType::IPV4 {
+        let dont_fragment = head[IP + 6] & DONT_FRAGMENT != 0;
+        InnerIp { is_ip: true, tos: head[IP + 1], ttl: head[IP + 8], dont_fragment }
+    } else {
         // The traffic class lies across the first two bytes (RFC 8200 §3).
-        Some(head) => (head[TOS] >> 4) & 3,
-        None => 0,
+        let tos = (head[IP] << 4) | (head[IP + 1] >> 4);
+        InnerIp { is_ip: true, tos, ttl: head[IP + 7], dont_fragment: true }
     }
 }

@@ -1,12 +1,13 @@
 //! One copy for each member of a flood list: broadcast, multicast and unknown unicast.
 
 use vtep_abi::{FLOOD_MEMBERS_MAX, LocalPort, PortValue, Target, Verdict, VniValue, VtepAdj};
+use vtep_outer::{Inner, InnerIp, Shape};
 
 use crate::End;
 use crate::admission;
-use crate::context::{Frame as _, Refused, Skb, repeat};
+use crate::context::{self, Frame as _, Refused, Skb, repeat};
 use crate::encap;
-use crate::header::{self, Ethernet, Inner};
+use crate::header::Ethernet;
 use crate::maps;
 
 /// What the loops share.
@@ -22,24 +23,29 @@ struct Copies {
     too_big: u16,
     /// VTEPs that wait for the second loop, which sends encapsulated copies.
     pending: u16,
+    /// Length of the outer headers that they share: room is made once. 0 as long as none waits.
+    outer_len: u8,
     /// The kernel would not make room for outer headers: its tunnel device takes what the second loop would have.
-    resolved_by_device: bool,
+    no_room: bool,
 }
 
 /// To the VNI's local ports, but for the one that it came from, and to its VTEPs.
-#[inline(always)]
-pub(crate) fn from_port(frame: &Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
-    let inner = encap::inner(frame, port.vni, ethernet);
-    let mut copies = Copies::new(*frame, inner, network, port.local_port);
+///
+/// A call of its own, for the room on the stack that a frame with one destination needs for its headers.
+#[inline(never)]
+pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
+    let mut inner = encap::inner(&frame, port.vni, ethernet);
+    inner.identification = context::random();
+    let mut copies = Copies::new(frame, inner, network, port.local_port);
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first.
     repeat(limit(network.flood_members), &mut copies, copy_plain);
     if copies.pending > 0 {
         let vteps = limit(network.flood_members.saturating_sub(network.flood_local));
         copies.first = network.flood_local;
-        if frame.push_outer().is_ok() {
+        if Shape::from_len(copies.outer_len).is_some_and(|shape| frame.push_outer(shape).is_ok()) {
             repeat(vteps, &mut copies, copy_encapsulated);
         } else {
-            copies.resolved_by_device = true;
+            copies.no_room = true;
             repeat(vteps, &mut copies, copy_plain);
         }
     }
@@ -49,7 +55,15 @@ pub(crate) fn from_port(frame: &Skb, port: &PortValue, network: &VniValue, ether
 /// To the VNI's local ports only (split horizon).
 #[inline(always)]
 pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
-    let inner = Inner { ethernet, vni, len: 0, packet_len: 0, ecn: 0, flow_hash: 0 };
+    let inner = Inner {
+        ethernet: ethernet.0,
+        vni,
+        len: 0,
+        packet_len: 0,
+        ip: InnerIp::NONE,
+        flow_hash: 0,
+        identification: 0,
+    };
     let mut copies = Copies::new(*frame, inner, network, 0);
     repeat(limit(network.flood_local), &mut copies, copy_plain);
     copies.end(Verdict::DeliveredFlood)
@@ -73,14 +87,17 @@ impl Copies {
             failed: 0,
             too_big: 0,
             pending: 0,
-            resolved_by_device: false,
+            outer_len: 0,
+            no_room: false,
         }
     }
 
     #[inline(always)]
     fn end(&self, verdict: Verdict) -> End {
         match (self.sent, self.failed, self.too_big) {
-            (0, 0, 0) if admission::is_link_local(self.inner.ethernet.dst()) => Verdict::LinkLocal.into(),
+            (0, 0, 0) if admission::is_link_local(Ethernet(self.inner.ethernet).dst()) => {
+                Verdict::LinkLocal.into()
+            }
             (0, 0, 0) => Verdict::NoMembers.into(),
             (0, 0, _) => Verdict::TooBig.into(),
             (0, _, _) => Verdict::EncapFailed.into(),
@@ -133,16 +150,7 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
         }
         Target::Vtep(vtep) => {
             if let Some(adj) = reachable(vtep) {
-                let resolved = adj.is(VtepAdj::RESOLVED);
-                if !copies.inner.fits(adj) {
-                    copies.too_big += 1;
-                    maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);
-                } else if resolved == copies.resolved_by_device {
-                    let sent = copy_through_device(copies, adj);
-                    copies.count_vtep(vtep, sent);
-                } else if resolved {
-                    copies.pending += 1;
-                }
+                copy_plain_to_vtep(copies, vtep, adj);
             }
         }
         Target::LocalPort(_) | Target::None => {}
@@ -150,14 +158,35 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     0
 }
 
+/// The second loop serves those whose outer headers are as long as the first one's. Tables list VTEPs that the device
+/// does not serve first, so that it is their length.
+#[inline(always)]
+fn copy_plain_to_vtep(copies: &mut Copies, vtep: u32, adj: &VtepAdj) {
+    if !copies.inner.fits(adj) {
+        copies.too_big += 1;
+        maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);
+        return;
+    }
+    let shared = copies.outer_len == 0 || copies.outer_len == adj.outer_len;
+    let second = adj.is(VtepAdj::RESOLVED) && shared;
+    if second && !copies.no_room {
+        copies.outer_len = adj.outer_len;
+        copies.pending += 1;
+    } else if second == copies.no_room {
+        let sent = copy_through_device(copies, adj);
+        copies.count_vtep(vtep, sent);
+    }
+}
+
 extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
     if let Target::Vtep(vtep) = copies.member(index)
         && let Some(adj) = reachable(vtep)
         && adj.is(VtepAdj::RESOLVED)
+        && adj.outer_len == copies.outer_len
+        && let Some(shape) = Shape::from_len(copies.outer_len)
         && copies.inner.fits(adj)
     {
-        let outer = header::outer(adj, &copies.inner);
-        let written = copies.frame.write(0, &outer);
+        let written = encap::write_outer(&copies.frame, adj, shape, &copies.inner);
         let sent = if written.is_ok() { copies.frame.copy_to(adj.ifindex) } else { written };
         copies.count_vtep(vtep, sent);
     }
@@ -170,7 +199,9 @@ fn copy_to_port(copies: &Copies, to: u32) -> Option<Result<(), Refused>> {
     let Some(port) = maps::local_port(to, copies.inner.vni) else {
         return Some(Err(Refused));
     };
-    if admission::is_link_local(copies.inner.ethernet.dst()) && port.flags & LocalPort::LINK_LOCAL == 0 {
+    if admission::is_link_local(Ethernet(copies.inner.ethernet).dst())
+        && port.flags & LocalPort::LINK_LOCAL == 0
+    {
         return None;
     }
     Some(copy_tagged(copies, port))
@@ -191,6 +222,9 @@ fn copy_tagged(copies: &Copies, port: &LocalPort) -> Result<(), Refused> {
 
 #[inline(always)]
 fn copy_through_device(copies: &Copies, adj: &VtepAdj) -> Result<(), Refused> {
+    if adj.encap != VtepAdj::VXLAN {
+        return Err(Refused);
+    }
     let device = encap::address_device(&copies.frame, adj, &copies.inner)?;
     copies.frame.copy_to(device)
 }

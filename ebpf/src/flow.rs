@@ -2,7 +2,7 @@
 //! still to be made. Pure: words in, numbers out. A word is two bytes as they lie in memory; ones' complement sums do
 //! not mind their order (RFC 1071 §2).
 
-use crate::header::{IPPROTO_UDP, IPV4_LEN};
+use vtep_outer::{IPPROTO_UDP, IPV4_LEN};
 
 pub(crate) const IPV4_WORDS: usize = IPV4_LEN / 2;
 pub(crate) const IPV6_WORDS: usize = 20;

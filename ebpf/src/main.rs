@@ -38,12 +38,21 @@ use crate::context::{Action, Frame, Skb, Xdp};
 #[derive(Clone, Copy)]
 struct End {
     verdict: Verdict,
+    /// With [`Self::RESOLVE`] on top.
     ifindex: u32,
 }
 
 impl End {
+    /// No interface has so high a number.
+    const RESOLVE: u32 = 1 << 31;
+
     const fn redirect(verdict: Verdict, ifindex: u32) -> Self {
         Self { verdict, ifindex }
+    }
+
+    /// The kernel finds the next hop.
+    const fn resolve(verdict: Verdict, ifindex: u32) -> Self {
+        Self { verdict, ifindex: ifindex | Self::RESOLVE }
     }
 }
 
@@ -56,7 +65,7 @@ impl From<Verdict> for End {
 
 #[classifier]
 fn port_in(ctx: TcContext) -> i32 {
-    run(Skb::new(&ctx), |frame, account| port::enter(frame, account))
+    run(Skb::new(&ctx), port::enter)
 }
 
 #[classifier]
@@ -66,7 +75,7 @@ fn tunnel_in(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn uplink_in(ctx: TcContext) -> i32 {
-    run(Skb::new(&ctx), |frame, account| uplink::enter(frame, account))
+    run(Skb::new(&ctx), uplink::enter)
 }
 
 /// What it does not finish goes on to `port_in` as it came.
@@ -100,6 +109,7 @@ fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -
 #[inline(always)]
 fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     let action = match end.verdict {
+        Verdict::Device if end.ifindex & End::RESOLVE != 0 => Action::Resolve(end.ifindex & !End::RESOLVE),
         Verdict::Local | Verdict::Master | Verdict::Slave | Verdict::Device | Verdict::Delivered => {
             Action::Redirect(end.ifindex)
         }
@@ -129,6 +139,11 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::VlanFailed
         | Verdict::ExtraTag
         | Verdict::NotAdmitted
+        | Verdict::EcnCongested
+        | Verdict::ReservedBits
+        | Verdict::GeneveCritical
+        | Verdict::TunnelHeader
+        | Verdict::Unresolved
         | Verdict::LinkLocal
         | Verdict::LocalSource
         | Verdict::WrongSource => Action::Drop,

@@ -56,7 +56,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
         Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
         Way::Vtep(vtep, verdict) => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
         Way::Flood(network) => match frame.skb() {
-            Some(skb) => flood::from_port(&skb, &port, &network, ethernet),
+            Some(skb) => flood::from_port(skb, &port, &network, ethernet),
             None => Verdict::Passed.into(),
         },
         Way::Nowhere(verdict) => verdict.into(),

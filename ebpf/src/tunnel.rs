@@ -1,6 +1,6 @@
 //! From the underlay, once the outer headers are known: whose frame it is, and where it goes.
 
-use vtep_abi::{Verdict, VniValue, mapped_v4};
+use vtep_abi::{AddrBytes, Verdict, VniValue};
 
 use crate::admission::{self, Sender};
 use crate::choice;
@@ -52,11 +52,10 @@ pub(crate) fn count_received(vtep: u32, bytes: u32) {
     });
 }
 
-/// The VTEP with this address, if it takes part in the VNI. VXLAN authenticates nobody: a forged outer source must be
+/// The VTEP with this address, if it takes part in the VNI. No encapsulation authenticates anybody: a forged outer source must be
 /// kept off the underlay by other means.
 #[inline(always)]
-pub(crate) fn known(vni: u32, sender: [u8; 4]) -> Result<u32, Verdict> {
-    let sender = mapped_v4(sender);
+pub(crate) fn known(vni: u32, sender: AddrBytes) -> Result<u32, Verdict> {
     match maps::sender(vni, sender) {
         Some(vtep) => Ok(vtep),
         None if maps::sender(0, sender).is_some() => Err(Verdict::SenderNotInVni),

@@ -1,93 +1,156 @@
-//! From the underlay, outer headers and all. What is not VXLAN to our address goes to the host untouched.
+//! From the underlay, outer headers and all. What is not for our tunnels goes to the host untouched.
 
-use vtep_abi::{Verdict, mapped_v4};
+use vtep_abi::{AddrBytes, Config, Verdict};
+use vtep_outer::read::{self, Packet, TAIL};
+use vtep_outer::{Encapsulation, Shape, TUNNEL_LEN, ecn};
 
 use crate::admission::Sender;
-use crate::context::Frame;
-use crate::header::{
-    ENCAP_LEN, ETH_LEN, EtherType, Ethernet, IPPROTO_UDP, IPV4_LEN, OUTER_LEN, UDP_LEN, VXLAN_FLAG_I,
-};
+use crate::context::{Frame, Refused};
+use crate::flood;
+use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::maps;
 use crate::port;
 use crate::tunnel::{self, Destination};
 use crate::{Account, End};
 
-/// Ethernet, IPv4 without options, UDP.
-const UDP_HEAD: usize = ETH_LEN + IPV4_LEN + UDP_LEN;
-/// Version and header length in words.
-const IPV4_WITHOUT_OPTIONS: u8 = 0x45;
-const ECN_CE: u8 = 3;
-const MORE_FRAGMENTS: u16 = 0x2000;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
-
 #[inline(always)]
-pub(crate) fn enter(frame: &impl Frame, account: &mut Account) -> End {
+pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
     // Of a VLAN of the underlay, which has an interface of its own.
     if frame.tag().is_some() {
         return Verdict::NotOurs.into();
     }
-    let Some(head) = frame.head::<UDP_HEAD>() else {
+    let Some(config) = maps::config() else {
         return Verdict::NotOurs.into();
     };
-    let Some(outer) = outer(&head) else {
+    let Some(packet) = packet(frame, config) else {
         return Verdict::NotOurs.into();
     };
-    if let Err(verdict) = check(frame, &outer) {
-        return verdict.into();
+    match arrival(frame, &packet, config) {
+        Ok(arrival) => {
+            account.bytes = frame.len() - arrival.outer_len;
+            decide(frame, &arrival, account)
+        }
+        Err(verdict) => verdict.into(),
     }
-    let Some(head) = frame.head::<OUTER_LEN>() else {
-        return Verdict::OuterMalformed.into();
-    };
-    if head[UDP_HEAD] & VXLAN_FLAG_I == 0 {
-        return Verdict::VxlanFlags.into();
-    }
-    let vni = u32::from_be_bytes([0, head[UDP_HEAD + 4], head[UDP_HEAD + 5], head[UDP_HEAD + 6]]);
-    let mut ethernet = Ethernet([0; ETH_LEN]);
-    ethernet.0.copy_from_slice(&head[ENCAP_LEN..OUTER_LEN]);
-    account.bytes = frame.len() - ENCAP_LEN as u32;
-    let arrival =
-        Arrival { vni, source: outer.source, ethernet, congested: head[ETH_LEN + 1] & ECN_CE == ECN_CE };
-    decide(frame, &arrival, account)
 }
 
-/// A VXLAN frame that is in order.
+#[inline(always)]
+fn packet(frame: &impl Frame, config: &Config) -> Option<Packet> {
+    let head = frame.head::<{ read::IPV4_HEAD }>()?;
+    match EtherType::from_be(u16::from_ne_bytes([head[12], head[13]])) {
+        EtherType::IPV4 => read::ipv4(&head, config),
+        EtherType::IPV6 => read::ipv6(&frame.head()?, config),
+        _ => None,
+    }
+}
+
+/// A frame of a tunnel that is in order.
 struct Arrival {
+    encapsulation: Encapsulation,
+    /// With Geneve's options.
+    outer_len: u32,
     vni: u32,
-    source: [u8; 4],
+    source: AddrBytes,
     ethernet: Ethernet,
-    /// The outer header says that congestion was experienced.
-    congested: bool,
+    outer_tos: u8,
+    checksummed: bool,
+}
+
+impl Arrival {
+    /// Where the inner IP header begins.
+    #[inline(always)]
+    fn inner_ip(&self) -> u32 {
+        self.outer_len + ETH_LEN as u32
+    }
+}
+
+#[inline(always)]
+fn arrival(frame: &impl Frame, packet: &Packet, config: &Config) -> Result<Arrival, Verdict> {
+    packet.check(frame.len(), frame.gso_size() != 0)?;
+    let tail = tail(frame, packet.shape).ok_or(Verdict::OuterMalformed)?;
+    let mut header = [0; TUNNEL_LEN];
+    header.copy_from_slice(&tail[..TUNNEL_LEN]);
+    let header = read::tunnel(packet.encapsulation, &header, config)?;
+    let mut ethernet = Ethernet([0; ETH_LEN]);
+    ethernet.0.copy_from_slice(&tail[TUNNEL_LEN..]);
+    let outer_len = packet.shape.outer_len() as u32 + u32::from(header.options_len);
+    if header.options_len != 0 {
+        ethernet.0 = frame.load(outer_len).ok_or(Verdict::OuterMalformed)?;
+    }
+    Ok(Arrival {
+        encapsulation: packet.encapsulation,
+        outer_len,
+        vni: header.vni,
+        source: packet.source,
+        ethernet,
+        outer_tos: packet.tos,
+        checksummed: packet.checksummed,
+    })
+}
+
+/// The tunnel's header, and what is the inner Ethernet header if there are no options.
+#[inline(always)]
+fn tail(frame: &impl Frame, shape: Shape) -> Option<[u8; TAIL]> {
+    #[inline(always)]
+    fn end<const N: usize>(frame: &impl Frame) -> Option<[u8; TAIL]> {
+        frame.head::<N>().and_then(|head| head.last_chunk().copied())
+    }
+    match shape {
+        Shape::Ipv4Udp => end::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>(frame),
+        Shape::Ipv6Udp => end::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>(frame),
+        Shape::Ipv4Gre => end::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>(frame),
+        Shape::Ipv6Gre => end::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>(frame),
+    }
 }
 
 #[inline(always)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
-    let &Arrival { vni, source, ethernet, congested } = arrival;
+    let &Arrival { vni, ethernet, .. } = arrival;
     let Some(network) = maps::network(vni) else {
         return Verdict::UnknownVni.into();
     };
     account.bd = network.bd;
-    let vtep = match tunnel::known(vni, source) {
+    let vtep = match tunnel::known(vni, arrival.source) {
         Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
     };
-    let to = match tunnel::destination(Sender { vni, vtep }, &network, &ethernet) {
-        Destination::Port(to) => to,
-        Destination::Flood => return admit(frame),
+    let destination = tunnel::destination(Sender { vni, vtep }, &network, &ethernet);
+    let port = match destination {
+        Destination::Port(to) => maps::local_port(to, vni),
+        Destination::Flood => None,
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    let here = maps::local_port(to, vni).filter(|port| port.flags & F::DECAP_FLAG != 0);
-    let Some(port) = here else {
-        return admit(frame);
+    // There is a device for VXLAN only. It verifies a UDP checksum, which no program can.
+    let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
+    let by_program = if has_device || frame.skb().is_none() {
+        port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)
+            && !(has_device && arrival.checksummed)
+            && !frame.is_unfinished(arrival.outer_len as usize, ethernet.ether_type())
+    } else {
+        true
     };
-    // The kernel combines the ECN fields as RFC 6040 §4.2 says.
-    if congested || frame.is_unfinished(ENCAP_LEN, ethernet.ether_type()) {
+    let tos = match combined_tos(frame, arrival) {
+        Ok(tos) => tos,
+        Err(verdict) => return verdict.into(),
+    };
+    if !by_program {
+        // The device combines, behind the checksum.
         return admit(frame);
     }
-    tunnel::count_received(vtep, account.bytes);
-    if frame.pop_outer(ethernet.ether_type()).is_err() || frame.write(0, &ethernet.0).is_err() {
+    if tos.is_some_and(|tos| set_tos(frame, arrival, &tos).is_err()) {
         return Verdict::DecapFailed.into();
     }
-    port::leave(frame, port, Verdict::Delivered)
+    tunnel::count_received(vtep, account.bytes);
+    if frame.pop_outer(arrival.outer_len, ethernet.ether_type()).is_err()
+        || frame.write(0, &ethernet.0).is_err()
+    {
+        return Verdict::DecapFailed.into();
+    }
+    match (port, destination, frame.skb()) {
+        (Some(port), ..) => port::leave(frame, port, Verdict::Delivered),
+        (None, Destination::Flood, Some(skb)) => flood::from_underlay(&skb, vni, &network, ethernet),
+        _ => Verdict::PortGone.into(),
+    }
 }
 
 /// `tunnel_in` decides again, on the bare frame, and counts what becomes of it.
@@ -99,54 +162,44 @@ fn admit(frame: &impl Frame) -> End {
     Verdict::Admitted.into()
 }
 
-struct Outer {
-    source: [u8; 4],
-    ip_len: u16,
-    udp_len: u16,
-    is_fragment: bool,
+/// The inner packet's TOS or traffic class.
+struct Tos {
+    old: u8,
+    new: u8,
+    /// The bytes in which it stands.
+    first: u8,
+    second: u8,
 }
 
-/// The outer header if it is VXLAN to us by address and port.
+/// What RFC 6040 §4.2 makes of both ECN fields, where that is something new.
 #[inline(always)]
-fn outer(head: &[u8; UDP_HEAD]) -> Option<Outer> {
-    let config = maps::config()?;
-    let u16_at = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-    let addr_at = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
-    let fragment = u16_at(ETH_LEN + 6);
-    let ours = u16_at(12) == EtherType::IPV4.as_u16()
-        // No VTEP sends IPv4 options. Should the kernel's tunnel device take them, `tunnel_in` will not.
-        && head[ETH_LEN] == IPV4_WITHOUT_OPTIONS
-        && head[ETH_LEN + 9] == IPPROTO_UDP
-        // Only a first fragment has ports.
-        && fragment & FRAGMENT_OFFSET == 0
-        && mapped_v4(addr_at(ETH_LEN + 16)) == config.local
-        && [head[ETH_LEN + IPV4_LEN + 2], head[ETH_LEN + IPV4_LEN + 3]] == config.udp_port;
-    if !ours {
-        return None;
+fn combined_tos(frame: &impl Frame, arrival: &Arrival) -> Result<Option<Tos>, Verdict> {
+    let ether_type = arrival.ethernet.ether_type();
+    if !ecn::concerns(arrival.outer_tos) || !ether_type.is_ip() {
+        return Ok(None);
     }
-    Some(Outer {
-        source: addr_at(ETH_LEN + 12),
-        ip_len: u16_at(ETH_LEN + 2),
-        udp_len: u16_at(ETH_LEN + IPV4_LEN + 4),
-        is_fragment: fragment & MORE_FRAGMENTS != 0,
-    })
+    // A packet too short for a field is for its receiver to refuse.
+    let Some([first, second]) = frame.load::<2>(arrival.inner_ip()) else { return Ok(None) };
+    let old = if ether_type == EtherType::IPV4 { second } else { (first << 4) | (second >> 4) };
+    let Some(combined) = ecn::combine(old, arrival.outer_tos) else {
+        return Err(Verdict::EcnCongested);
+    };
+    let new = ecn::with(old, combined);
+    Ok(if new == old { None } else { Some(Tos { old, new, first, second }) })
 }
 
+/// While the outer headers are still there.
 #[inline(always)]
-fn check(frame: &impl Frame, outer: &Outer) -> Result<(), Verdict> {
-    const PAYLOAD_MIN: u32 = (OUTER_LEN - ETH_LEN - IPV4_LEN) as u32;
-    if outer.is_fragment {
-        return Err(Verdict::OuterFragment);
+fn set_tos(frame: &impl Frame, arrival: &Arrival, tos: &Tos) -> Result<(), Refused> {
+    const CHECKSUM: u32 = 10;
+    let &Tos { old, new, first, second } = tos;
+    let at = arrival.inner_ip();
+    if arrival.ethernet.ether_type() != EtherType::IPV4 {
+        return frame.write_summed(at, &[(first & 0xf0) | (new >> 4), (new << 4) | (second & 0x0f)]);
     }
-    // The lengths of a super-packet that the receive path merged may exceed 16 bits.
-    if frame.gso_size() != 0 {
-        return Ok(());
-    }
-    let udp_len = u32::from(outer.udp_len);
-    let ip_len = u32::from(outer.ip_len);
-    let consistent = udp_len >= PAYLOAD_MIN
-        && udp_len + IPV4_LEN as u32 == ip_len
-        // Ethernet may pad a short packet.
-        && ip_len + ETH_LEN as u32 <= frame.len();
-    if consistent { Ok(()) } else { Err(Verdict::OuterMalformed) }
+    let Some(checksum) = frame.load(at + CHECKSUM) else { return Ok(()) };
+    let checksum = ecn::checksum(u16::from_be_bytes(checksum), old, new);
+    // What both fields do to a checksum over the whole packet cancels out.
+    frame.write(at, &[first, new])?;
+    frame.write(at + CHECKSUM, &checksum.to_be_bytes())
 }

@@ -1,6 +1,6 @@
 //! Frames, built and read: inner ones, and VXLAN around them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{
@@ -30,6 +30,34 @@ pub fn udp(from: Endpoint, to: Endpoint, payload: &[u8]) -> Vec<u8> {
         .udp(from.port, to.port);
     let mut frame = Vec::with_capacity(builder.size(payload.len()));
     builder.write(&mut frame, payload).expect("a vector takes any payload that fits a UDP datagram");
+    frame
+}
+
+/// The same over IPv6: `2001:db8:1::/96` and the IPv4 addresses.
+pub fn udp_v6(from: Endpoint, to: Endpoint, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(from.mac.octets(), to.mac.octets())
+        .ipv6(v6(from.address).octets(), v6(to.address).octets(), 64)
+        .udp(from.port, to.port);
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).expect("a vector takes any payload that fits a UDP datagram");
+    frame
+}
+
+fn v6(v4: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = v4.octets();
+    Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
+
+/// The frame with another TOS or traffic class, and the IPv4 checksum that belongs to it.
+pub fn with_tos(frame: &[u8], tos: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if frame[12..14] == [0x86, 0xdd] {
+        frame[14] = 0x60 | (tos >> 4);
+        frame[15] = (tos << 4) | (frame[15] & 0x0f);
+    } else {
+        frame[15] = tos;
+        mend_ipv4_checksum(&mut frame);
+    }
     frame
 }
 

@@ -269,15 +269,50 @@ fn a_tag_inside_vxlan_is_refused() {
     });
 }
 
+/// RFC 6040 §4.2, figure 4: a row for each inner field, a column for each outer one; both in the order Not-ECT, ECT(0),
+/// ECT(1), CE.
+const ECN: [u8; 4] = [0, 2, 1, 3];
+const COMBINED: [[Option<u8>; 4]; 4] = [
+    [Some(0), Some(0), Some(0), None],
+    [Some(2), Some(2), Some(1), Some(3)],
+    [Some(1), Some(1), Some(1), Some(3)],
+    [Some(3), Some(3), Some(3), Some(3)],
+];
+
 #[test]
-fn a_frame_that_met_congestion_is_left_to_the_kernel_which_combines_ecn() {
+fn ecn_fields_are_combined_where_the_program_decapsulates_and_not_before_the_device() {
     Rig::with(|rig| {
-        rig.decap_in_program(1);
-        for (ecn, verdict) in [(0, Verdict::Delivered), (1, Verdict::Delivered), (3, Verdict::Admitted)] {
-            let mut frame = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b""));
-            frame[15] |= ecn;
-            assert_eq!(rig.run(Program::UplinkIn, &frame, rig.uplink).verdict, verdict);
+        for in_program in [true, false] {
+            if in_program {
+                rig.decap_in_program(1);
+            } else {
+                rig.bind(rig.port, 0, VNI, 1);
+            }
+            for (inner_ecn, row) in ECN.into_iter().zip(COMBINED) {
+                for (outer_ecn, combined) in ECN.into_iter().zip(row) {
+                    for of in [frame::udp(PEER, VM, b"payload"), frame::udp_v6(PEER, VM, b"payload")] {
+                        let inner = frame::with_tos(&of, 0xb8 | inner_ecn);
+                        let sent = frame::with_tos(&frame::vxlan(tor(TOR_A), HOST, VNI, &inner), outer_ecn);
+                        let Some(combined) = combined else {
+                            check_uplink(rig, &sent, Verdict::EcnCongested, DROP);
+                            continue;
+                        };
+                        if in_program {
+                            let left = check_uplink(rig, &sent, Verdict::Delivered, REDIRECT);
+                            let expected = frame::with_tos(&of, 0xb8 | combined);
+                            assert_eq!(left, expected, "inner {inner_ecn}, outer {outer_ecn}");
+                        } else {
+                            assert_eq!(check_uplink(rig, &sent, Verdict::Admitted, NEXT), sent);
+                        }
+                    }
+                }
+            }
         }
+        // What is not IP has no field.
+        rig.decap_in_program(1);
+        let arp = arp_reply_like(PEER, VM);
+        let sent = frame::with_tos(&frame::vxlan(tor(TOR_A), HOST, VNI, &arp), 3);
+        assert_eq!(check_uplink(rig, &sent, Verdict::Delivered, REDIRECT), arp);
     });
 }
 
@@ -433,7 +468,7 @@ fn an_adjacency_is_replaced_between_two_frames() {
         let other = MacAddr::new([2, 0, 0, 0, 0xfa, 2]);
         let mut adj = Rig::adjacency(TOR_A, rig.uplink);
         for mac in [other, FABRIC_MAC, other] {
-            adj.dst_mac = mac.octets();
+            adj.set_macs(mac.octets(), HOST.mac.octets());
             rig.apply(&Step::PutVteps(vec![(TOR_A, VtepRow { adj, up: true })]));
             let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
             assert_eq!(frame::decap(&sent).unwrap().0.to.mac, mac);

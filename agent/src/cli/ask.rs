@@ -97,7 +97,7 @@ pub(super) fn detach(args: &DetachArgs) -> Result<Exit> {
 fn detach_alone(pins: &Path) -> Result<DetachRow> {
     let pins_removed = kernel::remove(pins)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tunnel = Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: 0 };
+    let tunnel = Tunnel { name: TUNNEL_DEVICE.to_owned(), udp_port: 0, source_ports: (0, 0) };
     runtime.block_on(async {
         let tunnel_removed = tunnel.remove().await?;
         underlay::release().await?;

@@ -1,3 +1,5 @@
+use vtep_abi::VtepAdj;
+
 use super::*;
 
 const SMALL: &str = r#"
@@ -51,11 +53,46 @@ fn a_value_out_of_range_is_shown_with_line_and_what_was_expected() {
         &format!("{SMALL}\n[dataplane]\nvnis_max = 0\n"),
         &["line 11", "0 is out of range; expected 1 to"],
     );
-    check_refused(&SMALL.replace("192.0.2.1", "2001:db8::1"), &["line 3", "IPv6", "^"]);
+    check_refused(
+        &SMALL.replace("192.0.2.1", "fe80::1"),
+        &["line 3", "fe80::1 names no single station", "^"],
+    );
     check_refused(
         &format!("{SMALL}\n[[port]]\nname = \"tap0\"\nmacs = [\"01:00:5e:00:00:01\"]\n"),
         &["01:00:5e:00:00:01", "unicast"],
     );
+}
+
+#[test]
+fn an_underlay_has_one_address_of_each_family() {
+    let with = |address: &str| SMALL.replace("\"192.0.2.1\"", address);
+    for address in ["\"2001:db8::1\"", "[\"192.0.2.1\"]", "[\"2001:db8::1\", \"192.0.2.1\"]"] {
+        parse(&with(address)).unwrap();
+    }
+    let expected = "expected one, or an IPv4 and an IPv6 address";
+    check_refused(&with("[\"192.0.2.1\", \"192.0.2.2\"]"), &["line 3", expected, "^"]);
+    check_refused(&with("[]"), &["line 3", expected]);
+    check_refused(&with("7"), &["line 3", "an IP address, or a list of an IPv4 and an IPv6 address"]);
+}
+
+#[test]
+fn outer_fields_are_fixed_or_inherited() {
+    let with = |keys: &str| SMALL.replace("uplinks", &format!("{keys}\nuplinks"));
+    let policy = |keys: &str| parse(&with(keys)).unwrap().underlay.policy();
+    let default = policy("");
+    assert_eq!((default.ttl, default.dscp, default.flags), (64, 0, VtepAdj::DONT_FRAGMENT));
+    assert_eq!(default.source_ports, (49152, 65535));
+    let fixed = policy("ttl = 7\ndscp = 46\ndf = \"clear\"\nsource_ports = \"5000-5999\"");
+    assert_eq!((fixed.ttl, fixed.dscp, fixed.flags, fixed.source_ports), (7, 46, 0, (5000, 5999)));
+    let inherited = policy("ttl = \"inherit\"\ndscp = \"inherit\"\ndf = \"inherit\"");
+    let flags = VtepAdj::INHERIT_TTL | VtepAdj::INHERIT_DSCP | VtepAdj::INHERIT_DONT_FRAGMENT;
+    assert_eq!((inherited.ttl, inherited.dscp, inherited.flags), (64, 0, flags));
+    check_refused(&with("ttl = 0"), &["line 4", "0 is no value; expected 1 to 255, or \"inherit\"", "^"]);
+    check_refused(&with("dscp = \"copy\""), &["\"copy\" is no value; expected 0 to 63, or \"inherit\""]);
+    check_refused(&with("df = \"on\""), &["unknown variant `on`", "`set`, `clear`, `inherit`"]);
+    for ports in ["0-9", "9-8", "1-65536", "9", "-"] {
+        check_refused(&with(&format!("source_ports = \"{ports}\"")), &[ports, "two of 1 to 65535 in order"]);
+    }
 }
 
 #[test]

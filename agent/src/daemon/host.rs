@@ -216,6 +216,8 @@ impl Host {
         self.config.underlay.uplinks.clone_from(&config.underlay.uplinks);
         self.config.underlay.ttl = config.underlay.ttl;
         self.config.underlay.dscp = config.underlay.dscp;
+        self.config.underlay.df = config.underlay.df;
+        self.config.underlay.reserved_bits = config.underlay.reserved_bits;
         self.config.dataplane.decap = config.dataplane.decap;
         self.config == *config
     }

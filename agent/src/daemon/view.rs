@@ -269,7 +269,7 @@ impl Host {
                 routed: adj.is(VtepAdj::ROUTED),
                 resolved: adj.is(VtepAdj::RESOLVED),
                 interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
-                next_hop: adj.is(VtepAdj::RESOLVED).then(|| MacAddr::new(adj.dst_mac)),
+                next_hop: adj.is(VtepAdj::RESOLVED).then(|| MacAddr::new(adj.dst_mac())),
                 mtu: adj.mtu,
                 macs,
                 macs_as_slave,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_abi::{FLOOD_MEMBERS_MAX, Target, VniValue, VtepByIpKey};
+use vtep_abi::{FLOOD_MEMBERS_MAX, Target, VniValue, VtepAdj, VtepByIpKey};
 use vtep_api::LogicalSwitchName;
 
 use super::allocation::{Indices, Room};
@@ -77,6 +77,15 @@ pub(super) fn add(
     for (name, network) in networks {
         let mut flood = local.remove(&network.vni).unwrap_or_default();
         flood.extend(remote_members(inputs, vteps, network, &desired.dataplane).map(Target::Vtep));
+        // The programs serve the lengths of outer headers that come first; the tunnel device serves the others, if they
+        // are VXLAN.
+        flood.sort_by_key(|target| match target {
+            Target::Vtep(index) => {
+                let row = desired.dataplane.vteps.get(index);
+                row.map_or(2, |row| if row.adj.encap == VtepAdj::VXLAN { 2 } else { 1 })
+            }
+            Target::LocalPort(_) | Target::None => 0,
+        });
         let members_max = FLOOD_MEMBERS_MAX as usize;
         if flood.len() > members_max {
             let message =

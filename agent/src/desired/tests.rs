@@ -1,7 +1,7 @@
 use std::path::Path as FilePath;
 use std::time::Duration;
 
-use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VtepByIpKey};
+use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VtepByIpKey, mapped_v4};
 use vtep_api::{MacAddr, VtepName};
 
 use super::*;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
@@ -8,6 +9,7 @@ use super::allocation::{Indices, Room};
 use super::{Desired, Inputs, adjacency};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::VtepRow;
+use crate::table::{Encapsulation, Vtep};
 
 /// The index of every VTEP that has one. Our own has none.
 pub(crate) type VtepIndices = HashMap<VtepName, u32, RandomState>;
@@ -21,17 +23,27 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
         let message = format!("no room in the VTEP table (dataplane.vteps_max = {vteps_max})");
         desired.alarms.insert(Alarm::new(AlarmKind::VtepTableFull, address, message));
     }
+    let of_table: BTreeMap<IpAddr, Encapsulation> =
+        inputs.table.vteps.values().map(|vtep| (vtep.address, vtep.encapsulation)).collect();
     for (&address, &index) in &assigned.by_key {
-        if let Some(row) = row(inputs, address, index) {
-            if inputs.underlay.targets.contains(&address) && !row.up {
-                desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, "no route leads to the VTEP"));
-            }
-            desired.dataplane.vteps.insert(index, row);
+        let encapsulation = of_table.get(&address).copied();
+        let encapsulation =
+            encapsulation.or_else(|| installed(inputs, address, index).map(|vtep| vtep.encapsulation));
+        let vtep = Vtep { address, encapsulation: encapsulation.unwrap_or_default() };
+        let Some(row) = row(inputs, &vtep, index) else {
+            let message = "no tunnel address of ours is of its family (underlay.address)";
+            desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, message));
+            continue;
+        };
+        if inputs.underlay.targets.contains(&address) && !row.up {
+            desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, "no route leads to the VTEP"));
         }
+        desired.dataplane.vteps.insert(index, row);
     }
     let mut by_name = VtepIndices::default();
     for (name, vtep) in &inputs.table.vteps {
-        if let Some(&index) = assigned.by_key.get(&vtep.address) {
+        let index = assigned.by_key.get(&vtep.address);
+        if let Some(&index) = index.filter(|index| desired.dataplane.vteps.contains_key(*index)) {
             by_name.insert(name.clone(), index);
             desired.names.vteps.entry(index).or_insert_with(|| name.clone());
         }
@@ -40,25 +52,29 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
 }
 
 /// A VTEP without a way is down, so that its slaves serve. One whose way has not been looked up stays as it is.
-fn row(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<VtepRow> {
-    let IpAddr::V4(remote) = address else { return None };
-    if !inputs.underlay.targets.contains(&address) {
-        let before =
-            inputs.installed.vteps.get(&index).filter(|row| adjacency::ip(row.adj.remote) == address);
-        if let Some(before) = before {
-            return Some(*before);
-        }
+/// `None`: we have no address of its family.
+fn row(inputs: &Inputs<'_>, vtep: &Vtep, index: u32) -> Option<VtepRow> {
+    let known = inputs.underlay.targets.contains(&vtep.address);
+    let before = installed(inputs, vtep.address, index).filter(|before| !known && before == vtep);
+    if before.is_some() {
+        return inputs.installed.vteps.get(&index).copied();
     }
-    let path = inputs.underlay.paths.get(&address);
-    let adj = adjacency::adjacency(&inputs.config.underlay, remote, path);
+    let path = inputs.underlay.paths.get(&vtep.address);
+    let adj = adjacency::adjacency(&inputs.config.underlay, vtep, path)?;
     Some(VtepRow { adj, up: path.is_some() })
+}
+
+/// The VTEP that has the index in the kernel, if it is the one with this address.
+fn installed(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<Vtep> {
+    let row = inputs.installed.vteps.get(&index)?;
+    Some(adjacency::vtep(&row.adj)).filter(|vtep| vtep.address == address)
 }
 
 /// The installed VTEPs as the underlay has them, for as long as no table says which are wanted.
 pub(super) fn refreshed(inputs: &Inputs<'_>) -> Vec<(u32, VtepRow)> {
     let installed = inputs.installed.vteps.iter();
     let fresh = installed.filter_map(|(&index, before)| {
-        let row = row(inputs, adjacency::ip(before.adj.remote), index)?;
+        let row = row(inputs, &adjacency::vtep(&before.adj), index)?;
         (row != *before).then_some((index, row))
     });
     fresh.collect()

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use vtep_abi::{Target, VtepAdj};
+use vtep_abi::{Target, Template, VtepAdj};
 
 use super::*;
 use crate::dataplane::VtepRow;
@@ -9,18 +9,8 @@ use crate::dataplane::VtepRow;
 fn adj(index: u32, variant: u8) -> VtepAdj {
     VtepAdj {
         remote: vtep_abi::mapped_v4([192, 0, 2, u8::try_from(index).unwrap()]),
-        local: [0; 16],
-        dst_mac: [variant; 6],
-        src_mac: [0; 6],
-        ifindex: 2,
-        mtu: 1500,
-        udp_port: [0; 2],
-        ttl: 64,
-        dscp: 0,
-        checksum_base: 0,
-        flags: 0,
-        encap: 1,
-        pad: [0; 5],
+        template: Template { bytes: [variant; Template::LEN] },
+        ..bytemuck::Zeroable::zeroed()
     }
 }
 

@@ -15,7 +15,7 @@ pub use rows::build;
 
 use super::{Refusals, SourceEvent};
 use crate::table::Table;
-use crate::tunnel_address::TunnelAddress;
+use crate::tunnel_address::OwnAddresses;
 
 /// An editor's several writes are read once.
 const QUIET: Duration = Duration::from_millis(20);
@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_secs(30);
 /// Follows the file until the receiver is gone.
 pub(super) async fn follow(
     path: PathBuf,
-    own: TunnelAddress,
+    own: OwnAddresses,
     events: mpsc::Sender<SourceEvent>,
     reload: Arc<Notify>,
 ) {
@@ -50,7 +50,7 @@ pub(super) async fn follow(
     }
 }
 
-async fn read_again(path: &Path, own: TunnelAddress, last_good: &mut Arc<Table>) -> SourceEvent {
+async fn read_again(path: &Path, own: OwnAddresses, last_good: &mut Arc<Table>) -> SourceEvent {
     let (path, previous) = (path.to_owned(), Arc::clone(last_good));
     let read = tokio::task::spawn_blocking(move || load(&path, own, &previous)).await;
     match read {
@@ -65,7 +65,7 @@ async fn read_again(path: &Path, own: TunnelAddress, last_good: &mut Arc<Table>)
 }
 
 /// Reads and checks the file without following it. `previous` keeps what is bad in the file as it was.
-pub fn load(path: &Path, own: TunnelAddress, previous: &Table) -> Result<(Table, Refusals), DocumentError> {
+pub fn load(path: &Path, own: OwnAddresses, previous: &Table) -> Result<(Table, Refusals), DocumentError> {
     Ok(build(Document::read(path)?, own, previous))
 }
 

@@ -20,7 +20,7 @@ use vtep_api::VtepName;
 use super::{Refusals, Report, SourceEvent, file::chain};
 use crate::config::OvsdbSource;
 use crate::table::{Delta, Table};
-use crate::tunnel_address::TunnelAddress;
+use crate::tunnel_address::OwnAddresses;
 
 /// Transactions that come together are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(3);
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct Device {
     pub(super) name: VtepName,
-    pub(super) address: TunnelAddress,
+    pub(super) address: OwnAddresses,
 }
 
 /// Follows the database until the receiver is gone.
@@ -222,7 +222,7 @@ fn desired(device: &Device, report: &Report) -> DesiredDevice {
         .map(|(name, macs)| (name.clone(), macs.iter().map(|(mac, local)| (*mac, claim(local))).collect()));
     DesiredDevice {
         name: device.name.clone(),
-        tunnel_address: device.address.ip(),
+        tunnel_address: device.address.first(),
         faults: report.macs_exhausted.then(|| EXHAUSTED.to_owned()).into_iter().collect(),
         ports: report.ports.iter().map(|port| (port.clone(), DesiredPort::default())).collect(),
         networks: networks.collect(),

@@ -12,6 +12,7 @@ mod claim;
 pub mod control;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+mod encapsulation;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod mac;
@@ -26,6 +27,7 @@ mod vlan;
 mod vni;
 
 pub use claim::{Cause, Claim, Ips, LocalMac, Origin, OriginParseError, Role, Stamp};
+pub use encapsulation::Encapsulation;
 pub use mac::{MacAddr, MacParseError};
 pub use name::{ControllerName, LogicalSwitchName, NameError, PortName, SwitchPortName, VtepName};
 pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};

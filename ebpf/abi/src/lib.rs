@@ -24,7 +24,7 @@ pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
 pub use stats::{Counter, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
 pub use verdict::{VERDICTS_MAX, Verdict};
-pub use vtep::{AddrBytes, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, mapped_v4};
+pub use vtep::{AddrBytes, Template, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, mapped_v4};
 
 /// The version of everything in this crate. Pins live in a directory of this number.
 pub const ABI_VERSION: u32 = 1;

@@ -27,18 +27,26 @@ impl Meta {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct Config {
-    /// Our tunnel address.
-    pub local: AddrBytes,
+    /// Our tunnel address of each family; zero: there is none.
+    pub local_v6: AddrBytes,
+    pub local_v4: [u8; 4],
     /// The collect-metadata VXLAN device.
     pub tunnel_ifindex: u32,
     /// Where VXLAN arrives, network order.
     pub udp_port: [u8; 2],
-    /// Zero.
-    pub pad: u16,
+    pub flags: u16,
+}
+
+impl Config {
+    /// Some VTEP uses it, so what arrives in it is looked at. Otherwise it is the host's.
+    pub const GENEVE: u16 = 1;
+    pub const NVGRE: u16 = 2;
+    /// A reserved bit that is set costs the frame, instead of being ignored.
+    pub const STRICT_RESERVED: u16 = 4;
 }
 
 /// The bits of a packet's mark by which `tunnel_in` knows what `uplink_in` admitted. Other bits are the host's.
 pub const ADMITTED_MARK: u32 = 0x0076_0000;
 
 const _: () = assert!(size_of::<Meta>() == 32);
-const _: () = assert!(size_of::<Config>() == 24);
+const _: () = assert!(size_of::<Config>() == 28);

@@ -29,8 +29,8 @@ verdicts! {
     Master = 2, "master";
     /// Encapsulated toward the slave, the master being down.
     Slave = 3, "slave";
-    /// Encapsulated by the kernel's tunnel device: the neighbour is unresolved, or the frame is of a kind that the
-    /// program cannot encapsulate.
+    /// Left to the kernel, which encapsulates or finds the next hop: the neighbour is unresolved, or the frame is of a
+    /// kind that the program cannot encapsulate.
     Device = 4, "device";
     /// From a port, replicated to the VNI's flood list.
     Flooded = 5, "flooded";
@@ -89,6 +89,16 @@ verdicts! {
     ExtraTag = 36, "extra_tag";
     /// From the tunnel device, but not by way of `uplink_in`: it entered the host through another interface.
     NotAdmitted = 37, "not_admitted";
+    /// The outer header says that congestion was met, and the inner packet's ends do not know ECN (RFC 6040 §4.2).
+    EcnCongested = 38, "ecn_congested";
+    /// A reserved bit of the tunnel's header is set, and the configuration is strict.
+    ReservedBits = 39, "reserved_bits";
+    /// A Geneve control packet, or one with a critical option: we know none (RFC 8926 §3.4).
+    GeneveCritical = 40, "geneve_critical";
+    /// A Geneve or GRE header of another version, or around something that is not Ethernet.
+    TunnelHeader = 41, "tunnel_header";
+    /// The next hop is not resolved yet, and the frame is of a kind for which the kernel will not wait.
+    Unresolved = 42, "unresolved";
     /// A control frame of one link (IEEE 802.1Q §8.6.3), for ports that do not ask for these.
     LinkLocal = 44, "link_local";
     /// From the underlay with the source address of a MAC behind a port of this host: a loop, or a forgery.

@@ -3,21 +3,23 @@
 
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
-    BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_DONT_FRAGMENT,
-    BPF_F_ZERO_CSUM_TX, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_tunnel_key,
+    BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_DONT_FRAGMENT, BPF_F_RECOMPUTE_CSUM,
+    BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_tunnel_key,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_get_hash_recalc, bpf_loop, bpf_redirect, bpf_skb_adjust_room,
-    bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data,
+    bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_loop, bpf_redirect, bpf_redirect_neigh,
+    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data,
     bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 
-use vtep_abi::{ADMITTED_MARK, LocalPort, VtepAdj};
+use vtep_abi::{ADMITTED_MARK, LocalPort, VtepAdj, mapped_v4};
+use vtep_outer::{Inner, Shape};
 
 use super::{Action, Frame, Refused, TunnelKey};
-use crate::header::{ENCAP_LEN, ETH_LEN, EtherType, v4};
+use crate::header::{ETH_LEN, EtherType};
 
 /// `enum tcx_action_base` and `TC_ACT_*` of `include/uapi/linux`.
 const TCX_NEXT: i32 = -1;
@@ -74,31 +76,48 @@ impl Skb {
 
     #[inline(always)]
     pub(crate) fn tunnel_key(&self) -> Option<TunnelKey> {
-        // SAFETY: the key is plain numbers, for which zero is a value; the helper writes at most its size.
+        // SAFETY: the key is plain numbers, for which zero is a value; the helper writes at most its size, and which of
+        // the addresses it wrote is what it was asked for.
         unsafe {
             let mut key: bpf_tunnel_key = core::mem::zeroed();
             let size = size_of::<bpf_tunnel_key>() as u32;
-            if bpf_skb_get_tunnel_key(self.skb, &raw mut key, size, 0) != 0 {
+            if bpf_skb_get_tunnel_key(self.skb, &raw mut key, size, 0) == 0 {
+                let remote = mapped_v4(key.__bindgen_anon_1.remote_ipv4.to_be_bytes());
+                return Some(TunnelKey { vni: key.tunnel_id, remote });
+            }
+            // It refuses a key of the other family.
+            if bpf_skb_get_tunnel_key(self.skb, &raw mut key, size, u64::from(BPF_F_TUNINFO_IPV6)) != 0 {
                 return None;
             }
-            Some(TunnelKey { vni: key.tunnel_id, remote: key.__bindgen_anon_1.remote_ipv4.to_be_bytes() })
+            let remote = bytes(key.__bindgen_anon_1.remote_ipv6);
+            Some(TunnelKey { vni: key.tunnel_id, remote })
         }
     }
 
     /// Tells the kernel's tunnel device what to put around this frame.
     #[inline(always)]
-    pub(crate) fn set_tunnel_key(&self, vni: u32, adj: &VtepAdj, tos: u8) -> Result<(), Refused> {
+    pub(crate) fn set_tunnel_key(&self, adj: &VtepAdj, inner: &Inner) -> Result<(), Refused> {
         // SAFETY: the key is plain numbers, for which zero is a value; the helper reads its size.
         let ret = unsafe {
             let mut key: bpf_tunnel_key = core::mem::zeroed();
-            key.tunnel_id = vni;
-            key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(v4(&adj.remote));
-            // Without it the kernel would take the route's preferred source, which far VTEPs may not know.
-            key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(v4(&adj.local));
-            key.tunnel_ttl = adj.ttl;
-            key.tunnel_tos = tos;
-            let flags = u64::from(BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
-            bpf_skb_set_tunnel_key(self.skb, &raw mut key, size_of::<bpf_tunnel_key>() as u32, flags)
+            key.tunnel_id = inner.vni;
+            let mut flags = BPF_F_ZERO_CSUM_TX;
+            // The local one because the kernel would take the route's preferred source, which far VTEPs may not know.
+            if adj.outer_len as usize == Shape::IPV6_UDP_LEN {
+                flags |= BPF_F_TUNINFO_IPV6;
+                key.__bindgen_anon_1.remote_ipv6 = words(&adj.remote);
+                key.__bindgen_anon_3.local_ipv6 = words(&adj.local);
+            } else {
+                key.__bindgen_anon_1.remote_ipv4 = u32::from_be(words(&adj.remote)[3]);
+                key.__bindgen_anon_3.local_ipv4 = u32::from_be(words(&adj.local)[3]);
+            }
+            if inner.outer_dont_fragment(adj) {
+                flags |= BPF_F_DONT_FRAGMENT;
+            }
+            key.tunnel_ttl = inner.outer_ttl(adj);
+            key.tunnel_tos = inner.outer_tos(adj);
+            let size = size_of::<bpf_tunnel_key>() as u32;
+            bpf_skb_set_tunnel_key(self.skb, &raw mut key, size, u64::from(flags))
         };
         done(ret)
     }
@@ -135,6 +154,10 @@ impl Frame for Skb {
             Action::Drop => TC_ACT_SHOT,
             // SAFETY: the helper takes two numbers and returns TC_ACT_REDIRECT, or TC_ACT_SHOT for bad flags.
             Action::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+            // SAFETY: the same; without parameters the helper looks the packet's destination up.
+            Action::Resolve(ifindex) => unsafe {
+                bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
+            },
         }
     }
 
@@ -184,16 +207,29 @@ impl Frame for Skb {
 
     #[inline(always)]
     fn byte(&self, offset: u32) -> Option<u8> {
-        let mut byte = 0_u8;
-        // SAFETY: the pointer is that of one byte; the helper checks the packet's bounds.
-        let ret = unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, (&raw mut byte).cast(), 1) };
-        if ret == 0 { Some(byte) } else { None }
+        self.load::<1>(offset).map(|[byte]| byte)
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = [0_u8; N];
+        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
+        let ret = unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) };
+        if ret == 0 { Some(bytes) } else { None }
     }
 
     #[inline(always)]
     fn write<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
         // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
         let ret = unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, 0) };
+        done(ret)
+    }
+
+    #[inline(always)]
+    fn write_summed<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        // SAFETY: as for `write`.
+        let ret = unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, flags) };
         done(ret)
     }
 
@@ -209,35 +245,36 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn push_outer(&self) -> Result<(), Refused> {
+    fn push_outer(&self, shape: Shape) -> Result<(), Refused> {
         let ret = if self.ether_type().is_ip() {
+            let family =
+                if shape.is_ipv6() { BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 } else { BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 };
+            let transport =
+                if shape.is_udp() { BPF_F_ADJ_ROOM_ENCAP_L4_UDP } else { BPF_F_ADJ_ROOM_ENCAP_L4_GRE };
             // ENCAP_L2 is the length of what lies between the outer UDP payload's start and the inner IP header as the
             // kernel counts it: the inner Ethernet header, without VXLAN (22 would break TSO).
-            let flags = u64::from(
-                BPF_F_ADJ_ROOM_FIXED_GSO
-                    | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
-                    | BPF_F_ADJ_ROOM_ENCAP_L4_UDP
-                    | BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
-            ) | (ETH_LEN as u64) << 56;
+            let flags =
+                u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L2_ETH | family | transport)
+                    | (ETH_LEN as u64) << 56;
             // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
-            unsafe { bpf_skb_adjust_room(self.skb, ENCAP_LEN as i32, BPF_ADJ_ROOM_MAC, flags) }
+            unsafe { bpf_skb_adjust_room(self.skb, shape.outer_len() as i32, BPF_ADJ_ROOM_MAC, flags) }
         } else {
             // SAFETY: as above. `adjust_room` refuses what is not IP.
-            unsafe { bpf_skb_change_head(self.skb, ENCAP_LEN as u32, 0) }
+            unsafe { bpf_skb_change_head(self.skb, shape.outer_len() as u32, 0) }
         };
         done(ret)
     }
 
     #[inline(always)]
-    fn pop_outer(&self, inner: EtherType) -> Result<(), Refused> {
+    fn pop_outer(&self, outer_len: u32, inner: EtherType) -> Result<(), Refused> {
         let family = match inner {
-            EtherType::IPV4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
             EtherType::IPV6 => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
-            _ => 0,
+            // Of a frame that is not IP the helper wants to know nothing else, only less room for an IP header.
+            _ => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
         };
         let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | family);
         // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
-        done(unsafe { bpf_skb_adjust_room(self.skb, -(ENCAP_LEN as i32), BPF_ADJ_ROOM_MAC, flags) })
+        done(unsafe { bpf_skb_adjust_room(self.skb, -(outer_len as i32), BPF_ADJ_ROOM_MAC, flags) })
     }
 
     #[inline(always)]
@@ -257,6 +294,34 @@ impl Frame for Skb {
     fn settle(&self) -> Result<(), Refused> {
         Ok(())
     }
+}
+
+/// An address as the tunnel key has it: in the packet's byte order.
+#[inline(always)]
+const fn words(address: &[u8; 16]) -> [u32; 4] {
+    let a = address;
+    [
+        u32::from_ne_bytes([a[0], a[1], a[2], a[3]]),
+        u32::from_ne_bytes([a[4], a[5], a[6], a[7]]),
+        u32::from_ne_bytes([a[8], a[9], a[10], a[11]]),
+        u32::from_ne_bytes([a[12], a[13], a[14], a[15]]),
+    ]
+}
+
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// Not predictable, nor worth a secret.
+#[inline(always)]
+pub(crate) fn random() -> u16 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_get_prandom_u32() as u16 }
 }
 
 #[inline(always)]

@@ -10,10 +10,11 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::XdpContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 use vtep_abi::{LocalPort, VtepAdj};
+use vtep_outer::Shape;
 
 use super::{Action, Frame, Refused, Skb};
 use crate::flow::{self, Network, Transport};
-use crate::header::{ENCAP_LEN, ETH_LEN, EtherType};
+use crate::header::{ETH_LEN, EtherType};
 
 const TAG_LEN: usize = 4;
 /// The two addresses, in front of a tag.
@@ -131,7 +132,8 @@ impl Frame for Xdp {
     fn act(self, action: Action) -> u32 {
         match action {
             Action::Next => XDP_PASS,
-            Action::Drop => XDP_DROP,
+            // No path asks XDP to resolve.
+            Action::Drop | Action::Resolve(_) => XDP_DROP,
             // SAFETY: the helper takes two numbers and returns XDP_REDIRECT, or XDP_ABORTED for bad flags.
             Action::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as u32 },
         }
@@ -176,8 +178,13 @@ impl Frame for Xdp {
 
     #[inline(always)]
     fn byte(&self, offset: u32) -> Option<u8> {
+        self.load::<1>(offset).map(|[byte]| byte)
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let at = offset as usize + if offset as usize >= MACS_LEN { self.popped_len() } else { 0 };
-        self.bytes::<1>(at).map(|[byte]| byte)
+        self.bytes(at)
     }
 
     #[inline(always)]
@@ -197,6 +204,12 @@ impl Frame for Xdp {
         if ret == 0 { Ok(()) } else { Err(Refused) }
     }
 
+    /// There is no checksum beside the packet.
+    #[inline(always)]
+    fn write_summed<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
+        self.write(offset, bytes)
+    }
+
     #[inline(always)]
     fn flow_hash(&self) -> u32 {
         flow_hash(*self)
@@ -208,13 +221,13 @@ impl Frame for Xdp {
     }
 
     #[inline(always)]
-    fn push_outer(&self) -> Result<(), Refused> {
-        self.adjust_head(self.popped_len() as i32 - ENCAP_LEN as i32)
+    fn push_outer(&self, shape: Shape) -> Result<(), Refused> {
+        self.adjust_head(self.popped_len() as i32 - shape.outer_len() as i32)
     }
 
     #[inline(always)]
-    fn pop_outer(&self, _: EtherType) -> Result<(), Refused> {
-        self.adjust_head(ENCAP_LEN as i32)
+    fn pop_outer(&self, outer_len: u32, _: EtherType) -> Result<(), Refused> {
+        self.adjust_head(outer_len as i32)
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! A host with two ports, an uplink and four VTEPs, on which programs are run by hand.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use vtep_abi::{
@@ -12,6 +12,7 @@ use vtep_agent::{
     plan::Step,
 };
 use vtep_api::MacAddr;
+use vtep_outer::{Encapsulation, Policy, Tunnel};
 use vtep_tests::{bpffs::Bpffs, frame::Endpoint, link::Link, netns::Netns};
 
 pub(crate) const VNI: u32 = 5001;
@@ -23,6 +24,10 @@ pub(crate) const VM_2: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 2], [10, 1, 0, 2
 pub(crate) const PEER: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 3], [10, 1, 0, 3], 2000);
 pub(crate) const PEER_2: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 4], [10, 1, 0, 4], 2000);
 pub(crate) const HOST: Endpoint = Endpoint::new([2, 0xaa, 0, 0, 0, 1], [192, 0, 2, 1], 4789);
+pub(crate) const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The defaults of the configuration.
+pub(crate) const POLICY: Policy =
+    Policy { ttl: 64, dscp: 0, flags: VtepAdj::DONT_FRAGMENT, source_ports: (49152, 65535) };
 pub(crate) const FABRIC_MAC: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 2]);
 
 pub(crate) const TOR_A: u32 = 1;
@@ -82,13 +87,16 @@ impl Rig {
         let tunnel = tunnel.index()?;
         let mut rig = Self { kernel, port, port_2, uplink, tunnel, links, _bpffs: bpffs };
         rig.apply(&Step::SetConfig(Config {
-            local: mapped_v4(HOST.address.octets()),
+            local_v6: HOST_V6.octets(),
+            local_v4: HOST.address.octets(),
             tunnel_ifindex: tunnel,
             udp_port: 4789_u16.to_be_bytes(),
-            pad: 0,
+            flags: Config::GENEVE | Config::NVGRE,
         }));
         let row = |vtep, flags| {
-            let adj = VtepAdj { flags, ..Self::adjacency(vtep, uplink) };
+            let adj = Self::adjacency(vtep, uplink);
+            let other = adj.flags & !(VtepAdj::ROUTED | VtepAdj::RESOLVED);
+            let adj = VtepAdj { flags: flags | other, ..adj };
             (vtep, VtepRow { adj, up: true })
         };
         rig.apply(&Step::PutVteps(vec![
@@ -171,22 +179,23 @@ impl Rig {
     }
 
     pub(crate) fn adjacency(vtep: u32, uplink: u32) -> VtepAdj {
-        let (local, remote) = (HOST.address, Self::address(vtep));
-        VtepAdj {
-            remote: mapped_v4(remote.octets()),
-            local: mapped_v4(local.octets()),
-            dst_mac: FABRIC_MAC.octets(),
-            src_mac: HOST.mac.octets(),
-            ifindex: uplink,
-            mtu: 1500,
-            udp_port: 4789_u16.to_be_bytes(),
-            ttl: 64,
-            dscp: 0,
-            checksum_base: checksum_base(local, remote),
-            flags: VtepAdj::ROUTED | VtepAdj::RESOLVED,
-            encap: VtepAdj::VXLAN,
-            pad: [0; 5],
-        }
+        let tunnel = Tunnel {
+            encapsulation: Encapsulation::Vxlan,
+            local: HOST.address.into(),
+            remote: Self::address(vtep).into(),
+            udp_port: 4789,
+        };
+        Self::over(&tunnel, POLICY, uplink)
+    }
+
+    /// With a resolved next hop.
+    pub(crate) fn over(tunnel: &Tunnel, policy: Policy, uplink: u32) -> VtepAdj {
+        let mut adj = tunnel.adjacency(&policy).unwrap();
+        adj.ifindex = uplink;
+        adj.mtu = 1500;
+        adj.flags |= VtepAdj::ROUTED | VtepAdj::RESOLVED;
+        adj.set_macs(FABRIC_MAC.octets(), HOST.mac.octets());
+        adj
     }
 
     /// One frame through one program, and the one counter that moved.
@@ -226,14 +235,4 @@ impl Rig {
             uplink: uplink.counters()?.sent_packets,
         })
     }
-}
-
-/// RFC 1071 over an IPv4 header without TOS, total length and identification.
-fn checksum_base(local: Ipv4Addr, remote: Ipv4Addr) -> u16 {
-    let words = [0x4500, 0x4000, 0x4011].into_iter();
-    let addresses = [local, remote].map(Ipv4Addr::to_bits);
-    let halves = addresses.into_iter().flat_map(|address| [address >> 16, address & 0xffff]);
-    let sum: u32 = words.chain(halves).sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap()
 }

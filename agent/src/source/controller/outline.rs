@@ -6,7 +6,7 @@ use vtep_api::{LogicalSwitchName, Placement, PortName, VtepName, VtepOutline};
 
 use super::received::Received;
 use crate::source::Refusals;
-use crate::table::{LogicalSwitch, MacEntry, Outline, Vtep};
+use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Outline, Vtep};
 use crate::tunnel_address::TunnelAddress;
 
 /// Takes over what a later outline says. One that is not the whole says nothing of networks that it does not name.
@@ -31,7 +31,10 @@ pub(super) fn vteps(
     for (name, address) in outline.vteps.iter().filter(|(name, _)| *name != own) {
         match TunnelAddress::try_from(*address) {
             Ok(address) => {
-                vteps.insert(name.clone(), Vtep { address: address.ip() });
+                vteps.insert(
+                    name.clone(),
+                    Vtep { address: address.ip(), encapsulation: Encapsulation::Vxlan },
+                );
             }
             Err(error) => refusals.note(format!("VTEP {name}"), error.to_string()),
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::table::{Replication, UnknownUnicast};
+use crate::table::{Encapsulation, Replication, UnknownUnicast};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +29,8 @@ pub struct Document {
 pub struct VtepRow {
     pub name: String,
     pub address: String,
+    #[serde(default)]
+    pub encapsulation: Encapsulation,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,21 +1,23 @@
 //! From rows to a table: each row is judged alone, and a bad one takes nothing else with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 use super::document::{BindingRow, Document, LogicalSwitchRow, MacRow, VtepRow};
 use crate::source::Refusals;
-use crate::table::{LogicalSwitch, MacEntry, Table, Vtep};
-use crate::tunnel_address::TunnelAddress;
+use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Table, Vtep};
+use crate::tunnel_address::{OwnAddresses, TunnelAddress};
 
 /// What stood in `previous` and has a bad row now stays as it was.
-pub fn build(document: Document, own: TunnelAddress, previous: &Table) -> (Table, Refusals) {
+pub fn build(document: Document, own: OwnAddresses, previous: &Table) -> (Table, Refusals) {
     let mut build = Build {
         own,
         previous,
         own_names: BTreeSet::new(),
+        addresses: BTreeMap::new(),
         table: Table::default(),
         refusals: Refusals::default(),
     };
@@ -27,10 +29,12 @@ pub fn build(document: Document, own: TunnelAddress, previous: &Table) -> (Table
 }
 
 struct Build<'a> {
-    own: TunnelAddress,
+    own: OwnAddresses,
     previous: &'a Table,
     /// Names of this host's own VTEP.
     own_names: BTreeSet<VtepName>,
+    /// The first name of each address, and the encapsulation that it has with it.
+    addresses: BTreeMap<IpAddr, (VtepName, Encapsulation)>,
     table: Table,
     refusals: Refusals,
 }
@@ -50,13 +54,13 @@ impl Build<'_> {
                 continue;
             }
             match row.address.parse::<TunnelAddress>() {
-                Ok(address) if address == self.own => {
+                Ok(address) if self.own.contains(address.ip()) => {
                     let expected = "another address than this host's own (underlay.address)";
                     self.refusals.push(|| format!("vtep[{at}].address"), &address, expected);
                     self.own_names.insert(name);
                 }
                 Ok(address) => {
-                    self.table.vteps.insert(name, Vtep { address: address.ip() });
+                    self.vtep_at(at, name, Vtep { address: address.ip(), encapsulation: row.encapsulation });
                 }
                 Err(error) => {
                     self.refusals.push(|| format!("vtep[{at}].address"), &row.address, error.to_string());
@@ -66,6 +70,17 @@ impl Build<'_> {
                 }
             }
         }
+    }
+
+    /// An address has one encapsulation, whatever names it has.
+    fn vtep_at(&mut self, at: usize, name: VtepName, vtep: Vtep) {
+        let first = self.addresses.entry(vtep.address).or_insert_with(|| (name.clone(), vtep.encapsulation));
+        if first.1 != vtep.encapsulation {
+            let expected = format!("{}, which {:?} with the same address has", first.1, first.0);
+            self.refusals.push(|| format!("vtep[{at}].encapsulation"), &vtep.encapsulation, expected);
+            return;
+        }
+        self.table.vteps.insert(name, vtep);
     }
 
     fn logical_switches(&mut self, rows: Vec<LogicalSwitchRow>) {

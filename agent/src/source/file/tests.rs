@@ -1,4 +1,6 @@
 use super::*;
+use crate::table::Encapsulation;
+use crate::tunnel_address::TunnelAddress;
 
 const GOOD: &str = r#"
 version = 1
@@ -28,7 +30,7 @@ logical_switch = "blue"
 
 fn parse(text: &str, previous: &Table) -> (Table, Refusals) {
     let document = Document::parse(text, Path::new("table.toml")).unwrap();
-    build(document, "192.0.2.1".parse().unwrap(), previous)
+    build(document, own(), previous)
 }
 
 fn good() -> Table {
@@ -56,7 +58,7 @@ fn toml_and_json_say_the_same() {
     let value: toml::Value = toml::from_str(GOOD).unwrap();
     let json = serde_json::to_string(&value).unwrap();
     let document = Document::parse(&json, Path::new("table.json")).unwrap();
-    assert_eq!(build(document, "192.0.2.1".parse().unwrap(), &Table::default()).0, good());
+    assert_eq!(build(document, own(), &Table::default()).0, good());
 }
 
 #[test]
@@ -98,10 +100,28 @@ fn a_name_that_dangles_is_refused_and_the_old_row_stays() {
 #[test]
 fn a_vtep_address_that_cannot_be_one_is_refused_and_the_old_one_stays() {
     check_kept(&GOOD.replace("192.0.2.11", "192.0.2"), "vtep[0].address", "malformed");
-    check_kept(&GOOD.replace("192.0.2.11", "2001:db8::1"), "vtep[0].address", "IPv6");
+    check_kept(&GOOD.replace("192.0.2.11", "fe80::1"), "vtep[0].address", "no single station");
     check_kept(&GOOD.replace("192.0.2.11", "224.0.0.1"), "vtep[0].address", "unicast");
     check_added("[[vtep]]\nname='tor-a'\naddress='192.0.2.99'", "vtep[2].name", "no earlier VTEP");
     check_added("[[vtep]]\nname='here'\naddress='192.0.2.1'", "vtep[2].address", "this host's own");
+}
+
+#[test]
+fn a_vtep_may_name_its_encapsulation_and_an_address_has_one() {
+    let text = GOOD.replace("192.0.2.11\"", "192.0.2.11\"\nencapsulation = \"geneve\"");
+    let document = Document::parse(&text, Path::new("table.toml")).unwrap();
+    let (table, refusals) = build(document, own(), &Table::default());
+    assert!(refusals.first().is_empty());
+    let of = |name: &str| table.vteps[&vtep_api::VtepName::try_from(name).unwrap()].encapsulation;
+    assert_eq!((of("tor-a"), of("tor-b")), (Encapsulation::Geneve, Encapsulation::Vxlan));
+    check_added(
+        "[[vtep]]\nname='twin'\naddress='192.0.2.11'\nencapsulation='nvgre'",
+        "vtep[2].encapsulation: \"nvgre\"",
+        "vxlan, which \"tor-a\" with the same address has",
+    );
+    let unknown = text.replace("geneve", "gre");
+    let error = chain(&Document::parse(&unknown, Path::new("table.toml")).unwrap_err());
+    assert!(error.contains("unknown variant `gre`, expected one of `vxlan`, `geneve`, `nvgre`"), "{error}");
 }
 
 #[test]
@@ -161,7 +181,7 @@ async fn a_rename_over_the_file_is_noticed_and_a_cut_file_keeps_the_last_good() 
     std::fs::write(&path, GOOD).unwrap();
     let (sender, mut events) = mpsc::channel(4);
     let reload = Arc::new(Notify::new());
-    let task = tokio::spawn(follow(path.clone(), "192.0.2.1".parse().unwrap(), sender, Arc::clone(&reload)));
+    let task = tokio::spawn(follow(path.clone(), own(), sender, Arc::clone(&reload)));
     let mut next =
         async || tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap();
 
@@ -177,4 +197,8 @@ async fn a_rename_over_the_file_is_noticed_and_a_cut_file_keeps_the_last_good() 
     reload.notify_one();
     assert!(matches!(next().await, SourceEvent::Snapshot { .. }));
     task.abort();
+}
+
+fn own() -> OwnAddresses {
+    "192.0.2.1".parse::<TunnelAddress>().unwrap().into()
 }

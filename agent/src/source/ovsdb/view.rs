@@ -7,22 +7,18 @@ use hardware_vtep::{LogicalSwitchView, Mirror, Replication, UnicastEntry, Writer
 use vtep_api::{LogicalSwitchName, VtepName};
 
 use crate::source::Refusals;
-use crate::table::{self, LogicalSwitch, MacEntry, Table, UnknownUnicast, Vtep};
-use crate::tunnel_address::TunnelAddress;
+use crate::table::{self, Encapsulation, LogicalSwitch, MacEntry, Table, UnknownUnicast, Vtep};
+use crate::tunnel_address::{OwnAddresses, TunnelAddress};
 
 pub(super) fn table(
     mirror: &Mirror,
     device: &VtepName,
-    own: TunnelAddress,
+    own: OwnAddresses,
     writer: &Writer,
 ) -> (Table, Refusals) {
     let view = mirror.device_view(device);
-    let mut build = Build {
-        own: own.ip(),
-        table: Table::default(),
-        refusals: Refusals::default(),
-        names: BTreeMap::new(),
-    };
+    let mut build =
+        Build { own, table: Table::default(), refusals: Refusals::default(), names: BTreeMap::new() };
     for error in mirror.refused() {
         build.refusals.note("row".to_owned(), error.to_string());
     }
@@ -41,7 +37,7 @@ pub(super) fn table(
 }
 
 struct Build {
-    own: IpAddr,
+    own: OwnAddresses,
     table: Table,
     refusals: Refusals,
     /// A million entries share the names of a few VTEPs. `None`: an address that cannot be one.
@@ -80,13 +76,16 @@ impl Build {
     }
 
     fn new_vtep(&mut self, address: IpAddr) -> Option<VtepName> {
-        if address == self.own {
+        if self.own.contains(address) {
             return None;
         }
         match TunnelAddress::try_from(address) {
             Ok(address) => {
                 let name = VtepName::try_from(address.to_string()).expect("an address is a name");
-                self.table.vteps.insert(name.clone(), Vtep { address: address.ip() });
+                self.table.vteps.insert(
+                    name.clone(),
+                    Vtep { address: address.ip(), encapsulation: Encapsulation::Vxlan },
+                );
                 Some(name)
             }
             Err(error) => {
