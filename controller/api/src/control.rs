@@ -1,7 +1,9 @@
 //! A daemon's local control socket: one request a line, answered by rows and an end, each a line of JSON. The daemon's
-//! task answers; what it hands over is rendered in the connection's own task, so a slow reader holds up nobody.
+//! task answers; what it hands over is rendered in the connection's own task, so a slow reader holds up nobody. Some
+//! answers go on until the client says anything more, or hangs up.
 
 pub mod client;
+mod feed;
 mod server;
 pub mod terminal;
 
@@ -14,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 pub use client::ClientError;
+pub use feed::{Feed, Live};
 pub use server::{Server, ServerError};
 
 /// What a client of one kind of daemon may ask.
@@ -36,8 +39,17 @@ pub trait Asked: Send + 'static {
 #[serde(rename_all = "snake_case")]
 pub enum Line {
     Row(Value),
-    End { rows: usize },
-    Error { kind: ErrorKind, message: String },
+    /// So many rows came faster than the client took them.
+    Lost {
+        rows: usize,
+    },
+    End {
+        rows: usize,
+    },
+    Error {
+        kind: ErrorKind,
+        message: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +65,7 @@ pub enum ErrorKind {
 #[derive(Debug)]
 pub enum Reply {
     Rows(Rows),
+    Live(Live),
     Error { kind: ErrorKind, message: Cow<'static, str> },
 }
 

@@ -12,7 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Asked, ErrorKind, Line, Reply, Request};
+use super::{Asked, ErrorKind, Line, Live, Reply, Request};
 
 const CONNECTIONS_MAX: u32 = 32;
 /// A client that takes nothing for so long is dropped.
@@ -107,7 +107,7 @@ async fn serve<A: Asked>(stream: UnixStream, asks: &mpsc::Sender<A>) -> io::Resu
             Ok(request) => ask(request, asks).await,
             Err(error) => Reply::error(ErrorKind::Usage, format!("the request is not understood: {error}")),
         };
-        answer.send(reply).await?;
+        answer.send(reply, &mut lines).await?;
     }
     Ok(())
 }
@@ -135,9 +135,10 @@ struct Answer {
 }
 
 impl Answer {
-    async fn send(&mut self, reply: Reply) -> io::Result<()> {
+    async fn send(&mut self, reply: Reply, lines: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
         let end = match reply {
             Reply::Error { kind, message } => Line::Error { kind, message: message.into_owned() },
+            Reply::Live(live) => Line::End { rows: self.follow(live, lines).await? },
             Reply::Rows(mut rows) => {
                 let mut count = 0;
                 // A `Line::Row` without a detour over a `Value`.
@@ -161,6 +162,23 @@ impl Answer {
         serde_json::to_writer(&mut self.buffer, &end)?;
         self.buffer.push(b'\n');
         self.flush().await
+    }
+
+    /// Until the rows end, or the client says anything more or hangs up. Returns how many lines there were.
+    async fn follow(&mut self, mut live: Live, lines: &mut BufReader<OwnedReadHalf>) -> io::Result<usize> {
+        let mut count = 0;
+        loop {
+            tokio::select! {
+                line = live.next(&mut self.buffer) => match line {
+                    Some(line) => line?,
+                    None => return Ok(count),
+                },
+                heard = lines.fill_buf() => return heard.map(|_| count),
+            }
+            count += 1;
+            self.buffer.push(b'\n');
+            self.flush().await?;
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

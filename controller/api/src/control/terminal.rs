@@ -10,7 +10,7 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{self, ClientError};
+use super::client::{self, ClientError, Conversation, Heard};
 use super::{ErrorKind, Request};
 
 /// How a command ends.
@@ -135,6 +135,27 @@ impl Terminal<'_> {
         self.print_rows(request, "", nothing, render)
     }
 
+    /// Rows that come for as long as they are listened to, each printed at once; with JSON one a line.
+    pub fn follow<T: DeserializeOwned>(
+        &self,
+        request: &impl Request,
+        render: impl Fn(&mut dyn Write, &T) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let mut out = output();
+        let heard = |heard| {
+            match (heard, self.json) {
+                (Heard::Row(row), true) => json_line(&mut out, &row)?,
+                (Heard::Row(row), false) => render(&mut out, &serde_json::from_value(row)?)?,
+                (Heard::Lost(rows), true) => json_line(&mut out, &serde_json::json!({ "lost": rows }))?,
+                (Heard::Lost(rows), false) => {
+                    writeln!(out, "({rows} rows lost: they came faster than they were taken)")?;
+                }
+            }
+            out.flush()
+        };
+        Conversation::open(self.socket, request)?.hear(heard).map(drop)
+    }
+
     fn print_rows<T: DeserializeOwned>(
         &self,
         request: &impl Request,
@@ -167,6 +188,11 @@ impl Terminal<'_> {
         };
         end().map_err(ClientError::Output)
     }
+}
+
+fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
 }
 
 /// For people as well as for programs.
