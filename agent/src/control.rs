@@ -9,6 +9,7 @@ use vtep_api::control;
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
 use crate::roles::Rule;
+use crate::trace::Question;
 use view::Scrape;
 
 /// What a client may ask.
@@ -38,6 +39,10 @@ pub enum Request {
     Stats {
         vni: Option<u32>,
         drops: bool,
+    },
+    /// What would become of a frame.
+    Trace {
+        question: Question,
     },
     /// Lets the MACs go that a snapshot lacked.
     Release {

@@ -15,6 +15,7 @@ mod host;
 mod learn;
 mod refused;
 mod scrape;
+mod trace;
 mod view;
 
 use std::collections::BTreeSet;

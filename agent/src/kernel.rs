@@ -6,6 +6,7 @@
 
 mod applied;
 mod bpf;
+mod capture;
 mod error;
 mod events;
 mod fdb;
@@ -17,22 +18,30 @@ mod pins;
 mod ports;
 mod programs;
 mod settings;
+mod tracer;
 mod vteps;
 mod write;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
 use caps::{CapSet, Capability};
-use vtep_abi::{ABI_VERSION, Counter, FdbKey, FdbValue, Meta, VERDICTS_MAX, VtepStats, map};
+use vtep_abi::{
+    ABI_VERSION, CaptureSettings, Counter, FdbKey, FdbValue, LocalPort, Meta, PortValue, VERDICTS_MAX,
+    VtepByIpKey, VtepStats, map,
+};
 
 pub use self::applied::{Applied, Entry, Reason, Refused};
+pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
 pub use self::settings::{OBJECT, Settings, Sizes};
+pub use self::tracer::Traced;
 
 use self::bpf::AnyMap;
+use self::capture::Capture;
 use self::fdb::Fdb;
 use self::layout::Pinned;
 use self::meta::Host;
@@ -41,7 +50,7 @@ use self::pins::Pins;
 use self::ports::Ports;
 use self::programs::Programs;
 use self::vteps::Vteps;
-use crate::dataplane::Dataplane;
+use crate::dataplane::{Dataplane, Network, PortId, VtepRow};
 use crate::plan::Step;
 
 /// What the kernel's side needs: for maps and programs, for hooks and devices, for arithmetic on packet pointers.
@@ -66,6 +75,9 @@ pub struct Kernel {
     held: Vec<(&'static str, AnyMap)>,
     programs: Programs,
     pins: Pins,
+    /// For [`Self::trace`].
+    object: Cow<'static, [u8]>,
+    layouts: Vec<layout::Layout>,
 }
 
 impl Kernel {
@@ -100,7 +112,8 @@ impl Kernel {
             pins.promote_next_maps()?;
         }
         let held = hold(&pins.maps())?;
-        Ok((Self { maps, held, programs, pins }, Opened { adopted, links, resized }))
+        let object = settings.object.clone().ok_or(KernelError::NoObject)?;
+        Ok((Self { maps, held, programs, pins, object, layouts }, Opened { adopted, links, resized }))
     }
 
     /// Reads everything back, and clears what a process that was killed half-way has left.
@@ -215,9 +228,50 @@ impl Kernel {
 
     /// Stops forwarding: detaches every program of ours and removes every pin. Returns how many pins there were.
     pub fn remove(self) -> Result<usize, KernelError> {
-        let Self { maps, held, programs, pins } = self;
+        let Self { maps, held, programs, pins, .. } = self;
         drop((maps, held, programs));
         remove_pins(&pins)
+    }
+
+    /// What would become of a frame with its tags in its bytes that comes in at `ifindex`, an interface of the calling
+    /// thread's network namespace. Reads the live maps, and moves nothing that is live.
+    pub fn trace(&self, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
+        tracer::trace(&self.object, &self.layouts, &self.pins.maps(), (program, frame, ifindex))
+    }
+
+    pub fn port(&self, id: PortId) -> Result<Option<PortValue>, ApplyError> {
+        self.maps.ports.lookup(id)
+    }
+
+    pub fn local_port(&self, index: u32) -> Result<Option<LocalPort>, ApplyError> {
+        self.maps.ports.lookup_local(index)
+    }
+
+    pub fn network(&self, vni: u32) -> Result<Option<Network>, ApplyError> {
+        self.maps.networks.lookup(vni)
+    }
+
+    pub fn vtep(&self, index: u32) -> Result<Option<VtepRow>, ApplyError> {
+        self.maps.vteps.lookup(index)
+    }
+
+    /// The VTEP that may send into a VNI from an address.
+    pub fn sender(&self, key: &VtepByIpKey) -> Result<Option<u32>, ApplyError> {
+        self.maps.vteps.lookup_sender(key)
+    }
+
+    /// The one reader of the programs' copies of frames; none at the second call. Needs a tokio runtime.
+    pub fn take_samples(&mut self) -> Result<Option<Samples>, KernelError> {
+        self.programs.take_samples().map(Samples::open).transpose().map_err(KernelError::Events)
+    }
+
+    /// Says which frames the programs copy.
+    pub fn set_capture(&self, settings: &CaptureSettings) -> Result<(), ApplyError> {
+        self.maps.capture.set(settings)
+    }
+
+    pub fn capture_tally(&self) -> Result<Tally, ApplyError> {
+        self.maps.capture.tally()
     }
 
     /// Runs a program on a built frame that is said to have come in at `ifindex`, an interface of the calling thread's
@@ -263,6 +317,7 @@ struct Maps {
     networks: Networks,
     ports: Ports,
     fdb: Fdb,
+    capture: Capture,
 }
 
 impl Maps {
@@ -273,6 +328,7 @@ impl Maps {
             networks: Networks::open(maps)?,
             ports: Ports::open(maps)?,
             fdb: Fdb::open(maps)?,
+            capture: Capture::open(maps)?,
         })
     }
 

@@ -24,5 +24,6 @@ pub mod plan;
 pub mod roles;
 pub mod source;
 pub mod table;
+pub mod trace;
 pub mod tunnel_address;
 pub mod underlay;

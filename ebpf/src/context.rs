@@ -3,7 +3,7 @@
 mod skb;
 mod xdp;
 
-pub(crate) use self::skb::{Skb, random, repeat};
+pub(crate) use self::skb::{Skb, now_ns, random, repeat};
 pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;
@@ -63,6 +63,9 @@ pub(crate) trait Frame: Copy + EbpfContext {
 
     /// The first `N` bytes, without a tag that [`Self::tag`] shows.
     fn head<const N: usize>(&self) -> Option<[u8; N]>;
+
+    /// Copies the first bytes, at most `limit`. How many; 0 if that fails.
+    fn copy_head<const N: usize>(&self, to: &mut [u8; N], limit: u32) -> u32;
 
     fn byte(&self, offset: u32) -> Option<u8>;
 

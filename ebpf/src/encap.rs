@@ -33,7 +33,7 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
     };
     let mut inner = inner(&frame, vni, ethernet);
     if !adj.is(VtepAdj::DONT_FRAGMENT) {
-        inner.identification = context::random();
+        inner.identification = context::random() as u16;
     }
     let leaves = adj.flags & F::ADJ_NEEDS == F::ADJ_NEEDS;
     if !inner.fits(adj) {

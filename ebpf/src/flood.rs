@@ -35,7 +35,7 @@ struct Copies {
 #[inline(never)]
 pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
     let mut inner = encap::inner(&frame, port.vni, ethernet);
-    inner.identification = context::random();
+    inner.identification = context::random() as u16;
     let mut copies = Copies::new(frame, inner, network, port.local_port);
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first.
     repeat(limit(network.flood_members), &mut copies, copy_plain);

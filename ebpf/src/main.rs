@@ -9,6 +9,10 @@
     clippy::needless_pass_by_value,
     reason = "a program's entry takes its context by value, a loop's body the result of a copy"
 )]
+#![expect(
+    clippy::redundant_closure,
+    reason = "a path that is handed over by name to two programs becomes a call, and its frame costs stack"
+)]
 #![expect(clippy::inline_always, reason = "a call costs registers and a share of 512 bytes of stack")]
 #![expect(
     clippy::cast_possible_truncation,
@@ -17,6 +21,7 @@
 )]
 
 mod admission;
+mod capture;
 mod choice;
 mod context;
 mod encap;
@@ -25,6 +30,7 @@ mod flow;
 mod header;
 mod maps;
 mod port;
+mod trace;
 mod tunnel;
 mod uplink;
 
@@ -75,7 +81,27 @@ fn tunnel_in(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn uplink_in(ctx: TcContext) -> i32 {
-    run(Skb::new(&ctx), uplink::enter)
+    run(Skb::new(&ctx), |frame, account| arrive(frame, account))
+}
+
+#[inline(always)]
+fn arrive<F: Frame>(frame: &mut F, account: &mut Account) -> End {
+    capture::keep_outer(frame, account);
+    uplink::enter(frame, account)
+}
+
+#[classifier]
+fn trace_port(ctx: TcContext) -> i32 {
+    let frame = Skb::new(&ctx);
+    trace::untag(frame);
+    run(frame, |frame, account| port::enter(frame, account))
+}
+
+#[classifier]
+fn trace_uplink(ctx: TcContext) -> i32 {
+    let frame = Skb::new(&ctx);
+    trace::untag(frame);
+    run(frame, |frame, account| arrive(frame, account))
 }
 
 /// What it does not finish goes on to `port_in` as it came.
@@ -87,19 +113,21 @@ fn port_xdp(ctx: XdpContext) -> u32 {
 /// What it does not finish goes on to `uplink_in` as it came.
 #[xdp(frags)]
 fn uplink_xdp(ctx: XdpContext) -> u32 {
-    run(Xdp::new(&ctx), |frame, account| uplink::enter(frame, account))
+    run(Xdp::new(&ctx), |frame, account| arrive(frame, account))
 }
 
 /// Who counts the frame, and as how many bytes.
 struct Account {
     bd: u32,
     bytes: u32,
+    /// The frame's length as it came, if [`capture`] kept its head; 0 if not.
+    kept: u32,
 }
 
 #[inline(always)]
 fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -> F::Code {
     // The path may change the frame's length; the counter takes it as it came.
-    let mut account = Account { bd: 0, bytes: frame.len() };
+    let mut account = Account { bd: 0, bytes: frame.len(), kept: 0 };
     let end = path(&mut frame, &mut account);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&frame, "bd {} verdict {} ifindex {}", account.bd, end.verdict as u32, end.ifindex);
@@ -151,6 +179,7 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     // What XDP leaves to TC, TC counts.
     if frame.skb().is_some() || !matches!(action, Action::Next) {
         maps::count(account.bd, end.verdict, account.bytes);
+        capture::offer(frame, account, end);
     }
     frame.act(action)
 }

@@ -8,9 +8,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use vtep_abi::{
-    Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta, PortKey, PortValue, Target,
-    VERDICTS_MAX, Verdict, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue,
-    VtepOper, VtepStats,
+    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
+    Meta, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin,
+    VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
 /// The helpers that change a frame's length are for GPL-compatible programs.
@@ -48,6 +48,18 @@ static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 static META: Array<Meta, 1> = Array::new();
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+static CAPTURE_SET: Array<CaptureSettings, 1> = Array::new();
+#[btf_map]
+static CAPTURE_CPU: PerCpuArray<CaptureCpu, 1> = PerCpuArray::new();
+/// Of [`Captured`]; the type parameter as for `EVENTS`.
+#[btf_map]
+static CAPTURE: RingBuf<(), 1_048_576> = RingBuf::new();
+
+/// Set to 1 before the verifier sees it, in the agent's instance for traces. In the one that forwards the verifier
+/// knows the zero and removes what depends on it.
+#[unsafe(no_mangle)]
+static TRACING: u8 = 0;
 
 /// Where a MAC of a network lives; `bd` is the bridge domain of `vni`.
 #[inline(always)]
@@ -135,4 +147,32 @@ pub(crate) fn with_vtep_stats(vtep: u32, update: impl FnOnce(&mut VtepStats)) {
 #[inline(always)]
 pub(crate) fn report(event: Event) {
     let _ = EVENTS.output_untyped::<Event>(event, 0);
+}
+
+#[inline(always)]
+pub(crate) fn is_tracing() -> bool {
+    // SAFETY: the address is that of a static. The read is volatile for the compiler must not rely on its value.
+    unsafe { core::ptr::read_volatile(&raw const TRACING) != 0 }
+}
+
+#[inline(always)]
+pub(crate) fn capture_settings() -> Option<&'static CaptureSettings> {
+    CAPTURE_SET.get(0)
+}
+
+#[inline(always)]
+pub(crate) fn capture_cpu() -> Option<&'static mut CaptureCpu> {
+    // SAFETY: the pointer is this CPU's element, and programs on one CPU do not preempt each other at their hooks; each
+    // caller lets it go before it calls another.
+    CAPTURE_CPU.get_ptr_mut(0).map(|cpu| unsafe { &mut *cpu })
+}
+
+/// Whether the ring had room.
+#[inline(always)]
+pub(crate) fn capture(fill: impl FnOnce(&mut Captured)) -> bool {
+    let Some(mut entry) = CAPTURE.reserve_untyped::<Captured>(0) else { return false };
+    // SAFETY: the ring's memory holds zeros or what was in it before, and any bytes make integers.
+    fill(unsafe { &mut *entry.as_mut_ptr() });
+    entry.submit(0);
+    true
 }

@@ -7,6 +7,7 @@ use vtep_api::{LogicalSwitchName, PortName, Role, Vni};
 
 use crate::config::{LogFormat, LogLevel, SOCKET};
 use crate::control::FdbFilter;
+use crate::trace::Question;
 
 pub(super) const CONFIG: &str = "/etc/vtepd/agent.toml";
 
@@ -17,6 +18,7 @@ Examples:
   vtep-agent status                                 what it does, and what is wrong
   vtep-agent fdb show --vni 5001 --limit 20         the first MACs of a network
   vtep-agent stats --drops                          why frames were dropped
+  vtep-agent trace --port tap0 --dst 02:00:00:00:00:01   where a frame would go, and why
   vtep-agent role set slave                         claim the MACs behind our ports as slave
   vtep-agent detach                                 stop forwarding and remove everything from the kernel
 
@@ -67,6 +69,12 @@ pub(super) enum Command {
     },
     /// Show what became of frames
     Stats(StatsArgs),
+    /// Say what would become of a frame, and why
+    ///
+    /// The programs themselves decide, on the live tables, in an instance of their own: nothing is sent, no counter
+    /// moves, nothing is learnt. Beside their verdict stand the entries that lead there. The frame is given by its
+    /// bytes, or made from its addresses: a small UDP packet.
+    Trace(TraceArgs),
     /// Let MACs go that a controller's snapshot lacked, and that stay because it lacked too many
     Release {
         #[arg(value_parser = vni)]
@@ -311,6 +319,57 @@ pub(super) struct StatsArgs {
     pub(super) vni: Option<u32>,
     #[command(flatten)]
     pub(super) client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("from").required(true).args(["port", "uplink"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["frame", "dst"]))]
+pub(super) struct TraceArgs {
+    /// It comes from this port
+    #[arg(long)]
+    port: Option<String>,
+    /// It comes from the underlay by this uplink, outer headers and all
+    #[arg(long, requires = "frame")]
+    uplink: Option<String>,
+    /// All its bytes in hexadecimal, tags in their place; spaces and colons are skipped
+    #[arg(long, value_name = "HEX")]
+    frame: Option<String>,
+    /// It goes to this MAC
+    #[arg(long, value_name = "MAC")]
+    dst: Option<String>,
+    /// It comes from this MAC, instead of one that is known behind the port
+    #[arg(long, value_name = "MAC", requires = "dst")]
+    src: Option<String>,
+    /// It has this VLAN tag
+    #[arg(long, requires = "dst", value_parser = clap::value_parser!(u16).range(0..=4095))]
+    vlan: Option<u16>,
+    /// Instead of 0x0800, IPv4
+    #[arg(long, value_name = "NUMBER", requires = "dst", value_parser = ether_type)]
+    ethertype: Option<u16>,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+impl TraceArgs {
+    pub(super) fn question(&self) -> Question {
+        Question {
+            port: self.port.clone(),
+            uplink: self.uplink.clone(),
+            frame: self.frame.clone(),
+            dst: self.dst.clone(),
+            src: self.src.clone(),
+            vlan: self.vlan,
+            ether_type: self.ethertype,
+        }
+    }
+}
+
+fn ether_type(text: &str) -> Result<u16, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match u16::from_str_radix(digits, 16) {
+        Ok(number) if number >= 0x0600 => Ok(number),
+        _ => Err("expected a hexadecimal number from 0x0600 to 0xffff".to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]

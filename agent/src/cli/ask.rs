@@ -19,6 +19,7 @@ use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
 use crate::links::Tunnel;
 use crate::roles::{Rule, Scope};
+use crate::trace::view::TraceRow;
 use crate::underlay;
 
 pub(super) fn ask(command: Command) -> Result<Exit> {
@@ -46,6 +47,10 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::Stats(StatsArgs { drops, vni, client }) => {
             client.terminal().table::<StatsRow>(&Request::Stats { vni, drops })?;
+        }
+        Command::Trace(args) => {
+            let request = Request::Trace { question: args.question() };
+            args.client.terminal().one::<TraceRow>(&request, render::trace)?;
         }
         Command::Role { command: RoleCommand::Set { role, logical_switch, port, client } } => {
             let rule = Rule { role, scope: Scope { logical_switch, port } };

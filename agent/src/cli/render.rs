@@ -5,6 +5,7 @@ use vtep_api::control::terminal::Table;
 use crate::control::view::{FdbEnd, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
 use crate::roles::Rule;
 use crate::source::SessionStatus;
+use crate::trace::view::TraceRow;
 
 impl Table for VniRow {
     const HEADER: &[&str] = &["VNI", "SWITCH", "MACS", "UNKNOWN", "FLOOD"];
@@ -111,6 +112,37 @@ pub(super) fn fdb_line(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
 pub(super) fn fdb_entry(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
     out.write_all(FDB_HEADER.as_bytes())?;
     fdb_line(out, row)
+}
+
+pub(super) fn trace(out: &mut dyn Write, row: &TraceRow) -> io::Result<()> {
+    let TraceRow { frame, .. } = row;
+    let vlan = frame.vlan.map(|vlan| format!(", VLAN {vlan}")).unwrap_or_default();
+    writeln!(out, "frame      {} → {}{vlan}, {} bytes", frame.src, frame.dst, frame.len)?;
+    writeln!(out, "program    {} at {}", row.program, row.interface)?;
+    for step in &row.steps {
+        writeln!(out, "{step}")?;
+    }
+    let fate = match &row.to {
+        _ if row.drop => "dropped".to_owned(),
+        Some(to) => format!("to {to}"),
+        None => "not redirected".to_owned(),
+    };
+    writeln!(out, "verdict    {}: {fate}. {}", row.verdict, row.meaning)?;
+    if let Some(outer) = &row.outer {
+        writeln!(out, "leaves     {outer}")?;
+    }
+    if let Some(bytes) = &row.bytes {
+        writeln!(out, "bytes      {bytes}")?;
+    }
+    for copy in &row.copies {
+        let vlan = copy.vlan.map(|vlan| format!(" VLAN {vlan}")).unwrap_or_default();
+        let outer = copy.outer.as_ref().map(|outer| format!(": {outer}")).unwrap_or_default();
+        writeln!(out, "copy       to {}{vlan}{outer}", copy.to)?;
+    }
+    if let Some(disagreement) = &row.disagreement {
+        writeln!(out, "ATTENTION  {disagreement}")?;
+    }
+    Ok(())
 }
 
 pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {

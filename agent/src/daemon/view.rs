@@ -42,6 +42,7 @@ impl Host {
                 Some(rows) => Reply::rows(rows),
                 None => Reply::error(ErrorKind::NotFound, "there is no such VNI"),
             },
+            Request::Trace { question } => self.trace(question),
             Request::RoleShow => Reply::rows(self.roles.rules()),
             // The loop takes them before.
             Request::RoleSet { .. } | Request::Release { .. } => {

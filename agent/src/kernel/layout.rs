@@ -5,8 +5,9 @@ use std::path::Path;
 use aya_obj::generated::{bpf_map_info, bpf_map_type};
 use bytemuck::Pod;
 use vtep_abi::{
-    Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta, PortKey, PortValue, VniKey, VniStats,
-    VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
+    CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta, PortKey,
+    PortValue, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper,
+    VtepStats, map,
 };
 
 use super::Sizes;
@@ -42,7 +43,7 @@ pub(super) fn layouts(object: &aya_obj::Object, sizes: &Sizes) -> Result<Vec<Lay
             .get(layout.name)
             .ok_or_else(|| KernelError::Object { what: format!("map {}", layout.name) })?;
         layout.flags = built.map_flags();
-        if layout.name == map::EVENTS {
+        if layout.kind == bpf_map_type::BPF_MAP_TYPE_RINGBUF {
             layout.capacity = built.max_entries();
         }
         let found = (built.map_type(), built.key_size(), built.value_size());
@@ -96,7 +97,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes) -> [Layout; 14] {
+fn shapes(sizes: &Sizes) -> [Layout; 17] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -118,6 +119,9 @@ fn shapes(sizes: &Sizes) -> [Layout; 14] {
         Layout { name: map::EVENTS, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
         shape::<u32, Meta>(map::META, ARRAY, 1),
         shape::<u32, Config>(map::CONFIG, ARRAY, 1),
+        shape::<u32, CaptureSettings>(map::CAPTURE_SET, ARRAY, 1),
+        shape::<u32, CaptureCpu>(map::CAPTURE_CPU, PER_CPU, 1),
+        Layout { name: map::CAPTURE, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
     ]
 }
 

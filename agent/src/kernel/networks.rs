@@ -71,6 +71,11 @@ impl Networks {
         Ok(networks)
     }
 
+    pub(super) fn lookup(&self, vni: u32) -> Result<Option<Network>, ApplyError> {
+        let Some(value) = self.vni.lookup(&vni).map_err(failed("lookup", map::VNI))? else { return Ok(None) };
+        Ok(Some(Network { flood: self.members(vni, &value)?, ..empty(&value) }))
+    }
+
     pub(super) fn put(&mut self, rows: &[(u32, Network)]) -> Result<Applied, ApplyError> {
         self.sweep(GRACE)?;
         let mut applied = Applied::default();

@@ -36,6 +36,15 @@ impl Ports {
         Ok(rows.into_iter().filter(|(_, port)| port.ifindex != 0).collect())
     }
 
+    pub(super) fn lookup(&self, id: PortId) -> Result<Option<PortValue>, ApplyError> {
+        self.port.lookup(&PortKey::from(id)).map_err(failed("lookup", map::PORT))
+    }
+
+    pub(super) fn lookup_local(&self, index: u32) -> Result<Option<LocalPort>, ApplyError> {
+        let port = self.local.lookup(&index).map_err(failed("lookup", map::LOCAL_PORT))?;
+        Ok(port.filter(|port| port.ifindex != 0))
+    }
+
     pub(super) fn put(&self, rows: &[(PortId, PortValue)]) -> Result<Applied, ApplyError> {
         let (keys, values): (Vec<PortKey>, Vec<PortValue>) =
             rows.iter().map(|(id, value)| (PortKey::from(*id), *value)).unzip();

@@ -111,6 +111,10 @@ impl Programs {
         self.ebpf.take_map(map::EVENTS)
     }
 
+    pub(super) fn take_samples(&mut self) -> Option<aya::maps::Map> {
+        self.ebpf.take_map(map::CAPTURE)
+    }
+
     pub(super) fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
@@ -263,7 +267,7 @@ fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier,
 
 /// The verifier gives up with EAGAIN when a signal waits for the thread (`do_check` in the kernel's
 /// `kernel/bpf/verifier.c`).
-fn load(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+pub(super) fn load(program: &mut SchedClassifier) -> Result<(), ProgramError> {
     const ATTEMPTS_MAX: u32 = 5;
     let mut attempt = 1;
     loop {
@@ -284,7 +288,7 @@ fn is_live(link: &TcxLink) -> io::Result<bool> {
 
 /// `struct __sk_buff` up to `ifindex`, the device at which the frame is said to have come in (`convert___skb_to_skb`
 /// in the kernel's `net/bpf/test_run.c`).
-fn skb_context(ifindex: u32) -> [u8; 44] {
+pub(super) fn skb_context(ifindex: u32) -> [u8; 44] {
     const INGRESS_IFINDEX: usize = 36;
     const IFINDEX: usize = 40;
     let mut context = [0; 44];

@@ -48,6 +48,17 @@ impl Vteps {
         Ok(rows.into_iter().map(|(key, value)| (key, value.vtep)).collect())
     }
 
+    pub(super) fn lookup(&self, index: u32) -> Result<Option<VtepRow>, ApplyError> {
+        let admin = self.admin.lookup(&index).map_err(failed("lookup", map::VTEP_ADMIN))?;
+        let present = admin.filter(|admin| admin.bits & VtepAdmin::PRESENT != 0);
+        present.map(|admin| Ok(VtepRow { adj: self.adj(index, admin)?, up: admin.is_up() })).transpose()
+    }
+
+    pub(super) fn lookup_sender(&self, key: &VtepByIpKey) -> Result<Option<u32>, ApplyError> {
+        let sender = self.by_ip.lookup(key).map_err(failed("lookup", map::VTEP_BY_IP))?;
+        Ok(sender.map(|sender| sender.vtep))
+    }
+
     pub(super) fn put(&self, rows: &[(u32, VtepRow)]) -> Result<Applied, ApplyError> {
         let mut applied = Applied::default();
         for (index, row) in rows {

@@ -5,3 +5,4 @@ mod controller;
 mod file;
 mod host;
 mod ovsdb;
+mod trace;

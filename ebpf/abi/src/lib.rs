@@ -6,6 +6,7 @@
 
 #![no_std]
 
+mod capture;
 mod event;
 mod fdb;
 mod flood;
@@ -16,6 +17,7 @@ mod target;
 mod verdict;
 mod vtep;
 
+pub use capture::{CaptureCpu, CaptureHead, CaptureSettings, Captured, OUTER_MAX, SNAPLEN_MAX};
 pub use event::{Event, EventKind};
 pub use fdb::{FdbKey, FdbValue};
 pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodValue};
@@ -28,6 +30,9 @@ pub use vtep::{AddrBytes, Template, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpVal
 
 /// The version of everything in this crate. Pins live in a directory of this number.
 pub const ABI_VERSION: u32 = 1;
+
+/// The read-only byte that is 1 where frames are traced: a flood's copies go to the ring `CAPTURE`, none leaves.
+pub const TRACING: &str = "TRACING";
 
 /// Names of the maps, at most 15 bytes, as `bpftool map show` prints them.
 pub mod map {
@@ -59,16 +64,44 @@ pub mod map {
     pub const META: &str = "META";
     /// Array of one, [`Config`](crate::Config).
     pub const CONFIG: &str = "CONFIG";
+    /// Array of one, [`CaptureSettings`](crate::CaptureSettings). Written by the agent only.
+    pub const CAPTURE_SET: &str = "CAPTURE_SET";
+    /// Per-CPU array of one, [`CaptureCpu`](crate::CaptureCpu). Written by the programs only.
+    pub const CAPTURE_CPU: &str = "CAPTURE_CPU";
+    /// Ring buffer of [`Captured`](crate::Captured).
+    pub const CAPTURE: &str = "CAPTURE";
+
+    /// What programs write in passing. A trace has its own of these, so that it moves nothing that is live.
+    pub const WRITTEN_BY_PROGRAMS: &[&str] = &[STATS, VTEP_STATS, EVENTS, CAPTURE_SET, CAPTURE_CPU, CAPTURE];
 
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 14] = [
-        FDB, VTEP_ADJ, VTEP_ADMIN, VTEP_OPER, VTEP_BY_IP, VNI, FLOOD, PORT, LOCAL_PORT, STATS, VTEP_STATS,
-        EVENTS, META, CONFIG,
+    pub const ALL: [&str; 17] = [
+        FDB,
+        VTEP_ADJ,
+        VTEP_ADMIN,
+        VTEP_OPER,
+        VTEP_BY_IP,
+        VNI,
+        FLOOD,
+        PORT,
+        LOCAL_PORT,
+        STATS,
+        VTEP_STATS,
+        EVENTS,
+        META,
+        CONFIG,
+        CAPTURE_SET,
+        CAPTURE_CPU,
+        CAPTURE,
     ];
 }
 
 /// Names of the programs.
 pub mod program {
+    /// [`PORT_IN`] for a frame by test-run, which has its tags in its bytes.
+    pub const TRACE_PORT: &str = "trace_port";
+    /// [`UPLINK_IN`] for such a frame.
+    pub const TRACE_UPLINK: &str = "trace_uplink";
     /// tcx ingress of a VM port.
     pub const PORT_IN: &str = "port_in";
     /// tcx ingress of the collect-metadata VXLAN device.

@@ -4,12 +4,12 @@
 pub const VERDICTS_MAX: usize = 64;
 
 macro_rules! verdicts {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
         /// What became of a frame. Codes index the counters of [`VniStats`](crate::VniStats) and are never reused;
         /// below [`Verdict::FIRST_DROP`] the frame went on, from there it was dropped.
         #[repr(u32)]
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum Verdict { $($(#[$doc])* $name = $code,)* }
+        pub enum Verdict { $($(#[doc = $doc])* $name = $code,)* }
 
         impl Verdict {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
@@ -17,6 +17,11 @@ macro_rules! verdicts {
             /// The name under which operators see it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it says, in a sentence or two.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc,)*).trim_ascii_start(),)* }
             }
         }
     };

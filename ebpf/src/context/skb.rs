@@ -8,9 +8,9 @@ use aya_ebpf::bindings::{
     BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_tunnel_key,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_loop, bpf_redirect, bpf_redirect_neigh,
-    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data,
-    bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop, bpf_redirect,
+    bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_load_bytes,
+    bpf_skb_pull_data, bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
@@ -19,7 +19,9 @@ use vtep_abi::{ADMITTED_MARK, LocalPort, VtepAdj, mapped_v4};
 use vtep_outer::{Inner, Shape};
 
 use super::{Action, Frame, Refused, TunnelKey};
+use crate::capture;
 use crate::header::{ETH_LEN, EtherType};
+use crate::maps;
 
 /// `enum tcx_action_base` and `TC_ACT_*` of `include/uapi/linux`.
 const TCX_NEXT: i32 = -1;
@@ -94,6 +96,12 @@ impl Skb {
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn push_tag_of(&self, tpid: u16, tci: u16) -> Result<(), Refused> {
+        // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
+        done(unsafe { bpf_skb_vlan_push(self.skb, tpid.to_be(), tci) })
+    }
+
     /// Tells the kernel's tunnel device what to put around this frame.
     #[inline(always)]
     pub(crate) fn set_tunnel_key(&self, adj: &VtepAdj, inner: &Inner) -> Result<(), Refused> {
@@ -124,6 +132,10 @@ impl Skb {
 
     #[inline(always)]
     pub(crate) fn copy_to(&self, ifindex: u32) -> Result<(), Refused> {
+        if maps::is_tracing() {
+            capture::copy(*self, ifindex);
+            return Ok(());
+        }
         // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
         done(unsafe { bpf_clone_redirect(self.skb, ifindex, 0) })
     }
@@ -206,6 +218,17 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn copy_head<const N: usize>(&self, to: &mut [u8; N], limit: u32) -> u32 {
+        let len = core::hint::black_box(self.len().min(limit));
+        if len == 0 || len > N as u32 {
+            return 0;
+        }
+        // SAFETY: `to` has room for `len` bytes; the helper checks the packet's bounds.
+        let ret = unsafe { bpf_skb_load_bytes(self.skb.cast(), 0, to.as_mut_ptr().cast(), len) };
+        if ret == 0 { len } else { 0 }
+    }
+
+    #[inline(always)]
     fn byte(&self, offset: u32) -> Option<u8> {
         self.load::<1>(offset).map(|[byte]| byte)
     }
@@ -280,8 +303,7 @@ impl Frame for Skb {
     #[inline(always)]
     fn push_tag(&self, vlan: u16) -> Result<(), Refused> {
         const ETH_P_8021Q: u16 = 0x8100;
-        // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
-        done(unsafe { bpf_skb_vlan_push(self.skb, ETH_P_8021Q.to_be(), vlan) })
+        self.push_tag_of(ETH_P_8021Q, vlan)
     }
 
     #[inline(always)]
@@ -319,9 +341,9 @@ fn bytes(words: [u32; 4]) -> [u8; 16] {
 
 /// Not predictable, nor worth a secret.
 #[inline(always)]
-pub(crate) fn random() -> u16 {
+pub(crate) fn random() -> u32 {
     // SAFETY: the helper takes nothing.
-    unsafe { bpf_get_prandom_u32() as u16 }
+    unsafe { bpf_get_prandom_u32() }
 }
 
 #[inline(always)]
@@ -338,4 +360,11 @@ pub(crate) fn repeat<S>(times: u32, state: &mut S, body: extern "C" fn(u32, &mut
     unsafe {
         bpf_loop(times, body as *mut core::ffi::c_void, core::ptr::from_mut(state).cast(), 0);
     }
+}
+
+/// Nanoseconds since the host started, without the time that it slept.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() }
 }

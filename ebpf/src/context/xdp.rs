@@ -176,6 +176,18 @@ impl Frame for Xdp {
         Some(head)
     }
 
+    /// A tag that counts as taken off is still in the bytes.
+    #[inline(always)]
+    fn copy_head<const N: usize>(&self, to: &mut [u8; N], limit: u32) -> u32 {
+        let len = core::hint::black_box((self.len() + self.popped_len() as u32).min(limit));
+        if len == 0 || len > N as u32 {
+            return 0;
+        }
+        // SAFETY: `to` has room for `len` bytes; the helper checks the packet's bounds.
+        let ret = unsafe { bpf_xdp_load_bytes(self.ctx, 0, to.as_mut_ptr().cast(), len) };
+        if ret == 0 { len } else { 0 }
+    }
+
     #[inline(always)]
     fn byte(&self, offset: u32) -> Option<u8> {
         self.load::<1>(offset).map(|[byte]| byte)

@@ -169,8 +169,8 @@ impl Answer {
         let mut count = 0;
         loop {
             tokio::select! {
-                line = live.next(&mut self.buffer) => match line {
-                    Some(line) => line?,
+                next = live.next(&mut self.buffer) => match next {
+                    Some(written) => written?,
                     None => return Ok(count),
                 },
                 heard = lines.fill_buf() => return heard.map(|_| count),

@@ -1,0 +1,396 @@
+//! `trace`: the program's word on a frame, and the entries that lead there.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use vtep_abi::{FdbKey, FdbValue, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
+use vtep_api::MacAddr;
+
+use super::host::Host;
+use crate::control::view::FdbEnd;
+use crate::control::{ErrorKind, Reply};
+use crate::dataplane::{FdbTarget, Network, PortId, VtepRow};
+use crate::desired;
+use crate::kernel::{ApplyError, Program, Sample, Traced};
+use crate::trace::outer::Outer;
+use crate::trace::view::{AdjacencyRow, CopyRow, FrameRow, Step, TraceRow};
+use crate::trace::{Probe, Question, is_of_the_tables};
+
+/// The entries that a frame meets, and the verdicts to which they can lead.
+#[derive(Default)]
+struct Chain {
+    steps: Vec<Step>,
+    leads_to: Vec<Verdict>,
+    /// Behind which the frame leaves.
+    adjacency: Option<(u32, VtepAdj)>,
+}
+
+impl Host {
+    pub(super) fn trace(&self, question: &Question) -> Reply {
+        let (program, name) = match (&question.port, &question.uplink) {
+            (Some(port), None) => (Program::PortIn, port),
+            (None, Some(uplink)) => (Program::UplinkIn, uplink),
+            _ => return Reply::error(ErrorKind::Usage, "either a port or an uplink is to be given"),
+        };
+        let Some(link) = self.links.by_name.get(name.as_str()) else {
+            return Reply::error(ErrorKind::NotFound, self.no_interface(program, name));
+        };
+        let vlan = question.vlan.unwrap_or(0);
+        let known = self.mac_behind(PortId { ifindex: link.ifindex, vlan });
+        let probe = match Probe::new(question, known) {
+            Ok(probe) => probe,
+            Err(error) => return Reply::error(ErrorKind::Usage, error.to_string()),
+        };
+        let traced = match self.kernel.trace(program, &probe.bytes, link.ifindex) {
+            Ok(traced) => traced,
+            Err(error) => return Reply::error(ErrorKind::Failed, vtep_api::daemon::chain(&error)),
+        };
+        let chain = match program {
+            Program::PortIn => self.chain_from_port(link.ifindex, &probe),
+            _ => self.chain_from_underlay(&probe),
+        };
+        match chain {
+            Ok(chain) => Reply::rows([self.trace_row(program, name, &probe, &traced, chain)]),
+            Err(error) => Reply::error(ErrorKind::Failed, vtep_api::daemon::chain(&error)),
+        }
+    }
+
+    fn no_interface(&self, program: Program, name: &str) -> String {
+        let mut known: Vec<String> = match program {
+            Program::PortIn => self.installed.ports.keys().map(|port| self.interface(port.ifindex)).collect(),
+            _ => self
+                .attached
+                .iter()
+                .filter(|at| at.program == program)
+                .map(|at| self.interface(at.ifindex))
+                .collect(),
+        };
+        known.dedup();
+        let what = if program == Program::PortIn { "ports" } else { "uplinks" };
+        format!("this host has no interface {name:?}; its {what} are: {}", known.join(", "))
+    }
+
+    fn mac_behind(&self, port: PortId) -> Option<MacAddr> {
+        let bound = self.installed.ports.get(&port)?;
+        let here = Target::LocalPort(bound.local_port);
+        let mut macs = self.installed.fdb.iter().filter(|(_, target)| target.master == here);
+        macs.next().map(|(key, _)| MacAddr::new(key.mac))
+    }
+
+    fn chain_from_port(&self, ifindex: u32, probe: &Probe) -> Result<Chain, ApplyError> {
+        let mut chain = Chain::default();
+        let Some(vlan) = probe.vlan() else {
+            return Ok(chain.ends("a binding of a provider tag".to_owned(), Verdict::Unbound));
+        };
+        let Some(port) = self.kernel.port(PortId { ifindex, vlan })? else {
+            let vlan = if vlan == 0 { "without a tag".to_owned() } else { format!("in VLAN {vlan}") };
+            let of = format!("a binding of {} {vlan}", self.interface(ifindex));
+            return Ok(chain.ends(of, Verdict::Unbound));
+        };
+        chain.steps.push(Step::Port {
+            port: self.interface(ifindex),
+            vlan,
+            vni: port.vni,
+            learning: port.flags & PortValue::LEARN != 0,
+        });
+        let Some(network) = self.network_step(&mut chain, port.vni)? else { return Ok(chain) };
+        let Some(entry) = self.fdb_step(&mut chain, port.vni, probe.dst())? else {
+            self.unknown(&mut chain, &network, probe.dst(), Verdict::Flooded);
+            return Ok(chain);
+        };
+        self.serve(&mut chain, &entry, port.local_port)?;
+        Ok(chain)
+    }
+
+    fn network_step(&self, chain: &mut Chain, vni: u32) -> Result<Option<Network>, ApplyError> {
+        let network = self.kernel.network(vni)?;
+        let Some(network) = network else {
+            chain.steps.push(Step::Nothing { of: format!("VNI {vni} at this host") });
+            chain.leads_to.push(Verdict::UnknownVni);
+            return Ok(None);
+        };
+        chain.steps.push(Step::Vni {
+            vni,
+            logical_switch: self.outcome.names.networks.get(&vni).map(ToString::to_string),
+            bridge_domain: network.bd,
+            unknown_unicast: if network.flags & VniValue::DROP_UNKNOWN == 0 { "flood" } else { "drop" }
+                .to_owned(),
+        });
+        Ok(Some(network))
+    }
+
+    fn fdb_step(&self, chain: &mut Chain, vni: u32, mac: MacAddr) -> Result<Option<FdbTarget>, ApplyError> {
+        if mac.octets()[0] & 1 == 1 {
+            return Ok(None);
+        }
+        let Some(value) = self.kernel.fdb_entry(&FdbKey::new(vni, mac.octets()))? else {
+            chain.steps.push(Step::Nothing { of: format!("an FDB entry of {mac} in VNI {vni}") });
+            return Ok(None);
+        };
+        let target = FdbTarget { master: value.master(), slave: value.slave(), flags: value.flags() };
+        chain.steps.push(Step::Fdb {
+            mac,
+            master: self.end(target.master),
+            slave: self.end(target.slave),
+            learnt: target.flags & FdbValue::LEARNT != 0,
+        });
+        Ok(Some(target))
+    }
+
+    /// A group address, or a MAC without an entry.
+    fn unknown(&self, chain: &mut Chain, network: &Network, mac: MacAddr, flooded: Verdict) {
+        let group = mac.octets()[0] & 1 == 1;
+        if !group && network.flags & VniValue::DROP_UNKNOWN != 0 {
+            chain.leads_to.push(Verdict::UnknownUnicast);
+            return;
+        }
+        let local_only = flooded == Verdict::DeliveredFlood;
+        let members =
+            network.flood.iter().filter(|member| !local_only || matches!(member, Target::LocalPort(_)));
+        let name =
+            |member: &Target| self.end(*member).map_or_else(|| "gone".to_owned(), |end| end.to_string());
+        chain.steps.push(Step::Flood { members: members.map(name).collect() });
+        chain.leads_to.push(flooded);
+    }
+
+    fn serve(&self, chain: &mut Chain, entry: &FdbTarget, from: u32) -> Result<(), ApplyError> {
+        for (target, role, verdict) in
+            [(entry.master, "master", Verdict::Master), (entry.slave, "slave", Verdict::Slave)]
+        {
+            match target {
+                Target::None => {}
+                Target::LocalPort(index) if index == from => {
+                    chain.leads_to.push(Verdict::SamePort);
+                    return Ok(());
+                }
+                Target::LocalPort(_) => {
+                    chain.steps.extend(self.end(target).map(|port| Step::LocalPort { port }));
+                    chain.leads_to.extend([Verdict::Local, Verdict::PortGone]);
+                    return Ok(());
+                }
+                Target::Vtep(index) => {
+                    let Some(row) = self.kernel.vtep(index)? else { continue };
+                    let up = row.up && self.kernel.vtep_oper_up(index)?;
+                    let vtep = self.vtep_end(index, &row, up);
+                    chain.steps.push(Step::Vtep { vtep, role: role.to_owned() });
+                    if up {
+                        self.adjacency_step(chain, index, &row, verdict);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        let nobody = entry.master == Target::None && entry.slave == Target::None;
+        chain.leads_to.push(if nobody { Verdict::UnknownUnicast } else { Verdict::BothDown });
+        Ok(())
+    }
+
+    fn adjacency_step(&self, chain: &mut Chain, index: u32, row: &VtepRow, verdict: Verdict) {
+        let adj = &row.adj;
+        chain.steps.push(Step::Adjacency {
+            adjacency: AdjacencyRow {
+                local: desired::ip(adj.local),
+                remote: desired::ip(adj.remote),
+                interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
+                next_hop: adj.is(VtepAdj::RESOLVED).then(|| MacAddr::new(adj.dst_mac())),
+                mtu: adj.mtu,
+            },
+        });
+        chain.adjacency = Some((index, *adj));
+        if !adj.is(VtepAdj::ROUTED) {
+            chain.leads_to.push(Verdict::NoRoute);
+            return;
+        }
+        if adj.is(VtepAdj::RESOLVED) {
+            chain.leads_to.push(verdict);
+        }
+        // Also where the kernel makes no room for outer headers.
+        chain.leads_to.push(Verdict::Device);
+    }
+
+    fn chain_from_underlay(&self, probe: &Probe) -> Result<Chain, ApplyError> {
+        let mut chain = Chain::default();
+        let Some(outer) = Outer::parse(&probe.bytes) else {
+            return Ok(chain.ends("headers of a tunnel in the frame".to_owned(), Verdict::NotOurs));
+        };
+        let (vni, source, destination) = (outer.vni, outer.source, outer.destination);
+        chain.steps.push(Step::Outer { outer });
+        if !self.config.underlay.address.contains(destination) {
+            return Ok(chain.ends(format!("{destination} as an address of our VTEP"), Verdict::NotOurs));
+        }
+        let Some(network) = self.network_step(&mut chain, vni)? else { return Ok(chain) };
+        let address = match source {
+            IpAddr::V4(v4) => mapped_v4(v4.octets()),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let Some(sender) = self.kernel.sender(&VtepByIpKey { vni, address })? else {
+            let known = self.kernel.sender(&VtepByIpKey { vni: 0, address })?.is_some();
+            let verdict = if known { Verdict::SenderNotInVni } else { Verdict::UnknownSender };
+            return Ok(chain.ends(format!("{source} among the senders of VNI {vni}"), verdict));
+        };
+        if let Some(vtep) = self.end(Target::Vtep(sender)) {
+            chain.steps.push(Step::Sender { address: source, vtep });
+        }
+        let Some(dst) = inner_dst(&probe.bytes) else { return Ok(chain) };
+        // What is left to the kernel's tunnel device, tunnel_in decides.
+        chain.leads_to.push(Verdict::Admitted);
+        let Some(entry) = self.fdb_step(&mut chain, vni, dst)? else {
+            self.unknown(&mut chain, &network, dst, Verdict::DeliveredFlood);
+            return Ok(chain);
+        };
+        let local = [entry.master, entry.slave].into_iter().find(|end| matches!(end, Target::LocalPort(_)));
+        match local.and_then(|port| self.end(port)) {
+            Some(port) => {
+                chain.steps.push(Step::LocalPort { port });
+                chain.leads_to.extend([Verdict::Delivered, Verdict::PortGone]);
+            }
+            None => chain.leads_to = vec![Verdict::SplitHorizon],
+        }
+        Ok(chain)
+    }
+
+    pub(super) fn end(&self, target: Target) -> Option<FdbEnd> {
+        match target {
+            Target::None => None,
+            Target::Vtep(index) => {
+                let row = self.installed.vteps.get(&index)?;
+                Some(self.vtep_end(index, row, row.up))
+            }
+            Target::LocalPort(index) => {
+                let port = self.installed.local_ports.get(&index)?;
+                let name = self.links.by_index(port.ifindex).map(|(name, _)| name.to_owned());
+                Some(FdbEnd::Port { index, name, vlan: port.vlan })
+            }
+        }
+    }
+
+    fn vtep_end(&self, index: u32, row: &VtepRow, up: bool) -> FdbEnd {
+        FdbEnd::Vtep {
+            index,
+            name: self.outcome.names.vteps.get(&index).map(ToString::to_string),
+            address: desired::ip(row.adj.remote).to_string(),
+            up,
+        }
+    }
+
+    fn trace_row(
+        &self,
+        program: Program,
+        name: &str,
+        probe: &Probe,
+        traced: &Traced,
+        chain: Chain,
+    ) -> TraceRow {
+        let Traced { end, copies, .. } = traced;
+        let head = &end.head;
+        let verdict = Verdict::from_code(head.verdict);
+        let leaves = head.to != 0;
+        let outer = Outer::parse(&end.frame).filter(|_| leaves && program == Program::PortIn);
+        let disagreement = match verdict {
+            Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), head.to),
+            None => Some(format!("verdict {} is unknown to this agent", head.verdict)),
+        };
+        TraceRow {
+            program: program.to_string(),
+            interface: name.to_owned(),
+            frame: FrameRow {
+                src: probe.src(),
+                dst: probe.dst(),
+                vlan: probe.tag().map(|(_, tci)| tci & 0x0fff),
+                len: probe.bytes.len(),
+            },
+            steps: chain.steps,
+            verdict: verdict.map_or_else(|| head.verdict.to_string(), |verdict| verdict.name().to_owned()),
+            meaning: verdict.map_or("", Verdict::meaning).to_owned(),
+            drop: verdict.is_some_and(Verdict::is_drop),
+            to: leaves.then(|| self.interface(head.to)),
+            outer,
+            bytes: leaves.then(|| text(&end.frame)),
+            copies: copies.iter().map(|copy| self.copy_row(copy)).collect(),
+            disagreement,
+        }
+    }
+
+    fn copy_row(&self, copy: &Sample) -> CopyRow {
+        CopyRow {
+            to: self.interface(copy.head.to),
+            vlan: copy.vlan(),
+            outer: Outer::parse(&copy.frame),
+            bytes: text(&copy.frame),
+        }
+    }
+}
+
+impl Chain {
+    fn ends(mut self, of: String, verdict: Verdict) -> Self {
+        self.steps.push(Step::Nothing { of });
+        self.leads_to.push(verdict);
+        self
+    }
+}
+
+fn disagreement(chain: &Chain, verdict: Verdict, outer: Option<&Outer>, to: u32) -> Option<String> {
+    if !is_of_the_tables(verdict) {
+        return None;
+    }
+    if !chain.leads_to.contains(&verdict) {
+        let names: Vec<&str> = chain.leads_to.iter().map(|verdict| verdict.name()).collect();
+        return Some(format!(
+            "the entries lead to {}, the program says {}",
+            names.join(" or "),
+            verdict.name()
+        ));
+    }
+    let (_, adj) = chain.adjacency.filter(|_| matches!(verdict, Verdict::Master | Verdict::Slave))?;
+    let Some(outer) = outer else { return Some("the frame that leaves has no outer headers".to_owned()) };
+    let (remote, next_hop) = (desired::ip(adj.remote), MacAddr::new(adj.dst_mac()));
+    if (outer.destination, outer.dst_mac, to) == (remote, next_hop, adj.ifindex) {
+        return None;
+    }
+    Some(format!(
+        "the adjacency is {remote} by {next_hop} at interface {}, the frame leaves to {} by {} at interface {to}",
+        adj.ifindex, outer.destination, outer.dst_mac
+    ))
+}
+
+/// Behind the outer headers of a tunnel whose inner frame begins with its Ethernet header.
+fn inner_dst(bytes: &[u8]) -> Option<MacAddr> {
+    use etherparse::{LaxSlicedPacket, TransportSlice};
+    let packet = LaxSlicedPacket::from_ethernet(bytes).ok()?;
+    let Some(TransportSlice::Udp(udp)) = &packet.transport else { return None };
+    let mac = udp.payload().get(8..14)?;
+    Some(MacAddr::new(mac.try_into().ok()?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // A string takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(leads_to: &[Verdict], verdict: Verdict, expected: Option<&str>) {
+        let chain = Chain { leads_to: leads_to.to_vec(), ..Chain::default() };
+        assert_eq!(disagreement(&chain, verdict, None, 0).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_verdict_to_which_no_entry_leads_is_told() {
+        let both = [Verdict::Master, Verdict::Device];
+        check(&both, Verdict::Device, None);
+        check(
+            &both,
+            Verdict::BothDown,
+            Some("the entries lead to master or device, the program says both_down"),
+        );
+        check(&both, Verdict::Master, None);
+        // The program ended before it met the entries.
+        check(&both, Verdict::GroupSource, None);
+    }
+}

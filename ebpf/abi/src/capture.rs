@@ -1,0 +1,99 @@
+//! Copies of frames for whoever looks at them: what is copied, and how it reaches the agent.
+
+use bytemuck::{Pod, Zeroable};
+
+/// What the programs copy. All zeros: nothing.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct CaptureSettings {
+    /// Bit `1 << code` of each [`Verdict`](crate::Verdict) that is wanted.
+    pub verdicts: u64,
+    /// Nothing is copied after this time (`CLOCK_MONOTONIC`), should the agent be gone by then.
+    pub until_ns: u64,
+    /// Only frames of this bridge domain, or [`Self::ANY_BD`].
+    pub bd: u32,
+    /// Only frames that come from or go to this interface; 0: any.
+    pub ifindex: u32,
+    /// On each CPU, in a second.
+    pub per_second: u32,
+    /// One of so many, by chance; 0 and 1: all.
+    pub one_in: u32,
+    /// At most so many bytes of each frame.
+    pub snaplen: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+impl CaptureSettings {
+    pub const ANY_BD: u32 = u32::MAX;
+}
+
+/// A CPU's share in a capture.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct CaptureCpu {
+    /// Frames that the settings ask for.
+    pub matched: u64,
+    /// Of these, those that chance or [`CaptureSettings::per_second`] left out.
+    pub left_out: u64,
+    /// Of these, those that found no room in the ring.
+    pub lost: u64,
+    /// The second (`CLOCK_MONOTONIC`) that `copied` is of.
+    pub second: u64,
+    pub copied: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The frame that `uplink_in` works on, as it came.
+    pub head: [u8; OUTER_MAX],
+}
+
+/// What stands before a frame's bytes in the ring.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct CaptureHead {
+    /// `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// What became of the frame; of a copy, what became of its original.
+    pub verdict: u32,
+    pub bd: u32,
+    /// Where it came in.
+    pub ifindex: u32,
+    /// Where it goes on; 0: nowhere.
+    pub to: u32,
+    /// Of the whole frame as it is after the verdict, without the outer headers that were removed.
+    pub len: u32,
+    /// Bytes of it that were copied.
+    pub copied: u32,
+    /// Bytes of the outer headers that were removed.
+    pub outer_len: u32,
+    /// The VLAN tag beside the frame: [`Self::TAGGED`] and the TCI; 0: none.
+    pub tag: u32,
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+impl CaptureHead {
+    pub const TAGGED: u32 = 1 << 16;
+    /// In [`Self::flags`]: one copy of a frame that is flooded.
+    pub const COPY: u32 = 1;
+}
+
+/// An entry of the ring. Bytes beyond the lengths that the head says mean nothing.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Captured {
+    pub head: CaptureHead,
+    pub outer: [u8; OUTER_MAX],
+    pub frame: [u8; SNAPLEN_MAX],
+}
+
+/// Longest outer headers that are kept.
+pub const OUTER_MAX: usize = 128;
+/// Most that is copied of a frame.
+pub const SNAPLEN_MAX: usize = 2048;
+
+const _: () = assert!(size_of::<CaptureSettings>() == 40);
+const _: () = assert!(size_of::<CaptureCpu>() == 168);
+const _: () = assert!(size_of::<CaptureHead>() == 48);
+const _: () = assert!(size_of::<Captured>() == 48 + 128 + 2048);
