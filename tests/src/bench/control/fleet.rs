@@ -8,13 +8,13 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use std::collections::HashMap;
-use tokio::{runtime, sync::mpsc, task::JoinSet};
+use tokio::{runtime, sync::mpsc, task::JoinSet, time::interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 use vtep_api::{
@@ -26,6 +26,7 @@ use crate::netns::Netns;
 
 /// Messages that wait for the connection.
 const OUTBOX: usize = 64;
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 type Table = HashMap<(LogicalSwitchName, MacAddr), Row>;
 
@@ -103,8 +104,11 @@ async fn session(
 ) -> Result<Table> {
     let (outbox, mut incoming) = admitted(controller, &member).await?;
     let mut table = Table::default();
+    let mut beat = interval(HEARTBEAT);
     loop {
         tokio::select! {
+            // As an agent does: its controller ends a session that is silent, however much it says itself.
+            _ = beat.tick() => outbox.send(FromVtep::Heartbeat { wall_ms: wall_ms()? }).await?,
             message = incoming.next() => match message.context("the controller ended the session")?? {
                 ToVtep::Table(update) => {
                     rows.fetch_add(update.changes.len() as u64, Ordering::Relaxed);
@@ -112,7 +116,6 @@ async fn session(
                         outbox.send(FromVtep::Applied(held)).await?;
                     }
                 }
-                ToVtep::Heartbeat { wall_ms } => outbox.send(FromVtep::Heartbeat { wall_ms }).await?,
                 _ => {}
             },
             inventory = inventories.recv() => match inventory {
@@ -151,6 +154,10 @@ async fn admitted(
         }
     }
     unreachable!("the last attempt returns")
+}
+
+fn wall_ms() -> Result<i64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().try_into()?)
 }
 
 /// What may be acknowledged, when the last part has come.
