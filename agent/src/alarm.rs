@@ -30,6 +30,7 @@ pub enum AlarmKind {
     LearnLimit,
     KernelRefused,
     ForeignProgram,
+    MtuTooBig,
 }
 
 impl AlarmKind {
@@ -53,6 +54,7 @@ impl AlarmKind {
             Self::LearnLimit => "learn_limit",
             Self::KernelRefused => "kernel_refused",
             Self::ForeignProgram => "foreign_program",
+            Self::MtuTooBig => "mtu_too_big",
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the operator wrote: one TOML file, every key known, every value in range. `docs/config.md` describes it.
 
+mod limit;
 mod network;
 mod origin;
 mod port;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
+pub use limit::FloodLimit;
 pub use network::{DuplicateNetworkError, Network, Networks};
 pub use origin::{Override, settings};
 pub use port::{DuplicatePortError, Port, Ports};

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use vtep_abi::{Config, FdbKey, LocalPort, PortKey, PortValue, Target, VniValue, VtepAdj, VtepByIpKey};
+use vtep_abi::{
+    Config, FdbKey, Limit, LocalPort, PortKey, PortValue, Target, VniValue, VtepAdj, VtepByIpKey,
+};
 
 /// What the maps hold, except counters, events and `META`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,12 +31,14 @@ pub struct VtepRow {
 }
 
 /// A VNI and its flood list: local ports first, then VTEPs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Network {
     /// Bridge domain: the index of this VNI's counters.
     pub bd: u32,
     /// [`VniValue`] flags.
     pub flags: u32,
+    /// Of the frames that are flooded.
+    pub flood_limit: Limit,
     pub flood: Vec<Target>,
 }
 
@@ -64,6 +68,10 @@ impl Network {
     pub fn value(&self, generation: u16) -> VniValue {
         let local = self.flood.iter().filter(|target| matches!(target, Target::LocalPort(_))).count();
         let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-        VniValue::new(self.bd, self.flags).with_flood(generation, count(local), count(self.flood.len()))
+        VniValue::new(self.bd, self.flags).with_limit(self.flood_limit).with_flood(
+            generation,
+            count(local),
+            count(self.flood.len()),
+        )
     }
 }

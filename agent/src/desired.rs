@@ -6,6 +6,7 @@ mod adjacency;
 mod allocation;
 mod fdb;
 mod kept;
+mod mtu;
 mod network;
 mod port;
 mod shortcut;
@@ -19,6 +20,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
 
 pub use adjacency::ip;
 pub use allocation::Allocation;
+pub use mtu::path_mtu;
 pub(crate) use shortcut::{Present, shortcut};
 
 use crate::alarm::{Alarm, AlarmKind};
@@ -79,6 +81,7 @@ impl Inputs<'_> {
         network::add(self, &vteps, &networks, &ports, &mut desired);
         network::admit(self, &vteps, &networks, senders, &mut desired);
         kept::networks(self, &mut desired);
+        mtu::alarms(self, &mut desired);
         desired.names.vtep_indices = vteps;
         desired.dataplane.config = config(self, used(&desired.dataplane), &mut desired.alarms);
         desired

@@ -138,7 +138,9 @@ fn a_network_inherits_no_counters_from_the_last_one_of_its_bridge_domain() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
     let put = |kernel: &mut Kernel, vni, bd, flood| {
-        kernel.apply(&Step::PutNetworks(vec![(vni, Network { bd, flags: 0, flood })])).unwrap();
+        kernel
+            .apply(&Step::PutNetworks(vec![(vni, Network { bd, flags: 0, flood, ..Network::default() })]))
+            .unwrap();
     };
     let counted = |kernel: &Kernel, bd| kernel.vni_stats(bd).unwrap().iter().any(|count| count.packets > 0);
     put(&mut kernel, 100, 1, vec![]);
@@ -189,7 +191,7 @@ fn a_full_flood_map_gives_up_old_lists_first() {
         put_network(&mut kernel, 100, (1..=size).map(Target::Vtep).collect());
     }
     put_network(&mut kernel, 200, (1..=128).map(Target::Vtep).collect());
-    let network = |flood| Network { bd: 3, flags: 0, flood };
+    let network = |flood| Network { bd: 3, flags: 0, flood, ..Network::default() };
     let too_much = Step::PutNetworks(vec![(300, network((1..=4).map(Target::Vtep).collect()))]);
     let refused = Refused { entry: Entry::Network(300), reason: Reason::Full };
     assert_eq!(kernel.apply(&too_much).unwrap().refused, [refused]);
@@ -369,7 +371,7 @@ fn install(kernel: &mut Kernel) {
     let config =
         Config { local_v6: [0; 16], local_v4: [192, 0, 2, 1], tunnel_ifindex: 9, udp_port, flags: 0 };
     let local_port = LocalPort { ifindex: 4, vni: 100, vlan: 0, flags: 0, bd: 1 };
-    let port = PortValue { vni: 100, bd: 1, local_port: 1, flags: PortValue::LEARN };
+    let port = PortValue { vni: 100, bd: 1, local_port: 1, flags: PortValue::LEARN, ..PortValue::UNBOUND };
     let sender = VtepByIpKey { vni: 100, address: adj(1).remote };
     let flood = vec![Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)];
     let steps = [
@@ -378,7 +380,10 @@ fn install(kernel: &mut Kernel) {
         Step::PutLocalPorts(vec![(1, local_port)]),
         Step::PutFdb((0..100).map(|n| (mac(n), to_vtep(n % 2 + 1))).collect()),
         Step::PutSenders(vec![(sender, 1)]),
-        Step::PutNetworks(vec![(100, Network { bd: 1, flags: VniValue::DROP_UNKNOWN, flood })]),
+        Step::PutNetworks(vec![(
+            100,
+            Network { bd: 1, flags: VniValue::DROP_UNKNOWN, flood, ..Network::default() },
+        )]),
         Step::PutPorts(vec![(PortId { ifindex: 4, vlan: 0 }, port)]),
     ];
     for step in steps {
@@ -394,7 +399,7 @@ fn put_vtep(kernel: &mut Kernel, index: u32, host: u8, up: bool) -> VtepAdj {
 }
 
 fn put_network(kernel: &mut Kernel, vni: u32, flood: Vec<Target>) {
-    let step = Step::PutNetworks(vec![(vni, Network { bd: 1, flags: 0, flood })]);
+    let step = Step::PutNetworks(vec![(vni, Network { bd: 1, flags: 0, flood, ..Network::default() })]);
     assert!(kernel.apply(&step).unwrap().refused.is_empty());
 }
 

@@ -234,8 +234,8 @@ fn a_test_run_counts_its_verdict_for_the_port_it_names() {
     run(&mut kernel);
     assert_eq!(kernel.vni_stats(0).unwrap()[Verdict::Unbound as usize].packets, 1);
 
-    let network = Network { bd: 2, flags: VniValue::DROP_UNKNOWN, flood: Vec::new() };
-    let port = PortValue { vni: 100, bd: 2, local_port: 1, flags: 0 };
+    let network = Network { bd: 2, flags: VniValue::DROP_UNKNOWN, ..Network::default() };
+    let port = PortValue { vni: 100, bd: 2, local_port: 1, ..PortValue::UNBOUND };
     kernel.apply(&Step::PutNetworks(vec![(100, network)])).unwrap();
     kernel.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, port)])).unwrap();
     run(&mut kernel);
@@ -251,8 +251,8 @@ async fn a_learning_port_reports_a_mac_it_has_not_seen() {
     let (mut kernel, _) = open(&bpffs).unwrap();
     let mut events = kernel.take_events().unwrap().unwrap();
     assert!(kernel.take_events().unwrap().is_none());
-    let port = PortValue { vni: 100, bd: 2, local_port: 1, flags: PortValue::LEARN };
-    let network = Network { bd: 2, flags: VniValue::DROP_UNKNOWN, flood: Vec::new() };
+    let port = PortValue { vni: 100, bd: 2, local_port: 1, flags: PortValue::LEARN, ..PortValue::UNBOUND };
+    let network = Network { bd: 2, flags: VniValue::DROP_UNKNOWN, ..Network::default() };
     kernel.apply(&Step::PutNetworks(vec![(100, network)])).unwrap();
     kernel.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, port)])).unwrap();
 

@@ -2,6 +2,9 @@
 
 pub(crate) use vtep_outer::ETH_LEN;
 
+pub(crate) const IPV4_LEN: usize = 20;
+pub(crate) const IPV6_LEN: usize = 40;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EtherType(u16);
 
@@ -40,6 +43,14 @@ impl Ethernet {
     #[inline(always)]
     pub(crate) const fn is_tagged(&self) -> bool {
         matches!(self.ether_type().0, 0x8100 | 0x88a8)
+    }
+
+    /// The header of an answer, at the beginning of a frame.
+    #[inline(always)]
+    pub(crate) fn write_answer<const N: usize>(&self, frame: &mut [u8; N]) {
+        frame[..6].copy_from_slice(&self.0[6..12]);
+        frame[6..12].copy_from_slice(&self.0[..6]);
+        frame[12..ETH_LEN].copy_from_slice(&self.0[12..]);
     }
 
     #[inline(always)]

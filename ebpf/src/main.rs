@@ -29,7 +29,9 @@ mod flood;
 mod flow;
 mod header;
 mod maps;
+mod police;
 mod port;
+mod too_big;
 mod trace;
 mod tunnel;
 mod uplink;
@@ -138,9 +140,12 @@ fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -
 fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     let action = match end.verdict {
         Verdict::Device if end.ifindex & End::RESOLVE != 0 => Action::Resolve(end.ifindex & !End::RESOLVE),
-        Verdict::Local | Verdict::Master | Verdict::Slave | Verdict::Device | Verdict::Delivered => {
-            Action::Redirect(end.ifindex)
-        }
+        Verdict::Local
+        | Verdict::Master
+        | Verdict::Slave
+        | Verdict::Device
+        | Verdict::Delivered
+        | Verdict::TooBigTold => Action::Redirect(end.ifindex),
         Verdict::Admitted | Verdict::NotOurs | Verdict::Passed => Action::Next,
         // The copies are on their way; the original ends here.
         Verdict::Flooded
@@ -174,7 +179,9 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::Unresolved
         | Verdict::LinkLocal
         | Verdict::LocalSource
-        | Verdict::WrongSource => Action::Drop,
+        | Verdict::WrongSource
+        | Verdict::PortStorm
+        | Verdict::VniStorm => Action::Drop,
     };
     // What XDP leaves to TC, TC counts.
     if frame.skb().is_some() || !matches!(action, Action::Next) {

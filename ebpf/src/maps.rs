@@ -9,8 +9,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use vtep_abi::{
     CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
-    Meta, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin,
-    VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
+    Meta, PortBuckets, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats,
+    VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
 /// The helpers that change a frame's length are for GPL-compatible programs.
@@ -48,6 +48,10 @@ static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 static META: Array<Meta, 1> = Array::new();
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+static PORT_BUCKETS: Array<PortBuckets, 4096> = Array::new();
+#[btf_map]
+static VNI_BUCKETS: Array<VniBuckets, 1024> = Array::new();
 #[btf_map]
 static CAPTURE_SET: Array<CaptureSettings, 1> = Array::new();
 #[btf_map]
@@ -122,7 +126,8 @@ pub(crate) fn config() -> Option<&'static Config> {
 
 #[inline(always)]
 pub(crate) fn count(bd: u32, verdict: Verdict, bytes: u32) {
-    let code = verdict as usize;
+    // The compiler knows that a verdict is in bounds, the verifier wants to see it of one that a call returned.
+    let code = core::hint::black_box(verdict as u32) as usize;
     if code >= VERDICTS_MAX {
         return;
     }
@@ -141,6 +146,45 @@ pub(crate) fn with_vtep_stats(vtep: u32, update: impl FnOnce(&mut VtepStats)) {
         // SAFETY: the pointer is this CPU's element, and programs on one CPU do not preempt each other at tcx.
         update(unsafe { &mut *stats });
     }
+}
+
+/// A token bucket, which all CPUs share.
+#[derive(Clone, Copy)]
+pub(crate) struct Bucket(*mut u64);
+
+impl Bucket {
+    #[inline(always)]
+    pub(crate) fn read(self) -> u64 {
+        // SAFETY: the pointer is that of an aligned field of a map element, which outlives the program.
+        unsafe { self.0.read_volatile() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn write(self, value: u64) {
+        // SAFETY: see `read`. A store of 8 aligned bytes is one.
+        unsafe { self.0.write_volatile(value) }
+    }
+}
+
+/// Of an interface, the bucket of frames that are flooded.
+#[inline(always)]
+pub(crate) fn port_flood_bucket(index: u32) -> Option<Bucket> {
+    // SAFETY: only the field's address is taken; so for the other buckets.
+    PORT_BUCKETS.get_ptr_mut(index).map(|buckets| Bucket(unsafe { &raw mut (*buckets).flood_ns }))
+}
+
+/// Of an interface, the bucket of ICMP errors.
+#[inline(always)]
+pub(crate) fn too_big_bucket(index: u32) -> Option<Bucket> {
+    // SAFETY: see `port_flood_bucket`.
+    PORT_BUCKETS.get_ptr_mut(index).map(|buckets| Bucket(unsafe { &raw mut (*buckets).too_big_ns }))
+}
+
+/// Of a VNI, the bucket of frames that are flooded.
+#[inline(always)]
+pub(crate) fn vni_flood_bucket(bd: u32) -> Option<Bucket> {
+    // SAFETY: see `port_flood_bucket`.
+    VNI_BUCKETS.get_ptr_mut(bd).map(|buckets| Bucket(unsafe { &raw mut (*buckets).flood_ns }))
 }
 
 /// A full ring loses the event, not the frame; the next frame brings it again.

@@ -4,63 +4,88 @@ use vtep_abi::{Event, EventKind, LocalPort, PortValue, Target, Verdict, VniValue
 
 use crate::admission;
 use crate::choice::{self, Serving};
-use crate::context::{Frame, Refused};
+use crate::context::{Frame, Refused, Skb};
 use crate::encap::{self, Destined};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
+use crate::police;
+use crate::too_big::{self, TooBig};
 use crate::{Account, End};
 
 const ETH_P_8021Q: u16 = 0x8100;
 const VLAN_ID: u16 = 0x0fff;
 
+/// A frame that a port let in.
+struct Entrant {
+    port: PortValue,
+    vlan: u16,
+    ethernet: Ethernet,
+}
+
 #[inline(always)]
 pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
-    let tag = frame.tag();
-    let vlan = match tag {
-        None => 0,
-        Some((ETH_P_8021Q, tci)) => tci & VLAN_ID,
-        // A provider tag (IEEE 802.1ad) selects no binding.
-        Some(_) => return Verdict::Unbound.into(),
-    };
-    let Some(port) = maps::port(frame.ifindex(), vlan) else {
-        return Verdict::Unbound.into();
-    };
+    let mut entrant = Entrant { port: PortValue::UNBOUND, vlan: 0, ethernet: Ethernet([0; ETH_LEN]) };
+    let admitted = admit(frame, &mut entrant);
+    let Entrant { port, vlan, ethernet } = &entrant;
     account.bd = port.bd;
-    // The tag told the network; left on, it would end up on the outer frame, in a VLAN of the underlay.
-    if tag.is_some() && frame.pop_tag().is_err() {
-        return Verdict::VlanFailed.into();
-    }
-    let Some(head) = frame.head::<ETH_LEN>() else {
-        return Verdict::InnerTruncated.into();
-    };
-    let ethernet = Ethernet(head);
-    // The kernel moves a second tag to where the first one was.
-    if frame.tag().is_some() || ethernet.is_tagged() {
-        return Verdict::ExtraTag.into();
-    }
-    if !is_station(ethernet.src()) {
-        return Verdict::GroupSource.into();
-    }
-    if admission::is_link_local(ethernet.dst()) && port.flags & PortValue::LINK_LOCAL == 0 {
-        return Verdict::LinkLocal.into();
+    if let Err(verdict) = admitted {
+        return verdict.into();
     }
     if port.flags & PortValue::LEARN != 0 {
-        learn(frame, &port, vlan, ethernet.src());
+        learn(frame, port, *vlan, ethernet.src());
     }
     if frame.is_unfinished(0, ethernet.ether_type()) {
         return Verdict::Passed.into();
     }
-    match way(&port, &ethernet) {
+    match way(port, ethernet) {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
-        Way::Vtep(vtep, verdict) => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
+        Way::Vtep(vtep, verdict) => {
+            let end = encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet: *ethernet });
+            match (end.verdict, frame.skb()) {
+                (Verdict::TooBig, Some(skb)) => too_big(skb, port, vtep, *ethernet),
+                _ => end,
+            }
+        }
         Way::Flood(network) => match frame.skb() {
-            Some(skb) => flood::from_port(skb, &port, &network, ethernet),
+            Some(skb) => flood(skb, port, &network, *ethernet),
             None => Verdict::Passed.into(),
         },
         Way::Nowhere(verdict) => verdict.into(),
     }
+}
+
+/// Whose frame it is, and whether it may enter.
+///
+/// A call of its own, as the next two: what they put on the stack is gone when frames are encapsulated.
+#[inline(never)]
+fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> {
+    let tag = frame.tag();
+    entrant.vlan = match tag {
+        None => 0,
+        Some((ETH_P_8021Q, tci)) => tci & VLAN_ID,
+        // A provider tag (IEEE 802.1ad) selects no binding.
+        Some(_) => return Err(Verdict::Unbound),
+    };
+    entrant.port = maps::port(frame.ifindex(), entrant.vlan).ok_or(Verdict::Unbound)?;
+    // The tag told the network; left on, it would end up on the outer frame, in a VLAN of the underlay.
+    if tag.is_some() && frame.pop_tag().is_err() {
+        return Err(Verdict::VlanFailed);
+    }
+    entrant.ethernet = Ethernet(frame.head().ok_or(Verdict::InnerTruncated)?);
+    let Entrant { port, ethernet, .. } = entrant;
+    // The kernel moves a second tag to where the first one was.
+    if frame.tag().is_some() || ethernet.is_tagged() {
+        return Err(Verdict::ExtraTag);
+    }
+    if !is_station(ethernet.src()) {
+        return Err(Verdict::GroupSource);
+    }
+    if admission::is_link_local(ethernet.dst()) && port.flags & PortValue::LINK_LOCAL == 0 {
+        return Err(Verdict::LinkLocal);
+    }
+    Ok(())
 }
 
 enum Way {
@@ -70,7 +95,7 @@ enum Way {
     Nowhere(Verdict),
 }
 
-#[inline(always)]
+#[inline(never)]
 fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
     let group = is_group(ethernet.dst());
     if !group && let Some(entry) = maps::lookup(port.bd, port.vni, ethernet.dst()) {
@@ -88,6 +113,22 @@ fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
         }
         Some(network) => Way::Flood(network),
         None => Way::Nowhere(Verdict::UnknownVni),
+    }
+}
+
+#[inline(always)]
+fn too_big(frame: Skb, port: &PortValue, vtep: u32, ethernet: Ethernet) -> End {
+    match maps::adjacency(vtep) {
+        Some(adj) => too_big::tell(frame, &TooBig { port, ethernet, room: adj.room() }),
+        None => Verdict::TooBig.into(),
+    }
+}
+
+#[inline(always)]
+fn flood(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
+    match police::flood(port, network) {
+        Ok(()) => flood::from_port(frame, port, network, ethernet),
+        Err(verdict) => verdict.into(),
     }
 }
 
@@ -112,7 +153,7 @@ pub(crate) fn leave(frame: &impl Frame, port: &LocalPort, verdict: Verdict) -> E
 }
 
 /// Reports a source MAC that the FDB does not show on this port.
-#[inline(always)]
+#[inline(never)]
 fn learn(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
     let entry = maps::lookup(port.bd, port.vni, mac);
     let known = entry.is_some_and(|entry| entry.master() == Target::LocalPort(port.local_port));

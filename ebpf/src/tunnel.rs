@@ -8,6 +8,7 @@ use crate::context::{Frame as _, Skb};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
+use crate::police;
 use crate::port;
 use crate::{Account, End};
 
@@ -38,7 +39,10 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
     let ethernet = Ethernet(head);
     match destination(Sender { vni: key.vni, vtep }, &network, &ethernet) {
         Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
-        Destination::Flood => flood::from_underlay(frame, key.vni, &network, ethernet),
+        Destination::Flood => match police::vni_flood(&network) {
+            Ok(()) => flood::from_underlay(frame, key.vni, &network, ethernet),
+            Err(verdict) => verdict.into(),
+        },
         Destination::Nowhere(verdict) => verdict.into(),
     }
 }

@@ -43,7 +43,8 @@ pub fn udp_v6(from: Endpoint, to: Endpoint, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn v6(v4: Ipv4Addr) -> Ipv6Addr {
+/// The IPv6 address of [`udp_v6`].
+pub fn v6(v4: Ipv4Addr) -> Ipv6Addr {
     let [a, b, c, d] = v4.octets();
     Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
 }

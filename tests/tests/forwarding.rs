@@ -160,12 +160,43 @@ fn jumbo_frames_pass_where_the_underlay_has_room() {
 }
 
 #[test]
-fn a_frame_too_big_for_the_underlay_is_dropped_and_counted() {
+fn a_vm_learns_the_mtu_of_the_path() {
     let rig = Rig::new().unwrap();
     rig.vm.eth0.set_mtu(1500).unwrap();
     let ping = format!("ping -n -q -M do -s 1472 -c 2 -i 0.01 -W 1 {}", rig.far.address);
     assert!(rig.vm.netns.run(&ping).is_err());
-    assert_eq!(rig.count(Verdict::TooBig), 2);
+    assert_eq!(rig.count(Verdict::TooBigTold), 1, "the VM does not try a second time");
+    let route = rig.vm.netns.ip(&format!("route get {}", rig.far.address)).unwrap();
+    assert!(route.contains("mtu 1450"), "{route}");
+    // TCP takes it too, with super-frames on the way.
+    let fast = tcp_megabits(&rig.vm, &rig.far, Duration::from_millis(300)).unwrap();
+    assert!(fast > 100.0, "{fast:.0} Mbit/s");
+    let shown = rig.agent.json(&["port", "show"]).unwrap();
+    let port = &shown.as_array().unwrap()[0];
+    assert_eq!((&port["mtu"], &port["path_mtu"]), (&1500.into(), &1450.into()));
+    let status = rig.agent.json(&["status"]).unwrap();
+    assert!(status["alarms"].to_string().contains("mtu_too_big"), "{status}");
+}
+
+#[test]
+fn a_vm_learns_the_mtu_of_an_ipv6_path_and_of_tcp_through_it() {
+    let rig = Rig::new().unwrap();
+    for (vm, last) in [(&rig.vm, 1), (&rig.far, 3)] {
+        for conf in ["all", "default", "eth0"] {
+            vm.netns.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "0").unwrap();
+        }
+        vm.netns.ip(&format!("address add 2001:db8::{last}/64 dev eth0 nodad")).unwrap();
+    }
+    rig.vm.eth0.set_mtu(1500).unwrap();
+    let ping = "ping -6 -n -q -M do -s 1452 -c 2 -i 0.01 -W 1 2001:db8::3";
+    wait_for("the answer of IPv6", SOON, || {
+        rig.vm.netns.run("ping -6 -n -q -c 1 -W 1 2001:db8::3").is_ok().then_some(())
+    })
+    .unwrap();
+    assert!(rig.vm.netns.run(ping).is_err());
+    assert_eq!(rig.count(Verdict::TooBigTold), 1);
+    let route = rig.vm.netns.ip("-6 route get 2001:db8::3").unwrap();
+    assert!(route.contains("mtu 1450"), "{route}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod rig;
 use rig::{
     FABRIC_MAC, HOST, PEER, PEER_2, Rig, TOR_A, TOR_B, TOR_LOST, TOR_UNRESOLVED, VM, VM_2, VNI, VNI_STRICT,
 };
-use vtep_abi::{FdbValue, LocalPort, PortValue, Target, Verdict, VniValue};
+use vtep_abi::{FdbValue, Limit, LocalPort, PortValue, Target, Verdict, VniValue};
 use vtep_agent::{
     dataplane::{FdbTarget, Network, VtepRow},
     kernel::Program,
@@ -142,8 +142,107 @@ fn a_frame_is_dropped_from_the_first_byte_beyond_the_path_mtu() {
         let fits = frame::udp(VM, PEER, &vec![0; 1500 - overhead]);
         let sent = check_port(rig, &fits, Verdict::Master, REDIRECT);
         assert_eq!(sent.len(), 1514);
-        check_port(rig, &frame::udp(VM, PEER, &vec![0; 1501 - overhead]), Verdict::TooBig, DROP);
+        check_port(rig, &frame::udp(VM, PEER, &vec![0; 1501 - overhead]), Verdict::TooBigTold, REDIRECT);
     });
+}
+
+#[test]
+fn the_sender_of_a_frame_that_is_too_big_is_told_by_icmp() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let sent = frame::udp(VM, PEER, &[7; 1450]);
+        let told = check_port(rig, &sent, Verdict::TooBigTold, REDIRECT);
+        let packet = etherparse::SlicedPacket::from_ethernet(&told).unwrap();
+        let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else { panic!("{told:?}") };
+        let header = ip.header();
+        assert_eq!((header.source_addr(), header.destination_addr()), (PEER.address, VM.address));
+        assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
+        let Some(etherparse::TransportSlice::Icmpv4(icmp)) = &packet.transport else { panic!("{told:?}") };
+        assert!(
+            icmp.icmp_type()
+                == etherparse::Icmpv4Type::DestinationUnreachable(
+                    etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1450 }
+                )
+        );
+        let expected = icmp.icmp_type().calc_checksum(icmp.payload());
+        assert_eq!(icmp.checksum(), expected);
+        assert_eq!(icmp.payload(), &sent[14..14 + 544], "the packet is quoted");
+        assert_eq!((&told[..6], &told[6..12]), (&sent[6..12], &sent[..6]));
+    });
+}
+
+#[test]
+fn the_sender_of_an_ipv6_packet_that_is_too_big_is_told_by_icmpv6() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let sent = frame::udp_v6(VM, PEER, &[7; 1450]);
+        let (vm, peer) = (frame::v6(VM.address), frame::v6(PEER.address));
+        let told = check_port(rig, &sent, Verdict::TooBigTold, REDIRECT);
+        let packet = etherparse::SlicedPacket::from_ethernet(&told).unwrap();
+        let Some(etherparse::NetSlice::Ipv6(ip)) = &packet.net else { panic!("{told:?}") };
+        assert_eq!((ip.header().source_addr(), ip.header().destination_addr()), (peer, vm));
+        let Some(etherparse::TransportSlice::Icmpv6(icmp)) = &packet.transport else { panic!("{told:?}") };
+        assert_eq!(icmp.icmp_type(), etherparse::Icmpv6Type::PacketTooBig { mtu: 1450 });
+        assert!(icmp.is_checksum_valid(peer.octets(), vm.octets()));
+        assert_eq!(icmp.payload(), &sent[14..14 + 1232]);
+    });
+}
+
+#[test]
+fn nobody_is_told_about_an_icmp_error_a_later_fragment_or_too_often() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let sent = frame::udp(VM, PEER, &[7; 1450]);
+        let with = |at: usize, bytes: &[u8]| {
+            let mut frame = sent.clone();
+            frame[at..at + bytes.len()].copy_from_slice(bytes);
+            frame
+        };
+        let icmp = |kind: u8| {
+            let mut frame = with(23, &[1]);
+            frame[34] = kind;
+            frame
+        };
+        for kind in [3, 4, 5, 11, 12] {
+            check_port(rig, &icmp(kind), Verdict::TooBig, DROP);
+        }
+        check_port(rig, &icmp(8), Verdict::TooBigTold, REDIRECT);
+        check_port(rig, &with(20, &[0, 1]), Verdict::TooBig, DROP);
+        for source in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+            check_port(rig, &with(26, &source), Verdict::TooBig, DROP);
+        }
+        check_port(rig, &with(30, &[239, 1, 1, 1]), Verdict::TooBig, DROP);
+        let told = (0..40)
+            .filter(|_| rig.run(Program::PortIn, &sent, rig.port).verdict == Verdict::TooBigTold)
+            .count();
+        let burst = vtep_abi::TOO_BIG_LIMIT.burst as usize;
+        assert!((burst - 1..40).contains(&told), "{told} were told");
+    });
+}
+
+#[test]
+fn a_storm_is_cut_to_the_limit_of_its_port_and_of_its_network() {
+    const NARROW: Limit = Limit::per_sec(1, 3);
+    const NONE: Limit = Limit::per_sec(0, 0);
+    for (port, network, verdict) in [
+        (NARROW, NONE, Verdict::PortStorm),
+        (NONE, NARROW, Verdict::VniStorm),
+        (NARROW, Limit::per_sec(1, 9), Verdict::PortStorm),
+    ] {
+        Rig::with(|rig| {
+            rig.set_flood_limits(port, network);
+            let flooded = frame::arp_request(VM, PEER.address);
+            for _ in 0..3 {
+                check_port(rig, &flooded, Verdict::Flooded, DROP);
+            }
+            check_port(rig, &flooded, verdict, DROP);
+            // Known unicast is no storm.
+            rig.put(VNI, PEER.mac, TO_MASTER);
+            check_port(rig, &frame::udp(VM, PEER, b""), Verdict::Master, REDIRECT);
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+            check_port(rig, &flooded, Verdict::Flooded, DROP);
+        });
+    }
 }
 
 #[test]
@@ -228,7 +327,7 @@ fn a_flood_list_without_members_drops() {
     Rig::with(|rig| {
         rig.apply(&Step::PutNetworks(vec![(
             VNI,
-            Network { bd: 1, flags: 0, flood: vec![Target::LocalPort(1)] },
+            Network { bd: 1, flags: 0, flood: vec![Target::LocalPort(1)], ..Network::default() },
         )]));
         check_port(rig, &frame::arp_request(VM, PEER.address), Verdict::NoMembers, DROP);
     });

@@ -23,8 +23,19 @@ impl Table for VniRow {
 }
 
 impl Table for VtepRow {
-    const HEADER: &[&str] =
-        &["ADDRESS", "NAME", "STATE", "NEXT HOP", "VIA", "MTU", "MACS", "AS SLAVE", "SENT", "RECEIVED"];
+    const HEADER: &[&str] = &[
+        "ADDRESS",
+        "NAME",
+        "STATE",
+        "NEXT HOP",
+        "VIA",
+        "MTU",
+        "INNER MTU",
+        "MACS",
+        "AS SLAVE",
+        "SENT",
+        "RECEIVED",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let state = match self {
@@ -40,6 +51,7 @@ impl Table for VtepRow {
             self.next_hop.map_or_else(|| "unresolved".to_owned(), |mac| mac.to_string()),
             self.interface.clone().unwrap_or_default(),
             self.mtu.to_string(),
+            self.inner_mtu.to_string(),
             self.macs.to_string(),
             self.macs_as_slave.to_string(),
             self.sent_packets.to_string(),
@@ -49,7 +61,8 @@ impl Table for VtepRow {
 }
 
 impl Table for PortRow {
-    const HEADER: &[&str] = &["PORT", "VLAN", "VNI", "SWITCH", "STATE", "LEARNING", "MACS"];
+    const HEADER: &[&str] =
+        &["PORT", "VLAN", "VNI", "SWITCH", "STATE", "LEARNING", "MTU", "PATH MTU", "MACS"];
 
     fn cells(&self) -> Vec<String> {
         const MACS_SHOWN: usize = 4;
@@ -69,6 +82,8 @@ impl Table for PortRow {
             self.logical_switch.clone(),
             state.to_owned(),
             if self.learning { "yes" } else { "no" }.to_owned(),
+            self.mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
+            self.path_mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
             macs.join(", "),
         ]
     }

@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use vtep_api::Vni;
 
+use super::FloodLimit;
+
 /// What this host does about one logical network, or about all that have no section of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,6 +14,9 @@ pub struct Network {
     pub vni: Option<Vni>,
     /// A frame from the underlay must come from a VTEP behind which its source MAC lives.
     pub check_source: bool,
+    /// Of all flooded frames, from ports and from the underlay together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flood_limit: Option<FloodLimit>,
 }
 
 /// Networks by unique VNI, in the order of the file.

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use vtep_api::{MacAddr, PortName};
 
-use super::{Bounded, Decap};
+use super::{Bounded, Decap, FloodLimit};
 
 /// What is known of one VM port beforehand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Port {
     pub decap: Option<Decap>,
     /// Control frames of one link are carried, both ways.
     pub link_local: bool,
+    /// Of what is flooded from the port, over all its VLANs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flood_limit: Option<FloodLimit>,
 }
 
 /// A port as it stands in the file.
@@ -36,13 +39,22 @@ struct Written {
     decap: Option<Decap>,
     #[serde(default)]
     link_local: bool,
+    flood_limit: Option<FloodLimit>,
 }
 
 /// Who lists the MACs of a port has said which it has.
 impl From<Written> for Port {
     fn from(written: Written) -> Self {
-        let Written { name, macs, learn, learn_max, decap, link_local } = written;
-        Self { name, learn: learn.unwrap_or(macs.is_empty()), macs, learn_max, decap, link_local }
+        let Written { name, macs, learn, learn_max, decap, link_local, flood_limit } = written;
+        Self {
+            name,
+            learn: learn.unwrap_or(macs.is_empty()),
+            macs,
+            learn_max,
+            decap,
+            link_local,
+            flood_limit,
+        }
     }
 }
 
@@ -58,6 +70,7 @@ impl Port {
             learn_max: Bounded::preset(Self::LEARN_MAX),
             decap: None,
             link_local: false,
+            flood_limit: None,
         }
     }
 }

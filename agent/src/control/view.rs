@@ -125,6 +125,8 @@ pub struct VtepRow {
     pub interface: Option<String>,
     pub next_hop: Option<MacAddr>,
     pub mtu: u16,
+    /// The largest inner IP packet that fits.
+    pub inner_mtu: u16,
     /// MACs of which it is master, and slave.
     pub macs: usize,
     pub macs_as_slave: usize,
@@ -145,6 +147,10 @@ pub struct PortRow {
     pub logical_switch: String,
     pub attached: bool,
     pub learning: bool,
+    /// The interface's own.
+    pub mtu: Option<u32>,
+    /// The largest IP packet that fits on the way to every VTEP of the network.
+    pub path_mtu: Option<u16>,
     pub macs: Vec<MacAddr>,
     pub macs_learnt: usize,
 }

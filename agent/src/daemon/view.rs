@@ -272,6 +272,7 @@ impl Host {
                 interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
                 next_hop: adj.is(VtepAdj::RESOLVED).then(|| MacAddr::new(adj.dst_mac())),
                 mtu: adj.mtu,
+                inner_mtu: adj.room(),
                 macs,
                 macs_as_slave,
                 sent_packets: stats.sent.packets,
@@ -315,6 +316,8 @@ impl Host {
                 logical_switch: logical_switch.to_string(),
                 attached: ifindex.is_some_and(at),
                 learning: bound.is_some_and(|bound| bound.flags & PortValue::LEARN != 0),
+                mtu: self.links.by_name.get(name.as_str()).map(|link| link.mtu),
+                path_mtu: bound.and_then(|bound| desired::path_mtu(&self.installed, bound.vni)),
                 macs_learnt: macs.iter().filter(|(_, learnt)| *learnt).count(),
                 macs: macs.into_iter().map(|(mac, _)| mac).collect(),
             });

@@ -10,7 +10,7 @@ use super::port::BoundPorts;
 use super::vtep::VtepIndices;
 use super::{Desired, Inputs};
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config;
+use crate::config::{self, FloodLimit};
 use crate::dataplane::{Dataplane, Network};
 use crate::table::{LogicalSwitch, Replication, UnknownUnicast};
 
@@ -93,8 +93,10 @@ pub(super) fn add(
             desired.alarms.insert(Alarm::new(AlarmKind::FloodTooLong, name, message));
             flood.truncate(members_max);
         }
-        let flags = flags(inputs.config.networks.of(network.vni), network.logical_switch.unknown_unicast);
-        desired.dataplane.networks.insert(network.vni, Network { bd: network.bd, flags, flood });
+        let settings = inputs.config.networks.of(network.vni);
+        let flags = flags(settings, network.logical_switch.unknown_unicast);
+        let flood_limit = settings.flood_limit.map(FloodLimit::limit).unwrap_or_default();
+        desired.dataplane.networks.insert(network.vni, Network { bd: network.bd, flags, flood_limit, flood });
     }
 }
 

@@ -7,7 +7,7 @@ use super::allocation::{Indices, LocalPortKey, Room};
 use super::network::Numbered;
 use super::{Desired, Inputs, TUNNEL_DEVICE};
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config::{Config, Decap, Port, Source};
+use crate::config::{Config, Decap, FloodLimit, Port, Source};
 use crate::dataplane::PortId;
 
 /// A binding whose interface exists.
@@ -48,6 +48,7 @@ pub(super) fn add(
     }
     let assigned = indices.assign(&wanted, &room, inputs.now);
     let mut bound = BoundPorts::new();
+    let mut buckets = BTreeMap::<u32, u32>::new();
     for Wish { port, key, bd, in_program } in wishes {
         let LocalPortKey { port: id, vni } = key;
         let Some(&local_port) = assigned.by_key.get(&key) else {
@@ -61,7 +62,10 @@ pub(super) fn add(
         desired.dataplane.local_ports.insert(local_port, local);
         let mut flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
         flags |= if port.link_local { PortValue::LINK_LOCAL } else { 0 };
-        desired.dataplane.ports.insert(id, PortValue { vni, bd, local_port, flags });
+        let flood = port.flood_limit.map(FloodLimit::limit).unwrap_or_default();
+        let buckets = *buckets.entry(id.ifindex).or_insert(local_port);
+        let value = PortValue { vni, bd, local_port, flags, flood, buckets, pad: 0 };
+        desired.dataplane.ports.insert(id, value);
         bound.insert(id, Bound { vni, local_port, macs: port.macs });
     }
     bound

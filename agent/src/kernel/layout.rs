@@ -5,9 +5,9 @@ use std::path::Path;
 use aya_obj::generated::{bpf_map_info, bpf_map_type};
 use bytemuck::Pod;
 use vtep_abi::{
-    CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta, PortKey,
-    PortValue, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper,
-    VtepStats, map,
+    CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta,
+    PortBuckets, PortKey, PortValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
+    VtepByIpValue, VtepOper, VtepStats, map,
 };
 
 use super::Sizes;
@@ -97,7 +97,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes) -> [Layout; 17] {
+fn shapes(sizes: &Sizes) -> [Layout; 19] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -122,6 +122,8 @@ fn shapes(sizes: &Sizes) -> [Layout; 17] {
         shape::<u32, CaptureSettings>(map::CAPTURE_SET, ARRAY, 1),
         shape::<u32, CaptureCpu>(map::CAPTURE_CPU, PER_CPU, 1),
         Layout { name: map::CAPTURE, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
+        shape::<u32, PortBuckets>(map::PORT_BUCKETS, ARRAY, sizes.ports_max + 1),
+        shape::<u32, VniBuckets>(map::VNI_BUCKETS, ARRAY, sizes.vnis_max + 1),
     ]
 }
 

@@ -217,5 +217,5 @@ fn keys(vni: u32, generation: u16, members: u16) -> impl Iterator<Item = FloodKe
 /// A network whose members are still to be read.
 fn empty(value: &VniValue) -> Network {
     let flood = vec![Target::None; usize::from(value.flood_members)];
-    Network { bd: value.bd, flags: value.flags, flood }
+    Network { bd: value.bd, flags: value.flags, flood_limit: value.flood, flood }
 }

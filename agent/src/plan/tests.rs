@@ -39,7 +39,9 @@ fn closed() -> impl Strategy<Value = Dataplane> {
         for (vni, (flags, members)) in networks {
             let flood = targets.iter().copied().enumerate().filter(|(at, _)| members & (1 << (at % 8)) != 0);
             let flood = flood.map(|(_, target)| target).collect();
-            dataplane.networks.insert(vni, Network { bd: vni, flags, flood });
+            dataplane
+                .networks
+                .insert(vni, Network { bd: vni, flags, flood_limit: vtep_abi::Limit::default(), flood });
         }
         let pick = |at: u8| targets.get(usize::from(at) % targets.len().max(1)).copied();
         for (vni, mac, master, slave, flags) in macs {
@@ -56,7 +58,7 @@ fn closed() -> impl Strategy<Value = Dataplane> {
         let bound: Vec<_> = dataplane.local_ports.iter().map(|(&index, &port)| (index, port)).collect();
         for (local_port, port) in bound {
             if dataplane.networks.contains_key(&port.vni) {
-                let value = PortValue { vni: port.vni, bd: port.bd, local_port, flags: 0 };
+                let value = PortValue { vni: port.vni, bd: port.bd, local_port, ..PortValue::UNBOUND };
                 dataplane.ports.insert(PortId { ifindex: port.ifindex, vlan: port.vlan }, value);
             }
         }

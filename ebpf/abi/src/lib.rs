@@ -11,6 +11,7 @@ mod event;
 mod fdb;
 mod flood;
 mod meta;
+mod police;
 mod port;
 mod stats;
 mod target;
@@ -22,6 +23,7 @@ pub use event::{Event, EventKind};
 pub use fdb::{FdbKey, FdbValue};
 pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodValue};
 pub use meta::{ADMITTED_MARK, Config, Meta};
+pub use police::{EVENTS_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
 pub use stats::{Counter, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
@@ -72,10 +74,16 @@ pub mod map {
     pub const CAPTURE: &str = "CAPTURE";
 
     /// What programs write in passing. A trace has its own of these, so that it moves nothing that is live.
-    pub const WRITTEN_BY_PROGRAMS: &[&str] = &[STATS, VTEP_STATS, EVENTS, CAPTURE_SET, CAPTURE_CPU, CAPTURE];
+    pub const WRITTEN_BY_PROGRAMS: &[&str] =
+        &[STATS, VTEP_STATS, EVENTS, CAPTURE_SET, CAPTURE_CPU, CAPTURE, PORT_BUCKETS, VNI_BUCKETS];
+
+    /// Array, local port index → [`PortBuckets`](crate::PortBuckets). Written by the programs only.
+    pub const PORT_BUCKETS: &str = "PORT_BUCKETS";
+    /// Array, bridge domain → [`VniBuckets`](crate::VniBuckets). Written by the programs only.
+    pub const VNI_BUCKETS: &str = "VNI_BUCKETS";
 
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 19] = [
         FDB,
         VTEP_ADJ,
         VTEP_ADMIN,
@@ -93,6 +101,8 @@ pub mod map {
         CAPTURE_SET,
         CAPTURE_CPU,
         CAPTURE,
+        PORT_BUCKETS,
+        VNI_BUCKETS,
     ];
 }
 

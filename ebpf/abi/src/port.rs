@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Limit;
+
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
 pub struct PortKey {
@@ -20,7 +22,7 @@ impl PortKey {
 
 /// What a frame that enters a port with a VLAN belongs to.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct PortValue {
     pub vni: u32,
     /// The bridge domain of `vni`: the host's own small number for it, index of [`VniStats`](crate::VniStats).
@@ -28,9 +30,25 @@ pub struct PortValue {
     /// Index of the [`LocalPort`] for the way back.
     pub local_port: u32,
     pub flags: u32,
+    /// Of broadcast, multicast and unknown unicast from the interface.
+    pub flood: Limit,
+    /// Index of the interface's [`PortBuckets`](crate::PortBuckets), which all its VLANs share.
+    pub buckets: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl PortValue {
+    /// What no port has: bridge domain 0 counts for it.
+    pub const UNBOUND: Self = Self {
+        vni: 0,
+        bd: 0,
+        local_port: 0,
+        flags: 0,
+        flood: Limit { interval_ns: 0, burst: 0 },
+        buckets: 0,
+        pad: 0,
+    };
     /// Report source MACs that the FDB does not show on this port.
     pub const LEARN: u32 = 1;
     /// Control frames of one link (01:80:c2:00:00:0X) are carried like other groups.
@@ -75,6 +93,8 @@ pub struct VniValue {
     pub flood_local: u16,
     pub flood_members: u16,
     pad: u16,
+    /// Of broadcast, multicast and unknown unicast, from ports and from the underlay together.
+    pub flood: Limit,
 }
 
 impl VniValue {
@@ -85,7 +105,15 @@ impl VniValue {
 
     #[inline]
     pub const fn new(bd: u32, flags: u32) -> Self {
-        Self { bd, flags, flood_generation: 0, flood_local: 0, flood_members: 0, pad: 0 }
+        Self {
+            bd,
+            flags,
+            flood_generation: 0,
+            flood_local: 0,
+            flood_members: 0,
+            pad: 0,
+            flood: Limit { interval_ns: 0, burst: 0 },
+        }
     }
 
     #[inline]
@@ -93,9 +121,15 @@ impl VniValue {
     pub const fn with_flood(self, generation: u16, local: u16, members: u16) -> Self {
         Self { flood_generation: generation, flood_local: local, flood_members: members, ..self }
     }
+
+    #[inline]
+    #[must_use]
+    pub const fn with_limit(self, flood: Limit) -> Self {
+        Self { flood, ..self }
+    }
 }
 
 const _: () = assert!(size_of::<PortKey>() == 8);
-const _: () = assert!(size_of::<PortValue>() == 16);
+const _: () = assert!(size_of::<PortValue>() == 32);
 const _: () = assert!(size_of::<LocalPort>() == 16);
-const _: () = assert!(size_of::<VniValue>() == 16);
+const _: () = assert!(size_of::<VniValue>() == 24);

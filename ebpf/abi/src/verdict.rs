@@ -110,6 +110,12 @@ verdicts! {
     LocalSource = 45, "local_source";
     /// From the underlay with the source address of a MAC that does not live behind the sender.
     WrongSource = 46, "wrong_source";
+    /// Too big for the path, and the sender was told so by ICMP.
+    TooBigTold = 47, "too_big_told";
+    /// Broadcast, multicast or unknown unicast beyond what the port may send.
+    PortStorm = 48, "port_storm";
+    /// Broadcast, multicast or unknown unicast beyond what the VNI may carry.
+    VniStorm = 49, "vni_storm";
 }
 
 impl Verdict {

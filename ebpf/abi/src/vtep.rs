@@ -73,6 +73,13 @@ impl VtepAdj {
     pub const GENEVE: u8 = 2;
     pub const NVGRE: u8 = 3;
 
+    /// The largest inner IP packet that the way to the VTEP takes.
+    #[inline]
+    pub const fn room(&self) -> u16 {
+        // Without the outer Ethernet header, but with the inner one, which is as long.
+        self.mtu.saturating_sub(self.outer_len as u16)
+    }
+
     pub const fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }

@@ -9,8 +9,9 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop, bpf_redirect,
-    bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_get_tunnel_key, bpf_skb_load_bytes,
-    bpf_skb_pull_data, bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
+    bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_set_tunnel_key,
+    bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
@@ -56,6 +57,20 @@ impl Skb {
             }
             Some(core::ptr::read(data as *const [u8; N]))
         }
+    }
+
+    /// Cuts or grows the frame at its end. A super-packet is none any more.
+    #[inline(always)]
+    pub(crate) fn set_len(&self, len: u32) -> Result<(), Refused> {
+        // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
+        done(unsafe { bpf_skb_change_tail(self.skb, len, 0) })
+    }
+
+    /// Makes room in front of the frame, zeroed.
+    #[inline(always)]
+    pub(crate) fn push_head(&self, len: u32) -> Result<(), Refused> {
+        // SAFETY: as for `set_len`.
+        done(unsafe { bpf_skb_change_head(self.skb, len, 0) })
     }
 
     /// Lets `tunnel_in` know the frame again, behind the kernel's tunnel device.

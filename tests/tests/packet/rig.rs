@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use vtep_abi::{
-    Config, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4,
+    Config, Limit, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue, VtepAdj, VtepByIpKey,
+    mapped_v4,
 };
 use vtep_agent::{
     dataplane::{FdbTarget, Network, PortId, VtepRow},
@@ -110,8 +111,16 @@ impl Rig {
         let flood =
             [Target::LocalPort(1), Target::LocalPort(2), Target::Vtep(TOR_A), Target::Vtep(TOR_B)].to_vec();
         rig.apply(&Step::PutNetworks(vec![
-            (VNI, Network { bd: 1, flags: 0, flood }),
-            (VNI_STRICT, Network { bd: 2, flags: VniValue::DROP_UNKNOWN, flood: Vec::new() }),
+            (VNI, Network { bd: 1, flags: 0, flood_limit: Limit::default(), flood }),
+            (
+                VNI_STRICT,
+                Network {
+                    bd: 2,
+                    flags: VniValue::DROP_UNKNOWN,
+                    flood_limit: Limit::default(),
+                    flood: Vec::new(),
+                },
+            ),
         ]));
         let sender =
             |vni, vtep| (VtepByIpKey { vni, address: mapped_v4(Self::address(vtep).octets()) }, vtep);
@@ -144,7 +153,7 @@ impl Rig {
         let bd = if vni == VNI { 1 } else { 2 };
         let row = LocalPort { ifindex, vni, vlan, flags: 0, bd };
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
-        let value = PortValue { vni, bd, local_port, flags: 0 };
+        let value = PortValue { vni, bd, local_port, buckets: local_port, ..PortValue::UNBOUND };
         self.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan }, value)]));
     }
 
@@ -153,8 +162,19 @@ impl Rig {
         let ifindex = if local_port == 1 { self.port } else { self.port_2 };
         let row = LocalPort { ifindex, vni: VNI, vlan: 0, flags: local_flags, bd: 1 };
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
-        let value = PortValue { vni: VNI, bd: 1, local_port, flags };
+        let value =
+            PortValue { vni: VNI, bd: 1, local_port, flags, buckets: local_port, ..PortValue::UNBOUND };
         self.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan: 0 }, value)]));
+    }
+
+    /// Of [`VNI`]'s first port and of the VNI itself.
+    pub(crate) fn set_flood_limits(&mut self, port: Limit, network: Limit) {
+        let value =
+            PortValue { vni: VNI, bd: 1, local_port: 1, flood: port, buckets: 1, ..PortValue::UNBOUND };
+        self.apply(&Step::PutPorts(vec![(PortId { ifindex: self.port, vlan: 0 }, value)]));
+        let installed = self.kernel.installed().unwrap();
+        let network = Network { flood_limit: network, ..installed.networks[&VNI].clone() };
+        self.apply(&Step::PutNetworks(vec![(VNI, network)]));
     }
 
     pub(crate) fn set_network_flags(&mut self, vni: u32, flags: u32) {
