@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod bpffs;
 pub mod deadline;
+pub mod dissect;
 pub mod frame;
 pub mod lab;
 pub mod link;
@@ -14,3 +15,4 @@ pub mod ovsdb;
 pub mod packet;
 pub mod pki;
 pub mod process;
+pub mod tunnel;

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "packet/outer.rs"]
+mod outer;
 #[path = "packet/rig.rs"]
 mod rig;
 

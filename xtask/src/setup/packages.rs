@@ -30,6 +30,7 @@ pub(super) const TEST: &[&str] = &[
     "openvswitch-vtep",
     "rustc-web",
     "strace",
+    "tshark",
     "zlib1g-dev",
 ];
 /// The clippy that belongs to `rustc-web`, for the programs.
