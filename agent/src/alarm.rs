@@ -31,6 +31,8 @@ pub enum AlarmKind {
     KernelRefused,
     ForeignProgram,
     MtuTooBig,
+    /// An interface is not in the packet-rate mode that was asked for, or not whole.
+    PacketRate,
 }
 
 impl AlarmKind {
@@ -55,6 +57,7 @@ impl AlarmKind {
             Self::KernelRefused => "kernel_refused",
             Self::ForeignProgram => "foreign_program",
             Self::MtuTooBig => "mtu_too_big",
+            Self::PacketRate => "packet_rate",
         }
     }
 

@@ -52,6 +52,9 @@ fn configured(config: &Config, findings: &mut Vec<Finding>) {
     for uplink in &config.underlay.uplinks {
         findings.push(finding(format!("uplink {uplink}"), host::interface(uplink.as_str())));
     }
+    for (name, state) in host::packet_rate(config) {
+        findings.push(finding(format!("packet-rate mode of {name}"), state));
+    }
     let roles = Roles::load(&config.agent.state).map(drop).map_err(|error| file::chain(&error));
     findings.push(finding(format!("state {}", config.agent.state.display()), roles));
     match &config.source {

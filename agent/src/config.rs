@@ -85,6 +85,11 @@ impl Config {
                 return refuse("port.name".to_owned(), format!("{:?}", port.name), expected);
             }
         }
+        let stranger = self.underlay.packet_rate.iter().find(|name| !self.underlay.uplinks.contains(name));
+        if let Some(name) = stranger {
+            let expected = "interfaces of underlay.uplinks";
+            return refuse("underlay.packet_rate".to_owned(), format!("[{:?}]", name.as_str()), expected);
+        }
         if self.underlay.uplinks.is_empty() {
             return refuse("underlay.uplinks".to_owned(), "[]".to_owned(), "at least one interface");
         }
@@ -133,7 +138,7 @@ impl Dataplane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decap {
-    /// `Program` for a veth, `Device` for every other kind of port.
+    /// XDP for a port in packet-rate mode, `Program` for a veth, `Device` for every other kind of port.
     #[default]
     Auto,
     /// The kernel's tunnel device: right for every kind of port.

@@ -13,6 +13,7 @@ mod attach;
 mod complaints;
 mod host;
 mod learn;
+pub(crate) mod packet_rate;
 mod refused;
 mod scrape;
 mod trace;
@@ -43,6 +44,7 @@ use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{Events, Kernel, Settings, Sizes};
 use crate::links::{self, Links, Tunnel};
 use crate::metrics;
+use crate::netlink::Changes;
 use crate::roles::Rule;
 use crate::source::{Feedback, Report, Source, SourceEvent};
 use crate::underlay::{self, Underlay};
@@ -98,6 +100,7 @@ struct Daemon {
     source: Source,
     links: watch::Receiver<Links>,
     underlay: watch::Receiver<Underlay>,
+    xdp: Changes,
     targets: watch::Sender<BTreeSet<IpAddr>>,
     report: watch::Sender<Option<Arc<Report>>>,
     /// How many events of the source the kernel has.
@@ -134,6 +137,7 @@ impl Daemon {
         let tunnel = tunnel(config);
         tunnel.ensure().await?;
         let links = links::watch().await?;
+        let xdp = Changes::of_xdp()?;
         let host = Host::adopt(config.clone(), kernel)?;
         let (targets, wanted) = watch::channel(host.targets());
         let underlay = underlay::watch(config.underlay.address.iter().collect(), wanted).await?;
@@ -156,6 +160,7 @@ impl Daemon {
             source,
             links,
             underlay,
+            xdp,
             targets,
             report,
             installed,
@@ -187,6 +192,10 @@ impl Daemon {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
                 Ok(()) = self.links.changed() => self.hint(),
                 Ok(()) = self.underlay.changed() => self.hint(),
+                result = self.xdp.changed() => {
+                    result.context("changes of drivers cannot be followed")?;
+                    self.hint();
+                }
                 result = paced(self.events_from, &mut self.events, &mut batch) => {
                     result.context("the programs' events cannot be read")?;
                     self.learn(&mut batch);

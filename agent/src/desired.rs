@@ -4,6 +4,7 @@
 
 mod adjacency;
 mod allocation;
+pub(crate) mod decap;
 mod fdb;
 mod kept;
 mod mtu;
@@ -28,6 +29,7 @@ use crate::config::{Config, ReservedBits};
 use crate::dataplane::{Dataplane, PortId, VtepRow};
 use crate::learnt::Learnt;
 use crate::links::Links;
+use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step};
 use crate::table::{Encapsulation, Table};
 use crate::underlay::Underlay;
@@ -43,6 +45,7 @@ pub struct Inputs<'a> {
     pub underlay: &'a Underlay,
     pub learnt: &'a Learnt,
     pub installed: &'a Dataplane,
+    pub packet_rate: &'a PacketRate,
     pub now: Instant,
 }
 

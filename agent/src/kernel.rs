@@ -33,6 +33,7 @@ use vtep_abi::{
 };
 
 pub use self::applied::{Applied, Entry, Reason, Refused};
+pub use self::bpf::Hook;
 pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
@@ -272,6 +273,11 @@ impl Kernel {
 
     pub fn capture_tally(&self) -> Result<Tally, ApplyError> {
         self.maps.capture.tally()
+    }
+
+    /// How many instructions the verifier walked to admit a program, of at most a million.
+    pub fn verified_instructions(&self, program: Program) -> Result<u32, KernelError> {
+        self.programs.verified_instructions(program)
     }
 
     /// Runs a program on a built frame that is said to have come in at `ifindex`, an interface of the calling thread's

@@ -16,13 +16,16 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType, RouteVia,
 };
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use rtnetlink::sys::{Socket, SocketAddr};
 use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use vtep_api::MacAddr;
 
 pub use rtnetlink::MulticastGroup as Group;
+
+use crate::genetlink::{Genetlink, GenetlinkError};
 
 /// Who owns a neighbour entry (`NDA_PROTOCOL`): a number that no daemon in iproute2's `rt_protos` has.
 pub const PROTOCOL: u8 = 118;
@@ -57,6 +60,8 @@ pub struct Link {
     pub kind: Option<String>,
     pub alias: Option<String>,
     pub vxlan: Option<Vxlan>,
+    /// The interface below it, or a veth's other end, if that is in the same network namespace.
+    pub below: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,17 +204,33 @@ pub struct Changes {
 
 impl Changes {
     /// In the network namespace of the calling thread, in a runtime.
+    pub fn open(groups: &[Group]) -> Result<Self, NetlinkError> {
+        let groups: Vec<u32> = groups.iter().map(|group| *group as u32).collect();
+        Self::of(NETLINK_ROUTE, &groups)
+    }
+
+    /// Of what drivers can do with XDP.
+    pub fn of_xdp() -> Result<Self, GenetlinkError> {
+        let group = Genetlink::open()?.xdp_notices()?;
+        Self::of(NETLINK_GENERIC, &[group]).map_err(|error| match error {
+            NetlinkError::Open(source) => GenetlinkError::Socket(source),
+            NetlinkError::Request { what, source } => {
+                GenetlinkError::Refused { what, source: io::Error::other(source) }
+            }
+        })
+    }
+
     #[expect(
         deprecated,
         reason = "its successor asks for unsafe code; a socket keeps its descriptor until it is dropped"
     )]
-    pub fn open(groups: &[Group]) -> Result<Self, NetlinkError> {
+    fn of(protocol: isize, groups: &[u32]) -> Result<Self, NetlinkError> {
         let open = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            let mut socket = Socket::new(protocol)?;
             socket.set_non_blocking(true)?;
             socket.bind(&SocketAddr::new(0, 0))?;
             for group in groups {
-                socket.add_membership(*group as u32)?;
+                socket.add_membership(*group)?;
             }
             AsyncFd::with_interest(socket, Interest::READABLE)
         };
@@ -266,12 +287,16 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
         kind: None,
         alias: None,
         vxlan: None,
+        below: None,
     };
+    let mut is_elsewhere = false;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value),
             LinkAttribute::Address(octets) => link.mac = mac(&octets),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Link(below) => link.below = Some(below).filter(|below| *below != 0),
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(kinds) => {
                 for kind in kinds {
@@ -285,6 +310,7 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
             _ => {}
         }
     }
+    link.below = link.below.filter(|_| !is_elsewhere);
     Some((name?, link))
 }
 

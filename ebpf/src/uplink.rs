@@ -120,11 +120,12 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Destination::Flood => None,
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    // There is a device for VXLAN only. It verifies a UDP checksum, which no program can.
+    // There is a device for VXLAN only. It verifies a UDP checksum, which no program can; that a receiver may do without
+    // (RFC 7348 §5), whoever asks for packet-rate mode has chosen.
     let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
     let by_program = if has_device || frame.skb().is_none() {
         port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)
-            && !(has_device && arrival.checksummed)
+            && !(has_device && arrival.checksummed && frame.skb().is_some())
             && !frame.is_unfinished(arrival.outer_len as usize, ethernet.ether_type())
     } else {
         true

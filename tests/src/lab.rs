@@ -73,6 +73,14 @@ impl Fabric {
         Ok(Machine { netns, uplink, address })
     }
 
+    /// Of the ports to which machines are connected.
+    pub fn set_offload(&self, feature: &str, on: bool) -> Result<()> {
+        for port in 1..=self.ports {
+            Link::named(&self.netns, &format!("port{port}")).set_offload(feature, on)?;
+        }
+        Ok(())
+    }
+
     pub fn set_mtu(&self, mtu: u32) -> Result<()> {
         for port in 1..=self.ports {
             Link::named(&self.netns, &format!("port{port}")).set_mtu(mtu)?;

@@ -5,6 +5,8 @@
 
 #[path = "packet/outer.rs"]
 mod outer;
+#[path = "packet/packet_rate.rs"]
+mod packet_rate;
 #[path = "packet/rig.rs"]
 mod rig;
 

@@ -61,8 +61,19 @@ impl Table for VtepRow {
 }
 
 impl Table for PortRow {
-    const HEADER: &[&str] =
-        &["PORT", "VLAN", "VNI", "SWITCH", "STATE", "LEARNING", "MTU", "PATH MTU", "MACS"];
+    const HEADER: &[&str] = &[
+        "PORT",
+        "VLAN",
+        "VNI",
+        "SWITCH",
+        "STATE",
+        "DECAP",
+        "PACKET RATE",
+        "LEARNING",
+        "MTU",
+        "PATH MTU",
+        "MACS",
+    ];
 
     fn cells(&self) -> Vec<String> {
         const MACS_SHOWN: usize = 4;
@@ -81,6 +92,11 @@ impl Table for PortRow {
             self.vni.map(|vni| vni.to_string()).unwrap_or_default(),
             self.logical_switch.clone(),
             state.to_owned(),
+            match (&self.decap, &self.decap_why) {
+                (Some(decap), Some(why)) => format!("{decap} ({why})"),
+                _ => String::new(),
+            },
+            self.packet_rate.clone().unwrap_or_default(),
             if self.learning { "yes" } else { "no" }.to_owned(),
             self.mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
             self.path_mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),

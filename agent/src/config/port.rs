@@ -24,6 +24,8 @@ pub struct Port {
     /// Of what is flooded from the port, over all its VLANs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flood_limit: Option<FloodLimit>,
+    /// XDP serves the port, if it can be (`packet_rate`).
+    pub packet_rate: bool,
 }
 
 /// A port as it stands in the file.
@@ -40,12 +42,14 @@ struct Written {
     #[serde(default)]
     link_local: bool,
     flood_limit: Option<FloodLimit>,
+    #[serde(default)]
+    packet_rate: bool,
 }
 
 /// Who lists the MACs of a port has said which it has.
 impl From<Written> for Port {
     fn from(written: Written) -> Self {
-        let Written { name, macs, learn, learn_max, decap, link_local, flood_limit } = written;
+        let Written { name, macs, learn, learn_max, decap, link_local, flood_limit, packet_rate } = written;
         Self {
             name,
             learn: learn.unwrap_or(macs.is_empty()),
@@ -54,6 +58,7 @@ impl From<Written> for Port {
             decap,
             link_local,
             flood_limit,
+            packet_rate,
         }
     }
 }
@@ -71,6 +76,7 @@ impl Port {
             decap: None,
             link_local: false,
             flood_limit: None,
+            packet_rate: false,
         }
     }
 }

@@ -16,6 +16,9 @@ pub struct Underlay {
     /// Our own tunnel address, or one of each family.
     pub address: OwnAddresses,
     pub uplinks: Vec<PortName>,
+    /// Those of them that XDP serves, if they can be.
+    #[serde(default)]
+    pub packet_rate: Vec<PortName>,
     /// Of VXLAN.
     #[serde(default = "vtep_api::daemon::preset::<4789, 1, 65535>")]
     pub udp_port: Bounded<1, 65535>,

@@ -146,6 +146,11 @@ pub struct PortRow {
     pub vni: Option<u32>,
     pub logical_switch: String,
     pub attached: bool,
+    /// Who removes the outer headers of unicast to it: `device`, `program` or `xdp`, and what decided that.
+    pub decap: Option<String>,
+    pub decap_why: Option<String>,
+    /// None: not asked for. `on`, or why not, or what keeps frames from being redirected to it.
+    pub packet_rate: Option<String>,
     pub learning: bool,
     /// The interface's own.
     pub mtu: Option<u32>,

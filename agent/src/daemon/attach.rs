@@ -5,7 +5,7 @@ use tracing::{info, warn};
 use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::desired::TUNNEL_DEVICE;
-use crate::kernel::{AttachError, Attached, Program};
+use crate::kernel::{AttachError, Attached, Hook, Program};
 
 impl Host {
     /// Puts the programs where they are wanted, tables first. Without a table none is removed, for a port of the coming
@@ -25,7 +25,12 @@ impl Host {
             match self.kernel.attach(ifindex, program) {
                 Ok(Attached::New) => info!(interface = self.interface(ifindex), %program, "attached"),
                 Ok(Attached::Kept) => {}
-                Err(error) => failures.push(("attach", error)),
+                Err(error) => {
+                    if program.hook() == Hook::Xdp {
+                        self.kernel_alarms.insert(xdp_alarm(&self.interface(ifindex), &error));
+                    }
+                    failures.push(("attach", error));
+                }
             }
         }
         if with_table {
@@ -69,6 +74,14 @@ impl Host {
         let offered = self.config.ports.iter().filter_map(|port| ifindex(port.name.as_str()));
         wanted.extend(offered.map(|ifindex| (ifindex, Program::PortIn)));
         wanted.extend(self.installed.ports.keys().map(|port| (port.ifindex, Program::PortIn)));
+        let xdp = |(ifindex, at)| self.packet_rate.is_on(ifindex).then_some((ifindex, at));
+        let at_xdp = wanted.iter().filter_map(|&(ifindex, program)| match program {
+            Program::PortIn => xdp((ifindex, Program::PortXdp)),
+            Program::UplinkIn => xdp((ifindex, Program::UplinkXdp)),
+            _ => None,
+        });
+        let at_xdp: Vec<_> = at_xdp.collect();
+        wanted.extend(at_xdp);
         wanted
     }
 
@@ -80,4 +93,14 @@ impl Host {
     pub(super) fn interface(&self, ifindex: u32) -> String {
         self.links.by_index(ifindex).map_or_else(|| ifindex.to_string(), |(name, _)| name.to_owned())
     }
+}
+
+/// A hook that is taken is another's; anything else is the driver's refusal.
+fn xdp_alarm(interface: &str, error: &AttachError) -> Alarm {
+    let kind = match error {
+        AttachError::Taken { .. } => AlarmKind::ForeignProgram,
+        _ => AlarmKind::PacketRate,
+    };
+    let message = format!("frames go by way of TC: {}", vtep_api::daemon::chain(error));
+    Alarm::new(kind, interface, message)
 }

@@ -20,6 +20,7 @@ use crate::desired::{self, Allocation, Desired, Inputs, Present};
 use crate::kernel::{Attachment, Kernel};
 use crate::learnt::Learnt;
 use crate::links::Links;
+use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, plan};
 use crate::roles::{Roles, RolesError, Rule};
 use crate::source::{Inherited, Macs, Report, SessionStatus, SourceEvent};
@@ -53,6 +54,7 @@ pub(super) struct Host {
     pub(super) outcome: Desired,
     pub(super) kernel_alarms: BTreeSet<Alarm>,
     pub(super) attached: Vec<Attachment>,
+    pub(super) packet_rate: PacketRate,
     pub(super) source: SourceStatus,
     meta: Meta,
     pub(super) started: Instant,
@@ -89,6 +91,7 @@ impl Host {
             outcome: Desired::default(),
             kernel_alarms: BTreeSet::new(),
             attached,
+            packet_rate: PacketRate::default(),
             meta,
             started: Instant::now(),
             reconciles: 0,
@@ -214,6 +217,7 @@ impl Host {
         self.config.ports = config.ports.clone();
         self.config.networks = config.networks.clone();
         self.config.underlay.uplinks.clone_from(&config.underlay.uplinks);
+        self.config.underlay.packet_rate.clone_from(&config.underlay.packet_rate);
         self.config.underlay.ttl = config.underlay.ttl;
         self.config.underlay.dscp = config.underlay.dscp;
         self.config.underlay.df = config.underlay.df;
@@ -253,6 +257,7 @@ impl Host {
         }
         self.kernel_alarms.clear();
         self.complaints.turn();
+        self.read_packet_rate();
         let table = self.table.clone();
         let settled = if let Some(table) = &table {
             self.reconcile_table(table, now)
@@ -295,6 +300,7 @@ impl Host {
             underlay: &self.underlay,
             learnt: &self.learnt,
             installed: &self.installed,
+            packet_rate: &self.packet_rate,
             now,
         }
     }

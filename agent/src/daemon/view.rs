@@ -9,6 +9,7 @@ use vtep_api::MacAddr;
 
 use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
+use crate::config::Port;
 use crate::control::view::{
     AttachedRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, StatsRow, Status, VniCounters, VniRow,
     VtepRow,
@@ -308,6 +309,11 @@ impl Host {
             let at = |ifindex| {
                 self.attached.iter().any(|at| at.ifindex == ifindex && at.program == Program::PortIn)
             };
+            let listed = self.config.ports.named(name).cloned();
+            let settings = listed.unwrap_or_else(|| Port::unnamed(name.clone()));
+            let link = self.links.by_name.get(name.as_str());
+            let decap =
+                link.map(|link| desired::decap::choose(&self.config, &settings, link, &self.packet_rate));
             rows.push(PortRow {
                 port: name.to_string(),
                 ifindex,
@@ -315,6 +321,11 @@ impl Host {
                 vni: bound.map(|bound| bound.vni),
                 logical_switch: logical_switch.to_string(),
                 attached: ifindex.is_some_and(at),
+                packet_rate: ifindex
+                    .and_then(|ifindex| self.packet_rate.state(ifindex))
+                    .map(ToString::to_string),
+                decap: decap.as_ref().map(|decap| decap.way.name().to_owned()),
+                decap_why: decap.map(|decap| decap.why),
                 learning: bound.is_some_and(|bound| bound.flags & PortValue::LEARN != 0),
                 mtu: self.links.by_name.get(name.as_str()).map(|link| link.mtu),
                 path_mtu: bound.and_then(|bound| desired::path_mtu(&self.installed, bound.vni)),

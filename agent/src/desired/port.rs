@@ -4,10 +4,11 @@ use vtep_abi::{LocalPort, PortValue};
 use vtep_api::{MacAddr, PortName};
 
 use super::allocation::{Indices, LocalPortKey, Room};
+use super::decap::{self, Way};
 use super::network::Numbered;
 use super::{Desired, Inputs, TUNNEL_DEVICE};
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config::{Config, Decap, FloodLimit, Port, Source};
+use crate::config::{Config, FloodLimit, Port, Source};
 use crate::dataplane::PortId;
 
 /// A binding whose interface exists.
@@ -24,8 +25,8 @@ struct Wish {
     port: Port,
     key: LocalPortKey,
     bd: u32,
-    /// `uplink_in` removes the outer headers.
-    in_program: bool,
+    /// Who removes the outer headers.
+    decap: Way,
 }
 
 pub(super) fn add(
@@ -49,14 +50,14 @@ pub(super) fn add(
     let assigned = indices.assign(&wanted, &room, inputs.now);
     let mut bound = BoundPorts::new();
     let mut buckets = BTreeMap::<u32, u32>::new();
-    for Wish { port, key, bd, in_program } in wishes {
+    for Wish { port, key, bd, decap } in wishes {
         let LocalPortKey { port: id, vni } = key;
         let Some(&local_port) = assigned.by_key.get(&key) else {
             let message = format!("no room in the port table (dataplane.ports_max = {ports_max})");
             desired.alarms.insert(Alarm::new(AlarmKind::PortTableFull, &label(&port, id), message));
             continue;
         };
-        let mut flags = if in_program { LocalPort::DECAP_IN_PROGRAM } else { 0 };
+        let mut flags = decap.flags();
         flags |= if port.link_local { LocalPort::LINK_LOCAL } else { 0 };
         let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
         desired.dataplane.local_ports.insert(local_port, local);
@@ -88,13 +89,9 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
         };
         let id = PortId { ifindex: link.ifindex, vlan: vlan.as_u16() };
         desired.names.ports.insert(id, name.as_str().to_owned());
-        let in_program = match port.decap.unwrap_or(inputs.config.dataplane.decap) {
-            Decap::Program => true,
-            Decap::Device => false,
-            Decap::Auto => link.kind.as_deref() == Some("veth"),
-        };
+        let decap = decap::choose(inputs.config, &port, link, inputs.packet_rate).way;
         let key = LocalPortKey { port: id, vni: network.vni };
-        wishes.push(Wish { port, key, bd: network.bd, in_program });
+        wishes.push(Wish { port, key, bd: network.bd, decap });
     }
     wishes
 }

@@ -7,6 +7,7 @@ use vtep_api::{MacAddr, VtepName};
 use super::*;
 use crate::dataplane::FdbTarget;
 use crate::links::Link;
+use crate::packet_rate::PacketRate;
 use crate::plan::plan;
 use crate::source::file::{Document, build};
 use crate::table::{Delta, MacEntry};
@@ -50,6 +51,7 @@ struct Host {
     underlay: Underlay,
     learnt: Learnt,
     installed: Dataplane,
+    packet_rate: PacketRate,
     allocation: Allocation,
     now: Instant,
 }
@@ -63,6 +65,7 @@ impl Host {
             underlay: Underlay::default(),
             learnt: Learnt::default(),
             installed: Dataplane::default(),
+            packet_rate: PacketRate::default(),
             allocation: Allocation::default(),
             now: Instant::now(),
         };
@@ -97,6 +100,7 @@ impl Host {
             underlay: &self.underlay,
             learnt: &self.learnt,
             installed: &self.installed,
+            packet_rate: &self.packet_rate,
             now: self.now,
         }
     }
@@ -137,6 +141,7 @@ fn link(ifindex: u32) -> Link {
         kind: None,
         alias: None,
         vxlan: None,
+        below: None,
     }
 }
 

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use vtep_abi::VtepAdj;
 use vtep_api::VtepName;
 
 use super::allocation::{Indices, Room};
@@ -57,11 +58,19 @@ fn row(inputs: &Inputs<'_>, vtep: &Vtep, index: u32) -> Option<VtepRow> {
     let known = inputs.underlay.targets.contains(&vtep.address);
     let before = installed(inputs, vtep.address, index).filter(|before| !known && before == vtep);
     if before.is_some() {
-        return inputs.installed.vteps.get(&index).copied();
+        return inputs.installed.vteps.get(&index).map(|row| for_xdp(inputs, *row));
     }
     let path = inputs.underlay.paths.get(&vtep.address);
     let adj = adjacency::adjacency(&inputs.config.underlay, vtep, path)?;
-    Some(VtepRow { adj, up: path.is_some() })
+    Some(for_xdp(inputs, VtepRow { adj, up: path.is_some() }))
+}
+
+fn for_xdp(inputs: &Inputs<'_>, mut row: VtepRow) -> VtepRow {
+    row.adj.flags &= !VtepAdj::TAKES_XDP;
+    if inputs.packet_rate.takes(row.adj.ifindex) {
+        row.adj.flags |= VtepAdj::TAKES_XDP;
+    }
+    row
 }
 
 /// The VTEP that has the index in the kernel, if it is the one with this address.

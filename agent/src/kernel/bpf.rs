@@ -229,18 +229,33 @@ impl<V: Pod> PerCpu<V> {
     }
 }
 
-/// A tcx link: one program at one interface.
-#[derive(Debug)]
-pub(super) struct TcxLink(OwnedFd);
+/// Where at an interface a program stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Traffic control, ingress, beside programs of others.
+    Tcx,
+    /// The driver's, which holds one program.
+    Xdp,
+}
 
-impl TcxLink {
-    /// After the programs that stand at the interface's ingress already.
-    pub(super) fn create(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<Self> {
+/// One program at one hook of an interface.
+#[derive(Debug)]
+pub(super) struct HookLink(OwnedFd);
+
+impl HookLink {
+    /// At tcx after the programs that stand there already; EBUSY where XDP has one.
+    pub(super) fn create(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<Self> {
+        /// Not in the generic mode, which makes an skb first.
+        const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+        let (attach_type, flags) = match hook {
+            Hook::Tcx => (bpf_attach_type::BPF_TCX_INGRESS, BPF_F_AFTER),
+            Hook::Xdp => (bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE),
+        };
         let mut attr = zeroed_attr();
         attr.link_create.__bindgen_anon_1.prog_fd = raw(program);
         attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
-        attr.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
-        attr.link_create.flags = BPF_F_AFTER;
+        attr.link_create.attach_type = attach_type as u32;
+        attr.link_create.flags = flags;
         // SAFETY: the call takes no address.
         unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(|fd| Self(owned(fd))) }
     }
@@ -249,14 +264,19 @@ impl TcxLink {
         object(pin).map(Self)
     }
 
-    /// The interface at which the link stands, 0 if that is gone; none if the link is not one of tcx.
+    /// The interface at which the link stands, 0 if that is gone; none if the link is of another kind.
     pub(super) fn ifindex(&self) -> io::Result<Option<u32>> {
         let found: bpf_link_info = facts(self.0.as_fd())?;
-        if found.type_ != bpf_link_type::BPF_LINK_TYPE_TCX as u32 {
-            return Ok(None);
-        }
         // SAFETY: the type says which member of the union the kernel wrote.
-        Ok(Some(unsafe { found.__bindgen_anon_1.tcx.ifindex }))
+        Ok(unsafe {
+            if found.type_ == bpf_link_type::BPF_LINK_TYPE_TCX as u32 {
+                Some(found.__bindgen_anon_1.tcx.ifindex)
+            } else if found.type_ == bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+                Some(found.__bindgen_anon_1.xdp.ifindex)
+            } else {
+                None
+            }
+        })
     }
 
     pub(super) fn program_id(&self) -> io::Result<u32> {

@@ -54,6 +54,10 @@ pub enum KernelError {
 pub enum AttachError {
     #[error("interface {ifindex} is gone")]
     Gone { ifindex: u32 },
+    #[error(
+        "a program of somebody else stands at the hook of interface {ifindex} at which {program} should; it stays"
+    )]
+    Taken { program: Program, ifindex: u32 },
     #[error("{call} of {program} at interface {ifindex} failed")]
     Bpf { call: &'static str, program: Program, ifindex: u32, source: io::Error },
 }

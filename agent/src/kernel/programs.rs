@@ -1,4 +1,4 @@
-//! The programs and where they stand: loaded once, attached by pinned tcx links that outlive the process.
+//! The programs and where they stand: loaded once, attached by pinned links that outlive the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,11 +9,11 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use vtep_abi::{map, program};
 
-use super::bpf::{self, TcxLink};
+use super::bpf::{self, Hook, HookLink};
 use super::error::{AttachError, KernelError};
 use super::layout::Layout;
 use super::pins::{self, Pins};
@@ -27,16 +27,29 @@ pub enum Program {
     TunnelIn,
     /// At the ingress of an uplink.
     UplinkIn,
+    /// At the XDP hook of a VM port in packet-rate mode.
+    PortXdp,
+    /// At the XDP hook of an uplink in packet-rate mode.
+    UplinkXdp,
 }
 
 impl Program {
-    pub const ALL: [Self; 3] = [Self::PortIn, Self::TunnelIn, Self::UplinkIn];
+    pub const ALL: [Self; 5] = [Self::PortIn, Self::TunnelIn, Self::UplinkIn, Self::PortXdp, Self::UplinkXdp];
+
+    pub const fn hook(self) -> Hook {
+        match self {
+            Self::PortIn | Self::TunnelIn | Self::UplinkIn => Hook::Tcx,
+            Self::PortXdp | Self::UplinkXdp => Hook::Xdp,
+        }
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::PortIn => program::PORT_IN,
             Self::TunnelIn => program::TUNNEL_IN,
             Self::UplinkIn => program::UPLINK_IN,
+            Self::PortXdp => program::PORT_XDP,
+            Self::UplinkXdp => program::UPLINK_XDP,
         }
     }
 }
@@ -75,7 +88,7 @@ pub enum Attached {
 /// What became of a built frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestRun {
-    /// The TC action.
+    /// Of TC or XDP, as the program's hook has them.
     pub action: u32,
     pub frame: Vec<u8>,
     /// Of one run, on average.
@@ -85,7 +98,7 @@ pub struct TestRun {
 pub(super) struct Programs {
     ebpf: Ebpf,
     /// Kept open beside their pins: either keeps the program attached.
-    links: BTreeMap<(u32, Program), TcxLink>,
+    links: BTreeMap<(u32, Program), HookLink>,
 }
 
 impl Programs {
@@ -101,8 +114,7 @@ impl Programs {
         }
         let mut ebpf = loader.load(object).map_err(|error| KernelError::Load(Box::new(error)))?;
         for program in Program::ALL {
-            load(classifier(&mut ebpf, program)?)
-                .map_err(|error| KernelError::Program { program, source: Box::new(error) })?;
+            load_one(&mut ebpf, program)?;
         }
         Ok(Self { ebpf, links: BTreeMap::new() })
     }
@@ -124,7 +136,7 @@ impl Programs {
         for (ifindex, program) in pins.pinned_links()? {
             let pin = pins.link(ifindex, program);
             let failed = |source| KernelError::Link { ifindex, source };
-            let link = TcxLink::open(&pin).map_err(failed)?;
+            let link = HookLink::open(&pin).map_err(failed)?;
             match link.update(self.fd(program).map_err(failed)?) {
                 Ok(()) => drop(self.links.insert((ifindex, program), link)),
                 // The interface is gone.
@@ -151,10 +163,12 @@ impl Programs {
             self.detach(pins, ifindex, program)?;
         }
         let fd = self.fd(program).map_err(failed("loading"))?;
-        let link = TcxLink::create(fd, ifindex).map_err(|source| match source.raw_os_error() {
-            Some(libc::ENODEV) => AttachError::Gone { ifindex },
-            _ => failed("attachment")(source),
-        })?;
+        let link =
+            HookLink::create(fd, ifindex, program.hook()).map_err(|source| match source.raw_os_error() {
+                Some(libc::ENODEV) => AttachError::Gone { ifindex },
+                Some(libc::EBUSY) => AttachError::Taken { program, ifindex },
+                _ => failed("attachment")(source),
+            })?;
         link.pin(&pins.link(ifindex, program)).map_err(failed("pinning"))?;
         self.links.insert((ifindex, program), link);
         Ok(Attached::New)
@@ -214,7 +228,10 @@ impl Programs {
             if !is_live(link).map_err(failed)? {
                 continue;
             }
-            let mut foreign = bpf::tcx_programs(ifindex).map_err(failed)?;
+            let mut foreign = match program.hook() {
+                Hook::Tcx => bpf::tcx_programs(ifindex).map_err(failed)?,
+                Hook::Xdp => Vec::new(),
+            };
             let ours = link.program_id().map_err(failed)?;
             foreign.retain(|id| *id != ours);
             attached.push(Attachment { ifindex, program, foreign });
@@ -231,58 +248,88 @@ impl Programs {
     ) -> Result<TestRun, KernelError> {
         // Room for what encapsulation adds.
         let mut out = vec![0; frame.len() + 256];
-        let context = skb_context(ifindex);
+        let context = match program.hook() {
+            Hook::Tcx => skb_context(ifindex).to_vec(),
+            Hook::Xdp => xdp_context(frame.len(), ifindex).to_vec(),
+        };
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
         options.ctx_in = Some(&context);
         options.repeat = repeat;
-        let run = classifier(&mut self.ebpf, program)?
-            .test_run(options)
-            .map_err(|error| KernelError::TestRun { program, source: Box::new(error) })?;
+        let loaded = loaded(&mut self.ebpf, program)?;
+        let run = match (program.hook(), loaded) {
+            (Hook::Tcx, aya::programs::Program::SchedClassifier(loaded)) => loaded.test_run(options),
+            (Hook::Xdp, aya::programs::Program::Xdp(loaded)) => loaded.test_run(options),
+            _ => return Err(missing(program)),
+        };
+        let run = run.map_err(|error| KernelError::TestRun { program, source: Box::new(error) })?;
         out.truncate(run.data_size_out as usize);
         Ok(TestRun { action: run.return_value, frame: out, duration: run.duration })
     }
 
+    /// How many instructions the verifier walked to admit a program: what is left of its million.
+    pub(super) fn verified_instructions(&self, program: Program) -> Result<u32, KernelError> {
+        let loaded = self.ebpf.program(program.name()).ok_or_else(|| missing(program))?;
+        let of = |error| KernelError::Program { program, source: Box::new(error) };
+        let verified = loaded.info().map_err(of)?.verified_instruction_count();
+        verified.ok_or(KernelError::TooOld { feature: "the count of verified instructions", since: "5.16" })
+    }
+
     fn fd(&self, program: Program) -> io::Result<BorrowedFd<'_>> {
         let loaded = self.ebpf.program(program.name()).ok_or(io::ErrorKind::NotFound)?;
-        let classifier: &SchedClassifier = loaded.try_into().map_err(io::Error::other)?;
-        Ok(classifier.fd().map_err(io::Error::other)?.as_fd())
+        Ok(loaded.fd().map_err(io::Error::other)?.as_fd())
     }
 }
 
 /// Detaches by the pins alone.
 pub(super) fn detach_pinned(pins: &Pins) -> Result<(), KernelError> {
     for (ifindex, program) in pins.pinned_links()? {
-        let link = TcxLink::open(&pins.link(ifindex, program));
+        let link = HookLink::open(&pins.link(ifindex, program));
         link.and_then(|link| link.detach()).map_err(|source| KernelError::Link { ifindex, source })?;
     }
     Ok(())
 }
 
-fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
-    let missing = || KernelError::Object { what: format!("classifier {program}") };
-    ebpf.program_mut(program.name()).ok_or_else(missing)?.try_into().map_err(|_| missing())
+fn missing(program: Program) -> KernelError {
+    let kind = match program.hook() {
+        Hook::Tcx => "classifier",
+        Hook::Xdp => "XDP program",
+    };
+    KernelError::Object { what: format!("{kind} {program}") }
+}
+
+fn loaded(ebpf: &mut Ebpf, program: Program) -> Result<&mut aya::programs::Program, KernelError> {
+    ebpf.program_mut(program.name()).ok_or_else(|| missing(program))
+}
+
+fn load_one(ebpf: &mut Ebpf, program: Program) -> Result<(), KernelError> {
+    let done = match (program.hook(), loaded(ebpf, program)?) {
+        (Hook::Tcx, aya::programs::Program::SchedClassifier(loaded)) => load(|| loaded.load()),
+        (Hook::Xdp, aya::programs::Program::Xdp(loaded)) => load(|| loaded.load()),
+        _ => return Err(missing(program)),
+    };
+    done.map_err(|error| KernelError::Program { program, source: Box::new(error) })
 }
 
 /// The verifier gives up with EAGAIN when a signal waits for the thread (`do_check` in the kernel's
 /// `kernel/bpf/verifier.c`).
-pub(super) fn load(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+pub(super) fn load(mut attempt: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
     const ATTEMPTS_MAX: u32 = 5;
-    let mut attempt = 1;
+    let mut attempts = 1;
     loop {
-        match program.load() {
+        match attempt() {
             Err(ProgramError::LoadError { io_error, .. })
-                if io_error.kind() == io::ErrorKind::WouldBlock && attempt < ATTEMPTS_MAX =>
+                if io_error.kind() == io::ErrorKind::WouldBlock && attempts < ATTEMPTS_MAX =>
             {
-                attempt += 1;
+                attempts += 1;
             }
             done => return done,
         }
     }
 }
 
-fn is_live(link: &TcxLink) -> io::Result<bool> {
+fn is_live(link: &HookLink) -> io::Result<bool> {
     link.ifindex().map(|ifindex| ifindex.is_some_and(|ifindex| ifindex != 0))
 }
 
@@ -294,5 +341,17 @@ pub(super) fn skb_context(ifindex: u32) -> [u8; 44] {
     let mut context = [0; 44];
     context[INGRESS_IFINDEX..IFINDEX].copy_from_slice(&ifindex.to_ne_bytes());
     context[IFINDEX..].copy_from_slice(&ifindex.to_ne_bytes());
+    context
+}
+
+/// `struct xdp_md`: the whole frame as data, and the device at which it is said to have come in
+/// (`xdp_convert_md_to_buff`, same file). The device's first queue must be known to XDP.
+fn xdp_context(length: usize, ifindex: u32) -> [u8; 24] {
+    const DATA_END: usize = 4;
+    const INGRESS_IFINDEX: usize = 12;
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    let mut context = [0; 24];
+    context[DATA_END..DATA_END + 4].copy_from_slice(&length.to_ne_bytes());
+    context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
     context
 }

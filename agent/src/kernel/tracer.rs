@@ -32,13 +32,13 @@ pub(super) fn trace(
     let mut ebpf = load(object, layouts, maps)?;
     watch_everything(&mut ebpf)?;
     let name = match program {
-        Program::PortIn => program::TRACE_PORT,
-        Program::UplinkIn | Program::TunnelIn => program::TRACE_UPLINK,
+        Program::PortIn | Program::PortXdp => program::TRACE_PORT,
+        Program::UplinkIn | Program::UplinkXdp | Program::TunnelIn => program::TRACE_UPLINK,
     };
     let refused = |source| KernelError::Program { program, source: Box::new(source) };
     let loaded = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
     let classifier: &mut SchedClassifier = loaded.try_into().map_err(|_| missing(name))?;
-    programs::load(classifier).map_err(refused)?;
+    programs::load(|| classifier.load()).map_err(refused)?;
     let context = programs::skb_context(ifindex);
     let mut options = TestRunOptions::new();
     options.data_in = Some(frame);

@@ -139,7 +139,7 @@ impl Frame for Xdp {
         }
     }
 
-    /// Not `data_end - data`: that is arithmetic on pointers, which takes `CAP_PERFMON`, and not all of a jumbo frame.
+    /// Not `data_end - data`, which is only the first part of a jumbo frame.
     #[inline(always)]
     fn len(&self) -> u32 {
         // SAFETY: the helper takes the context alone.

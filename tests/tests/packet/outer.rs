@@ -287,7 +287,7 @@ fn outer_fields_are_the_inner_packets_if_asked() {
 
 #[test]
 fn a_checksum_is_left_to_the_device_to_verify() {
-    Rig::with(|rig| {
+    Rig::once(false, |rig| {
         rig.decap_in_program(1);
         for ipv6 in [false, true] {
             let kind = (Encapsulation::Vxlan, ipv6);

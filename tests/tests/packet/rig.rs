@@ -9,7 +9,7 @@ use vtep_abi::{
 };
 use vtep_agent::{
     dataplane::{FdbTarget, Network, PortId, VtepRow},
-    kernel::{Kernel, Program, Settings, Sizes},
+    kernel::{Hook, Kernel, Program, Settings, Sizes},
     plan::Step,
 };
 use vtep_api::MacAddr;
@@ -44,11 +44,15 @@ pub(crate) struct Rig {
     pub(crate) port_2: u32,
     pub(crate) uplink: u32,
     pub(crate) tunnel: u32,
+    /// Whether XDP programs stand at the first port and at the uplink.
+    pub(crate) packet_rate: bool,
     links: [Link; 3],
     _bpffs: Bpffs,
 }
 
 pub(crate) struct Seen {
+    /// At which the frame came to its end.
+    pub(crate) hook: Hook,
     pub(crate) verdict: Verdict,
     pub(crate) action: u32,
     /// What the verdict's counter took for it.
@@ -66,27 +70,40 @@ pub(crate) struct Copies {
 type Counters = Vec<[(u64, u64); VERDICTS_MAX]>;
 
 impl Rig {
-    /// Runs a test inside the host's namespace, as a test-run's interface numbers want it.
-    pub(crate) fn with(test: impl FnOnce(&mut Self) + Send) {
+    /// Runs a test inside the host's namespace, as a test-run's interface numbers want it: through TC alone, then with
+    /// packet-rate mode.
+    pub(crate) fn with(test: impl Fn(&mut Self) + Send + Sync) {
+        for packet_rate in [false, true] {
+            Self::once(packet_rate, &test);
+        }
+    }
+
+    pub(crate) fn once(packet_rate: bool, test: impl Fn(&mut Self) + Send + Sync) {
         let host = Netns::new("host").unwrap();
         let far = Netns::new("far").unwrap();
         let links = ["port", "port2", "uplink"].map(|name| Link::veth(&host, name, &far, name).unwrap().0);
         let tunnel = Link::add(&host, "tunnel", "type vxlan external dstport 4789").unwrap();
         host.within(move || {
-            let mut rig = Self::new(links, &tunnel).unwrap();
+            let mut rig = Self::new(links, &tunnel, packet_rate).unwrap();
             test(&mut rig);
         })
         .unwrap();
     }
 
-    fn new(links: [Link; 3], tunnel: &Link) -> Result<Self> {
+    fn new(links: [Link; 3], tunnel: &Link, packet_rate: bool) -> Result<Self> {
         let bpffs = Bpffs::new()?;
         let sizes =
             Sizes { macs_max: 64, vteps_max: 8, vnis_max: 8, ports_max: 8, senders_max: 64, flood_max: 64 };
         let (kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
         let [port, port_2, uplink] = [links[0].index()?, links[1].index()?, links[2].index()?];
         let tunnel = tunnel.index()?;
-        let mut rig = Self { kernel, port, port_2, uplink, tunnel, links, _bpffs: bpffs };
+        let mut rig = Self { kernel, port, port_2, uplink, tunnel, packet_rate, links, _bpffs: bpffs };
+        if packet_rate {
+            let ports = [port, port_2].map(|port| (port, Program::PortXdp));
+            for (ifindex, program) in ports.into_iter().chain([(uplink, Program::UplinkXdp)]) {
+                rig.kernel.attach(ifindex, program)?;
+            }
+        }
         rig.apply(&Step::SetConfig(Config {
             local_v6: HOST_V6.octets(),
             local_v4: HOST.address.octets(),
@@ -184,8 +201,8 @@ impl Rig {
     }
 
     pub(crate) fn decap_in_program(&mut self, local_port: u32) {
-        let row =
-            LocalPort { ifindex: self.port, vni: VNI, vlan: 0, flags: LocalPort::DECAP_IN_PROGRAM, bd: 1 };
+        let flags = LocalPort::DECAP_IN_PROGRAM | LocalPort::TAKES_XDP;
+        let row = LocalPort { ifindex: self.port, vni: VNI, vlan: 0, flags, bd: 1 };
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
     }
 
@@ -213,32 +230,65 @@ impl Rig {
         let mut adj = tunnel.adjacency(&policy).unwrap();
         adj.ifindex = uplink;
         adj.mtu = 1500;
-        adj.flags |= VtepAdj::ROUTED | VtepAdj::RESOLVED;
+        adj.flags |= VtepAdj::ROUTED | VtepAdj::RESOLVED | VtepAdj::TAKES_XDP;
         adj.set_macs(FABRIC_MAC.octets(), HOST.mac.octets());
         adj
     }
 
-    /// One frame through one program, and the one counter that moved.
+    /// One frame through one program, and the one counter that moved. With packet-rate mode through the hook's XDP
+    /// program, and if that leaves the frame to TC, through TC's as it came.
     #[track_caller]
     pub(crate) fn run(&mut self, program: Program, frame: &[u8], ifindex: u32) -> Seen {
+        let at_xdp = match program {
+            _ if !self.packet_rate => None,
+            Program::PortIn => Some(Program::PortXdp),
+            Program::UplinkIn => Some(Program::UplinkXdp),
+            _ => None,
+        };
+        if let Some(at_xdp) = at_xdp
+            && let Some(seen) = self.run_at_xdp(at_xdp, frame, ifindex)
+        {
+            return seen;
+        }
         let before = self.counters();
         let run = self.kernel.test_run(program, frame, ifindex, 1).unwrap();
-        let after = self.counters();
-        let moved: Vec<(Verdict, u64, u64)> = before
-            .iter()
-            .zip(&after)
-            .flat_map(|(before, after)| before.iter().zip(after).enumerate())
-            .filter(|(_, (before, after))| before != after)
-            .map(|(code, (before, after))| {
-                let verdict =
-                    Verdict::from_code(u32::try_from(code).unwrap()).expect("a code of the catalogue");
-                (verdict, after.0 - before.0, after.1 - before.1)
-            })
-            .collect();
+        let moved = moved(&before, &self.counters());
         let [(verdict, 1, bytes)] = moved[..] else {
             panic!("one frame moved {moved:?}");
         };
-        Seen { verdict, action: run.action, bytes, frame: run.frame }
+        Seen { hook: Hook::Tcx, verdict, action: run.action, bytes, frame: run.frame }
+    }
+
+    /// None if the frame goes on to TC. The action is TC's word for that of XDP.
+    #[track_caller]
+    pub(crate) fn run_at_xdp(&mut self, program: Program, frame: &[u8], ifindex: u32) -> Option<Seen> {
+        const XDP_DROP: u32 = 1;
+        const XDP_PASS: u32 = 2;
+        const XDP_REDIRECT: u32 = 4;
+        let before = self.counters();
+        let run = self.kernel.test_run(program, frame, ifindex, 1).unwrap();
+        let moved = moved(&before, &self.counters());
+        let action = match run.action {
+            XDP_PASS => {
+                assert_eq!(moved, [], "what TC will count is counted");
+                assert_eq!(run.frame, frame, "TC gets another frame than the one that came");
+                return None;
+            }
+            XDP_DROP => 2,
+            XDP_REDIRECT => 7,
+            other => panic!("{program} returned {other}"),
+        };
+        let [(verdict, 1, bytes)] = moved[..] else {
+            panic!("one frame moved {moved:?}");
+        };
+        Some(Seen { hook: Hook::Xdp, verdict, action, bytes, frame: run.frame })
+    }
+
+    /// XDP may redirect frames to a port, as to one in packet-rate mode.
+    pub(crate) fn take_xdp(&mut self, local_port: u32) {
+        let row = self.kernel.installed().unwrap().local_ports[&local_port];
+        let row = LocalPort { flags: row.flags | LocalPort::TAKES_XDP, ..row };
+        self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
     }
 
     fn counters(&self) -> Counters {
@@ -255,4 +305,13 @@ impl Rig {
             uplink: uplink.counters()?.sent_packets,
         })
     }
+}
+
+/// Verdicts whose counters moved, by how many frames and bytes.
+fn moved(before: &Counters, after: &Counters) -> Vec<(Verdict, u64, u64)> {
+    let pairs = before.iter().zip(after);
+    let counters = pairs.flat_map(|(before, after)| before.iter().zip(after).enumerate());
+    let moved = counters.filter(|(_, (before, after))| before != after);
+    let of = |code| Verdict::from_code(u32::try_from(code).unwrap()).expect("a code of the catalogue");
+    moved.map(|(code, (before, after))| (of(code), after.0 - before.0, after.1 - before.1)).collect()
 }

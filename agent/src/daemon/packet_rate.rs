@@ -1,0 +1,74 @@
+//! What packet-rate mode needs to know of its interfaces, read anew before each comparison.
+
+use tracing::{info, warn};
+
+use super::host::Host;
+use crate::alarm::{Alarm, AlarmKind};
+use crate::config::Config;
+use crate::genetlink::{Genetlink, GenetlinkError};
+use crate::links::{Link, Links};
+use crate::packet_rate::{Facts, PacketRate, Role, State, state};
+use crate::table::Table;
+
+impl Host {
+    /// Says what became of each interface that is to be in packet-rate mode, in alarms while it is not.
+    pub(super) fn read_packet_rate(&mut self) {
+        let read = read(&self.config, &self.links, self.table.as_deref());
+        for (&ifindex, state) in &read.by_ifindex {
+            if self.packet_rate.state(ifindex) != Some(state) {
+                info!(interface = self.interface(ifindex), ?state, "packet-rate mode");
+            }
+            let message = match state {
+                State::Refused(reason) => reason.clone(),
+                State::On { takes_none: Some(reason) } => format!("frames to it go by way of TC: {reason}"),
+                State::On { takes_none: None } => continue,
+            };
+            self.kernel_alarms.insert(Alarm::new(AlarmKind::PacketRate, &self.interface(ifindex), message));
+        }
+        self.packet_rate = read;
+    }
+}
+
+/// Interfaces that do not exist have alarms of their own.
+pub(crate) fn read(config: &Config, links: &Links, table: Option<&Table>) -> PacketRate {
+    let uplinks = config.underlay.packet_rate.iter().map(|name| (name.as_str(), Role::Uplink));
+    let ports = config.ports.iter().filter(|port| port.packet_rate).map(|port| {
+        let trunk = table.is_some_and(|table| {
+            table.bindings.keys().any(|(name, vlan)| *name == port.name && vlan.as_u16() != 0)
+        });
+        (port.name.as_str(), Role::Port { trunk })
+    });
+    let wanted = uplinks.chain(ports);
+    let present: Vec<_> = wanted.filter_map(|(name, role)| Some((links.by_name.get(name)?, role))).collect();
+    if present.is_empty() {
+        return PacketRate::default();
+    }
+    let netlink = Genetlink::open();
+    let of = |link: &Link, role| {
+        let facts =
+            netlink.as_ref().map_err(chain).and_then(|netlink| facts(netlink, link).map_err(|e| chain(&e)));
+        match facts {
+            Ok(facts) => state(link, &facts, role),
+            Err(error) => {
+                warn!(error, "an interface cannot be asked");
+                State::Refused(error)
+            }
+        }
+    };
+    PacketRate {
+        by_ifindex: present.into_iter().map(|(link, role)| (link.ifindex, of(link, role))).collect(),
+    }
+}
+
+fn facts(netlink: &Genetlink, link: &Link) -> Result<Facts, GenetlinkError> {
+    let peer = link.below.filter(|_| link.kind.as_deref() == Some("veth"));
+    Ok(Facts {
+        xdp: netlink.xdp_features(link.ifindex)?,
+        offloads: netlink.offloads(link.ifindex)?,
+        peer_offloads: peer.map(|peer| netlink.offloads(peer)).transpose()?,
+    })
+}
+
+fn chain(error: &GenetlinkError) -> String {
+    vtep_api::daemon::chain(error)
+}

@@ -1,0 +1,70 @@
+//! Who removes the outer headers of unicast to a port.
+
+use vtep_abi::LocalPort;
+
+use crate::config::{Config, Decap, Port};
+use crate::links::Link;
+use crate::packet_rate::{PacketRate, State};
+
+/// The way, and what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) way: Way,
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The kernel's tunnel device.
+    Device,
+    /// `uplink_in`.
+    Program,
+    /// `uplink_xdp`, and the tunnel device for what that leaves.
+    Xdp,
+}
+
+impl Way {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Program => "program",
+            Self::Xdp => "xdp",
+        }
+    }
+
+    pub(crate) const fn flags(self) -> u16 {
+        match self {
+            Self::Device => 0,
+            Self::Program => LocalPort::DECAP_IN_PROGRAM,
+            Self::Xdp => LocalPort::TAKES_XDP,
+        }
+    }
+}
+
+pub(crate) fn choose(config: &Config, port: &Port, link: &Link, packet_rate: &PacketRate) -> Choice {
+    let (setting, said_by) = match port.decap {
+        Some(decap) => (decap, "its [[port]]"),
+        None => (config.dataplane.decap, "dataplane.decap"),
+    };
+    let way = match setting {
+        Decap::Device => Way::Device,
+        Decap::Program => Way::Program,
+        Decap::Auto => return automatic(link, packet_rate.state(link.ifindex)),
+    };
+    Choice { way, why: said_by.to_owned() }
+}
+
+/// A veth hands frames on as they are; every other kind of port may have to take super-packets apart again, which only
+/// the tunnel device's receive path prepares them for.
+fn automatic(link: &Link, state: Option<&State>) -> Choice {
+    let kind = link.kind.as_deref().unwrap_or("hardware");
+    let way = match (state, kind) {
+        (Some(State::On { takes_none: None }), _) => {
+            return Choice { way: Way::Xdp, why: "auto: packet-rate mode".to_owned() };
+        }
+        (_, "veth") => Way::Program,
+        _ => Way::Device,
+    };
+    let kind = if kind == "tun" { "tap" } else { kind };
+    Choice { way, why: format!("auto: {kind}") }
+}
