@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod capture;
 mod render;
 mod run;
 mod schema;
@@ -52,6 +53,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error>
             io::stdout().write_all(&script)?;
             Ok(Exit::Ok)
         }
+        Command::Capture(args) => capture::capture(&args),
         question => ask::ask(question),
     }
 }

@@ -8,6 +8,8 @@ use vtep_api::control;
 
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
+use crate::capture::Filter;
+use crate::monitor::Wanted;
 use crate::roles::Rule;
 use crate::trace::Question;
 use view::Scrape;
@@ -43,6 +45,14 @@ pub enum Request {
     /// What would become of a frame.
     Trace {
         question: Question,
+    },
+    /// What happens, for as long as the client listens.
+    Monitor {
+        wanted: Wanted,
+    },
+    /// Copies of frames, for as long as the client listens.
+    Capture {
+        filter: Filter,
     },
     /// Lets the MACs go that a snapshot lacked.
     Release {

@@ -18,6 +18,7 @@ mod refused;
 mod scrape;
 mod trace;
 mod view;
+mod watchers;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -41,7 +42,7 @@ use crate::config::{self, Config, Override};
 use crate::control::view::{CountRow, DetachRow};
 use crate::control::{Ask, ErrorKind, Reply, Request, Server};
 use crate::desired::TUNNEL_DEVICE;
-use crate::kernel::{Events, Kernel, Settings, Sizes};
+use crate::kernel::{Events, Kernel, Samples, Settings, Sizes};
 use crate::links::{self, Links, Tunnel};
 use crate::metrics;
 use crate::netlink::Changes;
@@ -64,6 +65,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const ASKS_MAX: usize = 32;
 /// Events taken at once, so that the other hints get their turn.
 const EVENTS_BATCH: usize = 256;
+/// How often those who watch are told what was counted.
+const WATCH_PACE: Duration = Duration::from_secs(1);
 
 /// What a start needs to know.
 #[derive(Debug, Clone)]
@@ -110,6 +113,7 @@ struct Daemon {
     /// One of them waits for a comparison.
     awaits_comparison: bool,
     events: Events,
+    samples: Samples,
     /// When the events may be read again.
     events_from: Instant,
     asks: mpsc::Receiver<Ask>,
@@ -128,6 +132,7 @@ impl Daemon {
         let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings(config)))?;
         info!(adopted = opened.adopted, links = opened.links, "kernel tables are open");
         let events = kernel.take_events()?.context("the events have a reader already")?;
+        let samples = kernel.take_samples()?.context("the copies of frames have a reader already")?;
         if let Some(log) = kernel.take_log()? {
             tokio::spawn(log);
         }
@@ -167,6 +172,7 @@ impl Daemon {
             taken: 0,
             awaits_comparison: false,
             events,
+            samples,
             events_from: Instant::now(),
             asks,
             metrics,
@@ -186,6 +192,9 @@ impl Daemon {
         reread.reset();
         let mut watchdog = tokio::time::interval(self.notify.watchdog_period());
         let mut batch = Vec::with_capacity(EVENTS_BATCH);
+        let mut samples = Vec::new();
+        let mut watch = tokio::time::interval(WATCH_PACE);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
             tokio::select! {
@@ -199,6 +208,13 @@ impl Daemon {
                 result = paced(self.events_from, &mut self.events, &mut batch) => {
                     result.context("the programs' events cannot be read")?;
                     self.learn(&mut batch);
+                }
+                result = self.samples.read(&mut samples, EVENTS_BATCH) => {
+                    result.context("the programs' copies of frames cannot be read")?;
+                    tokio::task::block_in_place(|| self.host.watch_samples(&mut samples));
+                }
+                _ = watch.tick(), if !self.host.watchers.is_idle() => {
+                    tokio::task::block_in_place(|| self.host.watch_tick());
                 }
                 Some(ask) = self.asks.recv() => {
                     if let Some(reply) = self.answer(ask) {
@@ -358,6 +374,12 @@ impl Daemon {
             Ask::Client { request: Request::Detach, reply } => return Some(reply),
             Ask::Client { request: Request::RoleSet { rule }, reply } => {
                 drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
+            }
+            Ask::Client { request: Request::Monitor { wanted }, reply } => {
+                drop(reply.send(self.host.monitor(&wanted)));
+            }
+            Ask::Client { request: Request::Capture { filter }, reply } => {
+                drop(reply.send(self.host.capture(&filter)));
             }
             Ask::Client { request: Request::Release { vni }, reply } => drop(reply.send(self.release(vni))),
             Ask::Client { request, reply } => {

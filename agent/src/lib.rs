@@ -7,6 +7,7 @@
 
 pub mod alarm;
 pub mod capabilities;
+pub mod capture;
 pub mod check;
 pub mod claims;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod kernel;
 pub mod learnt;
 pub mod links;
 pub mod metrics;
+pub mod monitor;
 pub mod netlink;
 pub mod packet_rate;
 pub mod plan;

@@ -11,9 +11,12 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use vtep_abi::{FdbKey, Target};
 use vtep_agent::control::client::{ClientError, ask};
+use vtep_agent::control::client::{Conversation, Heard};
 use vtep_agent::control::view::{CountRow, FdbDump, FdbRow, Labels};
 use vtep_agent::control::{Ask, ErrorKind, FdbFilter, Reply, Request, Server};
 use vtep_agent::dataplane::FdbTarget;
+use vtep_agent::monitor::Wanted;
+use vtep_api::control::Feed;
 
 struct Daemon {
     directory: TempDir,
@@ -101,6 +104,47 @@ async fn many_rows_are_streamed_in_order() {
         rows.unwrap()
     });
     assert_eq!(asked.await.unwrap(), ROWS as usize);
+}
+
+/// The publisher waits for nobody: what finds no room in socket and feed is counted, and told before the next row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_late_is_told_how_much_it_lost() {
+    const ROWS: usize = 200_000;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("agent.sock");
+    let (sender, mut asks) = mpsc::channel(4);
+    let _server = Server::listen(&socket, sender).unwrap();
+    let (published, is_published) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let Some(Ask::Client { reply, .. }) = asks.recv().await else { return };
+        let (mut feed, answer) = Feed::new(64);
+        reply.send(answer).unwrap();
+        for row in 0..ROWS {
+            feed.offer(|| row);
+        }
+        published.send(()).unwrap();
+        while !feed.is_closed() {
+            feed.tell_losses();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    let request = Request::Monitor { wanted: Wanted::default() };
+    let conversation = Conversation::open(&socket, &request).unwrap();
+    is_published.await.unwrap();
+    let heard = tokio::task::spawn_blocking(move || {
+        let (mut rows, mut lost) = (0, 0);
+        let hung_up = conversation.hear(|heard| {
+            match heard {
+                Heard::Row(_) => rows += 1,
+                Heard::Lost(more) => lost += more,
+            }
+            if rows + lost < ROWS { Ok(()) } else { Err(std::io::Error::other("heard enough")) }
+        });
+        assert!(matches!(hung_up, Err(ClientError::Output(_))), "{hung_up:?}");
+        (rows, lost)
+    });
+    let (rows, lost) = heard.await.unwrap();
+    assert!(rows > 0 && lost > 0 && rows + lost == ROWS, "{rows} rows, {lost} lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,10 @@ use ovsdb::Remote;
 use vtep_api::control::terminal::Terminal;
 use vtep_api::{LogicalSwitchName, PortName, Role, Vni};
 
+use crate::capture::Filter;
 use crate::config::{LogFormat, LogLevel, SOCKET};
 use crate::control::FdbFilter;
+use crate::monitor::Topic;
 use crate::trace::Question;
 
 pub(super) const CONFIG: &str = "/etc/vtepd/agent.toml";
@@ -19,6 +21,8 @@ Examples:
   vtep-agent fdb show --vni 5001 --limit 20         the first MACs of a network
   vtep-agent stats --drops                          why frames were dropped
   vtep-agent trace --port tap0 --dst 02:00:00:00:00:01   where a frame would go, and why
+  vtep-agent monitor drops                          what is dropped, as it happens
+  vtep-agent capture --reason drops -w drops.pcapng   the same as frames, for Wireshark
   vtep-agent role set slave                         claim the MACs behind our ports as slave
   vtep-agent detach                                 stop forwarding and remove everything from the kernel
 
@@ -75,6 +79,31 @@ pub(super) enum Command {
     /// moves, nothing is learnt. Beside their verdict stand the entries that lead there. The frame is given by its
     /// bytes, or made from its addresses: a small UDP packet.
     Trace(TraceArgs),
+    /// Tell what happens, as it happens: drops, moves, changes of the FDB, unknown senders
+    ///
+    /// Until it is interrupted. With --json each line is one event. Whoever reads slower than it happens loses events,
+    /// and is told how many.
+    Monitor {
+        /// Only this; without it everything
+        topic: Option<Topic>,
+        /// Only of this VNI
+        #[arg(long, value_parser = vni)]
+        vni: Option<u32>,
+        /// Stop after so many events
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// Stop after so long
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: Option<u64>,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Write copies of frames to a pcapng file, with what became of each as its comment
+    ///
+    /// Frames toward a VTEP are written as they leave, outer headers and all; frames from the underlay as they came;
+    /// dropped ones as they were when it was decided. Until it is interrupted. How many were left out is said at the
+    /// end, and stands in the file.
+    Capture(CaptureArgs),
     /// Let MACs go that a controller's snapshot lacked, and that stay because it lacked too many
     Release {
         #[arg(value_parser = vni)]
@@ -369,6 +398,56 @@ fn ether_type(text: &str) -> Result<u16, String> {
     match u16::from_str_radix(digits, 16) {
         Ok(number) if number >= 0x0600 => Ok(number),
         _ => Err("expected a hexadecimal number from 0x0600 to 0xffff".to_owned()),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CaptureArgs {
+    /// Only frames of which this became: a verdict as `stats` names it, or drops, encapsulated, delivered, all; repeat it
+    /// for several
+    #[arg(long = "reason", value_name = "REASON")]
+    reasons: Vec<String>,
+    /// Only of this VNI
+    #[arg(long, value_parser = vni)]
+    vni: Option<u32>,
+    /// Only from or to this interface
+    #[arg(long)]
+    port: Option<String>,
+    /// Stop after so many frames
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Stop after so long
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// At most so many bytes of each frame
+    #[arg(long, default_value_t = Filter::SNAPLEN_MAX, value_parser = clap::value_parser!(u32).range(14..=i64::from(Filter::SNAPLEN_MAX)))]
+    snaplen: u32,
+    /// At most so many frames in a second on each CPU
+    #[arg(long, default_value_t = Filter::default().per_second, value_parser = clap::value_parser!(u32).range(1..=i64::from(Filter::PER_SECOND_MAX)))]
+    rate: u32,
+    /// One of so many, by chance
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    one_in: u32,
+    /// The file; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) write: PathBuf,
+    /// Control socket of the daemon
+    #[arg(long, env = "VTEPD_SOCKET", default_value = SOCKET)]
+    pub(super) socket: PathBuf,
+}
+
+impl CaptureArgs {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            reasons: self.reasons.clone(),
+            vni: self.vni,
+            port: self.port.clone(),
+            snaplen: self.snaplen,
+            per_second: self.rate,
+            one_in: self.one_in,
+            count: self.count,
+            seconds: self.seconds,
+        }
     }
 }
 

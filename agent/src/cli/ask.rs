@@ -18,6 +18,7 @@ use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Statu
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
 use crate::links::Tunnel;
+use crate::monitor::{MonitorRow, Wanted};
 use crate::roles::{Rule, Scope};
 use crate::trace::view::TraceRow;
 use crate::underlay;
@@ -51,6 +52,10 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         Command::Trace(args) => {
             let request = Request::Trace { question: args.question() };
             args.client.terminal().one::<TraceRow>(&request, render::trace)?;
+        }
+        Command::Monitor { topic, vni, count, seconds, client } => {
+            let request = Request::Monitor { wanted: Wanted { topic, vni, count, seconds } };
+            client.terminal().follow::<MonitorRow>(&request, |out, row| writeln!(out, "{row}"))?;
         }
         Command::Role { command: RoleCommand::Set { role, logical_switch, port, client } } => {
             let rule = Rule { role, scope: Scope { logical_switch, port } };

@@ -11,6 +11,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
 use super::refused;
+use super::watchers::Watchers;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::claims::Claims;
 use crate::config::{self, Config};
@@ -62,6 +63,7 @@ pub(super) struct Host {
     pub(super) last_reconcile: Duration,
     stale: bool,
     pub(super) complaints: Complaints,
+    pub(super) watchers: Watchers,
 }
 
 impl Host {
@@ -98,6 +100,7 @@ impl Host {
             last_reconcile: Duration::ZERO,
             stale: false,
             complaints: Complaints::default(),
+            watchers: Watchers::default(),
         })
     }
 
@@ -335,7 +338,9 @@ impl Host {
                         let message = format!("{} of {wanted}, such as {first:?}", applied.refused.len());
                         self.kernel_alarms.insert(Alarm::new(AlarmKind::KernelRefused, step.name(), message));
                     }
-                    self.installed.apply(refused::without(step, &applied.refused));
+                    let step = refused::without(step, &applied.refused);
+                    self.watch_step(&step);
+                    self.installed.apply(step);
                 }
                 Err(error) => {
                     if self.complaints.is_news(step.name(), &error) {

@@ -27,7 +27,9 @@ impl Host {
             let Some(bound) = self.learning(&key, port) else { continue };
             let learn_max = self.learn_max(port.ifindex);
             match self.learnt.observe(key, port, learn_max) {
-                Lesson::New | Lesson::Moved { .. } => {
+                lesson @ (Lesson::New | Lesson::Moved { .. }) => {
+                    let from = if let Lesson::Moved { from } = lesson { Some(from) } else { None };
+                    self.watch_seen(&key, from, port);
                     if !self.is_named(&key) {
                         let master = Target::LocalPort(bound.local_port);
                         rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));

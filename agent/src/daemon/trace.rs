@@ -362,7 +362,7 @@ fn inner_dst(bytes: &[u8]) -> Option<MacAddr> {
     Some(MacAddr::new(mac.try_into().ok()?))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // A string takes everything.
         let _ = write!(text, "{byte:02x}");

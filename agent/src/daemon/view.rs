@@ -46,9 +46,10 @@ impl Host {
             Request::Trace { question } => self.trace(question),
             Request::RoleShow => Reply::rows(self.roles.rules()),
             // The loop takes them before.
-            Request::RoleSet { .. } | Request::Release { .. } => {
-                Reply::error(ErrorKind::Failed, "the agent is stopping")
-            }
+            Request::RoleSet { .. }
+            | Request::Release { .. }
+            | Request::Monitor { .. }
+            | Request::Capture { .. } => Reply::error(ErrorKind::Failed, "the agent is stopping"),
             Request::Detach => Reply::error(ErrorKind::Failed, "the agent is detaching already"),
         }
     }
@@ -208,7 +209,7 @@ impl Host {
         rows.filter(|(_, port)| self.interface(port.ifindex) == name).map(|(&index, _)| index).collect()
     }
 
-    fn labels(&self) -> Labels {
+    pub(super) fn labels(&self) -> Labels {
         let names = &self.outcome.names;
         let vteps = self.installed.vteps.iter().map(|(&index, row)| {
             let name = names.vteps.get(&index).map(ToString::to_string);

@@ -63,9 +63,14 @@ impl Capture {
 
 impl Sample {
     /// Of the tag beside the frame.
-    pub fn vlan(&self) -> Option<u16> {
+    pub fn tci(&self) -> Option<u16> {
         let tagged = self.head.tag & CaptureHead::TAGGED != 0;
-        tagged.then(|| u16::try_from(self.head.tag & 0x0fff).expect("masked"))
+        tagged.then(|| u16::try_from(self.head.tag & 0xffff).expect("masked"))
+    }
+
+    /// Of the tag beside the frame.
+    pub fn vlan(&self) -> Option<u16> {
+        self.tci().map(|tci| tci & 0x0fff)
     }
 
     /// None: an entry of a form that this agent does not know.

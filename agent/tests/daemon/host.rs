@@ -27,7 +27,7 @@ binding = [{ port = "tap0", logical_switch = "blue" }]
 
 pub(crate) struct Host {
     pub(crate) netns: Netns,
-    _peer: Netns,
+    pub(crate) peer: Netns,
     bpffs: Bpffs,
     pub(crate) folder: TempDir,
 }
@@ -47,7 +47,7 @@ impl Host {
         let (uplink, _) = Link::veth(&netns, "uplink", &peer, "uplink").unwrap();
         uplink.add_address("192.0.2.1/24").unwrap();
         Link::veth(&netns, "tap0", &peer, "vm").unwrap();
-        Self { netns, _peer: peer, bpffs: Bpffs::new().unwrap(), folder: tempfile::tempdir().unwrap() }
+        Self { netns, peer, bpffs: Bpffs::new().unwrap(), folder: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn configure(&self, name: &str, pins: &Path, source: &str, dataplane: &str) {

@@ -5,4 +5,5 @@ mod controller;
 mod file;
 mod host;
 mod ovsdb;
+mod seeing;
 mod trace;

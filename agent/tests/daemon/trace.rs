@@ -5,10 +5,10 @@ use vtep_tests::process::Daemon;
 
 use crate::host::{Host, TABLE};
 
-const NEXT_HOP: &str = "02:00:00:00:fe:01";
+pub(crate) const NEXT_HOP: &str = "02:00:00:00:fe:01";
 
 /// `tap0` without a tag and in VLAN 20, both VTEPs' neighbours known.
-fn ready() -> (Host, Daemon) {
+pub(crate) fn ready() -> (Host, Daemon) {
     let host = Host::new("");
     let bindings = "binding = [{ port = \"tap0\", logical_switch = \"blue\" }, \
                     { port = \"tap0\", vlan = 20, logical_switch = \"red\" }]\n";

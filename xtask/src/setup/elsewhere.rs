@@ -22,6 +22,7 @@ const PROGRAMS: &[&str] = &[
     "ovsdb-tool",
     "ping",
     "strace",
+    "tshark",
     "vtep-ctl",
 ];
 

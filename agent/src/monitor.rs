@@ -1,0 +1,178 @@
+//! What `vtep-agent monitor` tells, as it happens.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vtep_api::MacAddr;
+
+use crate::control::view::{FdbEnd, FdbRow};
+use crate::trace::outer::Outer;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// Frames that were dropped: counts in each second, and some of the frames
+    Drops,
+    /// MACs that appear on learning ports, or change their place
+    Moves,
+    /// Entries that are added, changed and removed
+    Fdb,
+    /// Addresses that are no VTEPs, or none of a VNI, and send into it
+    UnknownSenders,
+}
+
+/// None of a topic: all of them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wanted {
+    pub topic: Option<Topic>,
+    pub vni: Option<u32>,
+    pub count: Option<u64>,
+    pub seconds: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MonitorRow {
+    /// Since 1970.
+    pub at_ms: u64,
+    #[serde(flatten)]
+    pub happened: Happened,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Happened {
+    /// Since the last row of the same VNI and verdict, or since the start.
+    Dropped {
+        vni: Option<u32>,
+        verdict: String,
+        packets: u64,
+        bytes: u64,
+    },
+    DroppedFrame(DroppedFrame),
+    Moved {
+        vni: u32,
+        mac: MacAddr,
+        from: Option<FdbEnd>,
+        to: Option<FdbEnd>,
+        by: By,
+    },
+    Fdb {
+        change: Change,
+        entry: FdbRow,
+    },
+    /// Refused frames that were looked at in a second; how many there were, the counters say.
+    UnknownSender {
+        address: IpAddr,
+        vni: u32,
+        verdict: String,
+        interface: String,
+        frames: u64,
+    },
+}
+
+/// One of those that were counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DroppedFrame {
+    pub vni: Option<u32>,
+    pub verdict: String,
+    pub interface: String,
+    pub src: MacAddr,
+    pub dst: MacAddr,
+    pub vlan: Option<u16>,
+    pub ether_type: u16,
+    pub len: u32,
+    pub outer: Option<Outer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    Learning,
+    Table,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Added,
+    Changed,
+    Removed,
+}
+
+impl Happened {
+    pub const fn topic(&self) -> Topic {
+        match self {
+            Self::Dropped { .. } | Self::DroppedFrame(_) => Topic::Drops,
+            Self::Moved { .. } => Topic::Moves,
+            Self::Fdb { .. } => Topic::Fdb,
+            Self::UnknownSender { .. } => Topic::UnknownSenders,
+        }
+    }
+
+    pub const fn vni(&self) -> Option<u32> {
+        match self {
+            Self::Dropped { vni, .. } | Self::DroppedFrame(DroppedFrame { vni, .. }) => *vni,
+            Self::Moved { vni, .. } | Self::UnknownSender { vni, .. } => Some(*vni),
+            Self::Fdb { entry, .. } => Some(entry.vni),
+        }
+    }
+}
+
+impl Wanted {
+    pub fn wants(&self, topic: Topic) -> bool {
+        self.topic.is_none_or(|wanted| wanted == topic)
+    }
+
+    pub fn wants_row(&self, happened: &Happened) -> bool {
+        self.wants(happened.topic()) && (self.vni.is_none() || self.vni == happened.vni())
+    }
+}
+
+impl fmt::Display for MonitorRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ms, secs) = (self.at_ms % 1000, self.at_ms / 1000);
+        let (hour, minute, second) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
+        write!(f, "{hour:02}:{minute:02}:{second:02}.{ms:03} UTC  {}", self.happened)
+    }
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |vni: &Option<u32>| vni.map_or_else(|| "no VNI".to_owned(), |vni| format!("VNI {vni}"));
+        let place =
+            |end: &Option<FdbEnd>| end.as_ref().map_or_else(|| "nowhere".to_owned(), ToString::to_string);
+        match self {
+            Self::Dropped { vni, verdict, packets, bytes } => {
+                write!(f, "dropped  {} {verdict}: {packets} frames, {bytes} bytes", name(vni))
+            }
+            Self::DroppedFrame(frame) => {
+                let DroppedFrame { vni, verdict, interface, src, dst, ether_type, len, .. } = frame;
+                let vlan = frame.vlan.map(|vlan| format!(" VLAN {vlan}")).unwrap_or_default();
+                write!(f, "frame    {} {verdict} from {interface}{vlan}: {src} → {dst}", name(vni))?;
+                write!(f, ", type 0x{ether_type:04x}, {len} bytes")?;
+                frame.outer.as_ref().map_or(Ok(()), |outer| write!(f, "; {outer}"))
+            }
+            Self::Moved { vni, mac, from, to, by } => {
+                let by = if *by == By::Learning { "seen" } else { "table" };
+                write!(f, "moved    VNI {vni} {mac}: {} → {} ({by})", place(from), place(to))
+            }
+            Self::Fdb { change, entry } => {
+                let change = match change {
+                    Change::Added => "added  ",
+                    Change::Changed => "changed",
+                    Change::Removed => "removed",
+                };
+                let (master, slave) = (place(&entry.master), place(&entry.slave));
+                write!(f, "{change}  VNI {} {}: master {master}, slave {slave}", entry.vni, entry.mac)
+            }
+            Self::UnknownSender { address, vni, verdict, interface, frames } => {
+                write!(
+                    f,
+                    "sender   {address} sends into VNI {vni} by {interface}: {verdict}, {frames} frames seen"
+                )
+            }
+        }
+    }
+}
