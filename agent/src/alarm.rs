@@ -21,6 +21,8 @@ pub enum AlarmKind {
     PortMissing,
     NoRoute,
     MacTableFull,
+    /// The bucketed MAC table is fuller than it is made for.
+    MacTableLoad,
     SenderTableFull,
     VtepTableFull,
     VniTableFull,
@@ -47,6 +49,7 @@ impl AlarmKind {
             Self::PortMissing => "port_missing",
             Self::NoRoute => "no_route",
             Self::MacTableFull => "mac_table_full",
+            Self::MacTableLoad => "mac_table_load",
             Self::SenderTableFull => "sender_table_full",
             Self::VtepTableFull => "vtep_table_full",
             Self::VniTableFull => "vni_table_full",

@@ -24,6 +24,7 @@ pub use vtep_api::daemon::{Bounded, Log, LogFormat, LogLevel, Origin, Setting};
 pub type Metrics = vtep_api::daemon::Metrics<9475>;
 
 use crate::desired::TUNNEL_DEVICE;
+use crate::kernel::MacTable;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +94,10 @@ impl Config {
         if self.underlay.uplinks.is_empty() {
             return refuse("underlay.uplinks".to_owned(), "[]".to_owned(), "at least one interface");
         }
+        if self.dataplane.mac_table == MacTable::Bucketed && !MacTable::BUCKETED_IS_SAFE {
+            let key = "dataplane.mac_table".to_owned();
+            return refuse(key, "\"bucketed\"".to_owned(), "\"hash\" on this processor");
+        }
         Ok(())
     }
 }
@@ -112,6 +117,7 @@ pub struct Dataplane {
     /// Where maps and links are pinned.
     pub bpffs: PathBuf,
     pub decap: Decap,
+    pub mac_table: MacTable,
     pub macs_max: Bounded<1, 16_000_000>,
     pub vteps_max: Bounded<1, 65_535>,
     pub vnis_max: Bounded<1, 65_535>,
@@ -169,6 +175,7 @@ impl Default for Dataplane {
         Self {
             bpffs: "/sys/fs/bpf/vtepd".into(),
             decap: Decap::Auto,
+            mac_table: MacTable::default(),
             macs_max: Bounded::preset(1_000_000),
             vteps_max: Bounded::preset(4096),
             vnis_max: Bounded::preset(1024),

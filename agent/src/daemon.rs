@@ -42,6 +42,7 @@ use crate::config::{self, Config, Override};
 use crate::control::view::{CountRow, DetachRow};
 use crate::control::{Ask, ErrorKind, Reply, Request, Server};
 use crate::desired::TUNNEL_DEVICE;
+use crate::kernel::mactab::Recovered;
 use crate::kernel::{Events, Kernel, Samples, Settings, Sizes};
 use crate::links::{self, Links, Tunnel};
 use crate::metrics;
@@ -131,6 +132,10 @@ impl Daemon {
         let config = &start.config;
         let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings(config)))?;
         info!(adopted = opened.adopted, links = opened.links, "kernel tables are open");
+        if opened.mended != Recovered::default() {
+            let Recovered { copies, astray } = opened.mended;
+            warn!(copies, astray, "the MAC table was left in mid-write, and mended");
+        }
         let events = kernel.take_events()?.context("the events have a reader already")?;
         let samples = kernel.take_samples()?.context("the copies of frames have a reader already")?;
         if let Some(log) = kernel.take_log()? {
@@ -488,7 +493,7 @@ pub fn settings(config: &Config) -> Settings {
         senders_max: config.dataplane.senders_max(),
         flood_max: config.dataplane.flood_max(),
     };
-    Settings { sizes, ..Settings::new(bpffs) }
+    Settings { sizes, mac_table: config.dataplane.mac_table, ..Settings::new(bpffs) }
 }
 
 fn signals() -> Result<(Signal, Signal, Signal)> {

@@ -12,6 +12,7 @@ mod events;
 mod fdb;
 mod layout;
 mod log;
+pub mod mactab;
 mod meta;
 mod networks;
 mod pins;
@@ -33,23 +34,24 @@ use vtep_abi::{
 };
 
 pub use self::applied::{Applied, Entry, Reason, Refused};
-pub use self::bpf::Hook;
+pub use self::bpf::{Hook, Mapped};
 pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
-pub use self::settings::{OBJECT, Settings, Sizes};
+pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
 pub use self::tracer::Traced;
 
 use self::bpf::AnyMap;
 use self::capture::Capture;
 use self::fdb::Fdb;
 use self::layout::Pinned;
+use self::mactab::Recovered;
 use self::meta::Host;
 use self::networks::Networks;
 use self::pins::Pins;
 use self::ports::Ports;
-use self::programs::Programs;
+use self::programs::{Object, Programs};
 use self::vteps::Vteps;
 use crate::dataplane::{Dataplane, Network, PortId, VtepRow};
 use crate::plan::Step;
@@ -65,6 +67,8 @@ pub struct Opened {
     pub adopted: bool,
     /// Links of an earlier agent, which carry the present programs.
     pub links: usize,
+    /// What was mended in the bucketed MAC table.
+    pub mended: Recovered,
     /// Maps that had room for another number of entries: name, former room.
     pub resized: Vec<(&'static str, u32)>,
 }
@@ -78,15 +82,17 @@ pub struct Kernel {
     pins: Pins,
     /// For [`Self::trace`].
     object: Cow<'static, [u8]>,
+    mac_table: MacTable,
     layouts: Vec<layout::Layout>,
 }
 
 impl Kernel {
     /// Adopts the pinned maps and links, and makes what is missing. Links that are adopted forward without a gap.
     pub fn open(settings: &Settings) -> Result<(Self, Opened), KernelError> {
-        let object = settings.object.as_deref().ok_or(KernelError::NoObject)?;
-        let parsed = aya_obj::Object::parse(object).map_err(KernelError::Parse)?;
-        let layouts = layout::layouts(&parsed, &settings.sizes)?;
+        let bytes = settings.object.as_deref().ok_or(KernelError::NoObject)?;
+        let object = &Object { bytes, mac_table: settings.mac_table };
+        let parsed = aya_obj::Object::parse(bytes).map_err(KernelError::Parse)?;
+        let layouts = layout::layouts(&parsed, &settings.sizes, settings.mac_table)?;
         require_capabilities()?;
         require_tcx()?;
 
@@ -101,7 +107,10 @@ impl Kernel {
             check_version(&Host::open(&pins.maps())?.meta()?, &pins.maps())?;
         }
         let (mut programs, maps) = if resized.is_empty() {
-            (Programs::load(object, &layouts, &pins.maps())?, Maps::open(&pins.maps())?)
+            {
+                let programs = Programs::load(object, &layouts, &pins.maps())?;
+                (programs, Maps::open(&pins.maps(), settings.mac_table)?)
+            }
         } else {
             resize(&pins, object, &layouts, &resized)?
         };
@@ -114,19 +123,22 @@ impl Kernel {
         }
         let held = hold(&pins.maps())?;
         let object = settings.object.clone().ok_or(KernelError::NoObject)?;
-        Ok((Self { maps, held, programs, pins, object, layouts }, Opened { adopted, links, resized }))
+        let mended = maps.mended;
+        let opened = Opened { adopted, links, mended, resized };
+        Ok((Self { maps, held, programs, pins, object, mac_table: settings.mac_table, layouts }, opened))
     }
 
     /// Reads everything back, and clears what a process that was killed half-way has left.
     pub fn installed(&mut self) -> Result<Dataplane, ApplyError> {
+        let networks = self.maps.networks.installed()?;
         Ok(Dataplane {
             config: self.maps.host.config()?,
             vteps: self.maps.vteps.installed()?,
             senders: self.maps.vteps.installed_senders()?,
-            networks: self.maps.networks.installed()?,
             local_ports: self.maps.ports.installed_local()?,
             ports: self.maps.ports.installed()?,
-            fdb: self.maps.fdb.installed()?,
+            fdb: self.maps.fdb.installed(&networks)?,
+            networks,
         })
     }
 
@@ -137,9 +149,20 @@ impl Kernel {
             Step::SetConfig(config) => maps.host.set_config(config),
             Step::PutVteps(rows) => maps.vteps.put(rows),
             Step::PutLocalPorts(rows) => maps.ports.put_local(rows),
+            Step::PutDomains(rows) => {
+                for (vni, bd) in rows {
+                    maps.fdb.bind(*vni, *bd);
+                }
+                Ok(Applied::written(rows.len()))
+            }
             Step::PutFdb(rows) => maps.fdb.put(rows),
             Step::PutSenders(rows) => maps.vteps.put_senders(rows),
-            Step::PutNetworks(rows) => maps.networks.put(rows),
+            Step::PutNetworks(rows) => {
+                for (vni, network) in rows {
+                    maps.fdb.bind(*vni, network.bd);
+                }
+                maps.networks.put(rows)
+            }
             Step::PutPorts(rows) => maps.ports.put(rows),
             Step::RemovePorts(ids) => maps.ports.remove(ids),
             Step::RemoveNetworks(vnis) => maps.networks.remove(vnis),
@@ -213,6 +236,11 @@ impl Kernel {
         self.maps.fdb.lookup(key)
     }
 
+    /// How full the bucketed MAC table is, of its slots; none for the hash.
+    pub fn mac_table_load(&self) -> Option<f64> {
+        self.maps.fdb.load()
+    }
+
     /// The counters of a bridge domain by verdict code; those of domain 0 belong to no VNI.
     pub fn vni_stats(&self, bd: u32) -> Result<[Counter; VERDICTS_MAX], ApplyError> {
         self.maps.networks.stats(bd)
@@ -237,7 +265,8 @@ impl Kernel {
     /// What would become of a frame with its tags in its bytes that comes in at `ifindex`, an interface of the calling
     /// thread's network namespace. Reads the live maps, and moves nothing that is live.
     pub fn trace(&self, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
-        tracer::trace(&self.object, &self.layouts, &self.pins.maps(), (program, frame, ifindex))
+        let object = Object { bytes: &self.object, mac_table: self.mac_table };
+        tracer::trace(&object, &self.layouts, &self.pins.maps(), (program, frame, ifindex))
     }
 
     pub fn port(&self, id: PortId) -> Result<Option<PortValue>, ApplyError> {
@@ -297,7 +326,7 @@ impl Kernel {
 pub fn check(settings: &Settings) -> Vec<KernelError> {
     let object = settings.object.as_deref().ok_or(KernelError::NoObject).and_then(|object| {
         let parsed = aya_obj::Object::parse(object).map_err(KernelError::Parse)?;
-        layout::layouts(&parsed, &settings.sizes).map(drop)
+        layout::layouts(&parsed, &settings.sizes, settings.mac_table).map(drop)
     });
     let checks = [object, require_capabilities(), require_tcx(), pins::require_bpffs(&settings.pin_root)];
     checks.into_iter().filter_map(Result::err).collect()
@@ -324,22 +353,27 @@ struct Maps {
     ports: Ports,
     fdb: Fdb,
     capture: Capture,
+    mended: Recovered,
 }
 
 impl Maps {
-    fn open(maps: &Path) -> Result<Self, ApplyError> {
+    fn open(maps: &Path, mac_table: MacTable) -> Result<Self, ApplyError> {
+        let networks = Networks::open(maps)?;
+        let (mut fdb, mended) = Fdb::open(maps, mac_table)?;
+        fdb.adopt(networks.domains()?);
         Ok(Self {
             host: Host::open(maps)?,
             vteps: Vteps::open(maps)?,
-            networks: Networks::open(maps)?,
+            networks,
             ports: Ports::open(maps)?,
-            fdb: Fdb::open(maps)?,
+            fdb,
+            mended,
             capture: Capture::open(maps)?,
         })
     }
 
     /// The name of the map in which the entries have no room, if there is one.
-    fn copy_to(&self, other: &Self) -> Result<Option<&'static str>, ApplyError> {
+    fn copy_to(&mut self, other: &mut Self) -> Result<Option<&'static str>, ApplyError> {
         if let Some(config) = self.host.config()? {
             other.host.set_config(&config)?;
         }
@@ -350,8 +384,8 @@ impl Maps {
         if let Some(full) = self.ports.copy_to(&other.ports)? {
             return Ok(Some(full));
         }
-        if !self.fdb.copy_to(&other.fdb)? {
-            return Ok(Some(map::FDB));
+        if !self.fdb.copy_to(&mut other.fdb, &self.networks.installed()?)? {
+            return Ok(Some(other.fdb.map_name()));
         }
         self.networks.copy_to(&other.networks)
     }
@@ -368,19 +402,22 @@ fn hold(maps: &Path) -> Result<Vec<(&'static str, AnyMap)>, KernelError> {
 /// Makes maps of the wanted sizes beside the pinned ones and fills them. Counters start anew.
 fn resize(
     pins: &Pins,
-    object: &[u8],
+    object: &Object<'_>,
     layouts: &[layout::Layout],
     resized: &[(&'static str, u32)],
 ) -> Result<(Programs, Maps), KernelError> {
     pins.create_next_maps()?;
     let programs = Programs::load(object, layouts, &pins.next_maps())?;
-    let maps = Maps::open(&pins.next_maps())?;
-    let Some(full) = Maps::open(&pins.maps())?.copy_to(&maps)? else {
+    let mut maps = Maps::open(&pins.next_maps(), object.mac_table)?;
+    let kind = Fdb::kind(&pins.maps())?;
+    let Some(full) = Maps::open(&pins.maps(), kind)?.copy_to(&mut maps)? else {
         return Ok((programs, maps));
     };
     pins.settle()?;
-    let had = resized.iter().find(|(name, _)| *name == full).map_or(0, |(_, had)| *had);
-    let wanted = layouts.iter().find(|layout| layout.name == full).map_or(0, |layout| layout.capacity);
+    let entries = |room| if full == map::MACTAB { mactab::entries_for(room) } else { room };
+    let had = resized.iter().find(|(name, _)| *name == full).map_or(0, |(_, had)| entries(*had));
+    let wanted = layouts.iter().find(|layout| layout.name == full);
+    let wanted = wanted.map_or(0, |layout| entries(layout.capacity));
     Err(KernelError::Shrunk { map: full, had, wanted })
 }
 

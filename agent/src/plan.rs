@@ -1,6 +1,6 @@
 //! From two whole dataplanes to the ordered steps that turn one into the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_abi::{Config, FdbKey, LocalPort, PortValue, VtepByIpKey};
 
@@ -17,6 +17,8 @@ pub enum Step {
     SetConfig(Config),
     PutVteps(Vec<(u32, VtepRow)>),
     PutLocalPorts(Vec<(u32, LocalPort)>),
+    /// Which bridge domain the MACs of a VNI are kept under, before there are any: VNI, bridge domain.
+    PutDomains(Vec<(u32, u32)>),
     PutFdb(Vec<(FdbKey, FdbTarget)>),
     PutSenders(Vec<(VtepByIpKey, u32)>),
     PutNetworks(Vec<(u32, Network)>),
@@ -42,7 +44,16 @@ pub fn plan(desired: &Dataplane, installed: &Dataplane) -> Plan {
 
     push(&mut steps, vteps, Step::PutVteps);
     push(&mut steps, local_ports, Step::PutLocalPorts);
-    let fdb = desired.fdb.iter().filter(|(key, target)| installed.fdb.get(*key) != Some(*target));
+    let domain = |dataplane: &Dataplane, vni| dataplane.networks.get(&vni).map(|network| network.bd);
+    let domains: Vec<_> = desired.networks.iter().map(|(vni, network)| (*vni, network.bd)).collect();
+    let moved = |vni: u32| domain(installed, vni).is_none_or(|bd| Some(bd) != domain(desired, vni));
+    let moved: Vec<_> = domains.into_iter().filter(|(vni, _)| moved(*vni)).collect();
+    let is_moved: BTreeSet<u32> = moved.iter().map(|(vni, _)| *vni).collect();
+    push(&mut steps, moved, Step::PutDomains);
+    let fdb = desired
+        .fdb
+        .iter()
+        .filter(|(key, target)| installed.fdb.get(*key) != Some(*target) || is_moved.contains(&key.vni));
     push(&mut steps, sorted(fdb, |key| (key.vni, key.mac)), Step::PutFdb);
     let senders = desired.senders.iter().filter(|(key, vtep)| installed.senders.get(*key) != Some(*vtep));
     push(&mut steps, sorted(senders, |key| (key.vni, key.address)), Step::PutSenders);
@@ -95,6 +106,7 @@ impl Step {
             Self::SetConfig(_) => 1,
             Self::PutVteps(rows) => rows.len(),
             Self::PutLocalPorts(rows) => rows.len(),
+            Self::PutDomains(rows) => rows.len(),
             Self::PutFdb(rows) => rows.len(),
             Self::PutSenders(rows) => rows.len(),
             Self::PutNetworks(rows) => rows.len(),
@@ -112,6 +124,7 @@ impl Step {
             Self::SetConfig(_) => "set config",
             Self::PutVteps(_) => "put VTEPs",
             Self::PutLocalPorts(_) => "put local ports",
+            Self::PutDomains(_) => "put bridge domains",
             Self::PutFdb(_) => "put MACs",
             Self::PutSenders(_) => "put senders",
             Self::PutNetworks(_) => "put networks",
@@ -137,6 +150,8 @@ impl Dataplane {
             Step::SetConfig(config) => self.config = Some(config),
             Step::PutVteps(rows) => self.vteps.extend(rows),
             Step::PutLocalPorts(rows) => self.local_ports.extend(rows),
+            // They are those of the networks.
+            Step::PutDomains(_) => {}
             Step::PutFdb(rows) => self.fdb.extend(rows),
             Step::PutSenders(rows) => self.senders.extend(rows),
             Step::PutNetworks(rows) => self.networks.extend(rows),

@@ -10,7 +10,9 @@ use vtep_abi::{
     mapped_v4,
 };
 use vtep_agent::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
-use vtep_agent::kernel::{self, Entry, Kernel, KernelError, Opened, Reason, Refused, Settings, Sizes};
+use vtep_agent::kernel::{
+    self, Entry, Kernel, KernelError, MacTable, Opened, Reason, Refused, Settings, Sizes,
+};
 use vtep_agent::plan::Step;
 use vtep_tests::bpffs::Bpffs;
 use vtep_tests::deadline::wait_for;
@@ -21,8 +23,15 @@ const SMALL: Sizes =
 
 #[test]
 fn a_hundred_thousand_macs_go_in_out_and_away_in_batches() {
+    for mac_table in [MacTable::Bucketed, MacTable::Hash] {
+        check_batches(mac_table);
+    }
+}
+
+fn check_batches(mac_table: MacTable) {
     let bpffs = Bpffs::new().unwrap();
-    let (mut kernel, _) = open(&bpffs, Sizes { macs_max: 100_000, ..SMALL }).unwrap();
+    let sizes = Sizes { macs_max: 100_000, ..SMALL };
+    let (mut kernel, _) = open_with(&bpffs, sizes, mac_table).unwrap();
     let rows: Vec<_> = (0..100_000).map(|n| (mac(n), to_vtep(n % 16 + 1))).collect();
 
     let applied = kernel.apply(&Step::PutFdb(rows.clone())).unwrap();
@@ -45,7 +54,7 @@ fn a_hundred_thousand_macs_go_in_out_and_away_in_batches() {
 #[test]
 fn a_full_map_keeps_what_it_holds_and_names_what_waits() {
     let bpffs = Bpffs::new().unwrap();
-    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let (mut kernel, _) = open_with(&bpffs, SMALL, MacTable::Hash).unwrap();
     kernel.apply(&Step::PutFdb((0..1000).map(|n| (mac(n), to_vtep(1))).collect())).unwrap();
 
     let rows = [(mac(5000), to_vtep(2)), (mac(3), to_vtep(2)), (mac(5001), to_vtep(2))];
@@ -60,6 +69,68 @@ fn a_full_map_keeps_what_it_holds_and_names_what_waits() {
         Some(&to_vtep(2)),
         "an existing entry is overwritten even in a full map"
     );
+}
+
+#[test]
+fn a_full_bucketed_table_keeps_what_it_holds_and_names_what_waits() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open_with(&bpffs, SMALL, MacTable::Bucketed).unwrap();
+    // 278 buckets are for 1000 MACs, and hold 1056 at a load of 0.95.
+    let applied = kernel.apply(&Step::PutFdb((0..1100).map(|n| (mac(n), to_vtep(1))).collect())).unwrap();
+    assert_eq!(applied.written, 1056);
+    assert!(applied.refused.iter().all(|refused| refused.reason == Reason::Full), "{applied:?}");
+    assert!(kernel.mac_table_load().unwrap() > 0.949);
+
+    let Entry::Fdb(waits) = applied.refused[0].entry else { panic!("{applied:?}") };
+    let applied = kernel.apply(&Step::PutFdb(vec![(waits, to_vtep(2)), (mac(3), to_vtep(2))])).unwrap();
+    assert_eq!((applied.written, applied.refused.len()), (1, 1));
+    let installed = kernel.installed().unwrap().fdb;
+    assert_eq!((installed.len(), installed.get(&mac(3))), (1056, Some(&to_vtep(2))));
+}
+
+#[test]
+fn a_restart_changes_how_macs_are_kept_and_keeps_them() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open_with(&bpffs, SMALL, MacTable::Hash).unwrap();
+    install(&mut kernel);
+    let before = kernel.installed().unwrap();
+    drop(kernel);
+    for mac_table in [MacTable::Bucketed, MacTable::Hash, MacTable::Bucketed] {
+        let (mut kernel, opened) = open_with(&bpffs, SMALL, mac_table).unwrap();
+        assert!(opened.adopted && !opened.resized.is_empty(), "{opened:?}");
+        assert_eq!(kernel.mac_table_load().is_some(), mac_table == MacTable::Bucketed);
+        check_equal(&kernel.installed().unwrap(), &before);
+        let found = kernel.fdb_entry(&mac(7)).unwrap().map(|value| value.master());
+        assert_eq!(found, Some(to_vtep(2).master));
+    }
+}
+
+#[test]
+fn a_bridge_domain_hands_no_mac_to_its_next_network() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open_with(&bpffs, SMALL, MacTable::Bucketed).unwrap();
+    install(&mut kernel);
+    // VNI 100 had bridge domain 1, and its MACs were not removed.
+    let network = Network { bd: 1, ..Network::default() };
+    kernel.apply(&Step::RemoveNetworks(vec![100])).unwrap();
+    kernel.apply(&Step::PutDomains(vec![(200, 1)])).unwrap();
+    kernel.apply(&Step::PutNetworks(vec![(200, network)])).unwrap();
+    assert!(kernel.installed().unwrap().fdb.is_empty());
+    let refused = kernel.apply(&Step::PutFdb(vec![(mac(1), to_vtep(1))])).unwrap().refused;
+    assert_eq!(refused, [Refused { entry: Entry::Fdb(mac(1)), reason: Reason::NoDomain }]);
+}
+
+#[test]
+fn macs_of_no_network_are_gone_after_a_restart() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open_with(&bpffs, SMALL, MacTable::Bucketed).unwrap();
+    install(&mut kernel);
+    kernel.apply(&Step::RemoveNetworks(vec![100])).unwrap();
+    drop(kernel);
+    let settings = Settings { mac_table: MacTable::Bucketed, ..settings(&root(&bpffs), SMALL) };
+    let (mut kernel, _) = Kernel::open(&settings).unwrap();
+    assert!(kernel.installed().unwrap().fdb.is_empty());
+    assert!(kernel.mac_table_load().unwrap() < f64::EPSILON);
 }
 
 #[test]
@@ -222,7 +293,7 @@ fn more_room_keeps_every_entry() {
 
     let larger = Sizes { macs_max: 2000, vteps_max: 32, vnis_max: 16, ports_max: 32, ..SMALL };
     let (mut kernel, opened) = open(&bpffs, larger).unwrap();
-    assert!(opened.adopted && opened.resized.contains(&(map::FDB, 1000)), "{opened:?}");
+    assert!(opened.adopted && opened.resized.contains(&(map::MACTAB, 278)), "{opened:?}");
     check_equal(&kernel.installed().unwrap(), &before);
     drop(kernel);
     assert!(open(&bpffs, larger).unwrap().1.resized.is_empty());
@@ -263,10 +334,11 @@ fn a_resize_that_was_killed_at_any_step_loses_nothing() {
 fn too_little_room_is_refused_and_changes_nothing() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    put_network(&mut kernel, 100, Vec::new());
     kernel.apply(&Step::PutFdb((0..900).map(|n| (mac(n), to_vtep(1))).collect())).unwrap();
     drop(kernel);
     let error = refusal(open(&bpffs, Sizes { macs_max: 500, ..SMALL }));
-    assert!(matches!(error, KernelError::Shrunk { map: map::FDB, had: 1000, wanted: 500 }), "{error}");
+    assert!(matches!(error, KernelError::Shrunk { map: map::MACTAB, had: 1000, wanted: 500 }), "{error}");
     let (mut kernel, opened) = open(&bpffs, SMALL).unwrap();
     assert!(opened.adopted && opened.resized.is_empty());
     assert_eq!(kernel.installed().unwrap().fdb.len(), 900);
@@ -340,10 +412,11 @@ fn removal_takes_every_pin_and_folder() {
 #[test]
 fn bpftool_shows_the_fields_of_a_mac() {
     let bpffs = Bpffs::new().unwrap();
-    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let small = Sizes { macs_max: 8, ..SMALL };
+    let (mut kernel, _) = open_with(&bpffs, small, MacTable::Bucketed).unwrap();
     kernel.apply(&Step::PutFdb(vec![(mac(1), to_vtep(5))])).unwrap();
-    let shown = bpftool(&format!("map dump pinned {}", pin(&bpffs, map::FDB)));
-    assert!(shown.contains("\"vni\": 100") && shown.contains("\"master\": 5"), "{shown}");
+    let shown = bpftool(&format!("map dump pinned {}", pin(&bpffs, map::MACTAB)));
+    assert!(shown.contains("\"bd\": 1") && shown.contains("\"master\": 5"), "{shown}");
 }
 
 fn root(bpffs: &Bpffs) -> std::path::PathBuf {
@@ -355,7 +428,13 @@ fn settings(root: &std::path::Path, sizes: Sizes) -> Settings {
 }
 
 fn open(bpffs: &Bpffs, sizes: Sizes) -> Result<(Kernel, Opened), KernelError> {
-    Kernel::open(&settings(&root(bpffs), sizes))
+    open_with(bpffs, sizes, MacTable::default())
+}
+
+fn open_with(bpffs: &Bpffs, sizes: Sizes, mac_table: MacTable) -> Result<(Kernel, Opened), KernelError> {
+    let (mut kernel, opened) = Kernel::open(&Settings { mac_table, ..settings(&root(bpffs), sizes) })?;
+    kernel.apply(&Step::PutDomains(vec![(100, 1)])).unwrap();
+    Ok((kernel, opened))
 }
 
 #[track_caller]

@@ -28,6 +28,7 @@ mod encap;
 mod flood;
 mod flow;
 mod header;
+mod mactab;
 mod maps;
 mod police;
 mod port;

@@ -5,18 +5,26 @@
     reason = "a map element is reached through a raw pointer; each use says why it is sound"
 )]
 
+use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
     CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
-    Meta, PortBuckets, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats,
-    VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
+    MacKey, Meta, PortBuckets, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey,
+    VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
+
+use crate::mactab::{self, omit};
 
 /// The helpers that change a frame's length are for GPL-compatible programs.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Which of the two tables of MACs there is. The verifier knows it, and drops the code of the other.
+#[unsafe(no_mangle)]
+static MAC_TABLE: Global<u32> = Global::new(MAC_TABLE_HASH);
 
 #[btf_map]
 static FDB: HashMap<FdbKey, FdbValue, 1_000_000> = HashMap::new();
@@ -67,7 +75,10 @@ static TRACING: u8 = 0;
 
 /// Where a MAC of a network lives; `bd` is the bridge domain of `vni`.
 #[inline(always)]
-pub(crate) fn lookup(_bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
+pub(crate) fn lookup(bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
+    if MAC_TABLE.load() == MAC_TABLE_BUCKETED {
+        return mactab::lookup::<{ omit::NOTHING }>(MacKey::new(bd, mac)?);
+    }
     // SAFETY: the element may be rewritten while it is copied only if it was deleted and its memory reused; agents
     // reuse what it names (VTEP and port indices) after a grace period only.
     unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied()

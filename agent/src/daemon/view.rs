@@ -19,6 +19,9 @@ use crate::dataplane::{FdbTarget, PortId};
 use crate::desired::{self, TUNNEL_DEVICE};
 use crate::kernel::Program;
 
+/// `dataplane.macs_max` entries are 0.90 of the slots, and new ones are refused from 0.95 on.
+const MAC_TABLE_LOAD_MAX: f64 = 0.92;
+
 impl Host {
     pub(super) fn answer(&self, request: &Request, metrics: Option<SocketAddr>) -> Reply {
         match request {
@@ -117,6 +120,13 @@ impl Host {
     fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = self.outcome.alarms.clone();
         alarms.extend(self.kernel_alarms.iter().cloned());
+        if let Some(load) = self.kernel.mac_table_load().filter(|load| *load > MAC_TABLE_LOAD_MAX) {
+            let message = format!(
+                "{:.0} % of the MAC table's slots are taken; raise dataplane.macs_max, and restart",
+                load * 100.0
+            );
+            alarms.insert(Alarm::new(AlarmKind::MacTableLoad, &self.config.agent.name, message));
+        }
         if let Some(reason) = &self.source.lost {
             alarms.insert(Alarm::new(AlarmKind::SourceLost, &self.source.from, reason.as_str()));
         }

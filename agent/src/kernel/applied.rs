@@ -31,6 +31,10 @@ pub enum Entry {
 pub enum Reason {
     /// The map is full.
     Full,
+    /// The bucketed MAC table has room, but not in the places that this MAC could get under the table's seed.
+    Crowded,
+    /// The VNI has no bridge domain, under which its MACs would be kept.
+    NoDomain,
     /// The index is 0 or beyond the configured room, or a flood list is too long.
     OutOfRange,
 }

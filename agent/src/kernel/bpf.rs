@@ -6,12 +6,19 @@ use std::ffi::CString;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+use std::time::Duration;
 
 use aya_obj::generated::{
-    BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info,
+    BPF_F_AFTER, BPF_F_MMAPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type,
+    bpf_map_info, bpf_map_type,
 };
 use bytemuck::Pod;
 
@@ -175,6 +182,90 @@ impl<K: Pod, V: Pod> Map<K, V> {
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(8))]
 struct Cursor([u8; 32]);
+
+/// The elements of an array that can be mapped, as words that programs read meanwhile.
+#[derive(Debug)]
+pub struct Mapped {
+    words: NonNull<AtomicU64>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Mapped {
+    /// Refuses a map whose values have another size, or are not of whole words.
+    pub fn open<V: Pod>(pin: &Path) -> io::Result<Self> {
+        const { assert!(size_of::<V>().is_multiple_of(size_of::<AtomicU64>())) };
+        let fd = object(pin)?;
+        let found = map_facts(fd.as_fd())?;
+        let is_array = found.type_ == bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+        if !is_array || found.map_flags & BPF_F_MMAPABLE == 0 || found.value_size as usize != size_of::<V>() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the map has type {}, flags {:#x} and values of {} bytes, expected an array to be mapped, of {}",
+                    found.type_,
+                    found.map_flags,
+                    found.value_size,
+                    size_of::<V>()
+                ),
+            ));
+        }
+        let bytes = found.max_entries as usize * size_of::<V>();
+        // SAFETY: a mapping of its own; nothing that exists is replaced.
+        let mapped = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let words = NonNull::new(mapped.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { words, count: bytes / size_of::<AtomicU64>(), bytes })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping lives as long as `self`, starts at a page, and holds `count` words. The kernel keeps the
+        // map's memory for it, and whoever else writes there does so in whole words, as atomics allow.
+        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.count) }
+    }
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and is reached as atomics only.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference to it outlives `self`. It fails for bad addresses only.
+        unsafe { libc::munmap(self.words.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// Returns once no program runs that ran before the call. Takes tens of milliseconds.
+pub(super) fn wait_for_programs() {
+    /// `MEMBARRIER_CMD_GLOBAL` of the kernel's `membarrier.h`.
+    const GLOBAL: libc::c_int = 1;
+    /// Where the kernel does not offer it (`nohz_full`): longer than any program runs.
+    const INSTEAD: Duration = Duration::from_secs(1);
+    // `membarrier_global` in the kernel's `membarrier.c` is `synchronize_rcu`; with one CPU it is nothing, and no
+    // program is interrupted by this process.
+    // SAFETY: the call takes no address.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if result != 0 {
+        thread::sleep(INSTEAD);
+    }
+}
 
 /// A per-CPU array.
 #[derive(Debug)]

@@ -1,59 +1,242 @@
-//! The MAC table: map `FDB`.
+//! Where MACs live: map `FDB`, or maps `MACTAB` and `MACCTL` in its place.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use vtep_abi::{FdbKey, FdbValue, map};
+use vtep_abi::{FdbKey, FdbValue, MacBucket, MacKey, MacTabControl, map};
 
-use super::bpf::Map;
+use super::bpf::{Map, Mapped};
 use super::error::{ApplyError, failed};
-use super::{Applied, Entry, Reason, write};
-use crate::dataplane::FdbTarget;
+use super::mactab::{MacTab, Put, Recovered};
+use super::{Applied, Entry, MacTable, Reason, write};
+use crate::dataplane::{FdbTarget, Network};
 
 /// Entries that are turned into keys and values at a time.
 const CHUNK: usize = 4096;
 
-#[derive(Debug)]
+type Rows = HashMap<FdbKey, FdbTarget, RandomState>;
+
 pub(super) struct Fdb {
-    map: Map<FdbKey, FdbValue>,
+    kept: Kept,
+    domains: Domains,
+}
+
+enum Kept {
+    Hash(Map<FdbKey, FdbValue>),
+    Bucketed(Box<MacTab<Mapped>>),
+}
+
+/// Bridge domains and VNIs, each by the other. The bucketed table knows MACs by bridge domain.
+#[derive(Debug, Default)]
+struct Domains {
+    of_vni: BTreeMap<u32, u32>,
+    of_bd: BTreeMap<u32, u32>,
 }
 
 impl Fdb {
-    pub(super) fn open(maps: &Path) -> Result<Self, ApplyError> {
-        Map::open(&maps.join(map::FDB)).map(|map| Self { map }).map_err(failed("opening", map::FDB))
+    /// The table in `maps`, made if it is not there yet.
+    pub(super) fn open(maps: &Path, kind: MacTable) -> Result<(Self, Recovered), ApplyError> {
+        let mut recovered = Recovered::default();
+        let kept = match kind {
+            MacTable::Hash => {
+                Kept::Hash(Map::open(&maps.join(map::FDB)).map_err(failed("opening", map::FDB))?)
+            }
+            MacTable::Bucketed => {
+                let (words, control) = mapped(maps)?;
+                let table = if MacTab::is_there(&control) {
+                    MacTab::open(words, control).map(|(table, found)| {
+                        recovered = found;
+                        table
+                    })
+                } else {
+                    MacTab::create(words, control, rand::random())
+                };
+                Kept::Bucketed(Box::new(table.map_err(failed("opening", map::MACTAB))?))
+            }
+        };
+        Ok((Self { kept, domains: Domains::default() }, recovered))
     }
 
-    pub(super) fn installed(&self) -> Result<HashMap<FdbKey, FdbTarget, RandomState>, ApplyError> {
-        let rows = self.map.dump().map_err(failed("dump", map::FDB))?;
-        Ok(rows.into_iter().map(|(key, value)| (key, target(value))).collect())
+    /// How MACs are kept in the pinned `maps`.
+    pub(super) fn kind(maps: &Path) -> Result<MacTable, ApplyError> {
+        let control = Mapped::open::<MacTabControl>(&maps.join(map::MACCTL));
+        let control = control.map_err(failed("opening", map::MACCTL))?;
+        Ok(if MacTab::is_there(&control) { MacTable::Bucketed } else { MacTable::Hash })
+    }
+
+    /// The map in which entries may find no room.
+    pub(super) fn map_name(&self) -> &'static str {
+        match self.kept {
+            Kept::Hash(_) => map::FDB,
+            Kept::Bucketed(_) => map::MACTAB,
+        }
+    }
+
+    /// Entries by slots; none for the hash, which has as many as it has room for.
+    pub(super) fn load(&self) -> Option<f64> {
+        match &self.kept {
+            Kept::Hash(_) => None,
+            Kept::Bucketed(table) => Some(table.load()),
+        }
+    }
+
+    /// The bridge domains that stand in the kernel.
+    pub(super) fn adopt(&mut self, domains: impl IntoIterator<Item = (u32, u32)>) {
+        for (vni, bd) in domains {
+            self.domains.bind(vni, bd);
+        }
+    }
+
+    /// From here on the MACs of a VNI are kept under `bd`. What another VNI left there goes first.
+    pub(super) fn bind(&mut self, vni: u32, bd: u32) {
+        if self.domains.bind(vni, bd)
+            && let (Kept::Bucketed(table), Ok(bd)) = (&mut self.kept, u16::try_from(bd))
+        {
+            table.remove_domain(bd);
+        }
+    }
+
+    /// Also removes what is kept under bridge domains that are nobody's: a process was killed between the removal of a
+    /// network and that of its MACs.
+    pub(super) fn installed(&mut self, networks: &BTreeMap<u32, Network>) -> Result<Rows, ApplyError> {
+        let table = match &mut self.kept {
+            Kept::Hash(map) => {
+                let rows = map.dump().map_err(failed("dump", map::FDB))?;
+                return Ok(rows.into_iter().map(|(key, value)| (key, target(value))).collect());
+            }
+            Kept::Bucketed(table) => table,
+        };
+        let mut vnis = self.domains.of_bd.clone();
+        vnis.extend(networks.iter().map(|(vni, network)| (network.bd, *vni)));
+        let mut rows = Rows::with_capacity_and_hasher(table.len(), RandomState::default());
+        let mut orphans = Vec::new();
+        // Entries of one bridge domain lie scattered, so the way from domain to VNI is one index.
+        let mut by_bd = vec![None; 1 << 16];
+        for (bd, vni) in vnis {
+            if let Some(slot) = by_bd.get_mut(bd as usize) {
+                *slot = Some(vni);
+            }
+        }
+        for (key, value) in table.iter() {
+            match by_bd[usize::from(key.bd())] {
+                Some(vni) => {
+                    rows.insert(FdbKey::new(vni, key.mac()), target(FdbValue::from_word(value.get())));
+                }
+                None => orphans.push(key),
+            }
+        }
+        table.remove_all(&orphans);
+        Ok(rows)
     }
 
     pub(super) fn lookup(&self, key: &FdbKey) -> Result<Option<FdbValue>, ApplyError> {
-        self.map.lookup(key).map_err(failed("lookup", map::FDB))
+        match &self.kept {
+            Kept::Hash(map) => map.lookup(key).map_err(failed("lookup", map::FDB)),
+            Kept::Bucketed(table) => {
+                let found = self.domains.key(key).and_then(|key| table.get(key));
+                Ok(found.map(|word| FdbValue::from_word(word.get())))
+            }
+        }
     }
 
-    pub(super) fn put(&self, rows: &[(FdbKey, FdbTarget)]) -> Result<Applied, ApplyError> {
+    pub(super) fn put(&mut self, rows: &[(FdbKey, FdbTarget)]) -> Result<Applied, ApplyError> {
         let mut applied = Applied::default();
-        let (mut keys, mut values) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
-        for rows in rows.chunks(CHUNK) {
-            keys.clear();
-            values.clear();
-            keys.extend(rows.iter().map(|(key, _)| *key));
-            values.extend(rows.iter().map(|(_, target)| value(target)));
-            let full = write::upsert(&self.map, &keys, &values).map_err(failed("update", map::FDB))?;
-            applied.written += rows.len() - full.len();
-            applied.refuse(full.into_iter().map(|at| Entry::Fdb(keys[at])), Reason::Full);
+        match &mut self.kept {
+            Kept::Hash(map) => {
+                for rows in rows.chunks(CHUNK) {
+                    let (keys, values): (Vec<_>, Vec<_>) =
+                        rows.iter().map(|(key, target)| (*key, value(target))).unzip();
+                    let full = write::upsert(map, &keys, &values).map_err(failed("update", map::FDB))?;
+                    applied.written += rows.len() - full.len();
+                    applied.refuse(full.into_iter().map(|at| Entry::Fdb(keys[at])), Reason::Full);
+                }
+            }
+            Kept::Bucketed(table) => {
+                let mut last = None;
+                let (mut words, mut keys) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
+                for rows in rows.chunks(CHUNK) {
+                    words.clear();
+                    keys.clear();
+                    for (key, target) in rows {
+                        // Rows come by VNI.
+                        if last.is_none_or(|(vni, _)| vni != key.vni) {
+                            last = self.domains.of_vni.get(&key.vni).map(|bd| (key.vni, *bd));
+                        }
+                        let domain = last.filter(|(vni, _)| *vni == key.vni);
+                        let word = domain.and_then(|(_, bd)| MacKey::new(bd, key.mac));
+                        match (word, NonZeroU64::new(value(target).word())) {
+                            (Some(word), Some(value)) => {
+                                words.push((word, value));
+                                keys.push(*key);
+                            }
+                            (None, _) => applied.refuse([Entry::Fdb(*key)], Reason::NoDomain),
+                            // What names nobody and says nothing else is no entry.
+                            (_, None) => applied.refuse([Entry::Fdb(*key)], Reason::OutOfRange),
+                        }
+                    }
+                    let refused = table.put_all(&words);
+                    applied.written += words.len() - refused.len();
+                    for (at, why) in refused {
+                        let reason = if why == Put::Crowded { Reason::Crowded } else { Reason::Full };
+                        applied.refuse([Entry::Fdb(keys[at])], reason);
+                    }
+                }
+            }
         }
         Ok(applied)
     }
 
-    pub(super) fn remove(&self, keys: &[FdbKey]) -> Result<Applied, ApplyError> {
-        write::remove(&self.map, keys).map(Applied::written).map_err(failed("deletion", map::FDB))
+    pub(super) fn remove(&mut self, keys: &[FdbKey]) -> Result<Applied, ApplyError> {
+        match &mut self.kept {
+            Kept::Hash(map) => {
+                write::remove(map, keys).map(Applied::written).map_err(failed("deletion", map::FDB))
+            }
+            Kept::Bucketed(table) => {
+                let keys: Vec<MacKey> = keys.iter().filter_map(|key| self.domains.key(key)).collect();
+                Ok(Applied::written(table.remove_all(&keys)))
+            }
+        }
     }
 
-    pub(super) fn copy_to(&self, other: &Self) -> Result<bool, ApplyError> {
-        write::copy(&self.map, &other.map).map_err(failed("copy", map::FDB))
+    /// Copies all entries, whichever way each of the two keeps them. False if they do not fit.
+    pub(super) fn copy_to(
+        &mut self,
+        other: &mut Self,
+        networks: &BTreeMap<u32, Network>,
+    ) -> Result<bool, ApplyError> {
+        let mut rows: Vec<_> = self.installed(networks)?.into_iter().collect();
+        rows.sort_unstable_by_key(|(key, _)| key.vni);
+        other.adopt(networks.iter().map(|(vni, network)| (*vni, network.bd)));
+        other.put(&rows).map(|applied| applied.refused.is_empty())
+    }
+}
+
+fn mapped(maps: &Path) -> Result<(Mapped, Mapped), ApplyError> {
+    let words = Mapped::open::<MacBucket>(&maps.join(map::MACTAB)).map_err(failed("opening", map::MACTAB))?;
+    let control = Mapped::open::<MacTabControl>(&maps.join(map::MACCTL));
+    Ok((words, control.map_err(failed("opening", map::MACCTL))?))
+}
+
+impl Domains {
+    /// Whether that is news.
+    fn bind(&mut self, vni: u32, bd: u32) -> bool {
+        if self.of_vni.get(&vni) == Some(&bd) {
+            return false;
+        }
+        if let Some(former) = self.of_vni.insert(vni, bd) {
+            self.of_bd.remove(&former);
+        }
+        if let Some(other) = self.of_bd.insert(bd, vni) {
+            self.of_vni.remove(&other);
+        }
+        true
+    }
+
+    fn key(&self, key: &FdbKey) -> Option<MacKey> {
+        MacKey::new(*self.of_vni.get(&key.vni)?, key.mac)
     }
 }
 

@@ -5,14 +5,15 @@ use std::path::Path;
 use aya_obj::generated::{bpf_map_info, bpf_map_type};
 use bytemuck::Pod;
 use vtep_abi::{
-    CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, Meta,
-    PortBuckets, PortKey, PortValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
-    VtepByIpValue, VtepOper, VtepStats, map,
+    CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacBucket,
+    MacTabControl, Meta, PortBuckets, PortKey, PortValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj,
+    VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
 };
 
-use super::Sizes;
 use super::bpf::AnyMap;
 use super::error::KernelError;
+use super::mactab::buckets_for;
+use super::{MacTable, Sizes};
 
 /// The layout of one map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +36,13 @@ pub(super) enum Pinned {
 }
 
 /// The wanted maps. Refuses an object that was built for another ABI.
-pub(super) fn layouts(object: &aya_obj::Object, sizes: &Sizes) -> Result<Vec<Layout>, KernelError> {
+pub(super) fn layouts(
+    object: &aya_obj::Object,
+    sizes: &Sizes,
+    mac_table: MacTable,
+) -> Result<Vec<Layout>, KernelError> {
     let mut layouts = Vec::with_capacity(map::ALL.len());
-    for mut layout in shapes(sizes) {
+    for mut layout in shapes(sizes, mac_table) {
         let built = object
             .maps
             .get(layout.name)
@@ -97,15 +102,22 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes) -> [Layout; 19] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 21] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
     };
     // Index 0 of the arrays means none.
     let vteps = sizes.vteps_max + 1;
+    // The table that is not in use is as small as a map can be.
+    let (hashed, buckets) = match mac_table {
+        MacTable::Bucketed => (1, buckets_for(sizes.macs_max)),
+        MacTable::Hash => (sizes.macs_max, 1),
+    };
     [
-        shape::<FdbKey, FdbValue>(map::FDB, HASH, sizes.macs_max),
+        shape::<FdbKey, FdbValue>(map::FDB, HASH, hashed),
+        shape::<u32, MacBucket>(map::MACTAB, ARRAY, buckets),
+        shape::<u32, MacTabControl>(map::MACCTL, ARRAY, 1),
         shape::<u32, VtepAdj>(map::VTEP_ADJ, ARRAY, 2 * vteps),
         shape::<u32, VtepAdmin>(map::VTEP_ADMIN, ARRAY, vteps),
         shape::<u32, VtepOper>(map::VTEP_OPER, ARRAY, vteps),
@@ -145,7 +157,7 @@ mod tests {
 
     #[test]
     fn every_map_of_the_abi_has_a_layout() {
-        let names = shapes(&Sizes::default()).map(|layout| layout.name);
+        let names = shapes(&Sizes::default(), MacTable::default()).map(|layout| layout.name);
         assert_eq!(names, map::ALL);
     }
 
@@ -153,8 +165,22 @@ mod tests {
     fn index_zero_takes_no_room_from_what_was_configured() {
         let sizes = Sizes { vteps_max: 3, ..Sizes::default() };
         let room = |name| {
-            shapes(&sizes).into_iter().find(|layout| layout.name == name).map(|layout| layout.capacity)
+            shapes(&sizes, MacTable::Hash)
+                .into_iter()
+                .find(|layout| layout.name == name)
+                .map(|layout| layout.capacity)
         };
         assert_eq!((room(map::VTEP_ADMIN), room(map::VTEP_ADJ)), (Some(4), Some(8)));
+    }
+
+    #[test]
+    fn the_table_in_use_has_room_for_the_macs_and_the_other_for_nothing() {
+        let room = |mac_table, name| {
+            let mut layouts = shapes(&Sizes { macs_max: 900, ..Sizes::default() }, mac_table).into_iter();
+            layouts.find(|layout| layout.name == name).map(|layout| layout.capacity)
+        };
+        assert_eq!((room(MacTable::Hash, map::FDB), room(MacTable::Hash, map::MACTAB)), (Some(900), Some(1)));
+        let bucketed = (room(MacTable::Bucketed, map::FDB), room(MacTable::Bucketed, map::MACTAB));
+        assert_eq!(bucketed, (Some(1), Some(250)), "a thousand slots in buckets of four");
     }
 }

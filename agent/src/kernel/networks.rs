@@ -48,6 +48,12 @@ impl Networks {
         })
     }
 
+    /// VNIs and their bridge domains.
+    pub(super) fn domains(&self) -> Result<Vec<(u32, u32)>, ApplyError> {
+        let values = self.vni.dump().map_err(failed("dump", map::VNI))?;
+        Ok(values.into_iter().map(|(vni, value)| (vni, value.bd)).collect())
+    }
+
     /// Also clears lists that nobody publishes or retires: a process was killed between filling and publishing.
     pub(super) fn installed(&mut self) -> Result<BTreeMap<u32, Network>, ApplyError> {
         self.sweep(GRACE)?;

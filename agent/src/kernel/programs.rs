@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use vtep_abi::{map, program};
+use vtep_abi::{global, map, program};
 
+use super::MacTable;
 use super::bpf::{self, Hook, HookLink};
 use super::error::{AttachError, KernelError};
 use super::layout::Layout;
@@ -95,6 +96,21 @@ pub struct TestRun {
     pub duration: Duration,
 }
 
+/// The programs' object, and what its read-only variables are to be.
+pub(super) struct Object<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) mac_table: MacTable,
+}
+
+impl Object<'_> {
+    pub(super) fn mac_table(&self) -> &'static u32 {
+        match self.mac_table {
+            MacTable::Bucketed => &global::MAC_TABLE_BUCKETED,
+            MacTable::Hash => &global::MAC_TABLE_HASH,
+        }
+    }
+}
+
 pub(super) struct Programs {
     ebpf: Ebpf,
     /// Kept open beside their pins: either keeps the program attached.
@@ -103,16 +119,17 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Loads all of them onto the maps that are pinned in `maps`, after creating those that are missing there.
-    pub(super) fn load(object: &[u8], layouts: &[Layout], maps: &Path) -> Result<Self, KernelError> {
+    pub(super) fn load(object: &Object<'_>, layouts: &[Layout], maps: &Path) -> Result<Self, KernelError> {
         let mut loader = EbpfLoader::new();
         // The log of a refused program is worth more than the time it takes; the default also asks for statistics.
         loader.verifier_log_level(VerifierLogLevel::DEBUG);
+        loader.override_global(global::MAC_TABLE, object.mac_table(), true);
         for layout in layouts {
             loader
                 .map_max_entries(layout.name, layout.capacity)
                 .map_pin_path(layout.name, maps.join(layout.name));
         }
-        let mut ebpf = loader.load(object).map_err(|error| KernelError::Load(Box::new(error)))?;
+        let mut ebpf = loader.load(object.bytes).map_err(|error| KernelError::Load(Box::new(error)))?;
         for program in Program::ALL {
             load_one(&mut ebpf, program)?;
         }

@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// The programs' object, if it was there when this was built.
 pub static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
@@ -9,12 +11,34 @@ pub struct Settings {
     /// On a BPF filesystem; made if it is not there.
     pub pin_root: PathBuf,
     pub sizes: Sizes,
+    pub mac_table: MacTable,
     pub object: Option<Cow<'static, [u8]>>,
 }
 
 impl Settings {
     pub fn new(pin_root: impl Into<PathBuf>) -> Self {
-        Self { pin_root: pin_root.into(), sizes: Sizes::default(), object: OBJECT.map(Cow::Borrowed) }
+        let object = OBJECT.map(Cow::Borrowed);
+        Self { pin_root: pin_root.into(), sizes: Sizes::default(), mac_table: MacTable::default(), object }
+    }
+}
+
+/// How MACs are kept. Changing it makes new maps and copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacTable {
+    /// Map `MACTAB`: one cache miss for a lookup. On `x86_64`, whose loads keep their order.
+    Bucketed,
+    /// Map `FDB`, a hash of the kernel's.
+    Hash,
+}
+
+impl MacTable {
+    pub const BUCKETED_IS_SAFE: bool = cfg!(target_arch = "x86_64");
+}
+
+impl Default for MacTable {
+    fn default() -> Self {
+        if Self::BUCKETED_IS_SAFE { Self::Bucketed } else { Self::Hash }
     }
 }
 

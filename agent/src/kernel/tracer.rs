@@ -6,12 +6,12 @@ use std::path::Path;
 use aya::maps::{Array, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
-use vtep_abi::{CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, map, program};
+use vtep_abi::{CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, global, map, program};
 
 use super::capture::Sample;
 use super::error::KernelError;
 use super::layout::Layout;
-use super::programs::{self, Program};
+use super::programs::{self, Object, Program};
 
 /// What became of a frame, and of the copies that a flood made of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Traced {
 
 /// Runs `program` on a frame with its tags in its bytes, said to have come in at `ifindex`.
 pub(super) fn trace(
-    object: &[u8],
+    object: &Object<'_>,
     layouts: &[Layout],
     maps: &Path,
     (program, frame, ifindex): (Program, &[u8], u32),
@@ -59,9 +59,10 @@ pub(super) fn trace(
     Ok(Traced { action: run.return_value, end, copies })
 }
 
-fn load(object: &[u8], layouts: &[Layout], maps: &Path) -> Result<Ebpf, KernelError> {
+fn load(object: &Object<'_>, layouts: &[Layout], maps: &Path) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
     loader.override_global(TRACING, &1_u8, true);
+    loader.override_global(global::MAC_TABLE, object.mac_table(), true);
     for layout in layouts {
         if map::WRITTEN_BY_PROGRAMS.contains(&layout.name) {
             loader.map_max_entries(layout.name, layout.capacity);
@@ -74,7 +75,7 @@ fn load(object: &[u8], layouts: &[Layout], maps: &Path) -> Result<Ebpf, KernelEr
         }
         loader.map_pin_path(layout.name, pin);
     }
-    loader.load(object).map_err(|error| KernelError::Load(Box::new(error)))
+    loader.load(object.bytes).map_err(|error| KernelError::Load(Box::new(error)))
 }
 
 /// [`CaptureSettings`] in a form that the loader's library takes as a value.

@@ -47,6 +47,17 @@ impl FdbValue {
         self.master >> FLAGS_AT | self.slave >> FLAGS_AT << FLAGS_EACH
     }
 
+    /// As the word that the bucketed table keeps.
+    #[inline]
+    pub fn word(self) -> u64 {
+        bytemuck::cast(self)
+    }
+
+    #[inline]
+    pub fn from_word(word: u64) -> Self {
+        bytemuck::cast(word)
+    }
+
     #[inline]
     pub const fn master(&self) -> Target {
         Target::from_bits(self.master)

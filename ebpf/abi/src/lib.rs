@@ -10,6 +10,7 @@ mod capture;
 mod event;
 mod fdb;
 mod flood;
+mod mactab;
 mod meta;
 mod police;
 mod port;
@@ -22,6 +23,9 @@ pub use capture::{CaptureCpu, CaptureHead, CaptureSettings, Captured, OUTER_MAX,
 pub use event::{Event, EventKind};
 pub use fdb::{FdbKey, FdbValue};
 pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodValue};
+pub use mactab::{
+    BUCKET_WORDS, MACTAB_SCHEMA, MacBucket, MacKey, MacSlot, MacTabControl, MacTabGeometry, SLOTS,
+};
 pub use meta::{ADMITTED_MARK, Config, Meta};
 pub use police::{EVENTS_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
@@ -40,6 +44,10 @@ pub const TRACING: &str = "TRACING";
 pub mod map {
     /// Hash, [`FdbKey`](crate::FdbKey) → [`FdbValue`](crate::FdbValue).
     pub const FDB: &str = "FDB";
+    /// Mapped array, bucket → [`MacBucket`](crate::MacBucket): in place of `FDB`, or empty.
+    pub const MACTAB: &str = "MACTAB";
+    /// Mapped array of one, [`MacTabControl`](crate::MacTabControl).
+    pub const MACCTL: &str = "MACCTL";
     /// Array, `2 × VTEP index + slot` → [`VtepAdj`](crate::VtepAdj).
     pub const VTEP_ADJ: &str = "VTEP_ADJ";
     /// Array, VTEP index → [`VtepAdmin`](crate::VtepAdmin). Written by the agent only.
@@ -83,8 +91,10 @@ pub mod map {
     pub const VNI_BUCKETS: &str = "VNI_BUCKETS";
 
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 21] = [
         FDB,
+        MACTAB,
+        MACCTL,
         VTEP_ADJ,
         VTEP_ADMIN,
         VTEP_OPER,
@@ -104,6 +114,14 @@ pub mod map {
         PORT_BUCKETS,
         VNI_BUCKETS,
     ];
+}
+
+/// Read-only variables of the object, which the agent sets before it loads it.
+pub mod global {
+    /// How MACs are kept: [`MAC_TABLE_HASH`] in `FDB`, [`MAC_TABLE_BUCKETED`] in `MACTAB`.
+    pub const MAC_TABLE: &str = "MAC_TABLE";
+    pub const MAC_TABLE_HASH: u32 = 0;
+    pub const MAC_TABLE_BUCKETED: u32 = 1;
 }
 
 /// Names of the programs.

@@ -68,6 +68,7 @@ fn load(rows: &[(FdbKey, FdbTarget)], put: impl FnOnce(&mut Kernel) -> Result<()
     let bpffs = Bpffs::new()?;
     let sizes = Sizes { macs_max: u32::try_from(rows.len())?, ..Sizes::default() };
     let (mut kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
+    kernel.apply(&Step::PutDomains(vec![(VNI, 1)]))?;
     let start = Instant::now();
     put(&mut kernel)?;
     let took = start.elapsed().as_secs_f64();

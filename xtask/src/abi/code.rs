@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::command::{command_in, output};
 
 pub(super) const SOURCES: &str = "ebpf/abi/src";
-const MAPS: &str = "ebpf/src/maps.rs";
+const MAPS: [&str; 2] = ["ebpf/src/mactab.rs", "ebpf/src/maps.rs"];
 
 pub(super) struct Code {
     pub(super) version: u32,
@@ -24,8 +24,11 @@ impl Code {
     pub(super) fn of_tree(root: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         collect(root, SOURCES, &mut files)?;
-        let maps = fs::read_to_string(root.join(MAPS)).with_context(|| format!("{MAPS} cannot be read"))?;
-        files.insert(MAPS.to_owned(), map_lines(&maps));
+        for path in MAPS {
+            let maps =
+                fs::read_to_string(root.join(path)).with_context(|| format!("{path} cannot be read"))?;
+            files.insert(path.to_owned(), map_lines(&maps));
+        }
         Self::of(files).with_context(|| format!("{SOURCES} is not understood"))
     }
 
@@ -37,7 +40,9 @@ impl Code {
             Ok((path.to_owned(), code_lines(&text)))
         });
         let mut files = files.collect::<Result<BTreeMap<_, _>>>()?;
-        files.insert(MAPS.to_owned(), map_lines(&git(&["show", &format!("{commit}:{MAPS}")])?));
+        for path in MAPS {
+            files.insert(path.to_owned(), map_lines(&git(&["show", &format!("{commit}:{path}")])?));
+        }
         Self::of(files).with_context(|| format!("{SOURCES} of {commit} is not understood"))
     }
 
