@@ -8,12 +8,14 @@ use serde_json::Value;
 use vtep_abi::Verdict;
 use vtep_tests::{
     deadline::wait_for,
+    frame::{self, Endpoint},
     lab::{
-        Stream,
-        rig::{Rig, SOON},
+        Stream, Vm,
+        rig::{Rig, SOON, binding},
         tcp_megabits,
     },
     link::Link,
+    packet::PacketSocket,
 };
 
 /// Echoes and their answers, and more than that.
@@ -50,6 +52,36 @@ fn unicast_is_redirected_by_xdp_both_ways_and_all_else_passes_as_before() {
     assert!(rig.count(Verdict::Flooded) > flooded);
     assert!(tcp_megabits(&rig.vm, &rig.far, Duration::from_millis(300)).unwrap() > 1.0);
     assert!(tcp_megabits(&rig.far, &rig.vm, Duration::from_millis(300)).unwrap() > 1.0);
+
+    rig.agent.reconfigure(|text| text.replace("packet_rate = true", "packet_rate = false")).unwrap();
+    reload(&mut rig);
+    wait_for("TC alone at the port", SOON, || port(&rig)["packet_rate"].is_null().then_some(())).unwrap();
+    assert_eq!(port(&rig)["decap"], "program");
+    let shown = rig.host.netns.ip("-d link show dev p1").unwrap();
+    assert!(!shown.contains("prog/xdp"), "{shown}");
+    assert!(rig.vm.pings(rig.far.address, 10) && rig.far.pings(rig.vm.address, 10));
+}
+
+/// Where XDP would take a frame for untagged whose tag the veth keeps beside it.
+#[test]
+fn a_veth_with_bindings_of_vlans_stays_with_tc() {
+    let mut rig = prepared();
+    let blue = binding("p1", 0, "blue");
+    let text = std::fs::read_to_string(rig.agent.table_path()).unwrap();
+    rig.agent.write_table(&text.replace(&blue, &binding("p1", 100, "blue"))).unwrap();
+    switch_on(&mut rig);
+    wait_for("the reason", SOON, || port(&rig)["packet_rate"].as_str()?.contains("VLANs").then_some(()))
+        .unwrap();
+    let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 7000 };
+    let tagged = frame::udp_tagged(end(&rig.vm), end(&rig.far), 100, b"payload");
+    let socket = PacketSocket::bind(&rig.vm.eth0).unwrap();
+    let before = rig.count(Verdict::Master);
+    for _ in 0..20 {
+        socket.send(&tagged).unwrap();
+    }
+    wait_for("the frames", SOON, || (rig.count(Verdict::Master) >= before + 20).then_some(())).unwrap();
+    let shown = rig.host.netns.ip("-d link show dev p1").unwrap();
+    assert!(!shown.contains("prog/xdp"), "{shown}");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -42,7 +43,7 @@ pub(super) fn packet_rate(config: &Config) -> Vec<(String, Result<(), String>)> 
         Ok(links) => links,
         Err(error) => return names.into_iter().map(|name| (name, Err(error.clone()))).collect(),
     };
-    let read = daemon::packet_rate::read(config, &links, None);
+    let read = daemon::packet_rate::read(config, &links, &BTreeSet::new());
     let of = |name: &String| {
         let Some(link) = links.by_name.get(name) else { return Err("no such interface".to_owned()) };
         match read.state(link.ifindex) {

@@ -1,5 +1,7 @@
 //! What packet-rate mode needs to know of its interfaces, read anew before each comparison.
 
+use std::collections::BTreeSet;
+
 use tracing::{info, warn};
 
 use super::host::Host;
@@ -8,12 +10,11 @@ use crate::config::Config;
 use crate::genetlink::{Genetlink, GenetlinkError};
 use crate::links::{Link, Links};
 use crate::packet_rate::{Facts, PacketRate, Role, State, state};
-use crate::table::Table;
 
 impl Host {
     /// Says what became of each interface that is to be in packet-rate mode, in alarms while it is not.
     pub(super) fn read_packet_rate(&mut self) {
-        let read = read(&self.config, &self.links, self.table.as_deref());
+        let read = read(&self.config, &self.links, &self.trunks());
         for (&ifindex, state) in &read.by_ifindex {
             if self.packet_rate.state(ifindex) != Some(state) {
                 info!(interface = self.interface(ifindex), ?state, "packet-rate mode");
@@ -27,15 +28,24 @@ impl Host {
         }
         self.packet_rate = read;
     }
+
+    /// By the table, or by what is installed until there is one.
+    fn trunks(&self) -> BTreeSet<String> {
+        if let Some(table) = &self.table {
+            let tagged = table.bindings.keys().filter(|(_, vlan)| vlan.as_u16() != 0);
+            tagged.map(|(name, _)| name.to_string()).collect()
+        } else {
+            let tagged = self.installed.ports.keys().filter(|port| port.vlan != 0);
+            tagged.map(|port| self.interface(port.ifindex)).collect()
+        }
+    }
 }
 
-/// Interfaces that do not exist have alarms of their own.
-pub(crate) fn read(config: &Config, links: &Links, table: Option<&Table>) -> PacketRate {
+/// Interfaces that do not exist have alarms of their own. `trunks` are the ports with bindings of a VLAN.
+pub(crate) fn read(config: &Config, links: &Links, trunks: &BTreeSet<String>) -> PacketRate {
     let uplinks = config.underlay.packet_rate.iter().map(|name| (name.as_str(), Role::Uplink));
     let ports = config.ports.iter().filter(|port| port.packet_rate).map(|port| {
-        let trunk = table.is_some_and(|table| {
-            table.bindings.keys().any(|(name, vlan)| *name == port.name && vlan.as_u16() != 0)
-        });
+        let trunk = trunks.contains(port.name.as_str());
         (port.name.as_str(), Role::Port { trunk })
     });
     let wanted = uplinks.chain(ports);

@@ -68,3 +68,51 @@ fn automatic(link: &Link, state: Option<&State>) -> Choice {
     let kind = if kind == "tun" { "tap" } else { kind };
     Choice { way, why: format!("auto: {kind}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const TAKES: State = State::On { takes_none: None };
+    const TAKES_NONE: State = State::On { takes_none: Some("no NAPI") };
+
+    #[track_caller]
+    fn check(kind: Option<&str>, lines: &str, state: Option<State>, expected: (Way, &str)) {
+        let text = format!(
+            "[underlay]\naddress = \"192.0.2.1\"\nuplinks = [\"eth0\"]\n\
+             [source]\nkind = \"file\"\npath = \"t.toml\"\n[[port]]\nname = \"p\"\n{lines}\n"
+        );
+        let config = Config::parse(&text, Path::new("agent.toml"), &[]).unwrap();
+        let port = config.ports.iter().next().unwrap();
+        let link = Link {
+            ifindex: 7,
+            mac: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            no_arp: false,
+            kind: kind.map(str::to_owned),
+            alias: None,
+            vxlan: None,
+            below: None,
+        };
+        let packet_rate = PacketRate { by_ifindex: state.map(|state| (7, state)).into_iter().collect() };
+        let choice = choose(&config, port, &link, &packet_rate);
+        assert_eq!((choice.way, choice.why.as_str()), expected);
+    }
+
+    #[test]
+    fn the_kind_of_port_decides_unless_somebody_said_so() {
+        check(Some("veth"), "", None, (Way::Program, "auto: veth"));
+        check(Some("tun"), "", None, (Way::Device, "auto: tap"));
+        check(None, "", None, (Way::Device, "auto: hardware"));
+        check(Some("veth"), "", Some(TAKES), (Way::Xdp, "auto: packet-rate mode"));
+        check(Some("tun"), "", Some(TAKES), (Way::Xdp, "auto: packet-rate mode"));
+        check(Some("veth"), "", Some(TAKES_NONE), (Way::Program, "auto: veth"));
+        check(Some("veth"), "", Some(State::Refused("MTU".to_owned())), (Way::Program, "auto: veth"));
+        check(Some("tun"), "decap = \"program\"", None, (Way::Program, "its [[port]]"));
+        check(Some("veth"), "decap = \"device\"", Some(TAKES), (Way::Device, "its [[port]]"));
+    }
+}

@@ -134,6 +134,8 @@ impl Frame for Xdp {
             Action::Next => XDP_PASS,
             // No path asks XDP to resolve.
             Action::Drop | Action::Resolve(_) => XDP_DROP,
+            // Frames leave in bulk, as by a device map: `dev_xdp_enqueue` in the kernel's `kernel/bpf/devmap.c` serves
+            // both.
             // SAFETY: the helper takes two numbers and returns XDP_REDIRECT, or XDP_ABORTED for bad flags.
             Action::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as u32 },
         }
