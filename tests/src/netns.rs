@@ -3,6 +3,8 @@
 use std::{
     fmt, fs,
     fs::File,
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
     path::PathBuf,
     process::{self, Command},
     sync::{
@@ -10,6 +12,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -73,6 +76,21 @@ impl Netns {
     /// `ip`, inside.
     pub fn ip(&self, arguments: &str) -> Result<String> {
         output(self.command("ip").args(arguments.split_whitespace()))
+    }
+
+    /// Asks an HTTP server on the namespace's loopback. Returns status line and body.
+    pub fn http_get(&self, port: u16, path: &str) -> Result<(String, String)> {
+        let answer = self.within(|| -> io::Result<String> {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })??;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the answer has no end of its head")?;
+        let status = head.lines().next().context("the answer has no status line")?;
+        Ok((status.to_owned(), body.to_owned()))
     }
 
     /// `key` with dots, as sysctl(8) writes it.

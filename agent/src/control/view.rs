@@ -65,6 +65,8 @@ impl SourceStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     pub macs: usize,
+    /// Room for MACs.
+    pub macs_max: usize,
     pub macs_pending: usize,
     pub macs_learnt: usize,
     pub vteps: usize,

@@ -75,6 +75,7 @@ impl Host {
             last_reconcile_ms: self.last_reconcile.as_secs_f64() * 1000.0,
             counts: Counts {
                 macs: self.installed.fdb.len(),
+                macs_max: self.config.dataplane.macs_max.as_usize(),
                 macs_pending: self.outcome.pending,
                 macs_learnt: self.learnt.iter().count(),
                 vteps: self.installed.vteps.len(),

@@ -33,6 +33,7 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     )?;
     let counts = &status.counts;
     gauges(encoder, "macs", "MAC entries in the kernel", plain(counts.macs))?;
+    gauges(encoder, "macs_max", "Room for MAC entries", plain(counts.macs_max))?;
     gauges(encoder, "macs_pending", "MAC entries that found no room", plain(counts.macs_pending))?;
     gauges(encoder, "macs_learnt", "MACs learnt on own ports", plain(counts.macs_learnt))?;
     gauges(encoder, "vteps", "Remote VTEPs in the kernel", plain(counts.vteps))?;

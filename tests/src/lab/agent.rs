@@ -21,6 +21,8 @@ use crate::{
     process::{Daemon, binary},
 };
 
+/// The default of `metrics.listen`.
+const METRICS: u16 = 9475;
 const START: Duration = Duration::from_secs(20);
 
 pub struct Agent {
@@ -115,6 +117,11 @@ impl Agent {
         let mut words = words.to_vec();
         words.push("--json");
         ask(&self.socket(), &words)
+    }
+
+    /// What a scraper gets.
+    pub fn metrics(&self) -> Result<String> {
+        self.netns.http_get(METRICS, "/metrics").map(|(_, body)| body)
     }
 
     pub fn folder(&self) -> &Path {

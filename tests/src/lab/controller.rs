@@ -25,6 +25,7 @@ const START: Duration = Duration::from_secs(20);
 pub struct Controller {
     netns: Netns,
     folder: TempDir,
+    metrics: SocketAddr,
     daemon: Option<Daemon>,
 }
 
@@ -50,7 +51,9 @@ impl Controller {
     /// Not started yet.
     pub fn new(netns: &Netns, config: &ControllerConfig<'_>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vtepd-controller-").tempdir()?;
-        let controller = Self { netns: netns.clone(), folder, daemon: None };
+        // Controllers share a namespace.
+        let metrics = SocketAddr::new([127, 0, 0, 1].into(), config.listen.port() + 1000);
+        let controller = Self { netns: netns.clone(), folder, metrics, daemon: None };
         fs::write(controller.config_path(), controller.text(config)?)?;
         Ok(controller)
     }
@@ -118,6 +121,11 @@ impl Controller {
         serde_json::from_str(&printed).with_context(|| format!("vtep-controller {words:?} printed no JSON"))
     }
 
+    /// What a scraper gets.
+    pub fn metrics(&self) -> Result<String> {
+        self.netns.http_get(self.metrics.port(), "/metrics").map(|(_, body)| body)
+    }
+
     /// The tables that a recording gives, as `fdb --json` prints them. Needs no running daemon.
     pub fn replay(&self, recording: &str) -> Result<String> {
         output(Command::new(binary("vtep-controller")?).args(["replay", recording, "--json"]))
@@ -138,8 +146,7 @@ impl Controller {
     fn text(&self, config: &ControllerConfig<'_>) -> Result<String> {
         let ControllerConfig { name, role, listen, tls, logical } = config;
         let (state, socket) = (self.folder().join("state"), self.socket());
-        // Controllers share a namespace.
-        let metrics = SocketAddr::new([127, 0, 0, 1].into(), listen.port() + 1000);
+        let metrics = self.metrics;
         let mut text = format!(
             "[controller]\nname = \"{name}\"\nrole = \"{}\"\nstate = \"{}\"\n\n[listen]\naddress = \"{listen}\"\n\n\
              [control]\nsocket = \"{}\"\n\n[metrics]\nlisten = \"{metrics}\"\n",

@@ -1,10 +1,6 @@
 //! The HTTP endpoint, asked as a scraper asks.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
-    time::Duration,
-};
+use std::{net::TcpStream, time::Duration};
 
 use vtep_tests::{
     deadline::wait_for,
@@ -16,19 +12,8 @@ use vtep_tests::{
     ovsdb::OvsdbServer,
 };
 
-/// Status line and body.
 fn fetch(netns: &Netns, path: &str) -> (String, String) {
-    let answer = netns.within(|| -> std::io::Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, 9475))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    });
-    let answer = answer.unwrap().unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
+    netns.http_get(9475, path).unwrap()
 }
 
 #[test]
@@ -40,6 +25,7 @@ fn every_metric_has_help_and_counts_what_the_commands_show() {
     for name in [
         "ready",
         "macs",
+        "macs_max",
         "macs_pending",
         "macs_learnt",
         "vteps",
