@@ -8,6 +8,7 @@ mod control;
 mod encap;
 mod load;
 mod ovsdb;
+mod packet_rate;
 mod report;
 mod traffic;
 
@@ -54,6 +55,11 @@ pub const BENCHES: &[Bench] = &[
         name: "ovsdb",
         about: "an initial dump of a million rows, beside serde_json::Value",
         run: ovsdb::run,
+    },
+    Bench {
+        name: "packet-rate",
+        about: "frames through XDP, beside the kernel's bridge and VXLAN device, and a bare redirect",
+        run: packet_rate::run,
     },
 ];
 

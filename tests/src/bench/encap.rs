@@ -7,7 +7,7 @@ use vtep_api::MacAddr;
 
 use super::{
     Options, Row,
-    traffic::{Sink, Source},
+    traffic::{Bounce, Sink, Source},
 };
 use crate::{
     deadline::wait_for,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const VNI: u32 = 5001;
-const KERNEL: &str = "bridge + vxlan";
+pub(super) const KERNEL: &str = "bridge + vxlan";
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The generator writes the last three bytes of a destination.
@@ -27,7 +27,7 @@ const FAR_MAC: MacAddr = MacAddr::new([2, 0xbb, 0, 0, 0, 0]);
 const VM_MAC: MacAddr = MacAddr::new([2, 0, 1, 0, 0, 0]);
 /// Behind the far VTEP: 02:00:00 and a number; number 0 is a VM.
 const FAR_VM_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0]);
-const MACS: u32 = 10_000;
+pub(super) const MACS: u32 = 10_000;
 
 pub(super) fn run(options: Options) -> Result<Vec<Row>> {
     let mut ours = Side::new("ours")?;
@@ -66,13 +66,13 @@ pub(super) fn run(options: Options) -> Result<Vec<Row>> {
 }
 
 #[derive(Clone, Copy)]
-enum Direction {
+pub(super) enum Direction {
     Out,
     In,
 }
 
 /// A host with a VM on a port, and on the other end of its uplink a kernel VTEP with a VM.
-struct Side {
+pub(super) struct Side {
     vm: Vm,
     port: Link,
     far_vm: Vm,
@@ -82,7 +82,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &str) -> Result<Self> {
+    pub(super) fn new(name: &str) -> Result<Self> {
         let host = Netns::new(name)?;
         let far = Netns::new("far")?;
         let (uplink, far_uplink) = Link::veth(&host, "uplink", &far, "uplink")?;
@@ -109,6 +109,26 @@ impl Side {
     }
 
     fn forward_by_agent(&mut self) -> Result<()> {
+        self.forward_by(false)
+    }
+
+    /// Through XDP, with all that it takes: NAPI where frames are redirected to, no offloads in the VMs.
+    pub(super) fn forward_by_xdp(&mut self) -> Result<()> {
+        self.prepare_for_xdp()?;
+        self.forward_by(true)
+    }
+
+    pub(super) fn prepare_for_xdp(&self) -> Result<()> {
+        for link in [&self.vm.eth0, &self.far_vm.eth0, &self.far.uplink, &self.port, &self.host.uplink] {
+            link.set_offload("gro", true)?;
+        }
+        for vm in [&self.vm, &self.far_vm] {
+            vm.eth0.set_offload("tx", false)?;
+        }
+        Ok(())
+    }
+
+    fn forward_by(&mut self, packet_rate: bool) -> Result<()> {
         use std::fmt::Write as _;
 
         let mut table = format!(
@@ -121,7 +141,8 @@ impl Side {
             write!(table, "\n[[mac]]\nlogical_switch = \"blue\"\nmac = \"{mac}\"\nmaster = \"far\"\n")?;
         }
         let macs = format!("macs = [\"{VM_MAC}\"]");
-        let agent = Agent::started(
+        let macs = format!("{macs}\npacket_rate = {packet_rate}");
+        let mut agent = Agent::new(
             &self.host,
             &AgentConfig {
                 name: "host",
@@ -130,6 +151,10 @@ impl Side {
                 dataplane: "macs_max = 100000",
             },
         )?;
+        let uplinks = "uplinks = [\"uplink\"]";
+        let at_xdp = format!("{uplinks}\npacket_rate = [\"uplink\"]");
+        agent.reconfigure(|text| if packet_rate { text.replace(uplinks, &at_xdp) } else { text })?;
+        agent.start()?;
         wait_for("the far VM's answer", Duration::from_secs(30), || {
             self.vm.pings(self.far_vm.address, 3).then_some(())
         })?;
@@ -139,7 +164,7 @@ impl Side {
         Ok(())
     }
 
-    fn forward_by_kernel(&self) -> Result<()> {
+    pub(super) fn forward_by_kernel(&self) -> Result<()> {
         let bridge = self.host.kernel_vtep(VNI, &[])?;
         self.port.set_bridge(&bridge)?;
         let device = format!("vx-{VNI}");
@@ -159,6 +184,33 @@ impl Side {
 
     /// Frames that came out at the other side in a second, of those put in as if they had just been received.
     fn frames_per_second(&self, direction: Direction, macs: u32, frames: u32) -> Result<f64> {
+        let (frame, entry, sink) = self.way(direction);
+        flow(&Source::at(entry, macs)?, &Sink::at(sink)?, &frame, frames)
+    }
+
+    /// The same, put in at the other end of the veth, so that XDP sees them; what comes out by XDP ends there too.
+    pub(super) fn frames_per_second_at_xdp(
+        &self,
+        direction: Direction,
+        macs: u32,
+        frames: u32,
+        leaves_by_xdp: bool,
+    ) -> Result<f64> {
+        let (frame, _, sink) = self.way(direction);
+        let opposite = match direction {
+            Direction::Out => &self.vm.eth0,
+            Direction::In => &self.far.uplink,
+        };
+        let sink = if leaves_by_xdp { Sink::at_xdp(sink)? } else { Sink::at(sink)? };
+        flow(&Source::opposite(opposite, macs)?, &sink, &frame, frames)
+    }
+
+    pub(super) fn bounce(&self) -> Result<Bounce> {
+        Bounce::between(&self.port, &self.host.uplink)
+    }
+
+    /// A frame, where it enters and where it comes out.
+    fn way(&self, direction: Direction) -> (Vec<u8>, &Link, &Link) {
         let inner = |from: &Vm, to: &Vm| {
             let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 7000 };
             let mut frame = frame::udp(end(from), end(to), &[0; 18]);
@@ -166,7 +218,7 @@ impl Side {
             frame[40..42].fill(0);
             frame
         };
-        let (frame, entry, sink) = match direction {
+        match direction {
             Direction::Out => (inner(&self.vm, &self.far_vm), &self.port, &self.far.uplink),
             Direction::In => {
                 let far = Endpoint { mac: FAR_MAC, address: FAR, port: 50000 };
@@ -174,20 +226,7 @@ impl Side {
                 let frame = frame::vxlan(far, host, VNI, &inner(&self.far_vm, &self.vm));
                 (frame, &self.host.uplink, &self.vm.eth0)
             }
-        };
-        let sink = Sink::at(sink)?;
-        let source = Source::at(entry, macs)?;
-        source.send(&frame, frames / 20)?;
-        let before = sink.count()?;
-        let took = source.send(&frame, frames)?;
-        let arrived = wait_for("the last frame", Duration::from_secs(5), || {
-            let arrived = sink.count().ok()? - before;
-            (arrived >= u64::from(frames)).then_some(arrived)
-        })
-        .or_else(|_| sink.count().map(|count| count - before))?;
-        ensure!(arrived > u64::from(frames) / 2, "of {frames} frames only {arrived} arrived");
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        Ok(arrived as f64 / took.as_secs_f64())
+        }
     }
 
     fn tcp_out(&self, during: Duration) -> Result<f64> {
@@ -197,6 +236,20 @@ impl Side {
     fn tcp_in(&self, during: Duration) -> Result<f64> {
         tcp_megabits(&self.far_vm, &self.vm, during).context("from the far VM")
     }
+}
+
+fn flow(source: &Source, sink: &Sink, frame: &[u8], frames: u32) -> Result<f64> {
+    source.send(frame, frames / 20)?;
+    let before = sink.count()?;
+    let took = source.send(frame, frames)?;
+    let arrived = wait_for("the last frame", Duration::from_secs(5), || {
+        let arrived = sink.count().ok()? - before;
+        (arrived >= u64::from(frames)).then_some(arrived)
+    })
+    .or_else(|_| sink.count().map(|count| count - before))?;
+    ensure!(arrived > u64::from(frames) / 2, "of {frames} frames only {arrived} arrived");
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+    Ok(arrived as f64 / took.as_secs_f64())
 }
 
 fn far_mac(number: u32) -> MacAddr {

@@ -18,6 +18,7 @@ use crate::link::Link;
 
 /// Injects frames as if an interface had just received them.
 pub(super) struct Source {
+    program: &'static str,
     ebpf: Ebpf,
     link: Link,
 }
@@ -30,20 +31,29 @@ pub(super) struct Sink {
 impl Source {
     /// The frames' destinations end in 0 to `destinations` - 1.
     pub(super) fn at(link: &Link, destinations: u32) -> Result<Self> {
+        Self::with("generate", link, destinations)
+    }
+
+    /// The other end of this veth receives them, at its XDP hook first.
+    pub(super) fn opposite(link: &Link, destinations: u32) -> Result<Self> {
+        Self::with("reflect", link, destinations)
+    }
+
+    fn with(name: &'static str, link: &Link, destinations: u32) -> Result<Self> {
         // Injection wants a receive queue that XDP knows, which a veth has while it has a program.
         let mut ebpf = object()?;
-        let program: &mut Xdp = program(&mut ebpf, "generate")?.try_into()?;
+        let program: &mut Xdp = program(&mut ebpf, name)?.try_into()?;
         program.load()?;
         link.netns().within(|| program.attach(link.name(), XdpMode::Driver))??;
         let map = ebpf.map_mut("DESTINATIONS").context("the object has no map DESTINATIONS")?;
         Array::<_, u32>::try_from(map)?.set(0, destinations, 0)?;
-        Ok(Self { ebpf, link: link.clone() })
+        Ok(Self { program: name, ebpf, link: link.clone() })
     }
 
     /// Returns how long it took until the host had taken the last one.
     pub(super) fn send(&self, frame: &[u8], count: u32) -> Result<Duration> {
         const BATCH: u32 = 64;
-        let program = self.ebpf.program("generate").context("the object has no program generate")?;
+        let program = self.ebpf.program(self.program).context("the object lacks its program")?;
         let program: &Xdp = program.try_into()?;
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let length = u32::try_from(frame.len())?;
@@ -71,9 +81,35 @@ impl Sink {
         Ok(Self { ebpf })
     }
 
+    /// Before the kernel makes packets of them. What did not come by XDP is copied first.
+    pub(super) fn at_xdp(link: &Link) -> Result<Self> {
+        let mut ebpf = object()?;
+        let program: &mut Xdp = program(&mut ebpf, "sink_xdp")?.try_into()?;
+        program.load()?;
+        link.netns().within(|| program.attach(link.name(), XdpMode::Driver))??;
+        Ok(Self { ebpf })
+    }
+
     pub(super) fn count(&self) -> Result<u64> {
         let map = self.ebpf.map("SUNK").context("the object has no map SUNK")?;
         Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?.iter().sum())
+    }
+}
+
+/// Redirects every frame that comes in at one interface to another, as it is, until it is dropped.
+pub(super) struct Bounce {
+    _ebpf: Ebpf,
+}
+
+impl Bounce {
+    pub(super) fn between(from: &Link, to: &Link) -> Result<Self> {
+        let mut ebpf = object()?;
+        let map = ebpf.map_mut("TARGET").context("the object has no map TARGET")?;
+        Array::<_, u32>::try_from(map)?.set(0, to.index()?, 0)?;
+        let program: &mut Xdp = program(&mut ebpf, "bounce")?.try_into()?;
+        program.load()?;
+        from.netns().within(|| program.attach(from.name(), XdpMode::Driver))??;
+        Ok(Self { _ebpf: ebpf })
     }
 }
 
