@@ -38,6 +38,7 @@ use vtep_api::daemon::Notify;
 use vtep_api::daemon::chain;
 
 use self::host::{Host, Taken};
+use self::trace::Answered;
 use crate::config::{self, Config, Override};
 use crate::control::view::{CountRow, DetachRow};
 use crate::control::{Ask, ErrorKind, Reply, Request, Server};
@@ -49,6 +50,7 @@ use crate::metrics;
 use crate::netlink::Changes;
 use crate::roles::Rule;
 use crate::source::{Feedback, Report, Source, SourceEvent};
+use crate::trace::Question;
 use crate::underlay::{self, Underlay};
 
 /// Hints that come together are one.
@@ -66,6 +68,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const ASKS_MAX: usize = 32;
 /// Events taken at once, so that the other hints get their turn.
 const EVENTS_BATCH: usize = 256;
+/// Traces at a time: each loads the programs.
+const TRACES_MAX: usize = 2;
 /// How often those who watch are told what was counted.
 const WATCH_PACE: Duration = Duration::from_secs(1);
 
@@ -115,6 +119,10 @@ struct Daemon {
     awaits_comparison: bool,
     events: Events,
     samples: Samples,
+    /// From the traces that run, and for them.
+    answered: mpsc::Receiver<Answered>,
+    answering: mpsc::Sender<Answered>,
+    traces: usize,
     /// When the events may be read again.
     events_from: Instant,
     asks: mpsc::Receiver<Ask>,
@@ -161,6 +169,7 @@ impl Daemon {
                 None
             }
         };
+        let (answering, answered) = mpsc::channel(TRACES_MAX);
         let notify = Notify::new();
         Notify::ready();
         info!(name = %config.agent.name, address = %config.underlay.address, "running");
@@ -178,6 +187,9 @@ impl Daemon {
             awaits_comparison: false,
             events,
             samples,
+            answered,
+            answering,
+            traces: 0,
             events_from: Instant::now(),
             asks,
             metrics,
@@ -217,6 +229,10 @@ impl Daemon {
                 result = self.samples.read(&mut samples, EVENTS_BATCH) => {
                     result.context("the programs' copies of frames cannot be read")?;
                     tokio::task::block_in_place(|| self.host.watch_samples(&mut samples));
+                }
+                Some(answered) = self.answered.recv() => {
+                    self.traces -= 1;
+                    tokio::task::block_in_place(|| self.host.end_trace(answered));
                 }
                 _ = watch.tick(), if !self.host.watchers.is_idle() => {
                     tokio::task::block_in_place(|| self.host.watch_tick());
@@ -380,6 +396,7 @@ impl Daemon {
             Ask::Client { request: Request::RoleSet { rule }, reply } => {
                 drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
             }
+            Ask::Client { request: Request::Trace { question }, reply } => self.trace(&question, reply),
             Ask::Client { request: Request::Monitor { wanted }, reply } => {
                 drop(reply.send(self.host.monitor(&wanted)));
             }
@@ -398,6 +415,24 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// The programs run beside the loop, for to load them takes long.
+    fn trace(&mut self, question: &Question, reply: oneshot::Sender<Reply>) {
+        if self.traces >= TRACES_MAX {
+            let message = format!("{TRACES_MAX} traces run already, as many as may; ask again");
+            drop(reply.send(Reply::error(ErrorKind::Failed, message)));
+            return;
+        }
+        match self.host.begin_trace(question) {
+            Ok(tracing) => {
+                self.traces += 1;
+                let answering = self.answering.clone();
+                // A daemon that has ended meanwhile takes no answer.
+                tokio::task::spawn_blocking(move || drop(answering.blocking_send(tracing.run(reply))));
+            }
+            Err(refused) => drop(reply.send(refused)),
+        }
     }
 
     fn set_role(&mut self, rule: Rule) -> Reply {

@@ -40,7 +40,7 @@ pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
-pub use self::tracer::Traced;
+pub use self::tracer::{Traced, Tracer};
 
 use self::bpf::AnyMap;
 use self::capture::Capture;
@@ -80,7 +80,7 @@ pub struct Kernel {
     held: Vec<(&'static str, AnyMap)>,
     programs: Programs,
     pins: Pins,
-    /// For [`Self::trace`].
+    /// For [`Self::tracer`].
     object: Cow<'static, [u8]>,
     mac_table: MacTable,
     layouts: Vec<layout::Layout>,
@@ -262,11 +262,9 @@ impl Kernel {
         remove_pins(&pins)
     }
 
-    /// What would become of a frame with its tags in its bytes that comes in at `ifindex`, an interface of the calling
-    /// thread's network namespace. Reads the live maps, and moves nothing that is live.
-    pub fn trace(&self, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
-        let object = Object { bytes: &self.object, mac_table: self.mac_table };
-        tracer::trace(&object, &self.layouts, &self.pins.maps(), (program, frame, ifindex))
+    pub fn tracer(&self) -> Tracer {
+        let (object, layouts) = (self.object.clone(), self.layouts.clone());
+        Tracer { object, mac_table: self.mac_table, layouts, maps: self.pins.maps() }
     }
 
     pub fn port(&self, id: PortId) -> Result<Option<PortValue>, ApplyError> {

@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use tokio::sync::oneshot;
 use vtep_abi::{FdbKey, FdbValue, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
 use vtep_api::MacAddr;
+use vtep_api::daemon::chain;
 
 use super::host::Host;
 use crate::control::view::FdbEnd;
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::{FdbTarget, Network, PortId, VtepRow};
 use crate::desired;
-use crate::kernel::{ApplyError, Program, Sample, Traced};
+use crate::kernel::{ApplyError, KernelError, Program, Sample, Traced, Tracer};
 use crate::trace::outer::Outer;
 use crate::trace::view::{AdjacencyRow, CopyRow, FrameRow, Step, TraceRow};
 use crate::trace::{Probe, Question, is_of_the_tables};
@@ -25,34 +27,65 @@ struct Chain {
     adjacency: Option<(u32, VtepAdj)>,
 }
 
+/// A question on its way through the programs.
+#[derive(Debug)]
+pub(super) struct Tracing {
+    tracer: Tracer,
+    program: Program,
+    interface: String,
+    ifindex: u32,
+    probe: Probe,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Answered {
+    tracing: Tracing,
+    result: Result<Traced, KernelError>,
+    reply: oneshot::Sender<Reply>,
+}
+
+impl Tracing {
+    /// Blocks for a good part of a second.
+    pub(super) fn run(self, reply: oneshot::Sender<Reply>) -> Answered {
+        let result = self.tracer.trace(self.program, &self.probe.bytes, self.ifindex);
+        Answered { tracing: self, result, reply }
+    }
+}
+
 impl Host {
-    pub(super) fn trace(&self, question: &Question) -> Reply {
+    pub(super) fn begin_trace(&self, question: &Question) -> Result<Tracing, Reply> {
         let (program, name) = match (&question.port, &question.uplink) {
             (Some(port), None) => (Program::PortIn, port),
             (None, Some(uplink)) => (Program::UplinkIn, uplink),
-            _ => return Reply::error(ErrorKind::Usage, "either a port or an uplink is to be given"),
+            _ => return Err(Reply::error(ErrorKind::Usage, "either a port or an uplink is to be given")),
         };
         let Some(link) = self.links.by_name.get(name.as_str()) else {
-            return Reply::error(ErrorKind::NotFound, self.no_interface(program, name));
+            return Err(Reply::error(ErrorKind::NotFound, self.no_interface(program, name)));
         };
         let vlan = question.vlan.unwrap_or(0);
         let known = self.mac_behind(PortId { ifindex: link.ifindex, vlan });
-        let probe = match Probe::new(question, known) {
-            Ok(probe) => probe,
-            Err(error) => return Reply::error(ErrorKind::Usage, error.to_string()),
-        };
-        let traced = match self.kernel.trace(program, &probe.bytes, link.ifindex) {
-            Ok(traced) => traced,
-            Err(error) => return Reply::error(ErrorKind::Failed, vtep_api::daemon::chain(&error)),
-        };
-        let chain = match program {
-            Program::PortIn => self.chain_from_port(link.ifindex, &probe),
-            _ => self.chain_from_underlay(&probe),
-        };
-        match chain {
-            Ok(chain) => Reply::rows([self.trace_row(program, name, &probe, &traced, chain)]),
-            Err(error) => Reply::error(ErrorKind::Failed, vtep_api::daemon::chain(&error)),
-        }
+        let probe =
+            Probe::new(question, known).map_err(|error| Reply::error(ErrorKind::Usage, error.to_string()))?;
+        let tracer = self.kernel.tracer();
+        Ok(Tracing { tracer, program, interface: name.clone(), ifindex: link.ifindex, probe })
+    }
+
+    pub(super) fn end_trace(&self, answered: Answered) {
+        let Answered { tracing, result, reply } = answered;
+        let answer = result.map_err(|error| chain(&error)).and_then(|traced| {
+            let entries = match tracing.program {
+                Program::PortIn => self.chain_from_port(tracing.ifindex, &tracing.probe),
+                _ => self.chain_from_underlay(&tracing.probe),
+            };
+            let entries = entries.map_err(|error| chain(&error))?;
+            Ok(self.trace_row(&tracing, &traced, entries))
+        });
+        // A client that does not wait for its answer needs none.
+        drop(reply.send(match answer {
+            Ok(row) => Reply::rows([row]),
+            Err(message) => Reply::error(ErrorKind::Failed, message),
+        }));
     }
 
     fn no_interface(&self, program: Program, name: &str) -> String {
@@ -273,26 +306,20 @@ impl Host {
         }
     }
 
-    fn trace_row(
-        &self,
-        program: Program,
-        name: &str,
-        probe: &Probe,
-        traced: &Traced,
-        chain: Chain,
-    ) -> TraceRow {
+    fn trace_row(&self, tracing: &Tracing, traced: &Traced, chain: Chain) -> TraceRow {
+        let Tracing { program, interface, probe, .. } = tracing;
         let Traced { end, copies, .. } = traced;
         let head = &end.head;
         let verdict = Verdict::from_code(head.verdict);
         let leaves = head.to != 0;
-        let outer = Outer::parse(&end.frame).filter(|_| leaves && program == Program::PortIn);
+        let outer = Outer::parse(&end.frame).filter(|_| leaves && *program == Program::PortIn);
         let disagreement = match verdict {
             Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), head.to),
             None => Some(format!("verdict {} is unknown to this agent", head.verdict)),
         };
         TraceRow {
             program: program.to_string(),
-            interface: name.to_owned(),
+            interface: interface.clone(),
             frame: FrameRow {
                 src: probe.src(),
                 dst: probe.dst(),

@@ -46,11 +46,11 @@ impl Host {
                 Some(rows) => Reply::rows(rows),
                 None => Reply::error(ErrorKind::NotFound, "there is no such VNI"),
             },
-            Request::Trace { question } => self.trace(question),
             Request::RoleShow => Reply::rows(self.roles.rules()),
             // The loop takes them before.
             Request::RoleSet { .. }
             | Request::Release { .. }
+            | Request::Trace { .. }
             | Request::Monitor { .. }
             | Request::Capture { .. } => Reply::error(ErrorKind::Failed, "the agent is stopping"),
             Request::Detach => Reply::error(ErrorKind::Failed, "the agent is detaching already"),

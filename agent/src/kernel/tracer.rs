@@ -1,13 +1,15 @@
 //! A second instance of the programs for frames that are only asked about. It reads the live maps; what programs write
 //! (counters, events, copies) it has of its own, so nothing live moves, and a flood's copies are recorded, not sent.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use vtep_abi::{CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, global, map, program};
 
+use super::MacTable;
 use super::capture::Sample;
 use super::error::KernelError;
 use super::layout::Layout;
@@ -22,14 +24,25 @@ pub struct Traced {
     pub copies: Vec<Sample>,
 }
 
-/// Runs `program` on a frame with its tags in its bytes, said to have come in at `ifindex`.
-pub(super) fn trace(
-    object: &Object<'_>,
-    layouts: &[Layout],
-    maps: &Path,
-    (program, frame, ifindex): (Program, &[u8], u32),
-) -> Result<Traced, KernelError> {
-    let mut ebpf = load(object, layouts, maps)?;
+/// All that a trace needs. To load programs takes long, so it is free of whoever owns the maps.
+#[derive(Debug)]
+pub struct Tracer {
+    pub(super) object: Cow<'static, [u8]>,
+    pub(super) mac_table: MacTable,
+    pub(super) layouts: Vec<Layout>,
+    pub(super) maps: PathBuf,
+}
+
+impl Tracer {
+    /// What would become of a frame with its tags in its bytes that comes in at `ifindex`, an interface of the calling
+    /// thread's network namespace. Reads the live maps, and moves nothing that is live.
+    pub fn trace(&self, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
+        let object = Object { bytes: &self.object, mac_table: self.mac_table };
+        run(load(&object, &self.layouts, &self.maps)?, program, frame, ifindex)
+    }
+}
+
+fn run(mut ebpf: Ebpf, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
     watch_everything(&mut ebpf)?;
     let name = match program {
         Program::PortIn | Program::PortXdp => program::TRACE_PORT,
@@ -62,6 +75,8 @@ pub(super) fn trace(
 fn load(object: &Object<'_>, layouts: &[Layout], maps: &Path) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
     loader.override_global(TRACING, &1_u8, true);
+    // The same programs are loaded already: a log would tell nothing, and takes its time.
+    loader.verifier_log_level(VerifierLogLevel::DISABLE);
     loader.override_global(global::MAC_TABLE, object.mac_table(), true);
     for layout in layouts {
         if map::WRITTEN_BY_PROGRAMS.contains(&layout.name) {

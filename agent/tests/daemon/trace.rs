@@ -145,3 +145,22 @@ fn questions_that_make_no_sense_are_refused_by_name() {
     refused(&["trace", "--port", "tap0", "--dst", "02:00:00:00:00:01", "--vlan", "4096"], 2, "4096");
     refused(&["trace", "--port", "tap0"], 2, "--frame");
 }
+
+#[test]
+fn traces_at_once_are_answered_or_refused_and_none_is_forgotten() {
+    let (host, _daemon) = ready();
+    let words = ["trace", "--port", "tap0", "--dst", "02:00:00:00:00:01"];
+    let answers = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| host.ask(&words))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let refused = answers.iter().filter(|answer| !answer.status.success());
+    for answer in refused {
+        let said = String::from_utf8_lossy(&answer.stderr);
+        assert!(said.contains("2 traces run already, as many as may; ask again"), "{said}");
+    }
+    assert!(answers.iter().any(|answer| answer.status.success()));
+    for _ in 0..3 {
+        assert_eq!(trace(&host, "--port tap0 --dst 02:00:00:00:00:01")["verdict"], "master");
+    }
+}
