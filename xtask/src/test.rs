@@ -41,7 +41,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // The simulation is put to the test itself: it has to catch mistakes that are made on purpose.
     let mut seeded = cargo();
     seeded.args(["test", "-p", "vtep-controller", "--features", "seeded-bugs", "--test", "simulation"]);
-    run_command(seeded.args(["every_seeded_bug_is_caught", "--", "--nocapture"]))
+    run_command(seeded.args(["every_seeded_bug_is_caught", "--", "--nocapture"]))?;
+    let mut seeded = cargo();
+    seeded.args(["test", "-p", "vtep-agent", "--features", "seeded-bugs", "--test", "mac_table"]);
+    run_command(seeded.args(["a_seeded_bug", "--", "--nocapture"]))
 }
 
 fn workspace(verb: &str) -> std::process::Command {

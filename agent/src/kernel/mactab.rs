@@ -35,7 +35,7 @@ pub struct MacTab<W> {
     entries: usize,
     /// Entries by bridge domain.
     of_domain: Vec<u32>,
-    #[cfg(test)]
+    #[cfg(feature = "seeded-bugs")]
     clear_first: bool,
 }
 
@@ -116,7 +116,7 @@ impl<W: Deref<Target = [AtomicU64]>> MacTab<W> {
             entries: 0,
             of_domain: vec![0; 1 << 16],
             grace,
-            #[cfg(test)]
+            #[cfg(feature = "seeded-bugs")]
             clear_first: false,
         };
         let recovered = table.recover();
@@ -285,7 +285,7 @@ impl<W: Deref<Target = [AtomicU64]>> MacTab<W> {
     /// A key must not be out of both buckets, not even for a moment: copy, count, clear.
     fn relocate(&mut self, from: usize, to: usize) {
         let (key, value) = (self.key(from), self.value(from));
-        #[cfg(test)]
+        #[cfg(feature = "seeded-bugs")]
         if self.clear_first {
             self.clear(from);
             self.count_move();
@@ -295,6 +295,32 @@ impl<W: Deref<Target = [AtomicU64]>> MacTab<W> {
         self.insert(to, key, value);
         self.count_move();
         self.clear(from);
+    }
+
+    /// From here on moves are wrong: keys are out of both buckets for a moment.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn clear_before_copying(&mut self) {
+        self.clear_first = true;
+    }
+
+    /// Moves a key to its other bucket if there is room, rest or no rest: many more moves than the rule of one key per
+    /// grace period allows, for the mistakes that only show then.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn shift(&mut self, slot: usize) {
+        let slot = slot % self.slots();
+        let Some(bucket) = path::other_bucket(self, slot) else { return };
+        if let Some(free) = slots_of(bucket).find(|slot| self.key(*slot) == 0) {
+            self.relocate(slot, free);
+        }
+    }
+
+    /// Gives the slot of a key that is there to another one that has the same buckets, rest or no rest.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn rekey(&mut self, from: MacKey, to: MacKey, value: NonZeroU64) {
+        if let Some(slot) = self.find(from) {
+            self.clear(slot);
+            self.insert(slot, to.word(), value.get());
+        }
     }
 
     fn count_move(&self) {

@@ -59,7 +59,7 @@ fn reach<W: Deref<Target = [AtomicU64]>>(
     steps.extend(movable.into_iter().map(|slot| Step { slot, before }));
 }
 
-fn other_bucket<W: Deref<Target = [AtomicU64]>>(table: &MacTab<W>, slot: usize) -> Option<u32> {
+pub(super) fn other_bucket<W: Deref<Target = [AtomicU64]>>(table: &MacTab<W>, slot: usize) -> Option<u32> {
     let [first, second] = table.geometry.buckets_of(MacKey::from_word(table.key(slot))?);
     Some(if first as usize == slot / SLOTS { second } else { first })
 }
