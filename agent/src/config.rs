@@ -91,6 +91,10 @@ impl Config {
             let expected = "interfaces of underlay.uplinks";
             return refuse("underlay.packet_rate".to_owned(), format!("[{:?}]", name.as_str()), expected);
         }
+        if matches!(self.source, Source::Ovsdb(_)) && self.underlay.address.v4().is_none() {
+            let expected = "an IPv4 address, or a list with one: a database knows VXLAN over IPv4 only";
+            return refuse("underlay.address".to_owned(), self.underlay.address.to_string(), expected);
+        }
         if self.underlay.uplinks.is_empty() {
             return refuse("underlay.uplinks".to_owned(), "[]".to_owned(), "at least one interface");
         }

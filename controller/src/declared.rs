@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use vtep_api::{
-    Binding, ControllerName, LogicalSwitchName, MacAddr, Replication, UnknownUnicast, Vni, VtepName,
+    Binding, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, UnknownUnicast, Vni,
+    VtepName,
 };
 
 pub use diff::{Difference, Sign, diff};
@@ -34,10 +35,18 @@ pub struct DeclaredVtep {
     /// Its tunnel address; by default what it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// How frames to it are wrapped. A TOR's is VXLAN.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encapsulation: Encapsulation,
     /// Which physical controller serves it. By default the one that an agent connects to; a TOR's has to be named
     /// unless there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub physical_controller: Option<ControllerName>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_default(encapsulation: &Encapsulation) -> bool {
+    *encapsulation == Encapsulation::default()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

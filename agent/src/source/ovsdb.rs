@@ -4,6 +4,7 @@
 
 mod view;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +223,7 @@ fn desired(device: &Device, report: &Report) -> DesiredDevice {
         .map(|(name, macs)| (name.clone(), macs.iter().map(|(mac, local)| (*mac, claim(local))).collect()));
     DesiredDevice {
         name: device.name.clone(),
-        tunnel_address: device.address.first(),
+        tunnel_address: device.address.v4().map_or(device.address.first(), IpAddr::V4),
         faults: report.macs_exhausted.then(|| EXHAUSTED.to_owned()).into_iter().collect(),
         ports: report.ports.iter().map(|port| (port.clone(), DesiredPort::default())).collect(),
         networks: networks.collect(),

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,5 +31,37 @@ impl Encapsulation {
 impl fmt::Display for Encapsulation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Where a VTEP is reached, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Locator {
+    pub address: IpAddr,
+    #[serde(default)]
+    pub encapsulation: Encapsulation,
+}
+
+/// By VXLAN.
+impl From<IpAddr> for Locator {
+    fn from(address: IpAddr) -> Self {
+        Self { address, encapsulation: Encapsulation::Vxlan }
+    }
+}
+
+/// By VXLAN.
+impl From<Ipv4Addr> for Locator {
+    fn from(address: Ipv4Addr) -> Self {
+        IpAddr::from(address).into()
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.address, f)?;
+        match self.encapsulation {
+            Encapsulation::Vxlan => Ok(()),
+            other => write!(f, " by {other}"),
+        }
     }
 }

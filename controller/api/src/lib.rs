@@ -27,7 +27,7 @@ mod vlan;
 mod vni;
 
 pub use claim::{Cause, Claim, Ips, LocalMac, Origin, OriginParseError, Role, Stamp};
-pub use encapsulation::Encapsulation;
+pub use encapsulation::{Encapsulation, Locator};
 pub use mac::{MacAddr, MacParseError};
 pub use name::{ControllerName, LogicalSwitchName, NameError, PortName, SwitchPortName, VtepName};
 pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};

@@ -1,11 +1,10 @@
 //! What is declared of logical networks, apart from their MACs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogicalSwitchName, SwitchPortName, VlanId, Vni, VtepName};
+use crate::{Locator, LogicalSwitchName, SwitchPortName, VlanId, Vni, VtepName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,8 +53,8 @@ pub struct VtepOutline {
     /// anew does not know before every logical controller has been heard: until then what is not named stays.
     #[serde(default)]
     pub complete: bool,
-    /// Every VTEP that a table or a flood list of these networks may name, with its tunnel address.
-    pub vteps: BTreeMap<VtepName, IpAddr>,
+    /// Every VTEP that a table or a flood list of these networks may name.
+    pub vteps: BTreeMap<VtepName, Locator>,
     /// The networks that the VTEP takes part in.
     pub networks: BTreeMap<LogicalSwitchName, Network>,
     pub bindings: BTreeSet<Binding>,

@@ -1,13 +1,12 @@
 //! The messages between a physical and a logical controller.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Cause, Claim, ControllerName, Held, LogicalSwitchName, MacAddr, Network, Stamp, TableUpdate,
-    Term, Version, VtepName, VtepState,
+    Binding, Cause, Claim, ControllerName, Held, Locator, LogicalSwitchName, MacAddr, Network, Stamp,
+    TableUpdate, Term, Version, VtepName, VtepState,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,8 +122,8 @@ pub struct Outline {
     pub controllers: BTreeSet<ControllerName>,
     /// The logical switches that this logical controller owns and of which a VTEP of the receiver is a member.
     pub networks: BTreeMap<LogicalSwitchName, NetworkOutline>,
-    /// Every VTEP that these networks may name, with its tunnel address.
-    pub directory: BTreeMap<VtepName, IpAddr>,
+    /// Every VTEP that these networks may name.
+    pub directory: BTreeMap<VtepName, Locator>,
     /// The VTEPs that the receiver serves.
     pub served: BTreeMap<VtepName, Served>,
 }

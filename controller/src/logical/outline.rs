@@ -68,13 +68,16 @@ impl Logical {
             };
             networks.insert(name.clone(), NetworkOutline { network, members });
         }
-        let address = |vtep: VtepId| Some((self.vteps[vtep].name.clone(), *directory.get(&vtep)?));
+        let locator = |id: VtepId| {
+            let vtep = &self.vteps[id];
+            Some((vtep.name.clone(), vtep.locator(*directory.get(&id)?)))
+        };
         Outline {
             term: self.term,
             version: Version::default(),
             controllers: self.controllers(),
             networks,
-            directory: named.into_iter().filter_map(address).collect(),
+            directory: named.into_iter().filter_map(locator).collect(),
             served: self.served(peer, only),
         }
     }

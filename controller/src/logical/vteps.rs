@@ -6,7 +6,9 @@ use std::ops::{Index, IndexMut};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use vtep_api::{ControllerName, LogicalSwitchName, Session, Term, Version, VtepName, VtepStatus};
+use vtep_api::{
+    ControllerName, Encapsulation, Locator, LogicalSwitchName, Session, Term, Version, VtepName, VtepStatus,
+};
 
 use super::guard::Storm;
 use crate::declared::{DeclaredVtep, Policy};
@@ -52,6 +54,12 @@ impl Vtep {
     pub(super) fn address(&self) -> Option<IpAddr> {
         let declared = self.declared.as_ref()?;
         declared.address.or(self.status.state.address)
+    }
+
+    pub(super) fn locator(&self, address: IpAddr) -> Locator {
+        let encapsulation =
+            self.declared.as_ref().map_or_else(Encapsulation::default, |vtep| vtep.encapsulation);
+        Locator { address, encapsulation }
     }
 
     pub(super) fn is_up(&self) -> bool {

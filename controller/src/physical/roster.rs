@@ -2,10 +2,10 @@
 //! Where two of them contradict each other one stands, always the same, and the contradiction has a name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use vtep_api::{
-    Binding, ControllerName, LogicalSwitchName, NetworkOutline, Outline, Served, VtepName, VtepOutline,
+    Binding, ControllerName, Locator, LogicalSwitchName, NetworkOutline, Outline, Served, VtepName,
+    VtepOutline,
 };
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Roster {
     pub(super) conflicts: BTreeSet<String>,
     /// Logical controllers that have not been heard.
     pub(super) missing: BTreeSet<ControllerName>,
-    directory: BTreeMap<VtepName, IpAddr>,
+    directory: BTreeMap<VtepName, Locator>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +97,8 @@ impl Roster {
             let Some(owned) = self.networks.get(name) else { continue };
             let network = &owned.outline.network;
             for vtep in network.flood.iter().chain(named(name).into_iter().flatten()) {
-                if let Some(address) = self.directory.get(vtep) {
-                    outline.vteps.entry(vtep.clone()).or_insert(*address);
+                if let Some(locator) = self.directory.get(vtep) {
+                    outline.vteps.entry(vtep.clone()).or_insert(*locator);
                 }
             }
             outline.networks.insert(name.clone(), network.clone());
@@ -118,10 +118,10 @@ impl Roster {
     }
 
     fn serve(&mut self, by: &ControllerName, outline: &Outline) {
-        for (vtep, address) in &outline.directory {
-            let known = self.directory.entry(vtep.clone()).or_insert(*address);
-            if known != address {
-                self.conflicts.insert(format!("{by} declares {vtep} at {address}; {known} stands"));
+        for (vtep, locator) in &outline.directory {
+            let known = self.directory.entry(vtep.clone()).or_insert(*locator);
+            if known != locator {
+                self.conflicts.insert(format!("{by} declares {vtep} at {locator}; {known} stands"));
             }
         }
         for (vtep, served) in &outline.served {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hardware_vtep::controller::{Remote, SwitchOutline, TorOutline};
-use vtep_api::{LogicalSwitchName, Role, Row, VtepName, VtepOutline};
+use vtep_api::{Encapsulation, LogicalSwitchName, Role, Row, VtepName, VtepOutline};
 
 /// Where a MAC is, seen from the TOR.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum Placed {
     /// Behind the TOR itself: there is no remote row for it.
     Local,
     Remote(Remote),
-    /// The master's address is not known.
+    /// The master's address is not known, or not one that a TOR can use.
     Nowhere(VtepName),
 }
 
@@ -21,13 +21,20 @@ pub(super) fn place(vtep: &VtepName, outline: &VtepOutline, row: &Row) -> Placed
     if placement.master == *vtep {
         return Placed::Local;
     }
-    let Some(&master) = outline.vteps.get(&placement.master) else {
+    let Some(master) = address(outline, &placement.master) else {
         return Placed::Nowhere(placement.master.clone());
     };
     let others = placement.slaves.iter().filter(|slave| *slave != vtep);
-    let slaves = others.filter_map(|slave| outline.vteps.get(slave).copied()).collect();
+    let slaves = others.filter_map(|slave| address(outline, slave)).collect();
     let own_role = placement.slaves.contains(vtep).then_some(Role::Slave);
     Placed::Remote(Remote { master, slaves, ips: row.ips.clone(), own_role })
+}
+
+/// What `hardware_vtep` has a word for is VXLAN over IPv4: what has another locator is out of a TOR's reach.
+fn address(outline: &VtepOutline, vtep: &VtepName) -> Option<IpAddr> {
+    let locator = outline.vteps.get(vtep)?;
+    let reachable = locator.encapsulation == Encapsulation::Vxlan && locator.address.is_ipv4();
+    reachable.then_some(locator.address)
 }
 
 /// `kept`: where a logical switch floods to besides, for it is not known yet who else takes part.
@@ -36,14 +43,14 @@ pub(super) fn tor_outline(
     outline: &VtepOutline,
     kept: impl Fn(&LogicalSwitchName) -> BTreeSet<IpAddr>,
 ) -> TorOutline {
-    let own = outline.vteps.get(vtep);
+    let own = address(outline, vtep);
     let flood = |members: &BTreeSet<VtepName>| {
         let others = members.iter().filter(|member| *member != vtep);
-        others.filter_map(|member| outline.vteps.get(member).copied()).collect::<BTreeSet<_>>()
+        others.filter_map(|member| address(outline, member)).collect::<BTreeSet<_>>()
     };
     let switches = outline.networks.iter().map(|(name, network)| {
         let mut flood = flood(&network.flood);
-        flood.extend(kept(name).iter().filter(|address| Some(*address) != own));
+        flood.extend(kept(name).iter().filter(|address| Some(**address) != own));
         (name.clone(), SwitchOutline { vni: network.vni, replication: network.replication, flood })
     });
     let bindings = outline.bindings.iter();
@@ -56,7 +63,7 @@ pub(super) fn tor_outline(
 mod tests {
     use std::sync::Arc;
 
-    use vtep_api::{Binding, Network, Placement, Replication, UnknownUnicast};
+    use vtep_api::{Binding, Locator, Network, Placement, Replication, UnknownUnicast};
 
     use super::*;
 
@@ -67,7 +74,7 @@ mod tests {
     /// a, b and c are at 192.0.2.1, 2 and 3.
     fn outline() -> VtepOutline {
         let vteps = [("a", 1), ("b", 2), ("c", 3)];
-        let vteps = vteps.map(|(vtep, last)| (name(vtep), IpAddr::from([192, 0, 2, last])));
+        let vteps = vteps.map(|(vtep, last)| (name(vtep), IpAddr::from([192, 0, 2, last]).into()));
         let network = Network {
             vni: 7_u32.try_into().unwrap(),
             unknown_unicast: UnknownUnicast::Flood,
@@ -117,6 +124,22 @@ mod tests {
     fn a_vtep_without_an_address_is_named_and_no_slave() {
         check("a", "d", &["b"], &Placed::Nowhere(name("d")));
         check("a", "b", &["d", "c"], &at(2, &[3], None));
+    }
+
+    #[test]
+    fn a_vtep_that_no_locator_of_a_tor_can_name_is_out_of_its_reach() {
+        for unspeakable in [
+            Locator { address: IpAddr::from([192, 0, 2, 2]), encapsulation: Encapsulation::Geneve },
+            Locator::from(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2])),
+        ] {
+            let mut outline = outline();
+            outline.vteps.insert(name("b"), unspeakable);
+            let placement = Arc::new(Placement { master: name("b"), slaves: vec![name("c")] });
+            let row = Row { placement, ips: Box::default() };
+            assert_eq!(place(&name("a"), &outline, &row), Placed::Nowhere(name("b")));
+            let tor = tor_outline(&name("a"), &outline, |_| BTreeSet::new());
+            assert_eq!(tor.switches[&"ls0".try_into().unwrap()].flood, BTreeSet::new());
+        }
     }
 
     #[test]

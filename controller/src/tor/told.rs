@@ -110,8 +110,8 @@ impl Told {
             for (name, network) in networks {
                 outline.networks.entry(name).or_insert(network);
             }
-            for (vtep, address) in vteps {
-                outline.vteps.entry(vtep).or_insert(address);
+            for (vtep, locator) in vteps {
+                outline.vteps.entry(vtep).or_insert(locator);
             }
         }
         self.tables.retain(|name, _| outline.networks.contains_key(name));

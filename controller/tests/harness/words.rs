@@ -41,7 +41,9 @@ pub fn declared(servers: &[(&str, &[&str])], networks: &[(&str, &[&str])]) -> De
             next += 1;
             let address = Some(std::net::Ipv4Addr::new(192, 0, 2, next).into());
             let physical_controller = Some(pc(server));
-            declared.vteps.insert(vtep(name), DeclaredVtep { ovsdb: None, address, physical_controller });
+            declared
+                .vteps
+                .insert(vtep(name), DeclaredVtep { address, physical_controller, ..DeclaredVtep::default() });
         }
     }
     for (number, (name, members)) in (1_i64..).zip(networks) {

@@ -254,7 +254,7 @@ fn scenario_22_a_new_tunnel_address_is_told_to_everybody_whom_it_concerns() {
     declared.vteps.get_mut(&vtep("a")).unwrap().address = moved;
     let outlines = lc.at("pc-c").outline.version;
     lc.declare(declared);
-    assert_eq!(lc.at("pc-b").outline.directory.get(&vtep("a")).copied(), moved);
+    assert_eq!(lc.at("pc-b").outline.directory.get(&vtep("a")).copied(), moved.map(Into::into));
     assert_eq!(lc.at("pc-c").outline.version, outlines);
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use vtep_api::{
-    Binding, ControllerName, LogicalSwitchName, MacAddr, Replication, SwitchPortName, UnknownUnicast, VlanId,
-    Vni, VtepName,
+    Binding, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, SwitchPortName,
+    UnknownUnicast, VlanId, Vni, VtepName,
 };
 use vtep_controller::Declared;
 use vtep_controller::declared::{
@@ -189,6 +189,7 @@ fn declare(
         let declared_vtep = DeclaredVtep {
             ovsdb: tor.then(|| format!("tcp:{}:6640", vtep.address)),
             address: random.percent(50).then_some(vtep.address),
+            encapsulation: Encapsulation::Vxlan,
             physical_controller: (tor || random.percent(50)).then(|| physicals[vtep.home].clone()),
         };
         declared.vteps.insert(vtep.name.clone(), declared_vtep);

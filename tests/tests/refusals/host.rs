@@ -83,8 +83,8 @@ fn an_unknown_key_is_shown_with_its_line_and_a_caret() {
 fn values_out_of_range_are_shown_with_the_range() {
     for (from, to, expected) in [
         ("macs_max = 1000", "macs_max = 16000001", "16000001 is out of range; expected 1 to 16000000"),
-        ("address = \"192.0.2.1\"", "address = \"224.0.0.1\"", "expected a unicast IPv4 address"),
-        ("address = \"192.0.2.1\"", "address = \"2001:db8::1\"", "expected an IPv4 address"),
+        ("address = \"192.0.2.1\"", "address = \"224.0.0.1\"", "expected a unicast IP address"),
+        ("address = \"192.0.2.1\"", "address = \"fe80::1\"", "expected a unicast IP address"),
         ("uplinks = [\"uplink\"]", "uplinks = []", "expected at least one interface"),
         ("name = \"host\"", "name = \"host", "line 2"),
     ] {

@@ -6,7 +6,7 @@ use vtep_api::{LogicalSwitchName, Placement, PortName, VtepName, VtepOutline};
 
 use super::received::Received;
 use crate::source::Refusals;
-use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Outline, Vtep};
+use crate::table::{LogicalSwitch, MacEntry, Outline, Vtep};
 use crate::tunnel_address::TunnelAddress;
 
 /// Takes over what a later outline says. One that is not the whole says nothing of networks that it does not name.
@@ -28,13 +28,18 @@ pub(super) fn vteps(
     refusals: &mut Refusals,
 ) -> BTreeMap<VtepName, Vtep> {
     let mut vteps = BTreeMap::new();
-    for (name, address) in outline.vteps.iter().filter(|(name, _)| *name != own) {
-        match TunnelAddress::try_from(*address) {
+    let mut of_address = BTreeMap::new();
+    for (name, locator) in outline.vteps.iter().filter(|(name, _)| *name != own) {
+        match TunnelAddress::try_from(locator.address) {
             Ok(address) => {
-                vteps.insert(
-                    name.clone(),
-                    Vtep { address: address.ip(), encapsulation: Encapsulation::Vxlan },
-                );
+                let (address, encapsulation) = (address.ip(), locator.encapsulation);
+                let (first, one) = *of_address.entry(address).or_insert((name, encapsulation));
+                if one == encapsulation {
+                    vteps.insert(name.clone(), Vtep { address, encapsulation });
+                } else {
+                    let expected = format!("{one}, which {first} with the same address has");
+                    refusals.push(|| format!("encapsulation of VTEP {name}"), &encapsulation, expected);
+                }
             }
             Err(error) => refusals.note(format!("VTEP {name}"), error.to_string()),
         }

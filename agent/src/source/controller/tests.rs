@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vtep_api::{
-    Binding, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL, Placement,
-    Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId, Vni, VtepName,
-    VtepOutline,
+    Binding, Change, Encapsulation, FromVtep, Held, LocalMac, Locator, LogicalSwitchName, MacAddr, Network,
+    PROTOCOL, Placement, Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId,
+    Vni, VtepName, VtepOutline,
 };
 
 use super::follower::{Device, Follower, Input, Output};
@@ -226,6 +226,20 @@ fn a_lower_term_and_another_protocol_are_refused_with_both_numbers() {
     agent.lose();
     agent.attach(10);
     assert_eq!(agent.obeyed, [Term(10)]);
+}
+
+#[test]
+fn the_directory_says_how_a_vtep_is_reached() {
+    let mut agent = Agent::settled();
+    let mut told = outline(DIRECTORY);
+    told.vteps.get_mut(&vtep("b")).unwrap().encapsulation = Encapsulation::Geneve;
+    let twin = Locator { encapsulation: Encapsulation::Nvgre, ..told.vteps[&vtep("a")] };
+    told.vteps.insert(vtep("twin"), twin);
+    agent.hear(ToVtep::Outline(told));
+    let vteps = &agent.table.as_ref().unwrap().vteps;
+    assert_eq!(vteps[&vtep("a")].encapsulation, Encapsulation::Vxlan);
+    assert_eq!(vteps[&vtep("b")].encapsulation, Encapsulation::Geneve);
+    assert!(!vteps.contains_key(&vtep("twin")), "an address has one encapsulation");
 }
 
 #[test]

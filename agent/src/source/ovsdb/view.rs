@@ -80,6 +80,11 @@ impl Build {
             return None;
         }
         match TunnelAddress::try_from(address) {
+            Ok(address) if address.ip().is_ipv6() => {
+                let problem = "it is IPv6; expected an IPv4 address, as \"vxlan_over_ipv4\" says";
+                self.refusals.note(format!("locator {address}"), problem.to_owned());
+                None
+            }
             Ok(address) => {
                 let name = VtepName::try_from(address.to_string()).expect("an address is a name");
                 self.table.vteps.insert(

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use vtep_api::{Binding, LogicalSwitchName, Replication, SwitchPortName, VlanId, Vni, VtepName};
+use vtep_api::{
+    Binding, Encapsulation, LogicalSwitchName, Replication, SwitchPortName, VlanId, Vni, VtepName,
+};
 
 use super::VERSION;
 use super::problem::Problems;
@@ -118,7 +120,7 @@ impl Builder<'_, '_> {
                 continue;
             }
             self.vteps.insert(name.clone(), at);
-            let address = row.address.map(|address| address.0);
+            let address = row.address.as_ref().map(|address| address.0);
             if let Some(address) = address {
                 if let Some((holder, before)) = addresses.get(&address) {
                     let line = self.problems.line(*before);
@@ -130,8 +132,16 @@ impl Builder<'_, '_> {
                 }
                 addresses.insert(address, (name.clone(), at));
             }
-            let ovsdb = row.ovsdb.map(|remote| remote.to_string());
-            let vtep = DeclaredVtep { ovsdb, address, physical_controller: row.physical_controller };
+            let ovsdb = row.ovsdb.as_ref().map(ToString::to_string);
+            let VtepRow { encapsulation, physical_controller, .. } = row;
+            if ovsdb.is_some() && encapsulation != Encapsulation::Vxlan {
+                let message = format!(
+                    "VTEP \"{name}\" has encapsulation \"{encapsulation}\"; expected \"vxlan\", the only one that a TOR's \
+                     database knows"
+                );
+                self.problems.push(at, message);
+            }
+            let vtep = DeclaredVtep { ovsdb, address, encapsulation, physical_controller };
             self.declared.vteps.insert(name, vtep);
         }
     }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vtep_api::{
-    ControllerName, LogicalSwitchName, MacAddr, Replication, SwitchPortName, UnknownUnicast, VlanId, Vni,
-    VtepName,
+    ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, SwitchPortName, UnknownUnicast,
+    VlanId, Vni, VtepName,
 };
 
 use super::problem::Problems;
@@ -21,6 +21,7 @@ pub(super) struct VtepRow {
     pub(super) name: Option<VtepName>,
     pub(super) ovsdb: Option<Remote>,
     pub(super) address: Option<TunnelAddress>,
+    pub(super) encapsulation: Encapsulation,
     pub(super) physical_controller: Option<ControllerName>,
 }
 

@@ -1,3 +1,5 @@
+use vtep_api::Encapsulation;
+
 use super::*;
 
 const SMALL: &str = r#"version = 1
@@ -125,6 +127,18 @@ fn another_version_is_refused() {
     check_toml(&with(1, ""), &[(1, "no version")]);
     check("deployment.yaml", SMALL, &[(1, "expected .toml or .json")]);
     check_toml(&with(3, "name = "), &[(3, "")]);
+}
+
+#[test]
+fn a_vtep_may_name_its_encapsulation() {
+    let host = with(7, "name = \"hv1\"\nencapsulation = \"geneve\"");
+    let declared = parse("deployment.toml", &host).unwrap();
+    let encapsulations = declared.vteps.values().map(|vtep| vtep.encapsulation).collect::<Vec<_>>();
+    assert_eq!(encapsulations, [Encapsulation::Geneve, Encapsulation::Vxlan]);
+    let unknown = with(7, "name = \"hv1\"\nencapsulation = \"gre\"");
+    check_toml(&unknown, &[(8, "unknown variant `gre`, expected one of `vxlan`, `geneve`, `nvgre`")]);
+    let tor = with(5, "address = \"192.0.2.11\"\nencapsulation = \"nvgre\"");
+    check_toml(&tor, &[(2, "VTEP \"tor-a\" has encapsulation \"nvgre\"; expected \"vxlan\"")]);
 }
 
 #[test]

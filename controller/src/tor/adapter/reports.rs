@@ -163,7 +163,7 @@ impl Adapter {
                 // It stays where it was.
                 Some(Placed::Nowhere(master)) => {
                     if nowhere.len() < REFUSALS_MAX && nowhere.insert(master.clone()) {
-                        warn!(%vtep, master = %master, "the address of a VTEP is not known");
+                        warn!(%vtep, master = %master, "a VTEP has no address that the TOR can use: VXLAN over IPv4");
                     }
                 }
             }

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::parts::{
-    at_most, binding, binding_to_wire, cause, cause_to_wire, held, held_to_wire, ip, ip_to_wire, kind, local,
-    local_to_wire, mac, mac_to_wire, name, names, network, network_to_wire, required, state, state_to_wire,
-    texts,
+    at_most, binding, binding_to_wire, cause, cause_to_wire, held, held_to_wire, kind, local, local_to_wire,
+    locator, locator_to_wire, mac, mac_to_wire, name, names, network, network_to_wire, required, state,
+    state_to_wire, texts,
 };
 use super::table::{update, update_to_wire};
 use super::{Malformed, Wire, proto, sealed};
@@ -209,7 +209,7 @@ fn outline_to_wire(outline: &Outline) -> logical_message::Outline {
         let network = Some(network_to_wire(network));
         (name.to_string(), logical_message::NetworkOutline { network, members: texts(members) })
     });
-    let directory = outline.directory.iter().map(|(name, address)| (name.to_string(), ip_to_wire(address)));
+    let directory = outline.directory.iter().map(|(name, at)| (name.to_string(), locator_to_wire(at)));
     let served = outline.served.iter().map(|(name, served)| {
         let bindings = served.bindings.iter().map(binding_to_wire).collect();
         (name.to_string(), logical_message::Served { ovsdb: served.ovsdb.clone(), bindings })
@@ -230,9 +230,8 @@ fn outline(outline: logical_message::Outline) -> Result<Outline, Malformed> {
         let members = names("outline.networks.members", &message.members)?;
         Ok((name("outline.networks", &text)?, NetworkOutline { network, members }))
     });
-    let directory = outline.directory.iter().map(|(text, address)| {
-        Ok((name("outline.directory", text)?, ip("outline.directory.address", address)?))
-    });
+    let directory =
+        outline.directory.iter().map(|(text, at)| Ok((name("outline.directory", text)?, locator(at)?)));
     let served = outline.served.into_iter().map(|(text, served)| {
         let bindings = served.bindings.iter().map(binding).collect::<Result<_, Malformed>>()?;
         Ok((name("outline.served", &text)?, Served { ovsdb: served.ovsdb, bindings }))

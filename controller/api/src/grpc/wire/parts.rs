@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::{Malformed, proto};
 use crate::{
-    Binding, Cause, Held, Ips, LocalMac, LogicalSwitchName, MacAddr, NameError, Network, Origin, Replication,
-    Role, Term, UnknownUnicast, Version, VlanId, Vni, VtepState,
+    Binding, Cause, Encapsulation, Held, Ips, LocalMac, Locator, LogicalSwitchName, MacAddr, NameError,
+    Network, Origin, Replication, Role, Term, UnknownUnicast, Version, VlanId, Vni, VtepState,
 };
 
 const A_MESSAGE: &str = "one";
@@ -201,6 +201,28 @@ pub(super) fn network(network: &proto::Network) -> Result<Network, Malformed> {
         replication,
         flood: names("network.flood", &network.flood)?,
     })
+}
+
+pub(super) fn locator_to_wire(locator: &Locator) -> proto::Locator {
+    let encapsulation = match locator.encapsulation {
+        Encapsulation::Vxlan => proto::Encapsulation::Vxlan,
+        Encapsulation::Geneve => proto::Encapsulation::Geneve,
+        Encapsulation::Nvgre => proto::Encapsulation::Nvgre,
+    };
+    proto::Locator { address: ip_to_wire(&locator.address), encapsulation: encapsulation.into() }
+}
+
+pub(super) fn locator(locator: &proto::Locator) -> Result<Locator, Malformed> {
+    let encapsulation = match proto::Encapsulation::try_from(locator.encapsulation) {
+        Ok(proto::Encapsulation::Unspecified | proto::Encapsulation::Vxlan) => Encapsulation::Vxlan,
+        Ok(proto::Encapsulation::Geneve) => Encapsulation::Geneve,
+        Ok(proto::Encapsulation::Nvgre) => Encapsulation::Nvgre,
+        Err(_) => {
+            let expected = "1 (VXLAN), 2 (Geneve) or 3 (NVGRE)";
+            return Err(Malformed::value("locator.encapsulation", locator.encapsulation, expected));
+        }
+    };
+    Ok(Locator { address: ip("locator.address", &locator.address)?, encapsulation })
 }
 
 pub(super) fn binding_to_wire(binding: &Binding) -> proto::Binding {

@@ -36,6 +36,11 @@ fn mac() -> impl Strategy<Value = MacAddr> {
     any::<[u8; 6]>().prop_map(MacAddr::new)
 }
 
+fn locator() -> impl Strategy<Value = Locator> {
+    let encapsulation = proptest::sample::select(&Encapsulation::ALL[..]);
+    (ip(), encapsulation).prop_map(|(address, encapsulation)| Locator { address, encapsulation })
+}
+
 fn ip() -> impl Strategy<Value = std::net::IpAddr> {
     prop_oneof![
         any::<[u8; 4]>().prop_map(|octets| Ipv4Addr::from(octets).into()),
@@ -168,7 +173,7 @@ fn from_vtep() -> impl Strategy<Value = FromVtep> {
 fn to_vtep() -> impl Strategy<Value = ToVtep> {
     let outline = (
         any::<bool>(),
-        btree_map(vtep(), ip(), 0..3),
+        btree_map(vtep(), locator(), 0..3),
         btree_map(switch(), network(), 0..3),
         btree_set(binding(), 0..3),
     );
@@ -241,7 +246,7 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
         any::<[u64; 2]>(),
         btree_set(controller(), 0..3),
         btree_map(switch(), network, 0..3),
-        btree_map(vtep(), ip(), 0..3),
+        btree_map(vtep(), locator(), 0..3),
         btree_map(vtep(), served, 0..3),
     );
     prop_oneof![
@@ -391,6 +396,28 @@ fn a_refusal_names_field_value_and_what_was_expected() {
     check_refused(
         Kind::NoChange(proto::vtep_reply::NoChange { logical_switch: String::new() }),
         "field no_change.logical_switch is malformed: logical switch name is empty",
+    );
+}
+
+#[test]
+fn an_encapsulation_is_vxlan_unless_it_is_named_and_an_unknown_one_is_refused() {
+    use super::proto::vtep_reply::{Kind, Outline};
+    use super::proto::{self};
+
+    let outline = |encapsulation: i32| {
+        let locator = proto::Locator { address: vec![192, 0, 2, 1], encapsulation };
+        Kind::Outline(Outline { vteps: [("a".to_owned(), locator)].into(), ..Outline::default() })
+    };
+    for (number, expected) in
+        [(0, Encapsulation::Vxlan), (1, Encapsulation::Vxlan), (3, Encapsulation::Nvgre)]
+    {
+        let message = proto::VtepReply { kind: Some(outline(number)) };
+        let ToVtep::Outline(outline) = ToVtep::from_wire(message).unwrap() else { panic!("an outline") };
+        assert_eq!(outline.vteps.values().next().unwrap().encapsulation, expected);
+    }
+    check_refused(
+        outline(4),
+        "field locator.encapsulation is 4; expected 1 (VXLAN), 2 (Geneve) or 3 (NVGRE)",
     );
 }
 

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parts::{
-    at_most, binding, binding_to_wire, held, held_to_wire, ip, ip_to_wire, kind, local, local_to_wire, mac,
-    mac_to_wire, name, network, network_to_wire, state, state_to_wire,
+    at_most, binding, binding_to_wire, held, held_to_wire, kind, local, local_to_wire, locator,
+    locator_to_wire, mac, mac_to_wire, name, network, network_to_wire, state, state_to_wire,
 };
 use super::table::{update, update_to_wire};
 use super::{Malformed, Wire, proto, sealed};
@@ -129,7 +129,7 @@ impl Wire for ToVtep {
 }
 
 fn outline_to_wire(outline: &VtepOutline) -> vtep_reply::Outline {
-    let vteps = outline.vteps.iter().map(|(name, address)| (name.to_string(), ip_to_wire(address)));
+    let vteps = outline.vteps.iter().map(|(name, at)| (name.to_string(), locator_to_wire(at)));
     let networks =
         outline.networks.iter().map(|(name, network)| (name.to_string(), network_to_wire(network)));
     vtep_reply::Outline {
@@ -141,10 +141,7 @@ fn outline_to_wire(outline: &VtepOutline) -> vtep_reply::Outline {
 }
 
 fn outline(outline: &vtep_reply::Outline) -> Result<VtepOutline, Malformed> {
-    let vteps = outline
-        .vteps
-        .iter()
-        .map(|(vtep, address)| Ok((name("outline.vteps", vtep)?, ip("outline.vteps.address", address)?)));
+    let vteps = outline.vteps.iter().map(|(vtep, at)| Ok((name("outline.vteps", vtep)?, locator(at)?)));
     let networks = outline
         .networks
         .iter()
