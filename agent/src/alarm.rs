@@ -35,6 +35,7 @@ pub enum AlarmKind {
     MtuTooBig,
     /// An interface is not in the packet-rate mode that was asked for, or not whole.
     PacketRate,
+    NeighbourTableFull,
 }
 
 impl AlarmKind {
@@ -61,6 +62,7 @@ impl AlarmKind {
             Self::ForeignProgram => "foreign_program",
             Self::MtuTooBig => "mtu_too_big",
             Self::PacketRate => "packet_rate",
+            Self::NeighbourTableFull => "neighbour_table_full",
         }
     }
 

@@ -1,12 +1,13 @@
 //! The kernel's tables as values. `desired` makes one of these, `kernel` reads the installed one back, and `plan`
 //! compares them; both sides are whole, so an orphan shows like any other difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use vtep_abi::{
-    Config, FdbKey, Limit, LocalPort, PortKey, PortValue, Target, VniValue, VtepAdj, VtepByIpKey,
+    AllowedKey, Config, FdbKey, Limit, LocalPort, NeighbourKey, PortKey, PortValue, Target, VniValue,
+    VtepAdj, VtepByIpKey,
 };
 
 /// What the maps hold, except counters, events and `META`.
@@ -22,6 +23,10 @@ pub struct Dataplane {
     pub local_ports: BTreeMap<u32, LocalPort>,
     pub ports: BTreeMap<PortId, PortValue>,
     pub fdb: HashMap<FdbKey, FdbTarget, RandomState>,
+    /// The MACs that answer for IP addresses, where they are answered for.
+    pub neighbours: BTreeMap<NeighbourKey, [u8; 6]>,
+    /// What frames of a port may come from, where that is checked.
+    pub allowed: BTreeSet<AllowedKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,6 +8,7 @@ pub(crate) mod decap;
 mod fdb;
 mod kept;
 mod mtu;
+mod neighbours;
 mod network;
 mod port;
 mod shortcut;
@@ -25,6 +26,7 @@ pub use mtu::path_mtu;
 pub(crate) use shortcut::{Present, shortcut};
 
 use crate::alarm::{Alarm, AlarmKind};
+use crate::announced::Announced;
 use crate::config::{Config, ReservedBits};
 use crate::dataplane::{Dataplane, PortId, VtepRow};
 use crate::learnt::Learnt;
@@ -44,6 +46,7 @@ pub struct Inputs<'a> {
     pub links: &'a Links,
     pub underlay: &'a Underlay,
     pub learnt: &'a Learnt,
+    pub announced: &'a Announced,
     pub installed: &'a Dataplane,
     pub packet_rate: &'a PacketRate,
     pub now: Instant,
@@ -83,6 +86,7 @@ impl Inputs<'_> {
         let senders = fdb::add(self, &vteps, &networks, &ports, &mut desired);
         network::add(self, &vteps, &networks, &ports, &mut desired);
         network::admit(self, &vteps, &networks, senders, &mut desired);
+        neighbours::add(self, &networks, &mut desired);
         kept::networks(self, &mut desired);
         mtu::alarms(self, &mut desired);
         desired.names.vtep_indices = vteps;

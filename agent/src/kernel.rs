@@ -4,6 +4,7 @@
 //! [`Kernel::apply`] carries out one [`Step`] of a plan. Each map has one owner file below. All calls block, for
 //! microseconds; only those that touch a large FDB take up to a second.
 
+mod addresses;
 mod applied;
 mod bpf;
 mod capture;
@@ -42,6 +43,7 @@ pub use self::programs::{Attached, Attachment, Program, TestRun};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
 pub use self::tracer::{Traced, Tracer};
 
+use self::addresses::Addresses;
 use self::bpf::AnyMap;
 use self::capture::Capture;
 use self::fdb::Fdb;
@@ -139,6 +141,8 @@ impl Kernel {
             ports: self.maps.ports.installed()?,
             fdb: self.maps.fdb.installed(&networks)?,
             networks,
+            neighbours: self.maps.addresses.installed_neighbours()?,
+            allowed: self.maps.addresses.installed_allowed()?,
         })
     }
 
@@ -170,6 +174,10 @@ impl Kernel {
             Step::RemoveFdb(keys) => maps.fdb.remove(keys),
             Step::RemoveLocalPorts(indices) => maps.ports.remove_local(indices),
             Step::RemoveVteps(indices) => maps.vteps.remove(indices),
+            Step::PutNeighbours(rows) => maps.addresses.put_neighbours(rows),
+            Step::RemoveNeighbours(keys) => maps.addresses.remove_neighbours(keys),
+            Step::Allow(keys) => maps.addresses.allow(keys),
+            Step::Forbid(keys) => maps.addresses.forbid(keys),
         }
     }
 
@@ -350,6 +358,7 @@ struct Maps {
     networks: Networks,
     ports: Ports,
     fdb: Fdb,
+    addresses: Addresses,
     capture: Capture,
     mended: Recovered,
 }
@@ -366,6 +375,7 @@ impl Maps {
             ports: Ports::open(maps)?,
             fdb,
             mended,
+            addresses: Addresses::open(maps)?,
             capture: Capture::open(maps)?,
         })
     }
@@ -380,6 +390,9 @@ impl Maps {
             return Ok(Some(full));
         }
         if let Some(full) = self.ports.copy_to(&other.ports)? {
+            return Ok(Some(full));
+        }
+        if let Some(full) = self.addresses.copy_to(&other.addresses)? {
             return Ok(Some(full));
         }
         if !self.fdb.copy_to(&mut other.fdb, &self.networks.installed()?)? {

@@ -6,6 +6,7 @@
 //! one task that owns all state, and [`control`] and [`metrics`] ask it.
 
 pub mod alarm;
+pub mod announced;
 pub mod capabilities;
 pub mod capture;
 pub mod check;

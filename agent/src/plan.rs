@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_abi::{Config, FdbKey, LocalPort, PortValue, VtepByIpKey};
+use vtep_abi::{AllowedKey, Config, FdbKey, LocalPort, NeighbourKey, PortValue, VtepByIpKey};
 
 use crate::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
 
@@ -29,6 +29,11 @@ pub enum Step {
     RemoveFdb(Vec<FdbKey>),
     RemoveLocalPorts(Vec<u32>),
     RemoveVteps(Vec<u32>),
+    PutNeighbours(Vec<(NeighbourKey, [u8; 6])>),
+    RemoveNeighbours(Vec<NeighbourKey>),
+    /// Lets ports send from addresses.
+    Allow(Vec<AllowedKey>),
+    Forbid(Vec<AllowedKey>),
 }
 
 /// Both sides are whole. Equal sides make an empty plan.
@@ -57,10 +62,16 @@ pub fn plan(desired: &Dataplane, installed: &Dataplane) -> Plan {
     push(&mut steps, sorted(fdb, |key| (key.vni, key.mac)), Step::PutFdb);
     let senders = desired.senders.iter().filter(|(key, vtep)| installed.senders.get(*key) != Some(*vtep));
     push(&mut steps, sorted(senders, |key| (key.vni, key.address)), Step::PutSenders);
+    // A wrong answer is worse than none.
+    let (neighbours, gone_neighbours) = differences(&desired.neighbours, &installed.neighbours);
+    push(&mut steps, gone_neighbours, Step::RemoveNeighbours);
+    push(&mut steps, neighbours, Step::PutNeighbours);
+    push(&mut steps, desired.allowed.difference(&installed.allowed).copied().collect(), Step::Allow);
     push(&mut steps, networks, Step::PutNetworks);
     push(&mut steps, ports, Step::PutPorts);
 
     push(&mut steps, gone_ports, Step::RemovePorts);
+    push(&mut steps, installed.allowed.difference(&desired.allowed).copied().collect(), Step::Forbid);
     push(&mut steps, gone_networks, Step::RemoveNetworks);
     let mut gone: Vec<_> =
         installed.senders.keys().filter(|key| !desired.senders.contains_key(*key)).copied().collect();
@@ -115,6 +126,9 @@ impl Step {
             Self::RemoveSenders(keys) => keys.len(),
             Self::RemoveFdb(keys) => keys.len(),
             Self::RemoveNetworks(keys) | Self::RemoveLocalPorts(keys) | Self::RemoveVteps(keys) => keys.len(),
+            Self::PutNeighbours(rows) => rows.len(),
+            Self::RemoveNeighbours(keys) => keys.len(),
+            Self::Allow(keys) | Self::Forbid(keys) => keys.len(),
         }
     }
 
@@ -135,6 +149,10 @@ impl Step {
             Self::RemoveFdb(_) => "remove MACs",
             Self::RemoveLocalPorts(_) => "remove local ports",
             Self::RemoveVteps(_) => "remove VTEPs",
+            Self::PutNeighbours(_) => "put neighbours",
+            Self::RemoveNeighbours(_) => "remove neighbours",
+            Self::Allow(_) => "allow addresses",
+            Self::Forbid(_) => "forbid addresses",
         }
     }
 
@@ -170,6 +188,10 @@ impl Dataplane {
             }
             Step::RemoveLocalPorts(keys) => remove(&mut self.local_ports, &keys),
             Step::RemoveVteps(keys) => remove(&mut self.vteps, &keys),
+            Step::PutNeighbours(rows) => self.neighbours.extend(rows),
+            Step::RemoveNeighbours(keys) => remove(&mut self.neighbours, &keys),
+            Step::Allow(keys) => self.allowed.extend(keys),
+            Step::Forbid(keys) => self.allowed.retain(|key| !keys.contains(key)),
         }
     }
 }

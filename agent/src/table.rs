@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
+use vtep_api::{Ips, LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 pub use delta::{Delta, Outline};
 pub use vtep_api::{Encapsulation, Replication, UnknownUnicast};
@@ -50,4 +50,6 @@ pub struct LogicalSwitch {
 pub struct MacEntry {
     pub master: VtepName,
     pub slave: Option<VtepName>,
+    /// Of the station, as far as they are known.
+    pub ips: Ips,
 }

@@ -11,6 +11,8 @@ pub(crate) struct EtherType(u16);
 impl EtherType {
     pub(crate) const IPV4: Self = Self(vtep_outer::ETHERTYPE_IPV4);
     pub(crate) const IPV6: Self = Self(vtep_outer::ETHERTYPE_IPV6);
+    pub(crate) const ARP: Self = Self(0x0806);
+    pub(crate) const RARP: Self = Self(0x8035);
 
     #[inline(always)]
     pub(crate) const fn from_be(bits: u16) -> Self {

@@ -32,6 +32,8 @@ mod mactab;
 mod maps;
 mod police;
 mod port;
+mod security;
+mod suppress;
 mod too_big;
 mod trace;
 mod tunnel;
@@ -146,6 +148,7 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::Slave
         | Verdict::Device
         | Verdict::Delivered
+        | Verdict::Answered
         | Verdict::TooBigTold => Action::Redirect(end.ifindex),
         Verdict::Admitted | Verdict::NotOurs | Verdict::Passed => Action::Next,
         // The copies are on their way; the original ends here.
@@ -182,7 +185,9 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::LocalSource
         | Verdict::WrongSource
         | Verdict::PortStorm
-        | Verdict::VniStorm => Action::Drop,
+        | Verdict::VniStorm
+        | Verdict::MacRefused
+        | Verdict::IpRefused => Action::Drop,
     };
     // What XDP leaves to TC, TC counts.
     if frame.skb().is_some() || !matches!(action, Action::Next) {

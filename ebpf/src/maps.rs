@@ -10,8 +10,9 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
-    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
-    MacKey, Meta, PortBuckets, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey,
+    ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, CaptureCpu, CaptureSettings, Captured, Config, Event,
+    FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey,
+    NeighbourValue, PortBuckets, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey,
     VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
@@ -56,6 +57,10 @@ static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 static META: Array<Meta, 1> = Array::new();
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+static NEIGH: HashMap<NeighbourKey, NeighbourValue, { NEIGHBOURS_MAX as usize }> = HashMap::new();
+#[btf_map]
+static ALLOWED: HashMap<AllowedKey, AllowedValue, { ALLOWED_MAX as usize }> = HashMap::new();
 #[btf_map]
 static PORT_BUCKETS: Array<PortBuckets, 4096> = Array::new();
 #[btf_map]
@@ -159,6 +164,19 @@ pub(crate) fn with_vtep_stats(vtep: u32, update: impl FnOnce(&mut VtepStats)) {
     }
 }
 
+/// The MAC that answers for an address.
+#[inline(always)]
+pub(crate) fn neighbour(vni: u32, address: AddrBytes) -> Option<[u8; 6]> {
+    // SAFETY: as for `lookup`.
+    unsafe { NEIGH.get(NeighbourKey { vni, address }) }.map(|neighbour| neighbour.mac)
+}
+
+#[inline(always)]
+pub(crate) fn is_allowed(key: AllowedKey) -> bool {
+    // SAFETY: the value is not read.
+    unsafe { ALLOWED.get(key) }.is_some()
+}
+
 /// A token bucket, which all CPUs share.
 #[derive(Clone, Copy)]
 pub(crate) struct Bucket(*mut u64);
@@ -189,6 +207,13 @@ pub(crate) fn port_flood_bucket(index: u32) -> Option<Bucket> {
 pub(crate) fn too_big_bucket(index: u32) -> Option<Bucket> {
     // SAFETY: see `port_flood_bucket`.
     PORT_BUCKETS.get_ptr_mut(index).map(|buckets| Bucket(unsafe { &raw mut (*buckets).too_big_ns }))
+}
+
+/// Of an interface, the bucket of events.
+#[inline(always)]
+pub(crate) fn events_bucket(index: u32) -> Option<Bucket> {
+    // SAFETY: see `port_flood_bucket`.
+    PORT_BUCKETS.get_ptr_mut(index).map(|buckets| Bucket(unsafe { &raw mut (*buckets).events_ns }))
 }
 
 /// Of a VNI, the bucket of frames that are flooded.

@@ -1,7 +1,7 @@
 //! Token buckets that all CPUs share, as the virtual scheduling algorithm (ITU-T I.371): a bucket is the time at which
 //! what it let through is paid for.
 
-use vtep_abi::{Limit, PortValue, TOO_BIG_LIMIT, Verdict, VniValue};
+use vtep_abi::{EVENTS_LIMIT, Limit, PortValue, TOO_BIG_LIMIT, Verdict, VniValue};
 
 use crate::context;
 use crate::maps::{self, Bucket};
@@ -25,6 +25,12 @@ pub(crate) fn vni_flood(network: &VniValue) -> Result<(), Verdict> {
 #[inline(always)]
 pub(crate) fn too_big(port: &PortValue) -> bool {
     admits(maps::too_big_bucket(port.buckets), TOO_BIG_LIMIT)
+}
+
+/// Whether one more event of an interface is worth the agent's time; 0 stands for the underlay.
+#[inline(always)]
+pub(crate) fn event(buckets: u32) -> bool {
+    admits(maps::events_bucket(buckets), EVENTS_LIMIT)
 }
 
 /// Without compare-and-swap, which the target lacks: two CPUs that pass between each other's read and write pay once for

@@ -10,6 +10,8 @@ use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
 use crate::police;
+use crate::security;
+use crate::suppress::{self, Origin};
 use crate::too_big::{self, TooBig};
 use crate::{Account, End};
 
@@ -32,6 +34,11 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     if let Err(verdict) = admitted {
         return verdict.into();
     }
+    if port.flags & (PortValue::CHECK_MACS | PortValue::CHECK_IPS) != 0
+        && let Err(verdict) = security::check(frame, port, *vlan, ethernet)
+    {
+        return verdict.into();
+    }
     if port.flags & PortValue::LEARN != 0 {
         learn(frame, port, *vlan, ethernet.src());
     }
@@ -49,7 +56,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
             }
         }
         Way::Flood(network) => match frame.skb() {
-            Some(skb) => flood(skb, port, &network, *ethernet),
+            Some(skb) => flood(skb, port, *vlan, &network, *ethernet),
             None => Verdict::Passed.into(),
         },
         Way::Nowhere(verdict) => verdict.into(),
@@ -125,7 +132,13 @@ fn too_big(frame: Skb, port: &PortValue, vtep: u32, ethernet: Ethernet) -> End {
 }
 
 #[inline(always)]
-fn flood(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
+fn flood(frame: Skb, port: &PortValue, vlan: u16, network: &VniValue, ethernet: Ethernet) -> End {
+    if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) {
+        let origin = Origin::port(frame, port, vlan);
+        if suppress::answer(frame, &origin, &ethernet) {
+            return deliver(&frame, port.vni, port.local_port, Verdict::Answered);
+        }
+    }
     match police::flood(port, network) {
         Ok(()) => flood::from_port(frame, port, network, ethernet),
         Err(verdict) => verdict.into(),
@@ -164,6 +177,7 @@ fn learn(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
             ifindex: frame.ifindex(),
             vlan,
             mac,
+            address: [0; 16],
         });
     }
 }

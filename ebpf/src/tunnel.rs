@@ -10,6 +10,7 @@ use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
 use crate::police;
 use crate::port;
+use crate::suppress;
 use crate::{Account, End};
 
 /// From the kernel's tunnel device, outer headers gone.
@@ -39,12 +40,20 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
     let ethernet = Ethernet(head);
     match destination(Sender { vni: key.vni, vtep }, &network, &ethernet) {
         Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
-        Destination::Flood => match police::vni_flood(&network) {
-            Ok(()) => flood::from_underlay(frame, key.vni, &network, ethernet),
-            Err(verdict) => verdict.into(),
-        },
+        Destination::Flood => flood(*frame, key.vni, &network, ethernet),
         Destination::Nowhere(verdict) => verdict.into(),
     }
+}
+
+#[inline(always)]
+fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
+    if let Err(verdict) = police::vni_flood(network) {
+        return verdict.into();
+    }
+    if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) {
+        suppress::note(frame, vni, &ethernet);
+    }
+    flood::from_underlay(&frame, vni, network, ethernet)
 }
 
 /// Counts a frame that came from a VTEP and left its tunnel here.

@@ -75,17 +75,27 @@ pub fn udp_tagged(from: Endpoint, to: Endpoint, vlan: u16, payload: &[u8]) -> Ve
 
 /// Broadcast: who has `wanted`?
 pub fn arp_request(from: Endpoint, wanted: Ipv4Addr) -> Vec<u8> {
+    let to = Endpoint { mac: MacAddr::new([0; 6]), address: wanted, port: 0 };
+    arp(ArpOperation::REQUEST, from, to, MacAddr::BROADCAST)
+}
+
+/// The answer of `from`.
+pub fn arp_reply(from: Endpoint, to: Endpoint) -> Vec<u8> {
+    arp(ArpOperation::REPLY, from, to, to.mac)
+}
+
+fn arp(operation: ArpOperation, from: Endpoint, to: Endpoint, dst: MacAddr) -> Vec<u8> {
     let packet = ArpPacket::new(
         ArpHardwareId::ETHERNET,
         EtherType::IPV4,
-        ArpOperation::REQUEST,
+        operation,
         &from.mac.octets(),
         &from.address.octets(),
-        &[0; 6],
-        &wanted.octets(),
+        &to.mac.octets(),
+        &to.address.octets(),
     )
     .expect("the addresses have the lengths of Ethernet and IPv4");
-    let builder = PacketBuilder::ethernet2(from.mac.octets(), MacAddr::BROADCAST.octets()).arp(packet);
+    let builder = PacketBuilder::ethernet2(from.mac.octets(), dst.octets()).arp(packet);
     let mut frame = Vec::with_capacity(builder.size());
     builder.write(&mut frame).expect("a vector takes any frame");
     frame

@@ -13,7 +13,7 @@ mod rig;
 use rig::{
     FABRIC_MAC, HOST, PEER, PEER_2, Rig, TOR_A, TOR_B, TOR_LOST, TOR_UNRESOLVED, VM, VM_2, VNI, VNI_STRICT,
 };
-use vtep_abi::{FdbValue, Limit, LocalPort, PortValue, Target, Verdict, VniValue};
+use vtep_abi::{FdbValue, Limit, LocalPort, PortValue, Target, Verdict, VniValue, mapped_v4};
 use vtep_agent::{
     dataplane::{FdbTarget, Network, VtepRow},
     kernel::Program,
@@ -247,6 +247,109 @@ fn a_storm_is_cut_to_the_limit_of_its_port_and_of_its_network() {
             check_port(rig, &flooded, Verdict::Flooded, DROP);
         });
     }
+}
+
+#[test]
+fn a_port_sends_from_its_own_addresses_only() {
+    Rig::with(|rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        rig.enforce(VM.mac, VM.address, frame::v6(VM.address));
+        check_port(rig, &frame::udp(VM, PEER, b""), Verdict::Master, REDIRECT);
+        check_port(rig, &frame::udp_v6(VM, PEER, b""), Verdict::Master, REDIRECT);
+        check_port(rig, &frame::arp_request(VM, PEER.address), Verdict::Flooded, DROP);
+
+        let other_mac = Endpoint { mac: PEER_2.mac, ..VM };
+        check_port(rig, &frame::udp(other_mac, PEER, b""), Verdict::MacRefused, DROP);
+        let other_ip = Endpoint { address: PEER_2.address, ..VM };
+        check_port(rig, &frame::udp(other_ip, PEER, b""), Verdict::IpRefused, DROP);
+        check_port(rig, &frame::udp_v6(other_ip, PEER, b""), Verdict::IpRefused, DROP);
+        check_port(rig, &frame::arp_request(other_ip, PEER.address), Verdict::IpRefused, DROP);
+        // The pair inside of ARP is another than the frame's.
+        let mut poison = frame::arp_request(VM, PEER.address);
+        poison[22..28].copy_from_slice(&PEER_2.mac.octets());
+        check_port(rig, &poison, Verdict::IpRefused, DROP);
+        let claim = advertisement(VM, frame::v6(PEER.address));
+        check_port(rig, &claim, Verdict::IpRefused, DROP);
+        check_port(rig, &advertisement(VM, frame::v6(VM.address)), Verdict::Flooded, DROP);
+
+        // Who has no address yet may ask for one, and whether one is free.
+        let nobody = Endpoint { address: [0, 0, 0, 0].into(), ..VM };
+        let all = Endpoint { mac: MacAddr::BROADCAST, address: [255, 255, 255, 255].into(), port: 67 };
+        check_port(rig, &frame::udp(nobody, all, b""), Verdict::Flooded, DROP);
+        check_port(rig, &frame::arp_request(nobody, VM.address), Verdict::Flooded, DROP);
+        rig.apply(&Step::Forbid(vec![vtep_abi::AllowedKey::mac(rig.port, VM.mac.octets())]));
+        check_port(rig, &frame::udp(VM, PEER, b""), Verdict::MacRefused, DROP);
+    });
+}
+
+#[test]
+fn an_arp_request_for_a_known_address_is_answered() {
+    Rig::with(|rig| {
+        let request = frame::arp_request(VM, PEER.address);
+        rig.know(PEER.mac, mapped_v4(PEER.address.octets()));
+        check_port(rig, &request, Verdict::Flooded, DROP);
+        rig.set_network_flags(VNI, VniValue::SUPPRESS);
+        // The address is known, but nobody knows where its MAC lives.
+        check_port(rig, &request, Verdict::Flooded, DROP);
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let answer = check_port(rig, &request, Verdict::Answered, REDIRECT);
+        assert_eq!(answer, frame::arp_reply(PEER, VM));
+
+        check_port(rig, &frame::arp_request(VM, PEER_2.address), Verdict::Flooded, DROP);
+        // Gratuitous ARP and probes are for everybody.
+        check_port(
+            rig,
+            &frame::arp_request(Endpoint { mac: VM.mac, ..PEER }, PEER.address),
+            Verdict::Flooded,
+            DROP,
+        );
+        let nobody = Endpoint { address: [0, 0, 0, 0].into(), ..VM };
+        check_port(rig, &frame::arp_request(nobody, PEER.address), Verdict::Flooded, DROP);
+        // Who is behind the port that asks answers for itself.
+        rig.know(VM_2.mac, mapped_v4(VM_2.address.octets()));
+        let other = FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: 0 };
+        rig.put(VNI, VM_2.mac, other);
+        check_port(rig, &frame::arp_request(VM, VM_2.address), Verdict::Flooded, DROP);
+        rig.put(VNI, VM_2.mac, FdbTarget { master: Target::LocalPort(2), ..other });
+        check_port(rig, &frame::arp_request(VM, VM_2.address), Verdict::Answered, REDIRECT);
+    });
+}
+
+#[test]
+fn a_neighbour_solicitation_for_a_known_address_is_answered() {
+    Rig::with(|rig| {
+        rig.set_network_flags(VNI, VniValue::SUPPRESS);
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        let (vm, peer) = (frame::v6(VM.address), frame::v6(PEER.address));
+        rig.know(PEER.mac, peer.octets());
+        for with_option in [true, false] {
+            let asked = solicitation(VM, vm, peer, with_option);
+            let answer = check_port(rig, &asked, Verdict::Answered, REDIRECT);
+            let packet = etherparse::SlicedPacket::from_ethernet(&answer).unwrap();
+            let Some(etherparse::NetSlice::Ipv6(ip)) = &packet.net else { panic!("{answer:?}") };
+            let header = ip.header();
+            assert_eq!(
+                (header.source_addr(), header.destination_addr(), header.hop_limit()),
+                (peer, vm, 255)
+            );
+            let Some(etherparse::TransportSlice::Icmpv6(icmp)) = &packet.transport else {
+                panic!("{answer:?}")
+            };
+            assert!(icmp.is_checksum_valid(peer.octets(), vm.octets()));
+            assert_eq!((answer.len(), icmp.type_u8(), icmp.bytes5to8()), (86, 136, [0x60, 0, 0, 0]));
+            assert_eq!(icmp.payload(), [&peer.octets()[..], &[2, 1], &PEER.mac.octets()].concat());
+            assert_eq!((&answer[..6], &answer[6..12]), (&VM.mac.octets()[..], &PEER.mac.octets()[..]));
+        }
+        let unspecified = std::net::Ipv6Addr::UNSPECIFIED;
+        check_port(rig, &solicitation(VM, unspecified, peer, false), Verdict::Flooded, DROP);
+        check_port(rig, &advertisement(VM, peer), Verdict::Flooded, DROP);
+        let router = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        rig.know(PEER.mac, router.octets());
+        check_port(rig, &solicitation(VM, vm, router, true), Verdict::Flooded, DROP);
+        let mut from_afar = solicitation(VM, vm, peer, true);
+        from_afar[21] = 64;
+        check_port(rig, &from_afar, Verdict::Flooded, DROP);
+    });
 }
 
 #[test]
@@ -615,6 +718,44 @@ fn a_source_from_the_underlay_is_neither_ours_nor_anothers_where_that_is_checked
         rig.put(VNI, PEER.mac, TO_MASTER);
         check_uplink(rig, &from(&sent, TOR_B), Verdict::Admitted, NEXT);
     });
+}
+
+/// Neighbour solicitation of a multicast group (RFC 4861 §4.3).
+fn solicitation(
+    from: Endpoint,
+    src: std::net::Ipv6Addr,
+    target: std::net::Ipv6Addr,
+    with_option: bool,
+) -> Vec<u8> {
+    let option = [&[1, 1][..], &from.mac.octets()].concat();
+    let body = [&target.octets()[..], if with_option { &option } else { &[] }].concat();
+    let [.., a, b, c] = target.octets();
+    let group =
+        std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    icmpv6(from, src, group, MacAddr::new([0x33, 0x33, 0xff, a, b, c]), 135, &body)
+}
+
+/// Unsolicited, to all nodes.
+fn advertisement(from: Endpoint, target: std::net::Ipv6Addr) -> Vec<u8> {
+    let body = [&target.octets()[..], &[2, 1], &from.mac.octets()].concat();
+    let all = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    icmpv6(from, frame::v6(from.address), all, MacAddr::new([0x33, 0x33, 0, 0, 0, 1]), 136, &body)
+}
+
+fn icmpv6(
+    from: Endpoint,
+    src: std::net::Ipv6Addr,
+    dst: std::net::Ipv6Addr,
+    to: MacAddr,
+    kind: u8,
+    body: &[u8],
+) -> Vec<u8> {
+    let builder = etherparse::PacketBuilder::ethernet2(from.mac.octets(), to.octets())
+        .ipv6(src.octets(), dst.octets(), 255)
+        .icmpv6_raw(kind, 0, [0; 4]);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, body).unwrap();
+    frame
 }
 
 fn tor(vtep: u32) -> Endpoint {

@@ -8,7 +8,7 @@ use crate::source::SessionStatus;
 use crate::trace::view::TraceRow;
 
 impl Table for VniRow {
-    const HEADER: &[&str] = &["VNI", "SWITCH", "MACS", "UNKNOWN", "FLOOD"];
+    const HEADER: &[&str] = &["VNI", "SWITCH", "MACS", "UNKNOWN", "ANSWERED", "FLOOD"];
 
     fn cells(&self) -> Vec<String> {
         let name = self.logical_switch.clone().unwrap_or_default();
@@ -17,6 +17,7 @@ impl Table for VniRow {
             name,
             self.macs.to_string(),
             self.unknown_unicast.clone(),
+            self.neighbours.map(|count| count.to_string()).unwrap_or_default(),
             self.flood.join(", "),
         ]
     }

@@ -14,6 +14,8 @@ pub struct Network {
     pub vni: Option<Vni>,
     /// A frame from the underlay must come from a VTEP behind which its source MAC lives.
     pub check_source: bool,
+    /// ARP requests and neighbour solicitations of our ports are answered where the address is known.
+    pub suppress: bool,
     /// Of all flooded frames, from ports and from the underlay together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flood_limit: Option<FloodLimit>,

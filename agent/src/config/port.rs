@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use vtep_api::{MacAddr, PortName};
@@ -6,6 +7,7 @@ use vtep_api::{MacAddr, PortName};
 use super::{Bounded, Decap, FloodLimit};
 
 /// What is known of one VM port beforehand.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file, independent of the others")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Port {
@@ -21,6 +23,11 @@ pub struct Port {
     pub decap: Option<Decap>,
     /// Control frames of one link are carried, both ways.
     pub link_local: bool,
+    /// Frames must come from one of `macs`.
+    pub enforce_macs: bool,
+    /// IP addresses that frames may come from; none: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_ips: Option<BTreeSet<IpAddr>>,
     /// Of what is flooded from the port, over all its VLANs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flood_limit: Option<FloodLimit>,
@@ -41,6 +48,9 @@ struct Written {
     decap: Option<Decap>,
     #[serde(default)]
     link_local: bool,
+    #[serde(default)]
+    enforce_macs: bool,
+    allowed_ips: Option<BTreeSet<IpAddr>>,
     flood_limit: Option<FloodLimit>,
     #[serde(default)]
     packet_rate: bool,
@@ -49,14 +59,28 @@ struct Written {
 /// Who lists the MACs of a port has said which it has.
 impl From<Written> for Port {
     fn from(written: Written) -> Self {
-        let Written { name, macs, learn, learn_max, decap, link_local, flood_limit, packet_rate } = written;
-        Self {
+        let Written {
             name,
-            learn: learn.unwrap_or(macs.is_empty()),
             macs,
+            learn,
             learn_max,
             decap,
             link_local,
+            enforce_macs,
+            allowed_ips,
+            flood_limit,
+            packet_rate,
+        } = written;
+        let learn = learn.unwrap_or(macs.is_empty());
+        Self {
+            name,
+            macs,
+            learn,
+            learn_max,
+            decap,
+            link_local,
+            enforce_macs,
+            allowed_ips,
             flood_limit,
             packet_rate,
         }
@@ -75,6 +99,8 @@ impl Port {
             learn_max: Bounded::preset(Self::LEARN_MAX),
             decap: None,
             link_local: false,
+            enforce_macs: false,
+            allowed_ips: None,
             flood_limit: None,
             packet_rate: false,
         }

@@ -108,6 +108,8 @@ pub struct VniRow {
     pub logical_switch: Option<String>,
     pub bridge_domain: u32,
     pub unknown_unicast: String,
+    /// Addresses that are answered for; none: the VNI is not set to it.
+    pub neighbours: Option<usize>,
     pub macs: usize,
     pub flood: Vec<String>,
 }
@@ -154,6 +156,8 @@ pub struct PortRow {
     /// None: not asked for. `on`, or why not, or what keeps frames from being redirected to it.
     pub packet_rate: Option<String>,
     pub learning: bool,
+    /// The source of the last frame that was refused for it.
+    pub refused_source: Option<String>,
     /// The interface's own.
     pub mtu: Option<u32>,
     /// The largest IP packet that fits on the way to every VTEP of the network.

@@ -13,6 +13,7 @@ use super::complaints::Complaints;
 use super::refused;
 use super::watchers::Watchers;
 use crate::alarm::{Alarm, AlarmKind};
+use crate::announced::Announced;
 use crate::claims::Claims;
 use crate::config::{self, Config};
 use crate::control::view::SourceStatus;
@@ -45,6 +46,9 @@ pub(super) struct Host {
     pub(super) installed: Dataplane,
     allocation: Allocation,
     pub(super) learnt: Learnt,
+    pub(super) announced: Announced,
+    /// By interface, the last frame that was refused for its source.
+    pub(super) refused_sources: BTreeMap<u32, String>,
     claims: Claims,
     pub(super) roles: Roles,
     /// None until the source's first snapshot: what is absent from no table is not withdrawn.
@@ -81,6 +85,8 @@ impl Host {
         Ok(Self {
             allocation: Allocation::recover(&installed, Instant::now()),
             learnt: Learnt::recover(&installed),
+            announced: Announced::default(),
+            refused_sources: BTreeMap::new(),
             claims: Claims::recover(&installed, rand::random()),
             roles: Roles::load(&config.agent.state)?,
             source: SourceStatus { kind: kind.to_owned(), from, ..SourceStatus::default() },
@@ -278,6 +284,10 @@ impl Host {
 
     fn reconcile_table(&mut self, table: &Table, now: Instant) -> bool {
         self.revise_learnt(table);
+        let vnis: BTreeSet<u32> = table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect();
+        self.announced.revise(|vni| vnis.contains(&vni));
+        let links = &self.links;
+        self.refused_sources.retain(|ifindex, _| links.by_index(*ifindex).is_some());
         let mut allocation = std::mem::take(&mut self.allocation);
         let mut desired = self.inputs(table, now).desired(&mut allocation);
         self.allocation = allocation;
@@ -302,6 +312,7 @@ impl Host {
             links: &self.links,
             underlay: &self.underlay,
             learnt: &self.learnt,
+            announced: &self.announced,
             installed: &self.installed,
             packet_rate: &self.packet_rate,
             now,

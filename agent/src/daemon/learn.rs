@@ -1,7 +1,9 @@
-use vtep_abi::{Event, EventKind, FdbKey, FdbValue, PortValue, Target};
+use tracing::debug;
+use vtep_abi::{Event, EventKind, FdbKey, FdbValue, NeighbourKey, PortValue, Target};
 use vtep_api::{MacAddr, PortName};
 
 use super::host::Host;
+use crate::announced::Announcement;
 use crate::config::Port;
 use crate::dataplane::{FdbTarget, PortId};
 use crate::learnt::Lesson;
@@ -42,6 +44,9 @@ impl Host {
                 Lesson::Full => done = false,
             }
         }
+        for event in events {
+            done &= !self.note(event);
+        }
         if news {
             self.revise_claims();
         }
@@ -50,6 +55,31 @@ impl Host {
             done &= self.carry_out(Plan { steps: vec![Step::PutFdb(rows)] });
         }
         Learning { news, done: done && room }
+    }
+
+    /// Takes what stations say of themselves, and which frames were refused. Whether a comparison has to follow.
+    fn note(&mut self, event: &Event) -> bool {
+        let ip = || crate::desired::ip(event.address);
+        let refused = match event.kind {
+            kind if kind == EventKind::MacRefused as u32 => MacAddr::new(event.mac).to_string(),
+            kind if kind == EventKind::IpRefused as u32 => format!("{} of {}", ip(), MacAddr::new(event.mac)),
+            kind if kind == EventKind::Announced as u32 => {
+                let key = NeighbourKey { vni: event.vni, address: event.address };
+                let announcement = Announcement { mac: event.mac, here: event.ifindex != 0 };
+                let before = self.announced.of(&key);
+                let says_something = event.address != [0; 16] && !ip().is_unspecified();
+                if !says_something || !self.announced.hear(key, announcement) {
+                    return false;
+                }
+                let mac = MacAddr::new(event.mac);
+                let from = before.map(|before| MacAddr::new(before.mac).to_string());
+                debug!(vni = event.vni, address = %ip(), %mac, from, "a station announced itself");
+                return true;
+            }
+            _ => return false,
+        };
+        self.refused_sources.insert(event.ifindex, refused);
+        false
     }
 
     /// The binding of a port that learns and that this MAC is not configured for already.

@@ -36,6 +36,14 @@ pub(super) fn without(step: Step, refused: &[Refused]) -> Step {
             Entry::Port(id) => Some(id),
             _ => None,
         })),
+        Step::PutNeighbours(rows) => Step::PutNeighbours(rest(rows, entries, |entry| match entry {
+            Entry::Neighbour(key) => Some(key),
+            _ => None,
+        })),
+        Step::Allow(mut keys) => {
+            keys.retain(|key| !refused.iter().any(|refused| refused.entry == Entry::Allowed(*key)));
+            Step::Allow(keys)
+        }
         removal_or_config => removal_or_config,
     }
 }

@@ -244,12 +244,16 @@ impl Host {
         let labels = self.labels();
         let wanted =
             self.installed.networks.iter().filter(|(present, _)| vni.is_none_or(|vni| vni == **present));
+        let neighbours = |vni| {
+            self.installed.neighbours.keys().filter(|key: &&vtep_abi::NeighbourKey| key.vni == vni).count()
+        };
         let row = |(&vni, network): (&u32, &crate::dataplane::Network)| VniRow {
             vni,
             logical_switch: labels.networks.get(&vni).cloned(),
             bridge_domain: network.bd,
             unknown_unicast: if network.flags & VniValue::DROP_UNKNOWN == 0 { "flood" } else { "drop" }
                 .to_owned(),
+            neighbours: (network.flags & VniValue::SUPPRESS != 0).then(|| neighbours(vni)),
             macs: macs.get(&vni).copied().unwrap_or(0),
             flood: network.flood.iter().map(|target| label(&labels, *target)).collect(),
         };
@@ -339,6 +343,7 @@ impl Host {
                 decap: decap.as_ref().map(|decap| decap.way.name().to_owned()),
                 decap_why: decap.map(|decap| decap.why),
                 learning: bound.is_some_and(|bound| bound.flags & PortValue::LEARN != 0),
+                refused_source: ifindex.and_then(|ifindex| self.refused_sources.get(&ifindex).cloned()),
                 mtu: self.links.by_name.get(name.as_str()).map(|link| link.mtu),
                 path_mtu: bound.and_then(|bound| desired::path_mtu(&self.installed, bound.vni)),
                 macs_learnt: macs.iter().filter(|(_, learnt)| *learnt).count(),

@@ -65,6 +65,8 @@ pub(super) fn networks(inputs: &Inputs<'_>, desired: &mut Desired) {
     }
     for (id, port) in installed.ports.iter().filter(|(_, port)| is_kept(port.vni)) {
         dataplane.ports.entry(*id).or_insert(*port);
+        let allowed = installed.allowed.iter().filter(|key| key.ifindex == id.ifindex);
+        dataplane.allowed.extend(allowed);
     }
     let macs = installed.fdb.iter().filter(|(key, _): &(&FdbKey, _)| is_kept(key.vni));
     dataplane.fdb.extend(macs.map(|(key, target)| (*key, *target)));

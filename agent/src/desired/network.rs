@@ -105,7 +105,8 @@ fn flags(settings: &config::Network, unknown_unicast: UnknownUnicast) -> u32 {
         UnknownUnicast::Flood => 0,
         UnknownUnicast::Drop => VniValue::DROP_UNKNOWN,
     };
-    unknown | if settings.check_source { VniValue::CHECK_SOURCE } else { 0 }
+    let checked = if settings.check_source { VniValue::CHECK_SOURCE } else { 0 };
+    unknown | checked | if settings.suppress { VniValue::SUPPRESS } else { 0 }
 }
 
 /// All of them, or the one that makes the copies for us: the present one as long as it lives.

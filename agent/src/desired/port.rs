@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_abi::{LocalPort, PortValue};
+use vtep_abi::{AllowedKey, LocalPort, PortValue};
 use vtep_api::{MacAddr, PortName};
 
 use super::allocation::{Indices, LocalPortKey, Room};
 use super::decap::{self, Way};
 use super::network::Numbered;
-use super::{Desired, Inputs, TUNNEL_DEVICE};
+use super::{Desired, Inputs, TUNNEL_DEVICE, neighbours};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::{Config, FloodLimit, Port, Source};
 use crate::dataplane::PortId;
@@ -63,6 +63,7 @@ pub(super) fn add(
         desired.dataplane.local_ports.insert(local_port, local);
         let mut flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
         flags |= if port.link_local { PortValue::LINK_LOCAL } else { 0 };
+        flags |= allow(&port, id.ifindex, &mut desired.dataplane.allowed);
         let flood = port.flood_limit.map(FloodLimit::limit).unwrap_or_default();
         let buckets = *buckets.entry(id.ifindex).or_insert(local_port);
         let value = PortValue { vni, bd, local_port, flags, flood, buckets, pad: 0 };
@@ -120,6 +121,20 @@ fn learns(inputs: &Inputs<'_>, port: &Port, id: PortId, desired: &mut Desired) -
         desired.alarms.insert(Alarm::new(AlarmKind::LearnLimit, &port.name, message));
     }
     port.learn && !full
+}
+
+/// Lets a port send from its addresses. Which of them are checked, as flags.
+fn allow(port: &Port, ifindex: u32, allowed: &mut BTreeSet<AllowedKey>) -> u32 {
+    let mut flags = 0;
+    if port.enforce_macs {
+        flags |= PortValue::CHECK_MACS;
+        allowed.extend(port.macs.iter().map(|mac| AllowedKey::mac(ifindex, mac.octets())));
+    }
+    if let Some(ips) = &port.allowed_ips {
+        flags |= PortValue::CHECK_IPS;
+        allowed.extend(ips.iter().map(|ip| AllowedKey::ip(ifindex, neighbours::bytes(*ip))));
+    }
+    flags
 }
 
 fn label(port: &Port, id: PortId) -> String {

@@ -50,6 +50,7 @@ struct Host {
     links: Links,
     underlay: Underlay,
     learnt: Learnt,
+    announced: Announced,
     installed: Dataplane,
     packet_rate: PacketRate,
     allocation: Allocation,
@@ -64,6 +65,7 @@ impl Host {
             links: Links::default(),
             underlay: Underlay::default(),
             learnt: Learnt::default(),
+            announced: Announced::default(),
             installed: Dataplane::default(),
             packet_rate: PacketRate::default(),
             allocation: Allocation::default(),
@@ -99,6 +101,7 @@ impl Host {
             links: &self.links,
             underlay: &self.underlay,
             learnt: &self.learnt,
+            announced: &self.announced,
             installed: &self.installed,
             packet_rate: &self.packet_rate,
             now: self.now,
@@ -393,7 +396,7 @@ fn the_short_way_for_a_few_macs_ends_where_the_long_one_does() {
     host.settle();
     let names = host.desired().names;
     let red = host.table.logical_switches.keys().find(|name| name.as_str() == "red").unwrap().clone();
-    let entry = MacEntry { master: VtepName::try_from("a").unwrap(), slave: None };
+    let entry = MacEntry { master: VtepName::try_from("a").unwrap(), slave: None, ips: Box::default() };
     let changed = [(red, MacAddr::new(BLUE_MAC.mac), Some(entry))];
     let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
     assert_eq!(shortcut(&changed, &host.table, present, 100), None);

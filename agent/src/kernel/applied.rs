@@ -1,4 +1,4 @@
-use vtep_abi::{FdbKey, VtepByIpKey};
+use vtep_abi::{AllowedKey, FdbKey, NeighbourKey, VtepByIpKey};
 
 use crate::dataplane::PortId;
 
@@ -25,6 +25,8 @@ pub enum Entry {
     Sender(VtepByIpKey),
     Network(u32),
     Port(PortId),
+    Neighbour(NeighbourKey),
+    Allowed(AllowedKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,10 @@ use std::path::Path;
 use aya_obj::generated::{bpf_map_info, bpf_map_type};
 use bytemuck::Pod;
 use vtep_abi::{
-    CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacBucket,
-    MacTabControl, Meta, PortBuckets, PortKey, PortValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj,
-    VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
+    ALLOWED_MAX, AllowedKey, AllowedValue, CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey,
+    FloodValue, LocalPort, MacBucket, MacTabControl, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue,
+    PortBuckets, PortKey, PortValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
+    VtepByIpValue, VtepOper, VtepStats, map,
 };
 
 use super::bpf::AnyMap;
@@ -102,7 +103,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 21] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 23] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -136,6 +137,8 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 21] {
         Layout { name: map::CAPTURE, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
         shape::<u32, PortBuckets>(map::PORT_BUCKETS, ARRAY, sizes.ports_max + 1),
         shape::<u32, VniBuckets>(map::VNI_BUCKETS, ARRAY, sizes.vnis_max + 1),
+        shape::<NeighbourKey, NeighbourValue>(map::NEIGH, HASH, NEIGHBOURS_MAX),
+        shape::<AllowedKey, AllowedValue>(map::ALLOWED, HASH, ALLOWED_MAX),
     ]
 }
 

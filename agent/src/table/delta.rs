@@ -100,7 +100,7 @@ mod tests {
     fn logical_switch(vni: i64, macs: &[(u8, &str)]) -> LogicalSwitch {
         let entry = |(mac, vtep): &(u8, &str)| {
             let master = VtepName::try_from(*vtep).unwrap();
-            (MacAddr::new([2, 0, 0, 0, 0, *mac]), MacEntry { master, slave: None })
+            (MacAddr::new([2, 0, 0, 0, 0, *mac]), MacEntry { master, slave: None, ips: Box::default() })
         };
         LogicalSwitch {
             vni: vni.try_into().unwrap(),
@@ -119,7 +119,7 @@ mod tests {
         table.logical_switches.insert(name("blue"), logical_switch(1, &[(1, "a")]));
         table.logical_switches.insert(name("red"), logical_switch(2, &[(1, "a")]));
         let rekeyed = BTreeMap::from([(name("blue"), logical_switch(9, &[]))]);
-        let moved = MacEntry { master: VtepName::try_from("b").unwrap(), slave: None };
+        let moved = MacEntry { master: VtepName::try_from("b").unwrap(), slave: None, ips: Box::default() };
         table.apply(Delta {
             outline: Some(Outline { logical_switches: rekeyed, ..Outline::default() }),
             macs: vec![

@@ -1,5 +1,7 @@
 use bytemuck::{Pod, Zeroable};
 
+use crate::AddrBytes;
+
 /// What a program tells the agent.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -7,9 +9,12 @@ pub struct Event {
     /// An [`EventKind`].
     pub kind: u32,
     pub vni: u32,
+    /// Of the port; 0 for a frame from the underlay.
     pub ifindex: u32,
     pub vlan: u16,
     pub mac: [u8; 6],
+    /// The IP address that it is about, if it is about one.
+    pub address: AddrBytes,
 }
 
 /// Unknown kinds are skipped by the agent.
@@ -18,6 +23,14 @@ pub struct Event {
 pub enum EventKind {
     /// A source MAC came from a learning port where the FDB does not show it.
     MacSeen = 1,
+    /// A frame was dropped for its source MAC.
+    MacRefused = 2,
+    /// A frame was dropped for the IP address that it claims.
+    IpRefused = 3,
+    /// A station told everybody what its MAC is, perhaps for an address: gratuitous ARP, RARP, unsolicited NA.
+    Announced = 4,
+    /// A station asks whether an address is free (RFC 5227 §2.1, RFC 4862 §5.4).
+    Probed = 5,
 }
 
-const _: () = assert!(size_of::<Event>() == 20);
+const _: () = assert!(size_of::<Event>() == 36);

@@ -12,6 +12,7 @@ mod fdb;
 mod flood;
 mod mactab;
 mod meta;
+mod neighbour;
 mod police;
 mod port;
 mod stats;
@@ -27,6 +28,7 @@ pub use mactab::{
     BUCKET_WORDS, MACTAB_SCHEMA, MacBucket, MacKey, MacSlot, MacTabControl, MacTabGeometry, SLOTS,
 };
 pub use meta::{ADMITTED_MARK, Config, Meta};
+pub use neighbour::{ALLOWED_MAX, AllowedKey, AllowedValue, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue};
 pub use police::{EVENTS_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
 pub use stats::{Counter, VniStats, VtepStats};
@@ -90,8 +92,13 @@ pub mod map {
     /// Array, bridge domain → [`VniBuckets`](crate::VniBuckets). Written by the programs only.
     pub const VNI_BUCKETS: &str = "VNI_BUCKETS";
 
+    /// Hash, [`NeighbourKey`](crate::NeighbourKey) → [`NeighbourValue`](crate::NeighbourValue).
+    pub const NEIGH: &str = "NEIGH";
+    /// Hash, [`AllowedKey`](crate::AllowedKey) → 1.
+    pub const ALLOWED: &str = "ALLOWED";
+
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 23] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -113,6 +120,8 @@ pub mod map {
         CAPTURE,
         PORT_BUCKETS,
         VNI_BUCKETS,
+        NEIGH,
+        ALLOWED,
     ];
 }
 

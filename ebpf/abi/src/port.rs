@@ -53,6 +53,9 @@ impl PortValue {
     pub const LEARN: u32 = 1;
     /// Control frames of one link (01:80:c2:00:00:0X) are carried like other groups.
     pub const LINK_LOCAL: u32 = 2;
+    /// Source MACs, and source IP addresses, must stand in `ALLOWED`.
+    pub const CHECK_MACS: u32 = 4;
+    pub const CHECK_IPS: u32 = 8;
 }
 
 /// How a frame leaves to a port.
@@ -102,6 +105,8 @@ impl VniValue {
     pub const DROP_UNKNOWN: u32 = 1;
     /// A frame from the underlay must have a source MAC that lives behind its sender.
     pub const CHECK_SOURCE: u32 = 2;
+    /// ARP requests and neighbour solicitations for addresses in `NEIGH` are answered, not flooded.
+    pub const SUPPRESS: u32 = 4;
 
     #[inline]
     pub const fn new(bd: u32, flags: u32) -> Self {

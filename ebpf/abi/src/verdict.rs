@@ -50,6 +50,9 @@ verdicts! {
     /// Left by XDP to TC as it came, which decides. Not counted: TC's verdict is.
     Passed = 11, "passed";
 
+    /// From a port, an ARP request or neighbour solicitation that the program answered.
+    Answered = 13, "answered";
+
     /// The inner frame is shorter than an Ethernet header.
     InnerTruncated = 16, "inner_truncated";
     /// The port has no binding for the frame's VLAN.
@@ -116,6 +119,10 @@ verdicts! {
     PortStorm = 48, "port_storm";
     /// Broadcast, multicast or unknown unicast beyond what the VNI may carry.
     VniStorm = 49, "vni_storm";
+    /// From a port that may not send from this MAC.
+    MacRefused = 50, "mac_refused";
+    /// From a port that may not send from this IP address, nor claim it by ARP or neighbour discovery.
+    IpRefused = 51, "ip_refused";
 }
 
 impl Verdict {

@@ -62,6 +62,8 @@ pub struct UnicastEntry {
     pub slaves: Box<[IpAddr]>,
     /// What the device itself is for the MAC.
     pub role: Option<Role>,
+    /// Of the station; none where the row's is no address.
+    pub ip: Option<IpAddr>,
 }
 
 impl Mirror {

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use vtep_abi::{
-    Config, Limit, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue, VtepAdj, VtepByIpKey,
-    mapped_v4,
+    AllowedKey, Config, Limit, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue, VtepAdj,
+    VtepByIpKey, mapped_v4,
 };
 use vtep_agent::{
     dataplane::{FdbTarget, Network, PortId, VtepRow},
@@ -198,6 +198,24 @@ impl Rig {
         let installed = self.kernel.installed().unwrap();
         let network = Network { flags, ..installed.networks[&vni].clone() };
         self.apply(&Step::PutNetworks(vec![(vni, network)]));
+    }
+
+    /// Of [`VNI`].
+    pub(crate) fn know(&mut self, mac: MacAddr, address: vtep_abi::AddrBytes) {
+        let key = vtep_abi::NeighbourKey { vni: VNI, address };
+        self.apply(&Step::PutNeighbours(vec![(key, mac.octets())]));
+    }
+
+    /// Frames of the first port must come from these.
+    pub(crate) fn enforce(&mut self, mac: MacAddr, ip: Ipv4Addr, ip_v6: std::net::Ipv6Addr) {
+        let ifindex = self.port;
+        let keys = vec![
+            AllowedKey::mac(ifindex, mac.octets()),
+            AllowedKey::ip(ifindex, mapped_v4(ip.octets())),
+            AllowedKey::ip(ifindex, ip_v6.octets()),
+        ];
+        self.apply(&Step::Allow(keys));
+        self.set_port_flags(1, PortValue::CHECK_MACS | PortValue::CHECK_IPS, 0);
     }
 
     pub(crate) fn decap_in_program(&mut self, local_port: u32) {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vtep_api::{
-    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PROTOCOL, Placement, PortName,
-    SwitchPortName, TableUpdate, Term, ToVtep, VtepName, VtepOutline, VtepState,
+    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PROTOCOL, PortName, Row, SwitchPortName,
+    TableUpdate, Term, ToVtep, VtepName, VtepOutline, VtepState,
 };
 
 use super::outline::{self, Way};
@@ -290,9 +290,9 @@ impl Follower {
     fn reconsider(&mut self, before: &Outline) -> Vec<(LogicalSwitchName, MacAddr, Option<MacEntry>)> {
         let mut macs = Vec::new();
         for (name, table) in &self.tables {
-            for (mac, placement) in &table.rows {
-                let was = outline::way(&self.device.name, placement, &before.vteps);
-                let is = outline::way(&self.device.name, placement, &self.translated.vteps);
+            for (mac, row) in &table.rows {
+                let was = outline::way(&self.device.name, row, &before.vteps);
+                let is = outline::way(&self.device.name, row, &self.translated.vteps);
                 if is == Way::Unknown {
                     self.aside.insert((name.clone(), *mac));
                 } else {
@@ -364,12 +364,11 @@ impl Follower {
     fn ways(
         &mut self,
         name: &LogicalSwitchName,
-        changes: Vec<(MacAddr, Option<Arc<Placement>>)>,
+        changes: Vec<(MacAddr, Option<Row>)>,
     ) -> Vec<(LogicalSwitchName, MacAddr, Option<MacEntry>)> {
         let mut macs = Vec::with_capacity(changes.len());
-        for (mac, placement) in changes {
-            let way = placement
-                .map(|placement| outline::way(&self.device.name, &placement, &self.translated.vteps));
+        for (mac, row) in changes {
+            let way = row.map(|row| outline::way(&self.device.name, &row, &self.translated.vteps));
             if way == Some(Way::Unknown) {
                 self.aside.insert((name.clone(), mac));
             } else if !self.aside.is_empty() {
@@ -399,7 +398,8 @@ impl Follower {
             refusals.note(format!("table of {name}"), problem.clone());
         }
         for (name, mac) in self.aside.iter().take(Refusals::KEPT_MAX) {
-            let master = self.tables.get(name).and_then(|table| table.rows.get(mac)).map(|row| &row.master);
+            let master =
+                self.tables.get(name).and_then(|table| table.rows.get(mac)).map(|row| &row.placement.master);
             let master = master.map_or_else(String::new, ToString::to_string);
             refusals.push(|| format!("{mac} of {name}"), &master, "a VTEP of the directory");
         }

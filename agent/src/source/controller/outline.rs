@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_api::{LogicalSwitchName, Placement, PortName, VtepName, VtepOutline};
+use vtep_api::{LogicalSwitchName, PortName, Row, VtepName, VtepOutline};
 
 use super::received::Received;
 use crate::source::Refusals;
@@ -104,7 +104,8 @@ pub(super) enum Way {
     Unknown,
 }
 
-pub(super) fn way(own: &VtepName, placement: &Placement, vteps: &BTreeMap<VtepName, Vtep>) -> Way {
+pub(super) fn way(own: &VtepName, row: &Row, vteps: &BTreeMap<VtepName, Vtep>) -> Way {
+    let Row { placement, ips } = row;
     if placement.master == *own {
         return Way::Here;
     }
@@ -112,5 +113,5 @@ pub(super) fn way(own: &VtepName, placement: &Placement, vteps: &BTreeMap<VtepNa
         return Way::Unknown;
     }
     let slave = placement.slaves.iter().find(|slave| *slave != own && vteps.contains_key(*slave));
-    Way::There(MacEntry { master: placement.master.clone(), slave: slave.cloned() })
+    Way::There(MacEntry { master: placement.master.clone(), slave: slave.cloned(), ips: ips.clone() })
 }

@@ -1,12 +1,11 @@
 //! One network's table as the controller sends it: parts are gathered until the last one has come, and only then count.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
-use vtep_api::{Change, MacAddr, Placement, TableUpdate, Term, Version};
+use vtep_api::{Change, MacAddr, Row, TableUpdate, Term, Version};
 
 /// Removals by absence that are believed within so much time: at least so many, or a part of the table.
 const GUARDED: Duration = Duration::from_mins(1);
@@ -14,7 +13,7 @@ const REMOVALS_MIN: usize = 64;
 const REMOVALS_PART: usize = 5;
 
 pub type Macs = HashSet<MacAddr, RandomState>;
-pub(super) type Rows = HashMap<MacAddr, Arc<Placement>, RandomState>;
+pub(super) type Rows = HashMap<MacAddr, Row, RandomState>;
 
 /// What we have of a network.
 #[derive(Debug, Default)]
@@ -45,7 +44,7 @@ pub(super) enum Part {
     /// More is to come, or it was waited for a snapshot anyway.
     Taken,
     /// It came to its end. Each MAC that lives elsewhere than before, or nowhere.
-    Settled(Vec<(MacAddr, Option<Arc<Placement>>)>),
+    Settled(Vec<(MacAddr, Option<Row>)>),
     /// Ask for a snapshot.
     Misfit,
     /// Of a lower term than one that was obeyed.
@@ -75,7 +74,7 @@ impl Received {
     }
 
     /// Lets the MACs go that are held.
-    pub(super) fn release(&mut self) -> Vec<(MacAddr, Option<Arc<Placement>>)> {
+    pub(super) fn release(&mut self) -> Vec<(MacAddr, Option<Row>)> {
         self.held_in_kernel = 0;
         let held = std::mem::take(&mut self.held);
         held.into_iter().filter(|mac| self.rows.remove(mac).is_some()).map(|mac| (mac, None)).collect()
@@ -108,7 +107,7 @@ impl Received {
         }
     }
 
-    fn settle(&mut self, update: TableUpdate, now: Instant) -> Vec<(MacAddr, Option<Arc<Placement>>)> {
+    fn settle(&mut self, update: TableUpdate, now: Instant) -> Vec<(MacAddr, Option<Row>)> {
         self.term = update.term;
         self.version = update.to;
         self.any = true;
@@ -127,9 +126,9 @@ impl Received {
             self.held.remove(&mac);
             match change {
                 Change::Put(row) => {
-                    let before = self.rows.insert(mac, Arc::clone(&row.placement)).or(before);
-                    if before.as_ref() != Some(&row.placement) {
-                        changes.push((mac, Some(row.placement)));
+                    let before = self.rows.insert(mac, row.clone()).or(before);
+                    if before.as_ref() != Some(&row) {
+                        changes.push((mac, Some(row)));
                     }
                 }
                 Change::Remove(_) => {
@@ -176,7 +175,9 @@ impl Received {
 
 #[cfg(test)]
 mod tests {
-    use vtep_api::{Cause, Row};
+    use std::sync::Arc;
+
+    use vtep_api::{Cause, Placement};
 
     use super::*;
 
@@ -188,8 +189,9 @@ mod tests {
         }
     }
 
-    fn placement(master: &str) -> Arc<Placement> {
-        Arc::new(Placement { master: master.try_into().unwrap(), slaves: Vec::new() })
+    fn placed(master: &str) -> Row {
+        let placement = Arc::new(Placement { master: master.try_into().unwrap(), slaves: Vec::new() });
+        Row { placement, ips: Box::default() }
     }
 
     fn mac(last: u8) -> MacAddr {
@@ -197,7 +199,7 @@ mod tests {
     }
 
     fn put(last: u8, master: &str) -> (MacAddr, Change) {
-        (mac(last), Change::Put(Row { placement: placement(master), ips: Box::default() }))
+        (mac(last), Change::Put(placed(master)))
     }
 
     fn update(from: Option<u64>, to: u64, changes: Vec<(MacAddr, Change)>) -> TableUpdate {
@@ -225,7 +227,7 @@ mod tests {
         let first = TableUpdate { end: false, ..update(None, 6, vec![put(2, "b")]) };
         assert_eq!(received.hear(first), Part::Taken);
         assert_eq!((received.rows.len(), received.version), (2, Version(5)));
-        let changes = vec![(mac(3), Some(placement("a"))), (mac(1), None)];
+        let changes = vec![(mac(3), Some(placed("a"))), (mac(1), None)];
         assert_eq!(received.hear(update(None, 6, vec![put(3, "a")])), Part::Settled(changes));
         assert_eq!((received.rows.len(), received.version), (2, Version(6)));
     }
@@ -234,7 +236,7 @@ mod tests {
     fn absence_from_an_incomplete_snapshot_says_nothing() {
         let mut received = with_snapshot();
         let some = TableUpdate { complete: false, ..update(None, 9, vec![put(2, "a")]) };
-        assert_eq!(received.hear(some), Part::Settled(vec![(mac(2), Some(placement("a")))]));
+        assert_eq!(received.hear(some), Part::Settled(vec![(mac(2), Some(placed("a")))]));
         assert_eq!(received.rows.len(), 2);
         let mut fresh = Received::default();
         fresh.hear(TableUpdate { complete: false, ..update(None, 9, vec![]) });

@@ -153,7 +153,7 @@ impl Agent {
         let mut masters: Vec<_> = switch
             .macs
             .iter()
-            .map(|(mac, MacEntry { master, slave })| {
+            .map(|(mac, MacEntry { master, slave, .. })| {
                 let slave = slave.as_ref().map(|slave| format!("/{slave}")).unwrap_or_default();
                 (mac.octets()[5], format!("{master}{slave}"))
             })

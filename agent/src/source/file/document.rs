@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -53,6 +54,9 @@ pub struct MacRow {
     pub mac: String,
     pub master: String,
     pub slave: Option<String>,
+    /// IP addresses of the station.
+    #[serde(default)]
+    pub ips: Vec<IpAddr>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

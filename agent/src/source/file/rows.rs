@@ -216,7 +216,8 @@ impl Build<'_> {
                 return None;
             }
         };
-        Some(MacEntry { slave: slave.filter(|slave| *slave != master), master })
+        let ips = row.ips.as_slice().into();
+        Some(MacEntry { slave: slave.filter(|slave| *slave != master), master, ips })
     }
 
     fn bindings(&mut self, rows: Vec<BindingRow>) {

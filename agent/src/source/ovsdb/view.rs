@@ -62,7 +62,8 @@ impl Build {
         let master = self.vtep(entry.master)?;
         let slave =
             entry.slaves.iter().find_map(|address| self.vtep(*address)).filter(|slave| *slave != master);
-        Some(MacEntry { master, slave })
+        let ips = entry.ip.into_iter().collect();
+        Some(MacEntry { master, slave, ips })
     }
 
     /// The table's name for an address, which is the address.

@@ -86,5 +86,5 @@ fn resolve(
             None
         }
     };
-    Ok((mac, UnicastEntry { master, slaves: slaves.into(), role }))
+    Ok((mac, UnicastEntry { master, slaves: slaves.into(), role, ip: row.ipaddr.parse().ok() }))
 }
