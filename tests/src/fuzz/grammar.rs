@@ -1,0 +1,245 @@
+//! Well-formed frames, of every kind that a network has, around the addresses of the tables.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
+
+use super::draw;
+use crate::model::{Mac, Tables};
+
+const TYPE_IPV4: u16 = 0x0800;
+const TYPE_ARP: u16 = 0x0806;
+const TYPE_RARP: u16 = 0x8035;
+const TYPE_VLAN: u16 = 0x8100;
+const TYPE_PROVIDER_VLAN: u16 = 0x88a8;
+const TYPE_IPV6: u16 = 0x86dd;
+const TYPE_LLDP: u16 = 0x88cc;
+
+/// A frame as a VM sends it in `vni`.
+pub(super) fn inner(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Vec<u8> {
+    let mut frame = [destination(rng, tables, vni), source(rng)].concat();
+    tags(rng, &mut frame);
+    let (kind, payload) = packet(rng, tables, 0);
+    frame.extend(kind.to_be_bytes());
+    frame.extend(payload);
+    fitted(rng, tables, frame)
+}
+
+/// A VXLAN frame as a VTEP sends it to us, or nearly.
+pub(super) fn outer(rng: &mut SmallRng, tables: &Tables) -> Vec<u8> {
+    let vni = match tables.networks.keys().copied().collect::<Vec<_>>().choose(rng) {
+        Some(vni) if rng.random_bool(0.92) => *vni,
+        _ => rng.random_range(0..1 << 24),
+    };
+    let inner = inner(rng, tables, vni);
+    let [_, a, b, c] = vni.to_be_bytes();
+    let flags = *[8, 8, 8, 8, 8, 8, 8, 0xff, 0, rng.random()].choose(rng).expect("some");
+    let reserved: [u8; 4] = if rng.random_bool(0.9) { [0; 4] } else { rng.random() };
+    let payload =
+        [&[flags, reserved[0], reserved[1], reserved[2], a, b, c, reserved[3]], inner.as_slice()].concat();
+    let source = sender(rng, tables, vni);
+    let port = if rng.random_bool(0.95) { tables.host.udp_port } else { rng.random() };
+    let to =
+        if rng.random_bool(0.95) { tables.host.address } else { Ipv4Addr::from(rng.random::<[u8; 4]>()) };
+    let mut datagram = udp(rng.random(), port, &payload);
+    if rng.random_bool(0.8) {
+        datagram[6..8].fill(0);
+    }
+    let packet = ipv4(rng, 17, source, to, &datagram);
+    let mut frame = [[2, 0xaa, 0, 0, 0, 1], [2, 0xbb, 0, 0, 0, 1]].concat();
+    frame.extend(TYPE_IPV4.to_be_bytes());
+    frame.extend(packet);
+    if rng.random_bool(0.03) {
+        let padding = bytes(rng, 1..20);
+        frame.extend(padding);
+    }
+    frame
+}
+
+fn destination(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Mac {
+    match rng.random_range(0..20) {
+        0..12 => {
+            let known: Vec<Mac> =
+                tables.fdb.keys().filter(|(of, _)| *of == vni).map(|(_, mac)| *mac).collect();
+            known.choose(rng).copied().unwrap_or_else(|| draw::mac(0))
+        }
+        12..15 => draw::mac(rng.random_range(0..20)),
+        15 => [0xff; 6],
+        16 => [1, 0, 0x5e, 0, 0, rng.random()],
+        17 => [0x33, 0x33, 0, 0, 0, rng.random()],
+        // Reserved for bridges (IEEE 802.1Q §8.6.3), and some of another kind.
+        18 => [1, 0x80, 0xc2, 0, 0, rng.random_range(0..0x30)],
+        _ => rng.random(),
+    }
+}
+
+fn source(rng: &mut SmallRng) -> Mac {
+    match rng.random_range(0..20) {
+        0..17 => draw::mac(rng.random_range(0..20)),
+        17 => rng.random(),
+        18 => [0; 6],
+        _ => [0xff; 6],
+    }
+}
+
+fn sender(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Ipv4Addr {
+    let of_vni = |other: u32| {
+        let v4 = tables.senders.keys().filter(move |(of, _)| *of == other);
+        v4.filter_map(|(_, address)| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+        .collect::<Vec<_>>()
+    };
+    let pool = if rng.random_bool(0.9) { of_vni(vni) } else { of_vni(0) };
+    match pool.choose(rng) {
+        Some(address) if rng.random_bool(0.95) => *address,
+        _ => Ipv4Addr::new(198, 51, 100, rng.random()),
+    }
+}
+
+fn tags(rng: &mut SmallRng, frame: &mut Vec<u8>) {
+    if rng.random_bool(0.94) {
+        return;
+    }
+    for _ in 0..rng.random_range(1..=2) {
+        let tpid = if rng.random() { TYPE_VLAN } else { TYPE_PROVIDER_VLAN };
+        frame.extend(tpid.to_be_bytes());
+        let tci: u16 = if rng.random() { 100 } else { rng.random() };
+        frame.extend(tci.to_be_bytes());
+    }
+}
+
+/// Ether type and what follows it. `depth` tunnels are around it.
+fn packet(rng: &mut SmallRng, tables: &Tables, depth: u8) -> (u16, Vec<u8>) {
+    match rng.random_range(0..20) {
+        0..9 => {
+            let (protocol, payload) = transport(rng, tables, depth);
+            let (from, to) = (Ipv4Addr::from(rng.random::<[u8; 4]>()), Ipv4Addr::new(10, 1, 0, rng.random()));
+            (TYPE_IPV4, ipv4(rng, protocol, from, to, &payload))
+        }
+        9..14 => (TYPE_IPV6, ipv6(rng, tables, depth)),
+        14..17 => (TYPE_ARP, arp(rng)),
+        17 => (TYPE_RARP, arp(rng)),
+        18 => (TYPE_LLDP, bytes(rng, 0..60)),
+        _ => (rng.random(), bytes(rng, 0..100)),
+    }
+}
+
+fn ipv4(rng: &mut SmallRng, protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    let options = if rng.random_bool(0.93) { 0 } else { rng.random_range(1..=10) };
+    let mut header = vec![0x45 + options, rng.random()];
+    let length = 20 + usize::from(options) * 4 + payload.len();
+    header.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    header.extend(rng.random::<[u8; 2]>());
+    let fragment: u16 = *[0, 0x4000, 0, 0x4000, 0, 0x4000, 0, 0x4000, 0x8000, 0x2000, rng.random()]
+        .choose(rng)
+        .expect("some");
+    header.extend(fragment.to_be_bytes());
+    header.extend([rng.random_range(1..=255), protocol, 0, 0]);
+    header.extend(from.octets());
+    header.extend(to.octets());
+    // No operation (RFC 791 §3.1).
+    header.extend(vec![1; usize::from(options) * 4]);
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    [header.as_slice(), payload].concat()
+}
+
+fn ipv6(rng: &mut SmallRng, tables: &Tables, depth: u8) -> Vec<u8> {
+    let (protocol, payload) =
+        if rng.random_bool(0.2) { (58, icmp(rng)) } else { transport(rng, tables, depth) };
+    let mut next = protocol;
+    let mut rest = payload;
+    // Hop-by-hop, routing, fragment and destination options (RFC 8200 §4).
+    for kind in [60, 44, 43, 0] {
+        if rng.random_bool(0.1) {
+            let mut extension = vec![next, 0];
+            extension.extend(bytes(rng, 6..7));
+            rest = [extension, rest].concat();
+            next = kind;
+        }
+    }
+    let mut header = (0x6000_0000 | (rng.random::<u32>() & 0x0fff_ffff)).to_be_bytes().to_vec();
+    header.extend(u16::try_from(rest.len()).unwrap_or(u16::MAX).to_be_bytes());
+    header.extend([next, rng.random_range(1..=255)]);
+    header.extend(rng.random::<[u8; 32]>());
+    header.extend(rest);
+    header
+}
+
+fn transport(rng: &mut SmallRng, tables: &Tables, depth: u8) -> (u8, Vec<u8>) {
+    match rng.random_range(0..10) {
+        0..4 => {
+            let mut header = bytes(rng, 20..21);
+            header[12] = 0x50;
+            (6, [header, bytes(rng, 0..200)].concat())
+        }
+        4..7 => {
+            let payload = bytes(rng, 0..200);
+            (17, udp(rng.random(), rng.random(), &payload))
+        }
+        7 => (1, icmp(rng)),
+        // A tunnel of the tenant's own.
+        8 if depth < 2 => {
+            let (kind, payload) = packet(rng, tables, depth + 1);
+            let mut frame = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]].concat();
+            frame.extend(kind.to_be_bytes());
+            let vxlan = [&[8, 0, 0, 0, 0, 0, 1, 0], frame.as_slice(), &payload].concat();
+            (17, udp(rng.random(), 4789, &vxlan))
+        }
+        _ => (rng.random(), bytes(rng, 0..64)),
+    }
+}
+
+fn icmp(rng: &mut SmallRng) -> Vec<u8> {
+    let mut packet = bytes(rng, 8..80);
+    packet[0] = *[0, 8, 3, 128, 133, 134, 135, 136].choose(rng).expect("some");
+    packet[1] = 0;
+    packet
+}
+
+fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX);
+    let mut datagram = [from, to, length, 0xbeef].map(u16::to_be_bytes).concat();
+    datagram.extend(payload);
+    datagram
+}
+
+/// For IPv4 over Ethernet (RFC 826).
+fn arp(rng: &mut SmallRng) -> Vec<u8> {
+    let mut packet = vec![0, 1, 8, 0, 6, 4, 0, rng.random_range(1..=4)];
+    let own = Ipv4Addr::new(10, 1, 0, rng.random());
+    packet.extend(draw::mac(rng.random_range(0..12)));
+    packet.extend(own.octets());
+    packet.extend(if rng.random() { [0; 6] } else { draw::mac(rng.random_range(0..12)) });
+    let gratuitous = rng.random_bool(0.3);
+    packet.extend(if gratuitous { own } else { Ipv4Addr::new(10, 1, 0, rng.random()) }.octets());
+    packet
+}
+
+/// Now and then a frame is as long as the narrowest path takes, or a little shorter. What is too big is told to its
+/// sender at a rate by the clock, which no model knows; `tests/packet` tries that.
+fn fitted(rng: &mut SmallRng, tables: &Tables, mut frame: Vec<u8>) -> Vec<u8> {
+    if let Some(mtu) = tables.vteps.values().map(|vtep| vtep.mtu).min()
+        && rng.random_bool(0.05)
+    {
+        frame.resize(usize::from(mtu) - 36 - rng.random_range(0..4), 0xa5);
+    }
+    frame
+}
+
+fn bytes(rng: &mut SmallRng, length: std::ops::Range<usize>) -> Vec<u8> {
+    let mut bytes = vec![0; rng.random_range(length)];
+    rng.fill(bytes.as_mut_slice());
+    bytes
+}
+
+/// RFC 1071.
+fn checksum(header: &[u8]) -> u16 {
+    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    !u16::try_from(sum).expect("folded into 16 bits")
+}
