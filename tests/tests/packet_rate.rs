@@ -62,6 +62,37 @@ fn unicast_is_redirected_by_xdp_both_ways_and_all_else_passes_as_before() {
     assert!(rig.vm.pings(rig.far.address, 10) && rig.far.pings(rig.vm.address, 10));
 }
 
+/// The frames that XDP redirects, outer headers and all, as they left and as they came.
+#[test]
+fn a_capture_sees_what_xdp_redirects() {
+    let mut rig = prepared();
+    switch_on(&mut rig);
+    wait_for("packet-rate mode", SOON, || (port(&rig)["packet_rate"] == "on").then_some(())).unwrap();
+    let file = rig.agent.folder().join("xdp.pcapng");
+    let (far, uplink) = (rig.far.address, rig.host.uplink.clone());
+    let (out, back) = (redirected(&rig.port), redirected(&uplink));
+    let words = ["capture", "--count", "60", "--seconds", "20", "-w", file.to_str().unwrap()];
+    let said = std::thread::scope(|scope| {
+        let capture = scope.spawn(|| rig.agent.command(&words).unwrap());
+        while !capture.is_finished() {
+            assert!(rig.vm.pings(far, 10));
+        }
+        capture.join().unwrap()
+    });
+    assert!(said.status.success(), "{said:?}");
+    assert!(redirected(&rig.port) > out && redirected(&uplink) > back);
+    let fields = ["-e", "frame.comment", "-e", "vxlan.vni", "-e", "icmp.type"];
+    let mut tshark = std::process::Command::new("tshark");
+    tshark.arg("-r").arg(&file).args(["-T", "fields", "-E", "separator=|"]).args(fields);
+    let read = String::from_utf8(tshark.output().unwrap().stdout).unwrap();
+    let has = |verdict: &str, kind: &str| {
+        let mut frames = read.lines().map(|line| line.split('|').collect::<Vec<_>>());
+        frames.any(|frame| frame[0].starts_with(verdict) && !frame[1].is_empty() && frame[2] == kind)
+    };
+    assert!(has("master", "8"), "no request in a tunnel: {read}");
+    assert!(has("delivered", "0"), "no answer in a tunnel: {read}");
+}
+
 /// Where XDP would take a frame for untagged whose tag the veth keeps beside it.
 #[test]
 fn a_veth_with_bindings_of_vlans_stays_with_tc() {
