@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 pub use self::report::{Ratio, Report, Row};
 
 mod control;
+mod dataplane;
 mod encap;
 mod load;
 mod ovsdb;
@@ -40,6 +41,11 @@ pub const BENCHES: &[Bench] = &[
         name: "control",
         about: "claims through the controllers, MACs from where they appear to every kernel, beside FRR's EVPN",
         run: control::run,
+    },
+    Bench {
+        name: "dataplane",
+        about: "frames, TCP, latency and floods through a host, beside the kernel's bridge and VXLAN device and bare XDP",
+        run: dataplane::run,
     },
     Bench {
         name: "encap",

@@ -18,7 +18,7 @@ pub use place::Place;
 pub use rack::{Rack, RackHost, RackPlan, Side};
 pub use site::{Controllers, Layout, NetworkLayout, RackLayout, Site};
 pub use tor::Tor;
-pub use traffic::{Stream, StreamReport, tcp_megabits};
+pub use traffic::{Stream, StreamReport, round_trips, tcp_megabits};
 pub use vrrp::{Transition, Vrrp};
 
 use std::net::Ipv4Addr;

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Write the report there, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Print the table as Markdown, as docs/performance.md has it
+    #[arg(long)]
+    markdown: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -29,6 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut bench = command(workspace::release_binary("bench"));
     bench.arg(&args.name);
     bench.args(args.quick.then_some("--quick"));
+    bench.args(args.markdown.then_some("--markdown"));
     if let Some(file) = &args.json {
         // The bench runs in the root of the workspace, wherever the user types.
         bench.arg("--json").arg(std::path::absolute(file)?);

@@ -77,6 +77,31 @@ impl Report {
         Self { bench: bench.to_owned(), machine: machine(), command, rows }
     }
 
+    /// For `docs/performance.md`.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "`{}` on {}\n\n| measure | unit | ours | peer | peer's | ratio min | median | max |\n|---|---|---|---|---|---|---|---|\n",
+            self.command, self.machine
+        );
+        for row in &self.rows {
+            let ratio = |part: fn(Ratio) -> f64| {
+                row.ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", part(ratio)))
+            };
+            let cells = [
+                row.name.clone(),
+                row.unit.clone(),
+                shown_median(&row.ours),
+                row.peer.clone(),
+                shown_median(&row.peer_values),
+                ratio(|ratio| ratio.min),
+                ratio(|ratio| ratio.median),
+                ratio(|ratio| ratio.max),
+            ];
+            text.extend(["| ", &cells.join(" | "), " |\n"]);
+        }
+        text
+    }
+
     pub fn write_json(&self, path: &Path) -> Result<()> {
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');

@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,11 @@ use aya::{
     programs::{
         Program, SchedClassifier, TcAttachType, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode,
     },
+};
+
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
 };
 
 use crate::link::Link;
@@ -53,21 +59,42 @@ impl Source {
     /// Returns how long it took until the host had taken the last one.
     pub(super) fn send(&self, frame: &[u8], count: u32) -> Result<Duration> {
         const BATCH: u32 = 64;
+        let start = Instant::now();
+        self.send_here(frame, count, BATCH)?;
+        Ok(start.elapsed())
+    }
+
+    /// The same on the first `cores` processors at once, `count` frames together, `batch` at a time.
+    pub(super) fn send_from(&self, cores: u32, frame: &[u8], count: u32, batch: u32) -> Result<Duration> {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            let send = |core: u32| {
+                let mut processors = CpuSet::new();
+                processors.set(usize::try_from(core)?)?;
+                sched_setaffinity(Pid::from_raw(0), &processors)?;
+                self.send_here(frame, count / cores, batch)
+            };
+            let all: Vec<_> = (0..cores).map(|core| scope.spawn(move || send(core))).collect();
+            all.into_iter().try_for_each(|one| one.join().ok().context("a sender panicked")?)
+        })?;
+        Ok(start.elapsed())
+    }
+
+    fn send_here(&self, frame: &[u8], count: u32, batch: u32) -> Result<()> {
         let program = self.ebpf.program(self.program).context("the object lacks its program")?;
         let program: &Xdp = program.try_into()?;
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let length = u32::try_from(frame.len())?;
         let context = [0, length, 0, self.link.index()?, 0, 0].map(u32::to_ne_bytes).concat();
         self.link.netns().within(|| {
-            let start = Instant::now();
             program.test_run(TestRunOptions {
                 data_in: Some(frame),
                 ctx_in: Some(&context),
                 repeat: count,
-                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                attrs: TestRunAttrs::new().xdp_live_frames(batch),
                 ..TestRunOptions::new()
             })?;
-            Ok(start.elapsed())
+            Ok(())
         })?
     }
 }

@@ -15,6 +15,9 @@ struct Arguments {
     quick: bool,
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Print the table as Markdown
+    #[arg(long)]
+    markdown: bool,
 }
 
 fn main() -> Result<()> {
@@ -29,6 +32,10 @@ fn main() -> Result<()> {
     let quick = if arguments.quick { " --quick" } else { "" };
     let rows = (bench.run)(Options { quick: arguments.quick })?;
     let report = Report::new(bench.name, format!("cargo xtask bench {}{quick}", bench.name), rows);
-    println!("{report}");
+    if arguments.markdown {
+        println!("{}", report.markdown());
+    } else {
+        println!("{report}");
+    }
     arguments.json.iter().try_for_each(|file| report.write_json(file))
 }

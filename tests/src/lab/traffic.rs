@@ -133,3 +133,30 @@ pub fn tcp_megabits(from: &Vm, to: &Vm, during: Duration) -> Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
     Ok(bytes as f64 * 8.0 / 1e6 / took.as_secs_f64())
 }
+
+/// How long a datagram to another VM and its echo take, in microseconds, one after the other.
+pub fn round_trips(from: &Vm, to: &Vm, count: u32) -> Result<f64> {
+    let patience = Some(Duration::from_secs(2));
+    let server = to.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+    server.set_read_timeout(patience)?;
+    let echo = thread::spawn(move || -> std::io::Result<()> {
+        let mut bytes = [0; 64];
+        for _ in 0..count {
+            let (length, asker) = server.recv_from(&mut bytes)?;
+            server.send_to(&bytes[..length], asker)?;
+        }
+        Ok(())
+    });
+    let client = from.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    client.set_read_timeout(patience)?;
+    client.connect((to.address, PORT))?;
+    let mut bytes = [0; 64];
+    let start = Instant::now();
+    for _ in 0..count {
+        client.send(&bytes[..32])?;
+        client.recv(&mut bytes)?;
+    }
+    let took = start.elapsed();
+    echo.join().ok().context("the echo failed")??;
+    Ok(took.as_secs_f64() * 1e6 / f64::from(count))
+}
