@@ -208,7 +208,7 @@ impl Frame for Xdp {
             let (data, end) = self.first_part();
             let at = data + offset as usize;
             if at + N <= end {
-                core::ptr::write(at as *mut [u8; N], *bytes);
+                put(at, bytes);
                 return Ok(());
             }
         }
@@ -272,6 +272,25 @@ impl Frame for Xdp {
         let macs = self.bytes::<MACS_LEN>(0).ok_or(Refused)?;
         self.adjust_head(TAG_LEN as i32)?;
         self.write(0, &macs)
+    }
+}
+
+/// In words: one instruction stores one, and a header has dozens of bytes.
+///
+/// # Safety
+///
+/// `at` is an even address with room for `N` bytes of packet memory.
+#[inline(always)]
+unsafe fn put<const N: usize>(at: usize, bytes: &[u8; N]) {
+    let mut i = 0;
+    while i + 1 < N {
+        // SAFETY: inside, by the caller's promise.
+        unsafe { core::ptr::write((at + i) as *mut u16, u16::from_ne_bytes([bytes[i], bytes[i + 1]])) };
+        i += 2;
+    }
+    if i < N {
+        // SAFETY: the last byte of an odd number.
+        unsafe { core::ptr::write((at + i) as *mut u8, bytes[i]) };
     }
 }
 
