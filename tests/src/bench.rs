@@ -11,6 +11,7 @@ mod load;
 mod ovsdb;
 mod packet_rate;
 mod report;
+mod table;
 mod traffic;
 
 /// How a bench is run.
@@ -66,6 +67,11 @@ pub const BENCHES: &[Bench] = &[
         name: "packet-rate",
         about: "frames through XDP, beside the kernel's bridge and VXLAN device, and a bare redirect",
         run: packet_rate::run,
+    },
+    Bench {
+        name: "table",
+        about: "the MAC table by itself, beside the kernel's hash in batches and its own two tables over netlink",
+        run: table::run,
     },
 ];
 

@@ -157,11 +157,7 @@ impl<W: Deref<Target = [AtomicU64]>> MacTab<W> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (MacKey, NonZeroU64)> {
-        let slots = self.words[..self.slots() * 2].chunks_exact(2);
-        slots.filter_map(|slot| {
-            let key = MacKey::from_word(slot[0].load(Ordering::Relaxed))?;
-            Some((key, NonZeroU64::new(slot[1].load(Ordering::Relaxed))?))
-        })
+        entries(&self.words[..self.slots() * 2])
     }
 
     /// Entries of a bridge domain.
@@ -388,6 +384,14 @@ impl<W: Deref<Target = [AtomicU64]>> MacTab<W> {
         }
         recovered
     }
+}
+
+/// What stands in a table's words. A key that moves meanwhile may be there twice or not at all.
+pub fn entries(words: &[AtomicU64]) -> impl Iterator<Item = (MacKey, NonZeroU64)> {
+    words.chunks_exact(2).filter_map(|slot| {
+        let key = MacKey::from_word(slot[0].load(Ordering::Relaxed))?;
+        Some((key, NonZeroU64::new(slot[1].load(Ordering::Relaxed))?))
+    })
 }
 
 fn slots_of(bucket: u32) -> std::ops::Range<usize> {

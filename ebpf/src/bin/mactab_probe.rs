@@ -142,12 +142,6 @@ extern "C" fn step_hash(_: u32, at: &mut u32) -> u64 {
     step(at, hash(*at))
 }
 
-extern "C" fn step_nowhere(_: u32, at: &mut u32) -> u64 {
-    // SAFETY: the helper takes nothing. What a step costs beside its lookup.
-    let random = unsafe { bpf_get_prandom_u32() };
-    step(at, Some(FdbValue { master: 0, slave: random & 0xffff }))
-}
-
 #[inline(always)]
 fn walk(body: extern "C" fn(u32, &mut u32) -> u64) -> i32 {
     let [times, _, _, from] = ASKED.get(0).copied().unwrap_or_default();
@@ -164,11 +158,6 @@ fn walk_bucketed(_: TcContext) -> i32 {
 #[classifier]
 fn walk_hash(_: TcContext) -> i32 {
     walk(step_hash)
-}
-
-#[classifier]
-fn walk_nowhere(_: TcContext) -> i32 {
-    walk(step_nowhere)
 }
 
 #[cfg(target_arch = "bpf")]
