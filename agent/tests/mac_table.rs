@@ -37,7 +37,7 @@ fn no_lookup_misses_a_key_that_is_there_nor_finds_anothers_value() {
     let rig = Rig::new(WHOLE);
     let mut table = rig.table();
     let moved = table.moves();
-    let seen = rig.read_while(Duration::from_secs(4), |seen| seen.is_wrong(), || churn(&mut table));
+    let seen = rig.read_while(Duration::from_secs(4), Seen::is_wrong, || churn(&mut table));
     assert_eq!((seen.missed, seen.foreign), (0, 0), "{seen:?}");
     assert!(seen.lookups > 100_000, "{seen:?}");
     assert!(table.moves() - moved > 1000, "{} moves in {seen:?}", table.moves() - moved);
@@ -193,8 +193,8 @@ impl Rig {
         let mut ebpf = loader.load_file(object).expect("`cargo xtask build-ebpf` makes the object");
         let map = ebpf.map_mut("ASKED").unwrap();
         Array::<_, [u32; 4]>::try_from(map).unwrap().set(0, asked, 0).unwrap();
-        let loaded: &mut SchedClassifier = ebpf.program_mut(program).unwrap().try_into().unwrap();
-        loaded.load().unwrap();
+        let classifier: &mut SchedClassifier = ebpf.program_mut(program).unwrap().try_into().unwrap();
+        classifier.load().unwrap();
         Self { ebpf, program, bpffs }
     }
 

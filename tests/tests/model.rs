@@ -1,7 +1,5 @@
 //! A slice of `cargo xtask fuzz dataplane`, and the frames that once were answered wrongly.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{fs, path::Path};
 
 use vtep_tests::fuzz::{self, Case, Plan, Rig};

@@ -109,14 +109,13 @@ async fn session(
         tokio::select! {
             // As an agent does: its controller ends a session that is silent, however much it says itself.
             _ = beat.tick() => outbox.send(FromVtep::Heartbeat { wall_ms: wall_ms()? }).await?,
-            message = incoming.next() => match message.context("the controller ended the session")?? {
-                ToVtep::Table(update) => {
+            message = incoming.next() => {
+                if let ToVtep::Table(update) = message.context("the controller ended the session")?? {
                     rows.fetch_add(update.changes.len() as u64, Ordering::Relaxed);
                     if let Some(held) = take(&mut table, update) {
                         outbox.send(FromVtep::Applied(held)).await?;
                     }
                 }
-                _ => {}
             },
             inventory = inventories.recv() => match inventory {
                 Some(inventory) => outbox.send(FromVtep::Inventory(inventory)).await?,
