@@ -17,6 +17,7 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "header fields and helper arguments have the kernel's widths; a checked conversion is a branch per packet"
 )]
 

@@ -3,7 +3,6 @@
 
 #![no_std]
 #![no_main]
-#![expect(clippy::needless_pass_by_value, reason = "a program's entry takes its context by value")]
 #![expect(clippy::inline_always, reason = "a lookup in the product is inlined")]
 #![expect(unsafe_code, reason = "map elements are raw; each use says why it is sound")]
 
@@ -122,16 +121,12 @@ fn no_moves(_: TcContext) -> i32 {
 /// From key to key: the value's second word is the number of the next one. Stops where there is none.
 #[inline(always)]
 fn step(at: &mut u32, found: Option<FdbValue>) -> u64 {
-    match found {
-        Some(value) => {
-            *at = value.slave;
-            0
-        }
-        None => {
-            *at = u32::MAX;
-            1
-        }
+    if let Some(value) = found {
+        *at = value.slave;
+        return 0;
     }
+    *at = u32::MAX;
+    1
 }
 
 extern "C" fn step_bucketed(_: u32, at: &mut u32) -> u64 {

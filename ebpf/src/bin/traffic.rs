@@ -3,6 +3,11 @@
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "a program's entry takes its context by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the kernel's actions have 32 bits, its helpers return 64"
+)]
 #![expect(unsafe_code, reason = "packet memory and map elements are raw; each use says why it is sound")]
 
 use aya_ebpf::bindings::TC_ACT_SHOT;
@@ -40,7 +45,7 @@ fn reflect(ctx: XdpContext) -> u32 {
     vary(&ctx, XDP_TX)
 }
 
-#[inline(always)]
+#[inline]
 fn vary(ctx: &XdpContext, action: u32) -> u32 {
     let (data, end) = (ctx.data(), ctx.data_end());
     let destinations = DESTINATIONS.get(0).copied().unwrap_or(1);
@@ -79,7 +84,7 @@ fn sink(_: TcContext) -> i32 {
     TC_ACT_SHOT
 }
 
-#[inline(always)]
+#[inline]
 fn count() {
     if let Some(count) = SUNK.get_ptr_mut(0) {
         // SAFETY: the pointer is this CPU's element.
