@@ -67,8 +67,7 @@ fn an_unknown_key_stops_run_with_line_and_caret() {
 #[test]
 fn check_lists_everything_that_is_wrong_and_fails() {
     let directory = tempfile::tempdir().unwrap();
-    let table =
-        "version = 1\n[[logical_switch]]\nname = 'blue'\nvni = 16777216\n[[vtep]]\nname='a'\naddress='::1'";
+    let table = "version = 1\n[[logical_switch]]\nname = 'blue'\nvni = 16777216\n[[vtep]]\nname='a'\naddress='ff02::1'";
     let path = write(directory.path(), CONFIG, table);
     let expected = [
         "uplink no-such-uplink: no such interface",

@@ -24,7 +24,7 @@ fn bindings_are_followed_untagged_and_tagged() {
     wait_for("its end", SOON, || rig.binding("p1", 100).is_none().then_some(())).unwrap();
     rig.write(&["unbind-ls host p1 0"]);
     wait_for("the end of the other", SOON, || rig.binding("p1", 0).is_none().then_some(())).unwrap();
-    assert!(!rig.vm.pings(rig.far.address, 1));
+    wait_for("the end of forwarding", SOON, || (!rig.vm.pings(rig.far.address, 1)).then_some(())).unwrap();
     rig.write(&["bind-ls host p1 0 blue"]);
     rig.wait_until_forwarding();
 }
@@ -37,7 +37,7 @@ fn a_binding_to_another_network_moves_the_port() {
         "unbind-ls host p1 0 -- bind-ls host p1 0 red",
     ]);
     wait_for("the other network", SOON, || (rig.binding("p1", 0)?["vni"] == 5002).then_some(())).unwrap();
-    assert!(!rig.vm.pings(rig.far.address, 1));
+    wait_for("the end of forwarding", SOON, || (!rig.vm.pings(rig.far.address, 1)).then_some(())).unwrap();
     rig.write(&["unbind-ls host p1 0 -- bind-ls host p1 0 blue"]);
     rig.wait_until_forwarding();
 }
