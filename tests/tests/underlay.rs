@@ -157,7 +157,7 @@ fn the_first_frames_to_an_unresolved_vtep_are_not_lost_over_ipv6() {
 }
 
 #[test]
-fn a_frame_too_big_for_an_ipv6_path_is_dropped_and_counted() {
+fn a_frame_too_big_for_an_ipv6_path_is_answered_and_counted() {
     let rig = Rig::new(OURS, NO_CHECKSUMS, "macs_max = 1000", "");
     rig.vm.eth0.set_mtu(1450).unwrap();
     // What fits IPv4's 50 bytes of outer headers does not fit IPv6's 70.
@@ -167,7 +167,9 @@ fn a_frame_too_big_for_an_ipv6_path_is_dropped_and_counted() {
     };
     assert!(fits(1430 - 28));
     assert!(!fits(1430 - 27));
-    assert_eq!(rig.count(Verdict::TooBig), 2);
+    // The second one the VM may have known not to send.
+    let told = rig.count(Verdict::TooBigTold);
+    assert!((1..=2).contains(&told), "{told} were answered");
 }
 
 #[test]

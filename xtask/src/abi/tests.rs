@@ -22,6 +22,7 @@ impl Repository {
         repository.set_version(version);
         repository.write("fdb.rs", "pub struct Key {\n    pub vni: u32,\n}\n");
         fs::create_dir_all(repository.0.join("ebpf/src")).unwrap();
+        fs::write(repository.0.join("ebpf/src/mactab.rs"), "").unwrap();
         repository.write_maps("#[btf_map]\nstatic FDB: HashMap<Key, Value, 9> = HashMap::new();\n");
         repository.relock(false).unwrap();
         repository.commit();
