@@ -64,6 +64,25 @@ pub struct Link {
     pub below: Option<u32>,
 }
 
+#[cfg(test)]
+impl Link {
+    /// Interface 7, up, with nothing beneath it.
+    pub(crate) fn of_kind(kind: Option<&str>, mtu: u32) -> Self {
+        Self {
+            ifindex: 7,
+            mac: None,
+            mtu,
+            up: true,
+            carrier: true,
+            no_arp: false,
+            kind: kind.map(str::to_owned),
+            alias: None,
+            vxlan: None,
+            below: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vxlan {
     pub udp_port: u16,

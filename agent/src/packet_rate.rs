@@ -149,21 +149,6 @@ mod tests {
     const ALL: XdpFeatures = XdpFeatures(1 | 2 | 4 | 32 | 64);
     const PORT: Role = Role::Port { trunk: false };
 
-    fn link(kind: Option<&str>, mtu: u32) -> Link {
-        Link {
-            ifindex: 7,
-            mac: None,
-            mtu,
-            up: true,
-            carrier: true,
-            no_arp: false,
-            kind: kind.map(str::to_owned),
-            alias: None,
-            vxlan: None,
-            below: None,
-        }
-    }
-
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
@@ -180,20 +165,30 @@ mod tests {
     fn an_interface_without_what_it_takes_is_refused_with_the_reason() {
         let plain = Facts { xdp: ALL, ..Facts::default() };
         let on = State::On { takes_none: None };
-        assert_eq!(state(&link(None, 9000), &plain, PORT), on);
-        assert_eq!(state(&link(Some("veth"), 9000), &plain, Role::Uplink), on);
-        assert_eq!(state(&link(Some("tun"), 1500), &plain, PORT), on);
+        assert_eq!(state(&Link::of_kind(None, 9000), &plain, PORT), on);
+        assert_eq!(state(&Link::of_kind(Some("veth"), 9000), &plain, Role::Uplink), on);
+        assert_eq!(state(&Link::of_kind(Some("tun"), 1500), &plain, PORT), on);
 
         let with = |offloads: &[&str]| Facts { offloads: names(offloads), ..plain.clone() };
         let no_driver = Facts::default();
-        check_refused(&link(Some("bond"), 1500), &no_driver, PORT, "does not run XDP");
+        check_refused(&Link::of_kind(Some("bond"), 1500), &no_driver, PORT, "does not run XDP");
         let no_frags = Facts { xdp: XdpFeatures(1 | 2 | 4), ..Facts::default() };
-        check_refused(&link(None, 9000), &no_frags, Role::Uplink, "MTU is 9000");
-        check_refused(&link(Some("veth"), 1500), &plain, Role::Port { trunk: true }, "VLANs");
-        check_refused(&link(Some("tun"), 1500), &with(&["tx-checksum-ip-generic"]), PORT, "checksum");
-        check_refused(&link(None, 1500), &with(&["rx-vlan-hw-parse"]), Role::Uplink, "rx-vlan-hw-parse");
+        check_refused(&Link::of_kind(None, 9000), &no_frags, Role::Uplink, "MTU is 9000");
+        check_refused(&Link::of_kind(Some("veth"), 1500), &plain, Role::Port { trunk: true }, "VLANs");
+        check_refused(
+            &Link::of_kind(Some("tun"), 1500),
+            &with(&["tx-checksum-ip-generic"]),
+            PORT,
+            "checksum",
+        );
+        check_refused(
+            &Link::of_kind(None, 1500),
+            &with(&["rx-vlan-hw-parse"]),
+            Role::Uplink,
+            "rx-vlan-hw-parse",
+        );
         let peer = Facts { peer_offloads: Some(names(&["tx-tcp-segmentation"])), ..plain.clone() };
-        check_refused(&link(Some("veth"), 1500), &peer, PORT, "tx-tcp-segmentation");
+        check_refused(&Link::of_kind(Some("veth"), 1500), &peer, PORT, "tx-tcp-segmentation");
     }
 
     #[test]
@@ -203,10 +198,10 @@ mod tests {
             State::On { takes_none } => takes_none.is_none(),
             State::Refused(reason) => panic!("{reason}"),
         };
-        let veth = link(Some("veth"), 1500);
+        let veth = Link::of_kind(Some("veth"), 1500);
         assert!(!takes(&veth, 1 | 2 | 32), "a veth whose other end has no NAPI");
         assert!(takes(&veth, 1 | 2 | 4));
-        let jumbo = link(None, 9000);
+        let jumbo = Link::of_kind(None, 9000);
         assert!(!takes(&jumbo, 1 | 2 | 4 | 32));
         assert!(takes(&jumbo, 1 | 2 | 4 | 32 | 64));
     }

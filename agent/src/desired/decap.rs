@@ -86,18 +86,7 @@ mod tests {
         );
         let config = Config::parse(&text, Path::new("agent.toml"), &[]).unwrap();
         let port = config.ports.iter().next().unwrap();
-        let link = Link {
-            ifindex: 7,
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            no_arp: false,
-            kind: kind.map(str::to_owned),
-            alias: None,
-            vxlan: None,
-            below: None,
-        };
+        let link = Link::of_kind(kind, 1500);
         let packet_rate = PacketRate { by_ifindex: state.map(|state| (7, state)).into_iter().collect() };
         let choice = choose(&config, port, &link, &packet_rate);
         assert_eq!((choice.way, choice.why.as_str()), expected);

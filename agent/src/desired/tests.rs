@@ -134,18 +134,7 @@ impl Host {
 }
 
 fn link(ifindex: u32) -> Link {
-    Link {
-        ifindex,
-        mac: None,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        no_arp: false,
-        kind: None,
-        alias: None,
-        vxlan: None,
-        below: None,
-    }
+    Link { ifindex, ..Link::of_kind(None, 1500) }
 }
 
 fn sender(vni: u32, last: u8) -> VtepByIpKey {

@@ -61,6 +61,22 @@ impl Row {
         }
         Ok(Self::new(name, unit, ours, peer, peers))
     }
+
+    /// As every table shows it.
+    fn cells(&self) -> [String; 8] {
+        let ratio =
+            |part: fn(Ratio) -> f64| self.ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", part(ratio)));
+        [
+            self.name.clone(),
+            self.unit.clone(),
+            shown_median(&self.ours),
+            self.peer.clone(),
+            shown_median(&self.peer_values),
+            ratio(|ratio| ratio.min),
+            ratio(|ratio| ratio.median),
+            ratio(|ratio| ratio.max),
+        ]
+    }
 }
 
 impl Ratio {
@@ -84,20 +100,7 @@ impl Report {
             self.command, self.machine
         );
         for row in &self.rows {
-            let ratio = |part: fn(Ratio) -> f64| {
-                row.ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", part(ratio)))
-            };
-            let cells = [
-                row.name.clone(),
-                row.unit.clone(),
-                shown_median(&row.ours),
-                row.peer.clone(),
-                shown_median(&row.peer_values),
-                ratio(|ratio| ratio.min),
-                ratio(|ratio| ratio.median),
-                ratio(|ratio| ratio.max),
-            ];
-            text.extend(["| ", &cells.join(" | "), " |\n"]);
+            text.extend(["| ", &row.cells().join(" | "), " |\n"]);
         }
         text
     }
@@ -125,20 +128,7 @@ impl fmt::Display for Report {
             "rounds",
         ]);
         for row in &self.rows {
-            let ratio = |part: fn(Ratio) -> f64| {
-                row.ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", part(ratio)))
-            };
-            table.add_row([
-                row.name.clone(),
-                row.unit.clone(),
-                shown_median(&row.ours),
-                row.peer.clone(),
-                shown_median(&row.peer_values),
-                ratio(|ratio| ratio.min),
-                ratio(|ratio| ratio.median),
-                ratio(|ratio| ratio.max),
-                row.ours.len().to_string(),
-            ]);
+            table.add_row(row.cells().into_iter().chain([row.ours.len().to_string()]));
         }
         for column in [2, 4, 5, 6, 7, 8] {
             if let Some(column) = table.column_mut(column) {
