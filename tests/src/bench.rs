@@ -12,6 +12,7 @@ mod ovsdb;
 mod packet_rate;
 mod report;
 mod table;
+mod topology;
 mod traffic;
 
 /// How a bench is run.

@@ -1,12 +1,13 @@
 //! Frames through our host beside the same frames through a host with the kernel's bridge and VXLAN device.
 
-use std::{fs, net::Ipv4Addr, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use vtep_api::MacAddr;
 
 use super::{
     Options, Row,
+    topology::{FAR, FAR_MAC, HOST, HOST_MAC, Topology, VM_MAC, VNI},
     traffic::{Bounce, Sink, Source},
 };
 use crate::{
@@ -14,19 +15,9 @@ use crate::{
     frame::{self, Endpoint},
     lab::{Agent, AgentConfig, AgentSource, Machine, Vm, tcp_megabits},
     link::Link,
-    netns::Netns,
 };
 
-const VNI: u32 = 5001;
 pub(super) const KERNEL: &str = "bridge + vxlan";
-const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// The generator writes the last three bytes of a destination.
-const HOST_MAC: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 0]);
-const FAR_MAC: MacAddr = MacAddr::new([2, 0xbb, 0, 0, 0, 0]);
-const VM_MAC: MacAddr = MacAddr::new([2, 0, 1, 0, 0, 0]);
-/// Behind the far VTEP: 02:00:00 and a number; number 0 is a VM.
-const FAR_VM_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0]);
 pub(super) const MACS: u32 = 10_000;
 
 pub(super) fn run(options: Options) -> Result<Vec<Row>> {
@@ -83,28 +74,7 @@ pub(super) struct Side {
 
 impl Side {
     pub(super) fn new(name: &str) -> Result<Self> {
-        let host = Netns::new(name)?;
-        let far = Netns::new("far")?;
-        let (uplink, far_uplink) = Link::veth(&host, "uplink", &far, "uplink")?;
-        for (link, mac, address) in [(&uplink, HOST_MAC, HOST), (&far_uplink, FAR_MAC, FAR)] {
-            link.set_mac(mac)?;
-            link.add_address(&format!("{address}/24"))?;
-        }
-        // The sink takes every frame, ARP too.
-        uplink.add_neighbour(FAR, FAR_MAC)?;
-        far_uplink.add_neighbour(HOST, HOST_MAC)?;
-        let host = Machine { netns: host, uplink, address: HOST };
-        let far = Machine { netns: far, uplink: far_uplink, address: FAR };
-
-        let (mut vm, port) = Vm::new(&host.netns, "port", 1)?;
-        let (mut far_vm, far_port) = Vm::new(&far.netns, "port", 2)?;
-        far_port.set_bridge(&far.kernel_vtep(VNI, &[HOST])?)?;
-        for (vm, mac) in [(&mut vm, VM_MAC), (&mut far_vm, FAR_VM_MAC)] {
-            vm.eth0.set_mac(mac)?;
-            vm.mac = mac;
-        }
-        vm.eth0.add_neighbour(far_vm.address, FAR_VM_MAC)?;
-        far_vm.eth0.add_neighbour(vm.address, VM_MAC)?;
+        let Topology { host, vm, port, far, far_vm } = Topology::new(name, 1)?;
         Ok(Self { vm, port, far_vm, far, agent: None, host })
     }
 

@@ -7,23 +7,16 @@ use anyhow::{Context as _, Result, ensure};
 use vtep_api::MacAddr;
 
 use crate::{
-    bench::traffic::{Bounce, Sink, Source},
+    bench::{
+        topology::{FAR, FAR_MAC, HOST, HOST_MAC, Topology, VM_MAC, VNI, member},
+        traffic::{Bounce, Sink, Source},
+    },
     deadline::wait_for,
     frame::{self, Endpoint},
     lab::{Agent, AgentConfig, AgentSource, Machine, Vm},
     link::Link,
-    netns::Netns,
 };
 
-const VNI: u32 = 5001;
-const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// The generator writes the last three bytes of a destination.
-const HOST_MAC: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 0]);
-const FAR_MAC: MacAddr = MacAddr::new([2, 0xbb, 0, 0, 0, 0]);
-const VM_MAC: MacAddr = MacAddr::new([2, 0, 1, 0, 0, 0]);
-/// Behind the far VTEP: 02:00:00 and a number; number 0 is a VM.
-const FAR_VM_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0]);
 /// As the generator leaves it.
 const GROUP: MacAddr = MacAddr::new([0xff, 0xff, 0xff, 0, 0, 0]);
 /// A million entries take their time in a file, too.
@@ -94,30 +87,7 @@ pub(super) struct Side {
 impl Side {
     /// `macs`: how many the host's table has. `members`: how many VTEPs it knows.
     pub(super) fn new(mode: Mode, macs: u32, members: u32) -> Result<Self> {
-        let host = Netns::new("host")?;
-        let far = Netns::new("far")?;
-        let (uplink, far_uplink) = Link::veth(&host, "uplink", &far, "uplink")?;
-        for (link, mac, address) in [(&uplink, HOST_MAC, HOST), (&far_uplink, FAR_MAC, FAR)] {
-            link.set_mac(mac)?;
-            link.add_address(&format!("{address}/24"))?;
-        }
-        // The sink takes every frame, ARP too.
-        for number in 0..members.max(1) {
-            uplink.add_neighbour(member(number), FAR_MAC)?;
-        }
-        far_uplink.add_neighbour(HOST, HOST_MAC)?;
-        let host = Machine { netns: host, uplink, address: HOST };
-        let far = Machine { netns: far, uplink: far_uplink, address: FAR };
-
-        let (mut vm, port) = Vm::new(&host.netns, "port", 1)?;
-        let (mut far_vm, far_port) = Vm::new(&far.netns, "port", 2)?;
-        far_port.set_bridge(&far.kernel_vtep(VNI, &[HOST])?)?;
-        for (vm, mac) in [(&mut vm, VM_MAC), (&mut far_vm, FAR_VM_MAC)] {
-            vm.eth0.set_mac(mac)?;
-            vm.mac = mac;
-        }
-        vm.eth0.add_neighbour(far_vm.address, FAR_VM_MAC)?;
-        far_vm.eth0.add_neighbour(vm.address, VM_MAC)?;
+        let Topology { host, vm, port, far, far_vm } = Topology::new("host", members.max(1))?;
         if mode.is_xdp() {
             // As packet-rate mode wants it; a veth takes redirected frames with NAPI at its other end only.
             vm.eth0.set_offload("tx", false)?;
@@ -299,10 +269,6 @@ fn inner(from: &Vm, mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Addresses of VTEPs, of which only the first is there.
-fn member(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(FAR) + number)
-}
-
 fn far_mac(number: u32) -> MacAddr {
     let [_, a, b, c] = number.to_be_bytes();
     MacAddr::new([2, 0, 0, a, b, c])
