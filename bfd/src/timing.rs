@@ -1,0 +1,100 @@
+//! Intervals: what we want, what both ends agree on, and jitter.
+
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What an end wants of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameters {
+    desired_min_tx_us: u32,
+    required_min_rx_us: u32,
+    detect_mult: NonZeroU8,
+    control_plane_independent: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ParametersError {
+    #[error("the {which} interval is {found:?}, expected 1 µs to {} s", u32::MAX / 1_000_000)]
+    Interval { which: &'static str, found: Duration },
+    #[error("the detection multiplier is 0, expected 1 to 255")]
+    DetectMult,
+}
+
+impl Parameters {
+    pub fn new(
+        desired_min_tx: Duration,
+        required_min_rx: Duration,
+        detect_mult: u8,
+    ) -> Result<Self, ParametersError> {
+        let micros = |which, interval: Duration| match u32::try_from(interval.as_micros()) {
+            Ok(micros) if micros != 0 => Ok(micros),
+            _ => Err(ParametersError::Interval { which, found: interval }),
+        };
+        Ok(Self {
+            desired_min_tx_us: micros("transmit", desired_min_tx)?,
+            required_min_rx_us: micros("receive", required_min_rx)?,
+            detect_mult: NonZeroU8::new(detect_mult).ok_or(ParametersError::DetectMult)?,
+            control_plane_independent: false,
+        })
+    }
+
+    /// Tells the peer that our end outlives our control plane (RFC 5880 §4.1, bit C).
+    #[must_use]
+    pub const fn control_plane_independent(mut self, independent: bool) -> Self {
+        self.control_plane_independent = independent;
+        self
+    }
+
+    pub const fn desired_min_tx_us(&self) -> u32 {
+        self.desired_min_tx_us
+    }
+
+    pub const fn required_min_rx_us(&self) -> u32 {
+        self.required_min_rx_us
+    }
+
+    pub const fn detect_mult(&self) -> u8 {
+        self.detect_mult.get()
+    }
+
+    pub const fn is_control_plane_independent(&self) -> bool {
+        self.control_plane_independent
+    }
+}
+
+/// Of both ends' wishes the slower.
+pub(crate) const fn slower(one_us: u32, other_us: u32) -> u32 {
+    if one_us > other_us { one_us } else { other_us }
+}
+
+/// How long nothing may be heard (RFC 5880 §6.8.4): the *remote* end's multiplier, times the interval at which it sends.
+pub(crate) fn detection(remote_mult: u8, interval_us: u32) -> Duration {
+    Duration::from_micros(u64::from(remote_mult) * u64::from(interval_us))
+}
+
+/// Shortens an interval by up to 25 %, but by at least 10 % where a single loss ends the session (RFC 5880 §6.8.7).
+pub(crate) fn jittered(interval_us: u32, detect_mult: u8, random: u32) -> Duration {
+    const PARTS: u64 = 1000;
+    let (least, most) = if detect_mult == 1 { (750, 900) } else { (750, 1000) };
+    let parts = least + u64::from(random) % (most - least + 1);
+    Duration::from_micros(u64::from(interval_us) * parts / PARTS)
+}
+
+/// Xorshift (Marsaglia 2003): jitter wants no secret, only to differ.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        u32::try_from(self.0 >> 32).expect("half of 64 bits")
+    }
+}
