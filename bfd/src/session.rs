@@ -9,6 +9,9 @@ use crate::timing::{Parameters, Random, detection, jittered, slower};
 
 /// While a session is not Up, nobody sends faster than this (RFC 5880 §6.8.3).
 const SLOW_US: u32 = 1_000_000;
+/// While a session is not Up, what a packet said is forgotten after this at the latest, whatever the packet said of its
+/// sender's pace: a forged one must not keep two ends apart for hours.
+const FORGET: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
@@ -128,7 +131,8 @@ impl Session {
         session.state = State::Up;
         session.tx_us = sent.desired_min_tx_us;
         session.rx_us = sent.required_min_rx_us;
-        session.hear(&heard, heard_at);
+        session.hear(&heard);
+        session.expect(heard_at);
         session.sends = Some(now);
         session.follow_parameters();
         session
@@ -214,8 +218,7 @@ impl Session {
                 self.follow_parameters();
             }
             Event::Disable => {
-                self.poll = Poll::Idle;
-                self.expires = None;
+                self.forget();
                 self.enter(State::AdminDown, Diagnostic::ADMIN_DOWN, now, &mut actions);
             }
             Event::Enable if self.state == State::AdminDown => {
@@ -246,7 +249,7 @@ impl Session {
         if packet.is_final {
             self.end_poll();
         }
-        self.hear(packet, now);
+        self.hear(packet);
         match (self.state, packet.state) {
             (State::Init | State::Up, State::AdminDown) | (State::Up, State::Down) => {
                 self.enter(State::Down, Diagnostic::NEIGHBOUR_DOWN, now, actions);
@@ -257,13 +260,14 @@ impl Session {
             }
             _ => {}
         }
+        self.expect(now);
         self.hasten(now);
         if packet.poll {
             actions.push(Action::Send(Packet { poll: false, is_final: true, ..self.packet() }));
         }
     }
 
-    fn hear(&mut self, packet: &Packet, at: Instant) {
+    fn hear(&mut self, packet: &Packet) {
         self.remote = Remote {
             discriminator: packet.my_discriminator,
             state: packet.state,
@@ -271,7 +275,11 @@ impl Session {
             required_min_rx_us: packet.required_min_rx_us,
             detect_mult: packet.detect_mult,
         };
-        self.expires = self.detection_time().map(|time| at + time);
+    }
+
+    fn expect(&mut self, heard_at: Instant) {
+        let most = if self.state == State::Up { Duration::MAX } else { FORGET };
+        self.expires = self.detection_time().map(|time| heard_at + time.min(most));
     }
 
     fn enter(&mut self, to: State, diagnostic: Diagnostic, now: Instant, actions: &mut Vec<Action>) {
@@ -292,12 +300,16 @@ impl Session {
         if self.expires.is_none_or(|expires| now < expires) {
             return;
         }
-        self.expires = None;
-        self.remote = Remote::UNKNOWN;
-        self.poll = Poll::Idle;
+        self.forget();
         if matches!(self.state, State::Init | State::Up) {
             self.enter(State::Down, Diagnostic::TIME_EXPIRED, now, actions);
         }
+    }
+
+    fn forget(&mut self) {
+        self.expires = None;
+        self.remote = Remote::UNKNOWN;
+        self.poll = Poll::Idle;
     }
 
     fn transmit(&mut self, now: Instant, actions: &mut Vec<Action>) {

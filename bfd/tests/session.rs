@@ -8,7 +8,7 @@ use vtep_bfd::{Action, Adopted, Diagnostic, Event, Packet, Parameters, Refusal, 
 const MS: Duration = Duration::from_millis(1);
 
 fn parameters(tx_ms: u32, rx_ms: u32, mult: u8) -> Parameters {
-    Parameters::new(MS * tx_ms, MS * rx_ms, mult).unwrap()
+    Parameters::new(MS * tx_ms, MS * rx_ms, mult).expect("they are in range")
 }
 
 /// The peer at its fastest, in a state.
@@ -332,10 +332,12 @@ impl Link {
                     self.step(to, Event::Received(packet));
                 }
             }
-            Step::Lose(to) => drop(self.queues[usize::from(*to)].pop_front()),
+            Step::Lose(to) => {
+                self.queues[usize::from(*to)].pop_front();
+            }
             Step::Forge(to, packet) => self.step(usize::from(*to), Event::Received(*packet)),
             Step::Configure(at, tx, rx, mult) => {
-                self.step(usize::from(*at), Event::Configure(parameters(*tx, *rx, *mult)))
+                self.step(usize::from(*at), Event::Configure(parameters(*tx, *rx, *mult)));
             }
             Step::Disable(at) => self.step(usize::from(*at), Event::Disable),
             Step::Enable(at) => self.step(usize::from(*at), Event::Enable),
@@ -366,7 +368,7 @@ impl Link {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// No schedule, loss or forgery panics; Up comes by three ways only; and a good link brings both ends up in the end.
     #[test]
@@ -390,7 +392,7 @@ proptest! {
         session.step(Event::Received(Packet { is_final: true, ..heard }), start);
         session.step(Event::Received(heard), start);
         let time = MS * u32::from(mult) * tx.max(rx);
-        session.step(Event::Tick, start + time - MS / 1000);
+        session.step(Event::Tick, start + time.saturating_sub(MS / 1000));
         prop_assert_eq!(session.state(), State::Up);
         session.step(Event::Tick, start + time);
         prop_assert_eq!((session.state(), session.diagnostic()), (State::Down, Diagnostic::TIME_EXPIRED));

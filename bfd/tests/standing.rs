@@ -5,12 +5,8 @@ use std::time::{Duration, Instant};
 use vtep_bfd::{Holding, Standing};
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOLDING: Holding = Holding {
-    hold: SECOND,
-    hold_max: Duration::from_secs(4),
-    calm: Duration::from_secs(60),
-    revertive: true,
-};
+const HOLDING: Holding =
+    Holding { hold: SECOND, hold_max: Duration::from_secs(4), calm: Duration::from_mins(1), revertive: true };
 
 #[test]
 fn a_session_that_was_never_up_says_nothing() {
@@ -27,7 +23,7 @@ fn a_vtep_comes_back_when_its_session_was_up_for_the_hold() {
     standing.fail(&HOLDING, start);
     assert!(standing.is_suspect());
     standing.rise(&HOLDING, start + SECOND);
-    standing.tick(start + SECOND * 2 - Duration::from_millis(1));
+    standing.tick(start + Duration::from_millis(1999));
     assert!(standing.is_suspect());
     standing.tick(start + SECOND * 2);
     assert!(!standing.is_suspect());
