@@ -23,7 +23,9 @@ impl Claims {
     pub fn recover(installed: &Dataplane, random: u64) -> Self {
         let fdb = installed.fdb.iter();
         let local = fdb.filter(|(_, target)| matches!(target.master, Target::LocalPort(_)));
-        let recovered = local.map(|(key, _)| (key.vni, MacAddr::new(key.mac))).collect();
+        let claimed = installed.seen.iter().filter(|(_, target)| matches!(target, Target::LocalPort(_)));
+        let keys = local.map(|(key, _)| key).chain(claimed.map(|(key, _)| key));
+        let recovered = keys.map(|key| (key.vni, MacAddr::new(key.mac))).collect();
         Self { made: Arc::default(), recovered, next: u128::from(random) << 64 }
     }
 
@@ -58,6 +60,14 @@ impl Claims {
         }
         if made != *before {
             self.made = Arc::new(made);
+        }
+    }
+
+    /// The next revision claims it as if for the first time.
+    pub fn renew(&mut self, name: &LogicalSwitchName, vni: u32, mac: MacAddr) {
+        self.recovered.remove(&(vni, mac));
+        if let Some(macs) = Arc::make_mut(&mut self.made).get_mut(name) {
+            macs.remove(&mac);
         }
     }
 

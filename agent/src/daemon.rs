@@ -212,7 +212,9 @@ impl Daemon {
         let mut samples = Vec::new();
         let mut watch = tokio::time::interval(WATCH_PACE);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut aged = Instant::now();
         loop {
+            let ageing = tokio::time::Instant::from_std(aged + self.host.ageing_pace());
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
             tokio::select! {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
@@ -246,6 +248,12 @@ impl Daemon {
                 _ = reread.tick() => {
                     self.reread();
                     self.reconcile().await;
+                }
+                () = tokio::time::sleep_until(ageing) => {
+                    aged = Instant::now();
+                    if tokio::task::block_in_place(|| self.host.age()) {
+                        self.hint();
+                    }
                 }
                 _ = watchdog.tick() => self.notify.alive(&self.host.summary()),
                 _ = hangup.recv() => self.reload(),

@@ -25,6 +25,8 @@ pub struct Dataplane {
     pub fdb: HashMap<FdbKey, FdbTarget, RandomState>,
     /// The MACs that answer for IP addresses, where they are answered for.
     pub neighbours: BTreeMap<NeighbourKey, [u8; 6]>,
+    /// Where learnt MACs are seen, and need not be reported.
+    pub seen: HashMap<FdbKey, Target, RandomState>,
     /// What frames of a port may come from, where that is checked.
     pub allowed: BTreeSet<AllowedKey>,
 }

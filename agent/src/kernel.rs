@@ -19,6 +19,7 @@ mod networks;
 mod pins;
 mod ports;
 mod programs;
+mod seen;
 mod settings;
 mod tracer;
 mod vteps;
@@ -40,6 +41,7 @@ pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
+pub use self::seen::{SeenTimes, now_secs};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
 pub use self::tracer::{Traced, Tracer};
 
@@ -54,6 +56,7 @@ use self::networks::Networks;
 use self::pins::Pins;
 use self::ports::Ports;
 use self::programs::{Object, Programs};
+use self::seen::Seen;
 use self::vteps::Vteps;
 use crate::dataplane::{Dataplane, Network, PortId, VtepRow};
 use crate::plan::Step;
@@ -143,6 +146,7 @@ impl Kernel {
             networks,
             neighbours: self.maps.addresses.installed_neighbours()?,
             allowed: self.maps.addresses.installed_allowed()?,
+            seen: self.maps.seen.installed()?,
         })
     }
 
@@ -178,6 +182,8 @@ impl Kernel {
             Step::RemoveNeighbours(keys) => maps.addresses.remove_neighbours(keys),
             Step::Allow(keys) => maps.addresses.allow(keys),
             Step::Forbid(keys) => maps.addresses.forbid(keys),
+            Step::PutSeen(rows) => maps.seen.put(rows),
+            Step::RemoveSeen(keys) => maps.seen.remove(keys),
         }
     }
 
@@ -242,6 +248,11 @@ impl Kernel {
 
     pub fn fdb_entry(&self, key: &FdbKey) -> Result<Option<FdbValue>, ApplyError> {
         self.maps.fdb.lookup(key)
+    }
+
+    /// When learnt MACs were last seen.
+    pub fn seen_times(&self) -> Result<SeenTimes, ApplyError> {
+        self.maps.seen.times()
     }
 
     /// How full the bucketed MAC table is, of its slots; none for the hash.
@@ -359,6 +370,7 @@ struct Maps {
     ports: Ports,
     fdb: Fdb,
     addresses: Addresses,
+    seen: Seen,
     capture: Capture,
     mended: Recovered,
 }
@@ -376,6 +388,7 @@ impl Maps {
             fdb,
             mended,
             addresses: Addresses::open(maps)?,
+            seen: Seen::open(maps)?,
             capture: Capture::open(maps)?,
         })
     }
@@ -393,6 +406,9 @@ impl Maps {
             return Ok(Some(full));
         }
         if let Some(full) = self.addresses.copy_to(&other.addresses)? {
+            return Ok(Some(full));
+        }
+        if let Some(full) = self.seen.copy_to(&other.seen)? {
             return Ok(Some(full));
         }
         if !self.fdb.copy_to(&mut other.fdb, &self.networks.installed()?)? {

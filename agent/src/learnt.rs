@@ -1,90 +1,254 @@
 //! MACs that were seen on our own ports.
 //!
 //! Seeing a frame is a claim, for a VM chooses its source addresses itself. Where the table names a MAC, the table
-//! stands and the claim only goes upstream; where it does not, or does so no more, what was seen is the entry.
+//! stands and the claim only goes upstream; where it does not, or does so no more, what was seen is the entry. A claim
+//! that the table has answered by naming another VTEP is made once more when the MAC is seen again, and no more until
+//! the table has answered that.
+
+mod flap;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use vtep_abi::{FdbKey, FdbValue, Target};
+use vtep_api::VtepName;
 
+use self::flap::Flap;
+pub use self::flap::{MOVES_MAX, WINDOW_SECS};
 use crate::dataplane::{Dataplane, PortId};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Learnt {
-    by_mac: BTreeMap<(u32, [u8; 6]), PortId>,
+    by_mac: BTreeMap<Id, Sighting>,
     per_interface: BTreeMap<u32, u32>,
+    per_vni: BTreeMap<u32, u32>,
+    pub tally: Tally,
+}
+
+type Id = (u32, [u8; 6]);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Sighting {
+    port: PortId,
+    /// By the programs' clock. None until they are asked, of what an earlier agent learnt.
+    at_secs: Option<u32>,
+    word: Word,
+    /// The table has answered the claim by naming another VTEP.
+    is_answered: bool,
+    flap: Flap,
+}
+
+/// What the table said of a MAC last.
+#[derive(Debug, Clone, PartialEq)]
+enum Word {
+    Unheard,
+    Nothing,
+    Elsewhere(VtepName),
+}
+
+/// What the table says of a MAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// It may lack the MAC, for it is not whole.
+    Unknown,
+    Nothing,
+    Elsewhere(&'a VtepName),
+}
+
+/// What is known when a MAC is seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    pub now_secs: u32,
+    pub port_max: u32,
+    pub vni_max: u32,
+    pub said: Said<'a>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lesson {
     New,
+    /// `again`: to be claimed anew.
     Moved {
         from: PortId,
+        again: bool,
     },
+    /// Seen where it was, though the table has it elsewhere by now: to be claimed anew.
+    Again,
     Known,
-    /// The port has as many as it may.
+    /// The port, or the VNI, has as many as it may.
     Full,
+    /// It moves too often, and stays where it is. `new`: from now on.
+    Damped {
+        new: bool,
+    },
+}
+
+/// Since this process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Forgotten, for they were not seen for long.
+    pub aged: u64,
+    /// Reports of MACs that were not taken, for their port or their VNI was full.
+    pub refused_by_port: u64,
+    pub refused_by_vni: u64,
+    /// MACs that moved too often and were held where they were.
+    pub damped: u64,
 }
 
 impl Learnt {
-    /// What an earlier agent had learnt and installed. What it had only claimed is claimed again with the MAC's next
-    /// frame, which the programs report for as long as the entry is another's.
+    /// What an earlier agent had learnt. What it had only claimed is not claimed anew.
     pub fn recover(installed: &Dataplane) -> Self {
         let mut learnt = Self::default();
-        for (key, target) in &installed.fdb {
-            let Target::LocalPort(index) = target.master else { continue };
-            let Some(port) = installed.local_ports.get(&index) else { continue };
-            if target.flags & FdbValue::LEARNT != 0 {
-                learnt.insert((key.vni, key.mac), PortId { ifindex: port.ifindex, vlan: port.vlan });
+        let port = |target: Target| match target {
+            Target::LocalPort(index) => {
+                let port = installed.local_ports.get(&index)?;
+                Some(PortId { ifindex: port.ifindex, vlan: port.vlan })
+            }
+            _ => None,
+        };
+        let entries = installed.fdb.iter().filter(|(_, target)| target.flags & FdbValue::LEARNT != 0);
+        let entries = entries.map(|(key, target)| (key, target.master, Word::Nothing));
+        let claims = installed.seen.iter().map(|(key, target)| (key, *target, Word::Unheard));
+        for (key, target, word) in entries.chain(claims) {
+            if let Some(port) = port(target).filter(|_| !learnt.contains(key)) {
+                learnt.insert((key.vni, key.mac), Sighting { word, ..Sighting::new(port, None) });
             }
         }
         learnt
     }
 
-    pub fn observe(&mut self, key: FdbKey, port: PortId, learn_max: u32) -> Lesson {
+    pub fn observe(&mut self, key: FdbKey, port: PortId, sight: Sight<'_>) -> Lesson {
         let id = (key.vni, key.mac);
-        let before = self.by_mac.get(&id).copied();
+        let before = self.by_mac.get(&id).map(|sighting| sighting.port);
         if before == Some(port) {
-            return Lesson::Known;
+            let Some(sighting) = self.by_mac.get_mut(&id) else { return Lesson::Known };
+            sighting.at_secs = Some(sight.now_secs);
+            let again = std::mem::take(&mut sighting.is_answered);
+            return if again { Lesson::Again } else { Lesson::Known };
         }
-        if before.is_none_or(|before| before.ifindex != port.ifindex) && self.count(port.ifindex) >= learn_max
-        {
+        if self.is_full(before, port, key.vni, sight) {
             return Lesson::Full;
         }
-        self.insert(id, port);
-        before.map_or(Lesson::New, |from| Lesson::Moved { from })
+        let Some(from) = before else {
+            let word = match sight.said {
+                Said::Unknown => Word::Unheard,
+                Said::Nothing => Word::Nothing,
+                Said::Elsewhere(name) => Word::Elsewhere(name.clone()),
+            };
+            self.insert(id, Sighting { word, ..Sighting::new(port, Some(sight.now_secs)) });
+            return Lesson::New;
+        };
+        let Some(mut sighting) = self.by_mac.get(&id).cloned() else { return Lesson::Known };
+        let was_damped = sighting.flap.damped_until.is_some();
+        if !sighting.flap.admits(sight.now_secs) {
+            if let Some(kept) = self.by_mac.get_mut(&id) {
+                kept.flap = sighting.flap;
+            }
+            self.tally.damped += u64::from(!was_damped);
+            return Lesson::Damped { new: !was_damped };
+        }
+        let again = std::mem::take(&mut sighting.is_answered);
+        self.insert(id, Sighting { port, at_secs: Some(sight.now_secs), ..sighting });
+        Lesson::Moved { from, again }
+    }
+
+    fn is_full(&mut self, before: Option<PortId>, port: PortId, vni: u32, sight: Sight<'_>) -> bool {
+        let moves_in = before.is_none_or(|before| before.ifindex != port.ifindex);
+        let port_full = moves_in && self.count(port.ifindex) >= sight.port_max;
+        let vni_full = before.is_none() && self.count_in(vni) >= sight.vni_max;
+        self.tally.refused_by_port += u64::from(port_full);
+        self.tally.refused_by_vni += u64::from(vni_full && !port_full);
+        port_full || vni_full
+    }
+
+    /// Takes what the table says by now.
+    pub fn hear<'a>(&mut self, said: impl Fn(&FdbKey) -> Said<'a>) {
+        for ((vni, mac), sighting) in &mut self.by_mac {
+            match (said(&FdbKey::new(*vni, *mac)), &mut sighting.word) {
+                (Said::Unknown, _) => {}
+                (Said::Nothing, word) => {
+                    *word = Word::Nothing;
+                    sighting.is_answered = false;
+                }
+                (Said::Elsewhere(now), Word::Elsewhere(before)) if before == now => {}
+                (Said::Elsewhere(now), word) => {
+                    sighting.is_answered = *word != Word::Unheard;
+                    *word = Word::Elsewhere(now.clone());
+                }
+            }
+        }
+    }
+
+    /// Forgets what was not seen for `age_secs` of its VNI, 0 for never. Whether something is different now.
+    pub fn age(
+        &mut self,
+        now_secs: u32,
+        seen: impl Fn(&FdbKey) -> Option<u32>,
+        age_secs: impl Fn(u32) -> u32,
+    ) -> bool {
+        let Self { by_mac, per_interface, per_vni, tally } = self;
+        let mut changed = false;
+        by_mac.retain(|&(vni, mac), sighting| {
+            changed |= sighting.flap.lift(now_secs);
+            let at = seen(&FdbKey::new(vni, mac)).max(sighting.at_secs).unwrap_or(now_secs);
+            sighting.at_secs = Some(at);
+            let age_max = age_secs(vni);
+            let stays = age_max == 0 || now_secs.saturating_sub(at) < age_max;
+            if !stays {
+                release(per_interface, sighting.port.ifindex);
+                release(per_vni, vni);
+                tally.aged += 1;
+                changed = true;
+            }
+            stays
+        });
+        changed
     }
 
     /// Drops what lost its binding. A MAC whose port has another VNI by now is a MAC of that one.
     pub fn revise(&mut self, binding: impl Fn(PortId) -> Option<u32>) {
         self.rekey(&binding);
-        let per_interface = &mut self.per_interface;
-        self.by_mac.retain(|(vni, _), port| {
-            let stands = binding(*port) == Some(*vni);
+        let Self { by_mac, per_interface, per_vni, .. } = self;
+        by_mac.retain(|&(vni, _), sighting| {
+            let stands = binding(sighting.port) == Some(vni);
             if !stands {
-                release(per_interface, port.ifindex);
+                release(per_interface, sighting.port.ifindex);
+                release(per_vni, vni);
             }
             stands
         });
     }
 
     fn rekey(&mut self, binding: impl Fn(PortId) -> Option<u32>) {
-        let moved = self.by_mac.iter().filter_map(|(&(vni, mac), &port)| {
-            let now = binding(port).filter(|now| *now != vni)?;
+        let moved = self.by_mac.iter().filter_map(|(&(vni, mac), sighting)| {
+            let now = binding(sighting.port).filter(|now| *now != vni)?;
             Some(((vni, mac), (now, mac)))
         });
         let moved: Vec<_> = moved.collect();
         for (from, to) in moved {
-            let Some(port) = self.by_mac.remove(&from) else { continue };
-            release(&mut self.per_interface, port.ifindex);
+            let Some(sighting) = self.by_mac.remove(&from) else { continue };
+            release(&mut self.per_interface, sighting.port.ifindex);
+            release(&mut self.per_vni, from.0);
             if !self.by_mac.contains_key(&to) {
-                self.insert(to, port);
+                self.insert(to, Sighting::new(sighting.port, sighting.at_secs));
             }
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (FdbKey, PortId)> {
-        self.by_mac.iter().map(|((vni, mac), port)| (FdbKey::new(*vni, *mac), *port))
+        self.by_mac.iter().map(|((vni, mac), sighting)| (FdbKey::new(*vni, *mac), sighting.port))
+    }
+
+    /// Of which the programs should note when they are seen, and not report them.
+    pub fn quiet(&self) -> impl Iterator<Item = (FdbKey, PortId)> {
+        let quiet = self.by_mac.iter().filter(|(_, sighting)| !sighting.is_answered);
+        quiet.map(|((vni, mac), sighting)| (FdbKey::new(*vni, *mac), sighting.port))
+    }
+
+    /// MACs that moved too often.
+    pub fn damped(&self) -> impl Iterator<Item = (FdbKey, PortId)> {
+        let damped = self.by_mac.iter().filter(|(_, sighting)| sighting.flap.damped_until.is_some());
+        damped.map(|((vni, mac), sighting)| (FdbKey::new(*vni, *mac), sighting.port))
     }
 
     pub fn contains(&self, key: &FdbKey) -> bool {
@@ -96,61 +260,43 @@ impl Learnt {
         self.per_interface.get(&ifindex).copied().unwrap_or(0)
     }
 
+    /// MACs learnt in a VNI, over all ports.
+    pub fn count_in(&self, vni: u32) -> u32 {
+        self.per_vni.get(&vni).copied().unwrap_or(0)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_mac.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.by_mac.is_empty()
     }
 
-    fn insert(&mut self, id: (u32, [u8; 6]), port: PortId) {
-        *self.per_interface.entry(port.ifindex).or_default() += 1;
-        if let Some(before) = self.by_mac.insert(id, port) {
-            release(&mut self.per_interface, before.ifindex);
+    fn insert(&mut self, id: Id, sighting: Sighting) {
+        *self.per_interface.entry(sighting.port.ifindex).or_default() += 1;
+        *self.per_vni.entry(id.0).or_default() += 1;
+        if let Some(before) = self.by_mac.insert(id, sighting) {
+            release(&mut self.per_interface, before.port.ifindex);
+            release(&mut self.per_vni, id.0);
         }
     }
 }
 
-fn release(per_interface: &mut BTreeMap<u32, u32>, ifindex: u32) {
-    if let Some(count) = per_interface.get_mut(&ifindex) {
+impl Sighting {
+    fn new(port: PortId, at_secs: Option<u32>) -> Self {
+        Self { port, at_secs, word: Word::Unheard, is_answered: false, flap: Flap::default() }
+    }
+}
+
+fn release(counts: &mut BTreeMap<u32, u32>, of: u32) {
+    if let Some(count) = counts.get_mut(&of) {
         *count -= 1;
         if *count == 0 {
-            per_interface.remove(&ifindex);
+            counts.remove(&of);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
-    const TAP0: PortId = PortId { ifindex: 7, vlan: 0 };
-    const TAP1: PortId = PortId { ifindex: 8, vlan: 0 };
-
-    #[test]
-    fn a_mac_moves_between_ports_and_goes_with_its_binding() {
-        let mut learnt = Learnt::default();
-        assert_eq!(learnt.observe(KEY, TAP0, 10), Lesson::New);
-        assert_eq!(learnt.observe(KEY, TAP1, 10), Lesson::Moved { from: TAP0 });
-        assert_eq!((learnt.count(7), learnt.count(8)), (0, 1));
-        learnt.revise(|port| (port == TAP0).then_some(5001));
-        assert!(learnt.is_empty());
-    }
-
-    #[test]
-    fn a_mac_stays_with_its_port_when_the_vni_changes() {
-        let mut learnt = Learnt::default();
-        learnt.observe(KEY, TAP0, 10);
-        learnt.revise(|_| Some(6001));
-        assert_eq!(learnt.iter().collect::<Vec<_>>(), [(FdbKey::new(6001, KEY.mac), TAP0)]);
-        assert_eq!(learnt.count(7), 1);
-    }
-
-    #[test]
-    fn a_full_port_learns_no_more_and_keeps_what_it_has() {
-        let mut learnt = Learnt::default();
-        learnt.observe(KEY, TAP0, 1);
-        let other = FdbKey::new(5001, [2, 0, 0, 0, 0, 2]);
-        assert_eq!(learnt.observe(other, TAP0, 1), Lesson::Full);
-        assert_eq!(learnt.observe(KEY, TAP0, 1), Lesson::Known);
-        assert_eq!(learnt.observe(KEY, PortId { vlan: 5, ..TAP0 }, 1), Lesson::Moved { from: TAP0 });
-    }
-}
+mod tests;

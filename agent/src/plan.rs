@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_abi::{AllowedKey, Config, FdbKey, LocalPort, NeighbourKey, PortValue, VtepByIpKey};
+use vtep_abi::{AllowedKey, Config, FdbKey, LocalPort, NeighbourKey, PortValue, Target, VtepByIpKey};
 
 use crate::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
 
@@ -34,6 +34,9 @@ pub enum Step {
     /// Lets ports send from addresses.
     Allow(Vec<AllowedKey>),
     Forbid(Vec<AllowedKey>),
+    /// Notes when learnt MACs are seen there.
+    PutSeen(Vec<(FdbKey, Target)>),
+    RemoveSeen(Vec<FdbKey>),
 }
 
 /// Both sides are whole. Equal sides make an empty plan.
@@ -55,6 +58,8 @@ pub fn plan(desired: &Dataplane, installed: &Dataplane) -> Plan {
     let moved: Vec<_> = domains.into_iter().filter(|(vni, _)| moved(*vni)).collect();
     let is_moved: BTreeSet<u32> = moved.iter().map(|(vni, _)| *vni).collect();
     push(&mut steps, moved, Step::PutDomains);
+    let seen = desired.seen.iter().filter(|(key, target)| installed.seen.get(*key) != Some(*target));
+    push(&mut steps, sorted(seen, |key| (key.vni, key.mac)), Step::PutSeen);
     let fdb = desired
         .fdb
         .iter()
@@ -81,6 +86,10 @@ pub fn plan(desired: &Dataplane, installed: &Dataplane) -> Plan {
         installed.fdb.keys().filter(|key| !desired.fdb.contains_key(*key)).copied().collect();
     gone.sort_unstable_by_key(|key| (key.vni, key.mac));
     push(&mut steps, gone, Step::RemoveFdb);
+    let mut gone: Vec<_> =
+        installed.seen.keys().filter(|key| !desired.seen.contains_key(*key)).copied().collect();
+    gone.sort_unstable_by_key(|key| (key.vni, key.mac));
+    push(&mut steps, gone, Step::RemoveSeen);
     push(&mut steps, gone_local_ports, Step::RemoveLocalPorts);
     push(&mut steps, gone_vteps, Step::RemoveVteps);
     Plan { steps }
@@ -124,11 +133,12 @@ impl Step {
             Self::PutPorts(rows) => rows.len(),
             Self::RemovePorts(keys) => keys.len(),
             Self::RemoveSenders(keys) => keys.len(),
-            Self::RemoveFdb(keys) => keys.len(),
+            Self::RemoveFdb(keys) | Self::RemoveSeen(keys) => keys.len(),
             Self::RemoveNetworks(keys) | Self::RemoveLocalPorts(keys) | Self::RemoveVteps(keys) => keys.len(),
             Self::PutNeighbours(rows) => rows.len(),
             Self::RemoveNeighbours(keys) => keys.len(),
             Self::Allow(keys) | Self::Forbid(keys) => keys.len(),
+            Self::PutSeen(rows) => rows.len(),
         }
     }
 
@@ -153,6 +163,8 @@ impl Step {
             Self::RemoveNeighbours(_) => "remove neighbours",
             Self::Allow(_) => "allow addresses",
             Self::Forbid(_) => "forbid addresses",
+            Self::PutSeen(_) => "put sightings",
+            Self::RemoveSeen(_) => "remove sightings",
         }
     }
 
@@ -192,6 +204,12 @@ impl Dataplane {
             Step::RemoveNeighbours(keys) => remove(&mut self.neighbours, &keys),
             Step::Allow(keys) => self.allowed.extend(keys),
             Step::Forbid(keys) => self.allowed.retain(|key| !keys.contains(key)),
+            Step::PutSeen(rows) => self.seen.extend(rows),
+            Step::RemoveSeen(keys) => {
+                for key in keys {
+                    self.seen.remove(&key);
+                }
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ mod encap;
 mod flood;
 mod flow;
 mod header;
+mod learning;
 mod mactab;
 mod maps;
 mod police;

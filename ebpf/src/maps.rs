@@ -12,11 +12,15 @@ use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
     ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, CaptureCpu, CaptureSettings, Captured, Config, Event,
     FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey,
-    NeighbourValue, PortBuckets, PortKey, PortValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey,
-    VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
+    NeighbourValue, PortBuckets, PortKey, PortValue, SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX,
+    Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue,
+    VtepOper, VtepStats,
 };
 
 use crate::mactab::{self, omit};
+
+/// `BPF_F_NO_PREALLOC` of the kernel's `bpf.h`: few hosts learn as many MACs as there is room for.
+const NO_PREALLOC: usize = 1;
 
 /// The helpers that change a frame's length are for GPL-compatible programs.
 #[unsafe(link_section = "license")]
@@ -61,6 +65,10 @@ static CONFIG: Array<Config, 1> = Array::new();
 static NEIGH: HashMap<NeighbourKey, NeighbourValue, { NEIGHBOURS_MAX as usize }> = HashMap::new();
 #[btf_map]
 static ALLOWED: HashMap<AllowedKey, AllowedValue, { ALLOWED_MAX as usize }> = HashMap::new();
+#[btf_map]
+static SEEN: HashMap<FdbKey, SeenValue, 1_000_000, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+static SEEN_CPU: PerCpuArray<SeenMark, { SEEN_MARKS as usize }> = PerCpuArray::new();
 #[btf_map]
 static PORT_BUCKETS: Array<PortBuckets, 4096> = Array::new();
 #[btf_map]
@@ -216,11 +224,58 @@ pub(crate) fn events_bucket(index: u32) -> Option<Bucket> {
     PORT_BUCKETS.get_ptr_mut(index).map(|buckets| Bucket(unsafe { &raw mut (*buckets).events_ns }))
 }
 
+/// Of an interface, the bucket of learnt MACs.
+#[inline(always)]
+pub(crate) fn port_learn_bucket(index: u32) -> Option<Bucket> {
+    // SAFETY: see `port_flood_bucket`.
+    PORT_BUCKETS.get_ptr_mut(index).map(|buckets| Bucket(unsafe { &raw mut (*buckets).learn_ns }))
+}
+
+/// Of a VNI, the bucket of MACs that are learnt from the underlay.
+#[inline(always)]
+pub(crate) fn vni_learn_bucket(bd: u32) -> Option<Bucket> {
+    // SAFETY: see `port_flood_bucket`.
+    VNI_BUCKETS.get_ptr_mut(bd).map(|buckets| Bucket(unsafe { &raw mut (*buckets).learn_ns }))
+}
+
 /// Of a VNI, the bucket of frames that are flooded.
 #[inline(always)]
 pub(crate) fn vni_flood_bucket(bd: u32) -> Option<Bucket> {
     // SAFETY: see `port_flood_bucket`.
     VNI_BUCKETS.get_ptr_mut(bd).map(|buckets| Bucket(unsafe { &raw mut (*buckets).flood_ns }))
+}
+
+/// When a learnt MAC was last seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen(*mut SeenValue);
+
+impl Seen {
+    /// Whether the MAC was learnt where it is seen; the time is written only then.
+    #[inline(always)]
+    pub(crate) fn write(self, seen: SeenValue) -> bool {
+        // SAFETY: the element outlives the program's run, its fields are aligned, and loads and stores of 4 bytes are one
+        // each. An element that is freed and used again meanwhile gets the time of another MAC, now.
+        unsafe {
+            if (&raw const (*self.0).target).read_volatile() != seen.target {
+                return false;
+            }
+            (&raw mut (*self.0).at_secs).write_volatile(seen.at_secs);
+        }
+        true
+    }
+}
+
+#[inline(always)]
+pub(crate) fn seen(key: &FdbKey) -> Option<Seen> {
+    SEEN.get_ptr_mut(key).map(Seen)
+}
+
+/// What this CPU wrote last of the MACs that share a mark.
+#[inline(always)]
+pub(crate) fn seen_mark(at: u32) -> Option<&'static mut SeenMark> {
+    // SAFETY: the pointer is this CPU's element, programs on one CPU do not preempt each other at their hooks, and the one
+    // caller lets it go.
+    SEEN_CPU.get_ptr_mut(at).map(|mark| unsafe { &mut *mark })
 }
 
 /// A full ring loses the event, not the frame; the next frame brings it again.

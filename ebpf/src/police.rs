@@ -1,7 +1,7 @@
 //! Token buckets that all CPUs share, as the virtual scheduling algorithm (ITU-T I.371): a bucket is the time at which
 //! what it let through is paid for.
 
-use vtep_abi::{EVENTS_LIMIT, Limit, PortValue, TOO_BIG_LIMIT, Verdict, VniValue};
+use vtep_abi::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortValue, TOO_BIG_LIMIT, Verdict, VniValue};
 
 use crate::context;
 use crate::maps::{self, Bucket};
@@ -31,6 +31,18 @@ pub(crate) fn too_big(port: &PortValue) -> bool {
 #[inline(always)]
 pub(crate) fn event(buckets: u32) -> bool {
     admits(maps::events_bucket(buckets), EVENTS_LIMIT)
+}
+
+/// Whether one more MAC of an interface may be reported.
+#[inline(always)]
+pub(crate) fn learning(buckets: u32) -> bool {
+    admits(maps::port_learn_bucket(buckets), LEARN_LIMIT)
+}
+
+/// The same for MACs of a VNI from the underlay.
+#[inline(always)]
+pub(crate) fn underlay_learning(bd: u32) -> bool {
+    admits(maps::vni_learn_bucket(bd), LEARN_LIMIT)
 }
 
 /// Without compare-and-swap, which the target lacks: two CPUs that pass between each other's read and write pay once for

@@ -1,6 +1,6 @@
 //! From a port of this host.
 
-use vtep_abi::{Event, EventKind, LocalPort, PortValue, Target, Verdict, VniValue};
+use vtep_abi::{LocalPort, PortValue, Verdict, VniValue};
 
 use crate::admission;
 use crate::choice::{self, Serving};
@@ -8,6 +8,7 @@ use crate::context::{Frame, Refused, Skb};
 use crate::encap::{self, Destined};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
+use crate::learning;
 use crate::maps;
 use crate::police;
 use crate::security;
@@ -40,7 +41,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
         return verdict.into();
     }
     if port.flags & PortValue::LEARN != 0 {
-        learn(frame, port, *vlan, ethernet.src());
+        learning::from_port(frame, port, *vlan, ethernet.src());
     }
     if frame.is_unfinished(0, ethernet.ether_type()) {
         return Verdict::Passed.into();
@@ -162,22 +163,5 @@ pub(crate) fn leave(frame: &impl Frame, port: &LocalPort, verdict: Verdict) -> E
     match tagged {
         Ok(()) => End::redirect(verdict, port.ifindex),
         Err(Refused) => Verdict::VlanFailed.into(),
-    }
-}
-
-/// Reports a source MAC that the FDB does not show on this port.
-#[inline(never)]
-fn learn(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
-    let entry = maps::lookup(port.bd, port.vni, mac);
-    let known = entry.is_some_and(|entry| entry.master() == Target::LocalPort(port.local_port));
-    if !known {
-        maps::report(Event {
-            kind: EventKind::MacSeen as u32,
-            vni: port.vni,
-            ifindex: frame.ifindex(),
-            vlan,
-            mac,
-            address: [0; 16],
-        });
     }
 }

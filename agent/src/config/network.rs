@@ -3,10 +3,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use vtep_api::Vni;
 
-use super::FloodLimit;
+use super::{Bounded, FloodLimit};
 
 /// What this host does about one logical network, or about all that have no section of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// None: every other network.
@@ -19,6 +19,23 @@ pub struct Network {
     /// Of all flooded frames, from ports and from the underlay together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flood_limit: Option<FloodLimit>,
+    /// MACs learnt from our ports beyond which no more are taken.
+    pub learn_max: Bounded<1, 1_000_000>,
+    /// A learnt MAC that was not seen for so long is forgotten; 0: none is.
+    pub mac_age_secs: Bounded<0, 31_536_000>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            vni: None,
+            check_source: false,
+            suppress: false,
+            flood_limit: None,
+            learn_max: Bounded::preset(16_384),
+            mac_age_secs: Bounded::preset(300),
+        }
+    }
 }
 
 /// Networks by unique VNI, in the order of the file.
@@ -40,6 +57,11 @@ pub enum DuplicateNetworkError {
 }
 
 impl Networks {
+    /// Of all sections, and of networks that have none.
+    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.listed.iter().chain([&self.fallback])
+    }
+
     pub fn of(&self, vni: u32) -> &Network {
         let own = self.listed.iter().find(|network| network.vni.is_some_and(|own| own.as_u32() == vni));
         own.unwrap_or(&self.fallback)

@@ -10,6 +10,7 @@ use vtep_api::MacAddr;
 
 use crate::alarm::Alarm;
 use crate::dataplane::FdbTarget;
+use crate::learnt::Tally;
 use crate::source::{Refusal, Refusals, SessionStatus};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub struct Status {
     pub reconciles: u64,
     pub last_reconcile_ms: f64,
     pub counts: Counts,
+    pub learning: Tally,
+    pub moves: Moves,
     pub attached: Vec<AttachedRow>,
     pub alarms: Vec<Alarm>,
 }
@@ -73,6 +76,28 @@ pub struct Counts {
     pub vnis: usize,
     pub ports: usize,
     pub alarms: usize,
+}
+
+/// MACs whose entries changed their place, since this process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Moves {
+    pub between_ports: u64,
+    /// From a port of ours to another VTEP, and back.
+    pub away: u64,
+    pub back: u64,
+    pub between_vteps: u64,
+}
+
+impl Moves {
+    pub(crate) fn note(&mut self, from: Target, to: Target) {
+        match (from, to) {
+            (Target::LocalPort(from), Target::LocalPort(to)) if from != to => self.between_ports += 1,
+            (Target::LocalPort(_), Target::Vtep(_)) => self.away += 1,
+            (Target::Vtep(_), Target::LocalPort(_)) => self.back += 1,
+            (Target::Vtep(from), Target::Vtep(to)) if from != to => self.between_vteps += 1,
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

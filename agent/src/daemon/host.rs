@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
-use vtep_abi::{ABI_VERSION, Meta, Target};
+use vtep_abi::{ABI_VERSION, FdbKey, Meta, Target};
 use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
@@ -16,17 +16,17 @@ use crate::alarm::{Alarm, AlarmKind};
 use crate::announced::Announced;
 use crate::claims::Claims;
 use crate::config::{self, Config};
-use crate::control::view::SourceStatus;
+use crate::control::view::{Moves, SourceStatus};
 use crate::dataplane::{Dataplane, PortId};
 use crate::desired::{self, Allocation, Desired, Inputs, Present};
 use crate::kernel::{Attachment, Kernel};
-use crate::learnt::Learnt;
+use crate::learnt::{Learnt, Said};
 use crate::links::Links;
 use crate::packet_rate::PacketRate;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Step, plan};
 use crate::roles::{Roles, RolesError, Rule};
 use crate::source::{Inherited, Macs, Report, SessionStatus, SourceEvent};
-use crate::table::{MacEntry, Table};
+use crate::table::{LogicalSwitch, MacEntry, Table};
 use crate::underlay::Underlay;
 
 /// What became of an event of the source.
@@ -49,7 +49,7 @@ pub(super) struct Host {
     pub(super) announced: Announced,
     /// By interface, the last frame that was refused for its source.
     pub(super) refused_sources: BTreeMap<u32, String>,
-    claims: Claims,
+    pub(super) claims: Claims,
     pub(super) roles: Roles,
     /// None until the source's first snapshot: what is absent from no table is not withdrawn.
     pub(super) table: Option<Arc<Table>>,
@@ -68,6 +68,7 @@ pub(super) struct Host {
     stale: bool,
     pub(super) complaints: Complaints,
     pub(super) watchers: Watchers,
+    pub(super) moves: Moves,
 }
 
 impl Host {
@@ -107,6 +108,7 @@ impl Host {
             stale: false,
             complaints: Complaints::default(),
             watchers: Watchers::default(),
+            moves: Moves::default(),
         })
     }
 
@@ -330,6 +332,9 @@ impl Host {
         });
         let bound: BTreeMap<PortId, u32> = bound.collect();
         self.learnt.revise(|port| bound.get(&port).copied());
+        let names: BTreeMap<u32, &LogicalSwitch> =
+            table.logical_switches.values().map(|switch| (switch.vni.as_u32(), switch)).collect();
+        self.learnt.hear(|key| said(names.get(&key.vni).copied(), key));
     }
 
     /// Writes a plan to the kernel and to the mirror. Whether all of it was taken.
@@ -351,6 +356,7 @@ impl Host {
                     }
                     let step = refused::without(step, &applied.refused);
                     self.watch_step(&step);
+                    self.count_moves(&step);
                     self.installed.apply(step);
                 }
                 Err(error) => {
@@ -376,8 +382,30 @@ impl Host {
         taken
     }
 
+    fn count_moves(&mut self, step: &Step) {
+        let Step::PutFdb(rows) = step else { return };
+        if self.installed.fdb.is_empty() {
+            return;
+        }
+        for (key, target) in rows {
+            if let Some(last) = self.installed.fdb.get(key) {
+                self.moves.note(last.master, target.master);
+            }
+        }
+    }
+
     pub(super) fn epoch(&self) -> u64 {
         self.meta.epoch
+    }
+}
+
+/// What the table says of a MAC behind our ports.
+pub(super) fn said<'a>(switch: Option<&'a LogicalSwitch>, key: &FdbKey) -> Said<'a> {
+    let Some(switch) = switch else { return Said::Unknown };
+    match switch.macs.get(&MacAddr::new(key.mac)) {
+        Some(entry) => Said::Elsewhere(&entry.master),
+        None if switch.partial => Said::Unknown,
+        None => Said::Nothing,
     }
 }
 

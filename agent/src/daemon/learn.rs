@@ -1,12 +1,15 @@
-use tracing::debug;
+use std::time::Duration;
+
+use tracing::{debug, warn};
 use vtep_abi::{Event, EventKind, FdbKey, FdbValue, NeighbourKey, PortValue, Target};
 use vtep_api::{MacAddr, PortName};
 
-use super::host::Host;
+use super::host::{Host, said};
 use crate::announced::Announcement;
 use crate::config::Port;
 use crate::dataplane::{FdbTarget, PortId};
-use crate::learnt::Lesson;
+use crate::kernel::now_secs;
+use crate::learnt::{Lesson, Said, Sight};
 use crate::plan::{Plan, Step};
 
 /// What a batch of events came to.
@@ -14,47 +17,127 @@ use crate::plan::{Plan, Step};
 pub(super) struct Learning {
     /// Something is claimed that was not.
     pub(super) news: bool,
-    /// Otherwise a comparison has to follow: a port that has become full wants its flag cleared.
+    /// Otherwise a comparison has to follow.
     pub(super) done: bool,
+}
+
+/// What is written at once.
+#[derive(Default)]
+struct Batch {
+    seen: Vec<(FdbKey, Target)>,
+    fdb: Vec<(FdbKey, FdbTarget)>,
+}
+
+impl Batch {
+    fn plan(self) -> Plan {
+        let seen = (!self.seen.is_empty()).then_some(Step::PutSeen(self.seen));
+        let fdb = (!self.fdb.is_empty()).then_some(Step::PutFdb(self.fdb));
+        Plan { steps: seen.into_iter().chain(fdb).collect() }
+    }
 }
 
 impl Host {
     /// Claims the MACs that were seen on learning ports, and writes the entries of those that the table does not name.
     pub(super) fn learn(&mut self, events: &[Event]) -> Learning {
-        let (mut news, mut done) = (false, true);
-        let mut rows = Vec::new();
-        for event in events.iter().filter(|event| event.kind == EventKind::MacSeen as u32) {
-            let key = FdbKey::new(event.vni, event.mac);
-            let port = PortId { ifindex: event.ifindex, vlan: event.vlan };
-            let Some(bound) = self.learning(&key, port) else { continue };
-            let learn_max = self.learn_max(port.ifindex);
-            match self.learnt.observe(key, port, learn_max) {
-                lesson @ (Lesson::New | Lesson::Moved { .. }) => {
-                    let from = if let Lesson::Moved { from } = lesson { Some(from) } else { None };
-                    self.watch_seen(&key, from, port);
-                    if !self.is_named(&key) {
-                        let master = Target::LocalPort(bound.local_port);
-                        rows.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
-                    }
-                    self.note_local(&key, port);
-                    news = true;
-                    done &= self.learnt.count(port.ifindex) < learn_max;
-                }
-                Lesson::Known => {}
-                Lesson::Full => done = false,
+        let mut learning = Learning { news: false, done: true };
+        let mut batch = Batch::default();
+        for event in events {
+            if event.kind == EventKind::MacSeen as u32 {
+                self.see(event, &mut batch, &mut learning);
             }
         }
         for event in events {
-            done &= !self.note(event);
+            learning.done &= !self.note(event);
         }
-        if news {
+        if learning.news {
             self.revise_claims();
         }
-        let room = self.installed.fdb.len() + rows.len() <= self.config.dataplane.macs_max.as_usize();
-        if !rows.is_empty() && room {
-            done &= self.carry_out(Plan { steps: vec![Step::PutFdb(rows)] });
+        let room = self.installed.fdb.len() + batch.fdb.len() <= self.config.dataplane.macs_max.as_usize();
+        learning.done &= room;
+        if room {
+            learning.done &= self.carry_out(batch.plan());
         }
-        Learning { news, done: done && room }
+        learning
+    }
+
+    fn see(&mut self, event: &Event, batch: &mut Batch, learning: &mut Learning) {
+        let key = FdbKey::new(event.vni, event.mac);
+        let port = PortId { ifindex: event.ifindex, vlan: event.vlan };
+        let Some(bound) = self.learning(&key, port) else { return };
+        let name = self.outcome.names.networks.get(&key.vni).cloned();
+        let table = self.table.clone();
+        let switch =
+            name.as_ref().zip(table.as_ref()).and_then(|(name, table)| table.logical_switches.get(name));
+        let said = said(switch, &key);
+        let sight = Sight {
+            now_secs: now_secs(),
+            port_max: self.learn_max(port.ifindex),
+            vni_max: self.config.networks.of(key.vni).learn_max.as_u32(),
+            said,
+        };
+        let (from, again) = match self.learnt.observe(key, port, sight) {
+            Lesson::New => (None, false),
+            Lesson::Moved { from, again } => (Some(from), again),
+            Lesson::Again => (Some(port), true),
+            Lesson::Damped { new } => {
+                learning.done &= !new;
+                return;
+            }
+            Lesson::Known | Lesson::Full => return,
+        };
+        let here = Target::LocalPort(bound.local_port);
+        batch.seen.push((key, here));
+        // Where it cannot be told whether the table has the MAC, the next comparison tells.
+        let is_named = match said {
+            Said::Nothing => false,
+            Said::Unknown => switch.is_none() || self.installed.fdb.contains_key(&key),
+            Said::Elsewhere(_) => true,
+        };
+        self.watch_seen(&key, from, port, is_named);
+        if !is_named {
+            let target = FdbTarget { master: here, slave: Target::None, flags: FdbValue::LEARNT };
+            batch.fdb.push((key, target));
+        }
+        if let Some(name) = name {
+            let mac = MacAddr::new(key.mac);
+            if again {
+                self.claims.renew(&name, key.vni, mac);
+            }
+            self.outcome.local_macs.entry(name).or_default().insert(mac, port);
+        }
+        learning.news = true;
+        // For the alarms.
+        learning.done &= self.learnt.count(port.ifindex) < sight.port_max;
+        learning.done &= self.learnt.count_in(key.vni) < sight.vni_max;
+    }
+
+    /// Forgets learnt MACs that were not seen for long. Whether a comparison has to follow.
+    pub(super) fn age(&mut self) -> bool {
+        if self.learnt.is_empty() {
+            return false;
+        }
+        let times = match self.kernel.seen_times() {
+            Ok(times) => times,
+            Err(error) => {
+                if self.complaints.is_news("ageing", &error) {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "nothing ages: it is not known what was seen"
+                    );
+                }
+                return false;
+            }
+        };
+        let Self { learnt, config, .. } = self;
+        let age = |vni| config.networks.of(vni).mac_age_secs.as_u32();
+        learnt.age(now_secs(), |key| times.get(key).copied(), age)
+    }
+
+    /// How often MACs are looked at: often enough that none outlives its time by more than a tenth.
+    pub(super) fn ageing_pace(&self) -> Duration {
+        let ages = self.config.networks.iter().map(|network| network.mac_age_secs.as_u32());
+        let shortest = ages.filter(|secs| *secs > 0).min().unwrap_or(u32::MAX);
+        Duration::from_secs(u64::from(shortest / 10).clamp(1, 15))
     }
 
     /// Takes what stations say of themselves, and which frames were refused. Whether a comparison has to follow.
@@ -96,20 +179,5 @@ impl Host {
         let name = self.links.by_index(ifindex).and_then(|(name, _)| PortName::try_from(name).ok());
         let port = name.and_then(|name| self.config.ports.named(&name));
         port.map_or(Port::LEARN_MAX, |port| port.learn_max.as_u32())
-    }
-
-    /// Whether the table says where a MAC lives; where that cannot be told, the next comparison tells.
-    fn is_named(&self, key: &FdbKey) -> bool {
-        let name = self.outcome.names.networks.get(&key.vni);
-        let table = self.table.as_ref();
-        let switch = name.zip(table).and_then(|(name, table)| table.logical_switches.get(name));
-        let kept = |partial: bool| partial && self.installed.fdb.contains_key(key);
-        switch.is_none_or(|switch| switch.macs.contains_key(&MacAddr::new(key.mac)) || kept(switch.partial))
-    }
-
-    fn note_local(&mut self, key: &FdbKey, port: PortId) {
-        if let Some(name) = self.outcome.names.networks.get(&key.vni) {
-            self.outcome.local_macs.entry(name.clone()).or_default().insert(MacAddr::new(key.mac), port);
-        }
     }
 }

@@ -44,6 +44,10 @@ pub(super) fn without(step: Step, refused: &[Refused]) -> Step {
             keys.retain(|key| !refused.iter().any(|refused| refused.entry == Entry::Allowed(*key)));
             Step::Allow(keys)
         }
+        Step::PutSeen(rows) => Step::PutSeen(rest(rows, entries, |entry| match entry {
+            Entry::Seen(key) => Some(key),
+            _ => None,
+        })),
         removal_or_config => removal_or_config,
     }
 }

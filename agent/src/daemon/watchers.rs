@@ -385,8 +385,10 @@ impl Host {
     }
 
     /// A MAC that was seen on a port, where it was not before.
-    pub(super) fn watch_seen(&mut self, key: &FdbKey, from: Option<PortId>, to: PortId) {
-        if !self.watchers.wants(Topic::Moves) {
+    /// One that changes an entry is told of where that is written.
+    pub(super) fn watch_seen(&mut self, key: &FdbKey, from: Option<PortId>, to: PortId, is_named: bool) {
+        let is_told = !is_named && self.installed.fdb.contains_key(key);
+        if is_told || !self.watchers.wants(Topic::Moves) {
             return;
         }
         let end = |port: PortId| {
@@ -420,11 +422,11 @@ fn tell_entry(
     let learnt = next.is_some_and(|next| next.flags & FdbValue::LEARNT != 0);
     if let (Some(last), Some(next)) = (last, next)
         && last.master != next.master
-        && !learnt
     {
         let (vni, mac) = (key.vni, MacAddr::new(key.mac));
         let (from, to) = (row(last).master, entry.master.clone());
-        watchers.tell(&Happened::Moved { vni, mac, from, to, by: By::Table });
+        let by = if learnt { By::Learning } else { By::Table };
+        watchers.tell(&Happened::Moved { vni, mac, from, to, by });
     }
     watchers.tell(&Happened::Fdb { change, entry });
 }

@@ -7,6 +7,7 @@ use super::vtep::VtepIndices;
 use super::{Desired, Inputs, kept};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::{FdbTarget, PortId};
+use crate::learnt::{MOVES_MAX, WINDOW_SECS};
 
 pub(super) fn add(
     inputs: &Inputs<'_>,
@@ -23,6 +24,8 @@ pub(super) fn add(
     }
     kept::macs(inputs, networks, &mut owners, desired);
     learnt(inputs, networks, ports, desired);
+    sightings(inputs, ports, desired);
+    limits(inputs, networks, desired);
     configured(ports, desired);
     report(inputs, ports, desired);
     fit(inputs, desired);
@@ -62,6 +65,34 @@ fn learnt(inputs: &Inputs<'_>, networks: &Numbered<'_>, ports: &BoundPorts, desi
         if !named && !desired.dataplane.fdb.contains_key(&key) {
             insert_local(key, bound.local_port, FdbValue::LEARNT, desired);
         }
+    }
+}
+
+/// Also of MACs that the table has elsewhere: they are claimed as long as they are seen here.
+fn sightings(inputs: &Inputs<'_>, ports: &BoundPorts, desired: &mut Desired) {
+    for (key, port) in inputs.learnt.quiet() {
+        if let Some(bound) = ports.get(&port).filter(|bound| bound.vni == key.vni) {
+            desired.dataplane.seen.insert(key, Target::LocalPort(bound.local_port));
+        }
+    }
+}
+
+fn limits(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) {
+    for (name, network) in networks {
+        let learn_max = inputs.config.networks.of(network.vni).learn_max.as_u32();
+        if inputs.learnt.count_in(network.vni) >= learn_max {
+            let message = format!("{learn_max} MACs learnt in VNI {}, no more are (learn_max)", network.vni);
+            desired.alarms.insert(Alarm::new(AlarmKind::LearnLimit, name, message));
+        }
+    }
+    for (key, port) in inputs.learnt.damped() {
+        let port = desired.names.ports.get(&port).map_or("a port", String::as_str);
+        let message = format!(
+            "in VNI {} it moved between our ports more than {MOVES_MAX} times in {WINDOW_SECS} s; it stays on {port} for \
+             as long",
+            key.vni
+        );
+        desired.alarms.insert(Alarm::new(AlarmKind::DuplicateMac, &MacAddr::new(key.mac), message));
     }
 }
 

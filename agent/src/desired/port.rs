@@ -113,6 +113,7 @@ fn refused(config: &Config, name: &PortName, listed: Option<&Port>) -> Option<&'
     }
 }
 
+/// What a full port has is noted still.
 fn learns(inputs: &Inputs<'_>, port: &Port, id: PortId, desired: &mut Desired) -> bool {
     let learn_max = port.learn_max.as_u32();
     let full = inputs.learnt.count(id.ifindex) >= learn_max;
@@ -120,7 +121,7 @@ fn learns(inputs: &Inputs<'_>, port: &Port, id: PortId, desired: &mut Desired) -
         let message = format!("{learn_max} MACs learnt, no more are (learn_max)");
         desired.alarms.insert(Alarm::new(AlarmKind::LearnLimit, &port.name, message));
     }
-    port.learn && !full
+    port.learn
 }
 
 /// Lets a port send from its addresses. Which of them are checked, as flags.

@@ -6,6 +6,7 @@ use vtep_api::{MacAddr, VtepName};
 
 use super::*;
 use crate::dataplane::FdbTarget;
+use crate::learnt::{Said, Sight};
 use crate::links::Link;
 use crate::packet_rate::PacketRate;
 use crate::plan::plan;
@@ -258,6 +259,8 @@ fn only_ports_that_were_offered_are_bound() {
     assert_eq!(host.desired().dataplane.ports.len(), 2);
 }
 
+const SIGHT: Sight<'static> = Sight { now_secs: 1, port_max: 9, vni_max: 9, said: Said::Nothing };
+
 const LEARNT: FdbTarget =
     FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };
 
@@ -268,7 +271,7 @@ fn a_spoofed_source_never_moves_a_table_entry_and_is_a_claim() {
     host.settle();
     let before = stolen.map(|key| host.installed.fdb[&key]);
     for (key, vlan) in stolen.into_iter().zip([0, 7]) {
-        host.learnt.observe(key, PortId { ifindex: 7, vlan }, 9);
+        host.learnt.observe(key, PortId { ifindex: 7, vlan }, SIGHT);
     }
     host.settle();
     assert_eq!(stolen.map(|key| host.installed.fdb[&key]), before);
@@ -282,8 +285,8 @@ fn a_spoofed_source_never_moves_a_table_entry_and_is_a_claim() {
 #[test]
 fn a_restart_gives_a_claimed_mac_the_same_entry() {
     let mut host = Host::new();
-    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, 9);
-    host.learnt.observe(FdbKey::new(5001, [2, 0, 0, 0, 0, 3]), PortId { ifindex: 7, vlan: 0 }, 9);
+    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, SIGHT);
+    host.learnt.observe(FdbKey::new(5001, [2, 0, 0, 0, 0, 3]), PortId { ifindex: 7, vlan: 0 }, SIGHT);
     host.settle();
     host.learnt = Learnt::recover(&host.installed);
     host.allocation = Allocation::recover(&host.installed, host.now);
@@ -294,7 +297,7 @@ fn a_restart_gives_a_claimed_mac_the_same_entry() {
 #[test]
 fn a_claim_becomes_the_entry_when_the_table_withdraws_its_own() {
     let mut host = Host::new();
-    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, 9);
+    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, SIGHT);
     host.settle();
     let names = host.desired().names;
     let before = host.table.clone();
@@ -315,14 +318,15 @@ fn a_mac_that_the_table_does_not_name_is_learnt_and_reported() {
     let mut host = Host::new();
     let port = PortId { ifindex: 7, vlan: 0 };
     let key = FdbKey::new(5001, [2, 0, 0, 0, 0, 3]);
-    host.learnt.observe(key, port, 9);
+    host.learnt.observe(key, port, SIGHT);
     let desired = host.desired();
     assert_eq!(desired.dataplane.fdb[&key], LEARNT);
     let blue = desired.local_macs.iter().find(|(name, _)| name.as_str() == "blue").unwrap().1;
     assert_eq!(blue.keys().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [3, 0xaa]);
-    // learn_max is 1.
+    // learn_max is 1. What the port has is noted when it is seen.
     host.check_alarm(AlarmKind::LearnLimit, "tap0");
-    assert_eq!(desired.dataplane.ports[&port].flags & PortValue::LEARN, 0);
+    assert_ne!(desired.dataplane.ports[&port].flags & PortValue::LEARN, 0);
+    assert_eq!(desired.dataplane.seen[&key], Target::LocalPort(1));
     host.settle();
     assert_eq!(Learnt::recover(&host.installed).iter().collect::<Vec<_>>(), [(key, port)]);
 }

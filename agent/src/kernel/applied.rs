@@ -27,6 +27,7 @@ pub enum Entry {
     Port(PortId),
     Neighbour(NeighbourKey),
     Allowed(AllowedKey),
+    Seen(FdbKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use bytemuck::Pod;
 use vtep_abi::{
     ALLOWED_MAX, AllowedKey, AllowedValue, CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey,
     FloodValue, LocalPort, MacBucket, MacTabControl, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue,
-    PortBuckets, PortKey, PortValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
-    VtepByIpValue, VtepOper, VtepStats, map,
+    PortBuckets, PortKey, PortValue, SEEN_MARKS, SeenMark, SeenValue, VniBuckets, VniKey, VniStats, VniValue,
+    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
 };
 
 use super::bpf::AnyMap;
@@ -103,7 +103,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 23] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 25] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -139,6 +139,8 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 23] {
         shape::<u32, VniBuckets>(map::VNI_BUCKETS, ARRAY, sizes.vnis_max + 1),
         shape::<NeighbourKey, NeighbourValue>(map::NEIGH, HASH, NEIGHBOURS_MAX),
         shape::<AllowedKey, AllowedValue>(map::ALLOWED, HASH, ALLOWED_MAX),
+        shape::<FdbKey, SeenValue>(map::SEEN, HASH, sizes.macs_max),
+        shape::<u32, SeenMark>(map::SEEN_CPU, PER_CPU, SEEN_MARKS),
     ]
 }
 

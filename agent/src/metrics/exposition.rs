@@ -4,7 +4,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
-use crate::control::view::{Scrape, Status, VniCounters, VtepScrape};
+use crate::control::view::{Moves, Scrape, Status, VniCounters, VtepScrape};
+use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
 
 pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
@@ -36,6 +37,16 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     gauges(encoder, "macs_max", "Room for MAC entries", plain(counts.macs_max))?;
     gauges(encoder, "macs_pending", "MAC entries that found no room", plain(counts.macs_pending))?;
     gauges(encoder, "macs_learnt", "MACs learnt on own ports", plain(counts.macs_learnt))?;
+    let Tally { aged, refused_by_port, refused_by_vni, damped } = status.learning;
+    counters(encoder, "macs_aged", "Learnt MACs that were not seen for long", [(Labels::new(), aged)])?;
+    let by = |limit: &str, count| (vec![("limit", limit.to_owned())], count);
+    let refused = [by("port", refused_by_port), by("vni", refused_by_vni)];
+    counters(encoder, "macs_not_learnt", "Reports of MACs beyond learn_max", refused)?;
+    counters(encoder, "macs_damped", "Learnt MACs that moved too often", [(Labels::new(), damped)])?;
+    let Moves { between_ports, away, back, between_vteps } = status.moves;
+    let moves = [("ports", between_ports), ("away", away), ("back", back), ("vteps", between_vteps)]
+        .map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
+    counters(encoder, "mac_moves", "MAC entries that changed their place", moves)?;
     gauges(encoder, "vteps", "Remote VTEPs in the kernel", plain(counts.vteps))?;
     gauges(encoder, "vnis", "VNIs in the kernel", plain(counts.vnis))?;
     gauges(encoder, "ports", "Bindings of a port and a VLAN in the kernel", plain(counts.ports))?;

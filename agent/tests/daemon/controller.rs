@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use serde_json::Value;
@@ -19,6 +20,9 @@ use vtep_api::{
     VtepOutline,
 };
 use vtep_tests::deadline::wait_for;
+use vtep_tests::frame::{Endpoint, udp};
+use vtep_tests::link::Link;
+use vtep_tests::packet::PacketSocket;
 use vtep_tests::pki::Pki;
 use vtep_tests::process::Daemon;
 
@@ -128,14 +132,26 @@ impl Session {
 
     /// What is told of the port's MAC next.
     fn own(&self, snapshot: bool) -> LocalMac {
-        self.until(|message| match message {
-            FromVtep::Inventory(inventory) if inventory.snapshot == snapshot => {
-                let records = inventory.networks.into_iter().flat_map(|(_, records)| records);
-                records.filter(|(mac, _)| *mac == OWN_MAC).find_map(|(_, local)| local)
-            }
-            _ => None,
+        self.until(|message| match told(message, snapshot, OWN_MAC)? {
+            Told::Claim(local) => Some(local),
+            Told::Withdrawal => None,
         })
     }
+}
+
+#[derive(Debug, PartialEq)]
+enum Told {
+    Claim(LocalMac),
+    Withdrawal,
+}
+
+/// What a message tells of a MAC.
+fn told(message: FromVtep, snapshot: bool, wanted: MacAddr) -> Option<Told> {
+    let FromVtep::Inventory(inventory) = message else { return None };
+    let records = inventory.networks.into_iter().flat_map(|(_, records)| records);
+    let mut records = records.filter(|_| inventory.snapshot == snapshot);
+    let (_, local) = records.find(|(mac, _)| *mac == wanted)?;
+    Some(local.map_or(Told::Withdrawal, Told::Claim))
 }
 
 fn blue() -> LogicalSwitchName {
@@ -397,4 +413,58 @@ fn a_snapshot_that_lacks_too_much_empties_no_network_after_a_restart_either() {
     assert!(alarms.as_array().unwrap().iter().any(held), "{alarms}");
     assert_eq!(bench.host.json(&["release", "5001"]).unwrap()["macs"], 100);
     wait_for("the end of what was held", PATIENCE, || (bench.host.macs() == 1).then_some(())).unwrap();
+}
+
+/// A → B → A, and away for good.
+#[test]
+fn a_learnt_mac_is_claimed_when_it_comes_back_and_withdrawn_when_it_ages() {
+    let host = Host::bare();
+    let controller = Controller::start(&host, 0);
+    let source = format!("kind = \"controller\"\naddress = \"http://127.0.0.1:{}\"", controller.port);
+    host.configure("agent.toml", &host.pins(), &source, "");
+    let text = std::fs::read_to_string(host.folder.path().join("agent.toml")).unwrap();
+    let text = text.replace("macs = [\"02:00:00:00:00:aa\"]", "learn = true");
+    host.write("agent.toml", &format!("{text}\n[[network]]\nvni = 5001\nmac_age_secs = 4\n"));
+    let _daemon = spawn(&host);
+    let (session, ..) = controller.attached();
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    session.say(ToVtep::Table(table(None, 1, &[])));
+    session.applied(1);
+
+    let vm = PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap();
+    let guest = Endpoint::new(OWN_MAC.octets(), [10, 0, 0, 1], 1000);
+    let frame = udp(guest, Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000), &[1; 20]);
+    let claim_of_a_frame = || {
+        let told = || {
+            vm.send(&frame).unwrap();
+            session.inbound.try_iter().find_map(|message| told(message, false, OWN_MAC))
+        };
+        match wait_for("what is told of the MAC", PATIENCE, told).unwrap() {
+            Told::Claim(local) => local,
+            Told::Withdrawal => panic!("it is withdrawn"),
+        }
+    };
+    let first = claim_of_a_frame();
+
+    // It moved: the controller says so.
+    session.say(ToVtep::Table(table(Some(1), 2, &[(0xaa, "b")])));
+    session.applied(2);
+    let own = || host.json(&["fdb", "get", "5001", &OWN_MAC.to_string()]);
+    assert_eq!(own().unwrap()["master"]["vtep"]["address"], "192.0.2.12");
+    let second = claim_of_a_frame();
+    assert!(second.origin.is_some() && second.origin != first.origin, "{second:?}");
+    assert!(second.claimed_at_ms > first.claimed_at_ms);
+
+    // A controller that stays with the other is not asked again, whatever the VM sends; the end is silence.
+    let speaks = Instant::now();
+    while speaks.elapsed() < Duration::from_secs(5) {
+        vm.send(&frame).unwrap();
+        let more = session.inbound.try_iter().find_map(|message| told(message, false, OWN_MAC));
+        assert_eq!(more, None);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let last = session.until(|message| told(message, false, OWN_MAC));
+    assert_eq!(last, Told::Withdrawal);
+    assert_eq!(own().unwrap()["master"]["vtep"]["address"], "192.0.2.12");
 }

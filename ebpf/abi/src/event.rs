@@ -31,6 +31,10 @@ pub enum EventKind {
     Announced = 4,
     /// A station asks whether an address is free (RFC 5227 §2.1, RFC 4862 §5.4).
     Probed = 5,
+    /// A source MAC came from a VTEP behind which the FDB does not show it. `address` is the VTEP's.
+    MacBehind = 6,
+    /// A station has this IP address, as it asked for another: ARP request, neighbour solicitation.
+    AddressHeard = 7,
 }
 
 const _: () = assert!(size_of::<Event>() == 36);

@@ -30,7 +30,7 @@ pub struct FdbValue {
 }
 
 impl FdbValue {
-    /// The MAC was seen on its port; without this flag it was configured or came with the reconciled table.
+    /// The MAC was seen on its port, or behind its VTEP; without this flag it was configured or came with the reconciled table.
     pub const LEARNT: u32 = 1;
 
     /// Flags beyond this are cut off.

@@ -15,6 +15,7 @@ mod meta;
 mod neighbour;
 mod police;
 mod port;
+mod seen;
 mod stats;
 mod target;
 mod verdict;
@@ -29,8 +30,9 @@ pub use mactab::{
 };
 pub use meta::{ADMITTED_MARK, Config, Meta};
 pub use neighbour::{ALLOWED_MAX, AllowedKey, AllowedValue, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue};
-pub use police::{EVENTS_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
+pub use police::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
+pub use seen::{SEEN_MARKS, SeenMark, SeenValue};
 pub use stats::{Counter, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
 pub use verdict::{VERDICTS_MAX, Verdict};
@@ -84,8 +86,18 @@ pub mod map {
     pub const CAPTURE: &str = "CAPTURE";
 
     /// What programs write in passing. A trace has its own of these, so that it moves nothing that is live.
-    pub const WRITTEN_BY_PROGRAMS: &[&str] =
-        &[STATS, VTEP_STATS, EVENTS, CAPTURE_SET, CAPTURE_CPU, CAPTURE, PORT_BUCKETS, VNI_BUCKETS];
+    pub const WRITTEN_BY_PROGRAMS: &[&str] = &[
+        STATS,
+        VTEP_STATS,
+        EVENTS,
+        CAPTURE_SET,
+        CAPTURE_CPU,
+        CAPTURE,
+        PORT_BUCKETS,
+        VNI_BUCKETS,
+        SEEN,
+        SEEN_CPU,
+    ];
 
     /// Array, local port index → [`PortBuckets`](crate::PortBuckets). Written by the programs only.
     pub const PORT_BUCKETS: &str = "PORT_BUCKETS";
@@ -97,8 +109,13 @@ pub mod map {
     /// Hash, [`AllowedKey`](crate::AllowedKey) → 1.
     pub const ALLOWED: &str = "ALLOWED";
 
+    /// Hash, [`FdbKey`](crate::FdbKey) of a learnt MAC → [`SeenValue`](crate::SeenValue).
+    pub const SEEN: &str = "SEEN";
+    /// Per-CPU array, last byte of a MAC → [`SeenMark`](crate::SeenMark). Written by the programs only.
+    pub const SEEN_CPU: &str = "SEEN_CPU";
+
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 25] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -122,6 +139,8 @@ pub mod map {
         VNI_BUCKETS,
         NEIGH,
         ALLOWED,
+        SEEN,
+        SEEN_CPU,
     ];
 }
 

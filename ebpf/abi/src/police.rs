@@ -35,6 +35,7 @@ pub struct PortBuckets {
     pub flood_ns: u64,
     pub too_big_ns: u64,
     pub events_ns: u64,
+    pub learn_ns: u64,
 }
 
 /// The same for a VNI.
@@ -42,13 +43,17 @@ pub struct PortBuckets {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct VniBuckets {
     pub flood_ns: u64,
+    /// Of what is learnt from the underlay.
+    pub learn_ns: u64,
 }
 
 /// ICMP errors to the VM behind a port (RFC 4443 §2.4 f wants a limit).
 pub const TOO_BIG_LIMIT: Limit = Limit::per_sec(100, 20);
 /// Events of one port, but for learnt MACs.
 pub const EVENTS_LIMIT: Limit = Limit::per_sec(100, 100);
+/// Learnt MACs of one port, and of the underlay in one VNI: the ring has room for the bursts of twenty of them.
+pub const LEARN_LIMIT: Limit = Limit::per_sec(1000, 256);
 
 const _: () = assert!(size_of::<Limit>() == 8);
-const _: () = assert!(size_of::<PortBuckets>() == 24);
-const _: () = assert!(size_of::<VniBuckets>() == 8);
+const _: () = assert!(size_of::<PortBuckets>() == 32);
+const _: () = assert!(size_of::<VniBuckets>() == 16);

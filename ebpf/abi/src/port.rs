@@ -107,6 +107,8 @@ impl VniValue {
     pub const CHECK_SOURCE: u32 = 2;
     /// ARP requests and neighbour solicitations for addresses in `NEIGH` are answered, not flooded.
     pub const SUPPRESS: u32 = 4;
+    /// Report source MACs from the underlay that the FDB does not show.
+    pub const LEARN_UNDERLAY: u32 = 8;
 
     #[inline]
     pub const fn new(bd: u32, flags: u32) -> Self {

@@ -1,0 +1,122 @@
+use super::*;
+
+const KEY: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
+const OTHER: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 2]);
+const TAP0: PortId = PortId { ifindex: 7, vlan: 0 };
+const TAP1: PortId = PortId { ifindex: 8, vlan: 0 };
+const SIGHT: Sight<'static> = Sight { now_secs: 100, port_max: 10, vni_max: 20, said: Said::Nothing };
+
+fn vtep(name: &str) -> VtepName {
+    name.try_into().unwrap()
+}
+
+#[test]
+fn a_mac_moves_between_ports_and_goes_with_its_binding() {
+    let mut learnt = Learnt::default();
+    assert_eq!(learnt.observe(KEY, TAP0, SIGHT), Lesson::New);
+    assert_eq!(learnt.observe(KEY, TAP1, SIGHT), Lesson::Moved { from: TAP0, again: false });
+    assert_eq!((learnt.count(7), learnt.count(8), learnt.count_in(5001)), (0, 1, 1));
+    learnt.revise(|port| (port == TAP0).then_some(5001));
+    assert!(learnt.is_empty());
+    assert_eq!((learnt.count(8), learnt.count_in(5001)), (0, 0));
+}
+
+#[test]
+fn a_mac_stays_with_its_port_when_the_vni_changes() {
+    let mut learnt = Learnt::default();
+    learnt.observe(KEY, TAP0, SIGHT);
+    learnt.revise(|_| Some(6001));
+    assert_eq!(learnt.iter().collect::<Vec<_>>(), [(FdbKey::new(6001, KEY.mac), TAP0)]);
+    assert_eq!((learnt.count(7), learnt.count_in(5001), learnt.count_in(6001)), (1, 0, 1));
+}
+
+#[test]
+fn a_full_port_learns_no_more_and_keeps_what_it_has() {
+    let mut learnt = Learnt::default();
+    let sight = Sight { port_max: 1, ..SIGHT };
+    learnt.observe(KEY, TAP0, sight);
+    assert_eq!(learnt.observe(OTHER, TAP0, sight), Lesson::Full);
+    assert_eq!(learnt.observe(KEY, TAP0, sight), Lesson::Known);
+    let moved = Lesson::Moved { from: TAP0, again: false };
+    assert_eq!(learnt.observe(KEY, PortId { vlan: 5, ..TAP0 }, sight), moved);
+    assert_eq!(learnt.tally, Tally { refused_by_port: 1, ..Tally::default() });
+}
+
+#[test]
+fn a_full_vni_learns_no_more_and_another_one_does() {
+    let mut learnt = Learnt::default();
+    let sight = Sight { vni_max: 1, ..SIGHT };
+    learnt.observe(KEY, TAP0, sight);
+    assert_eq!(learnt.observe(OTHER, TAP1, sight), Lesson::Full);
+    assert_eq!(learnt.observe(FdbKey::new(6001, OTHER.mac), TAP1, sight), Lesson::New);
+    assert!(matches!(learnt.observe(KEY, TAP1, sight), Lesson::Moved { .. }), "it is counted already");
+    assert_eq!(learnt.tally, Tally { refused_by_vni: 1, ..Tally::default() });
+}
+
+#[test]
+fn what_the_programs_saw_stays_and_the_rest_ages() {
+    let mut learnt = Learnt::default();
+    learnt.observe(KEY, TAP0, SIGHT);
+    learnt.observe(OTHER, TAP0, SIGHT);
+    let seen = |key: &FdbKey| (*key == OTHER).then_some(350);
+    assert!(!learnt.age(399, seen, |_| 300));
+    assert!(!learnt.age(500, seen, |_| 0), "never");
+    assert!(learnt.age(400, seen, |_| 300));
+    assert_eq!(learnt.iter().collect::<Vec<_>>(), [(OTHER, TAP0)]);
+    assert_eq!((learnt.count(7), learnt.tally.aged), (1, 1));
+    assert!(learnt.age(650, seen, |_| 300));
+    assert!(learnt.is_empty());
+}
+
+#[test]
+fn what_an_earlier_agent_learnt_has_a_whole_age_before_it_if_nobody_noted_its_time() {
+    let mut learnt = Learnt::default();
+    learnt.insert((KEY.vni, KEY.mac), Sighting::new(TAP0, None));
+    assert!(!learnt.age(1000, |_| None, |_| 300));
+    assert!(!learnt.age(1299, |_| None, |_| 300));
+    assert!(learnt.age(1300, |_| None, |_| 300));
+}
+
+#[test]
+fn a_claim_is_made_once_for_each_answer_of_the_table() {
+    let (a, b) = (vtep("a"), vtep("b"));
+    let mut learnt = Learnt::default();
+    assert_eq!(learnt.observe(KEY, TAP0, SIGHT), Lesson::New);
+    learnt.hear(|_| Said::Nothing);
+    assert_eq!((learnt.observe(KEY, TAP0, SIGHT), learnt.quiet().count()), (Lesson::Known, 1));
+    learnt.hear(|_| Said::Elsewhere(&a));
+    assert_eq!(learnt.quiet().count(), 0, "to be reported");
+    learnt.hear(|_| Said::Unknown);
+    assert_eq!(learnt.observe(KEY, TAP0, SIGHT), Lesson::Again);
+    learnt.hear(|_| Said::Elsewhere(&a));
+    assert_eq!((learnt.observe(KEY, TAP0, SIGHT), learnt.quiet().count()), (Lesson::Known, 1));
+    learnt.hear(|_| Said::Elsewhere(&b));
+    assert_eq!(learnt.observe(KEY, TAP1, SIGHT), Lesson::Moved { from: TAP0, again: true });
+}
+
+#[test]
+fn what_the_table_has_elsewhere_already_is_claimed_by_being_learnt() {
+    let a = vtep("a");
+    let mut learnt = Learnt::default();
+    let sight = Sight { said: Said::Elsewhere(&a), ..SIGHT };
+    assert_eq!(learnt.observe(KEY, TAP0, sight), Lesson::New);
+    learnt.hear(|_| Said::Elsewhere(&a));
+    assert_eq!(learnt.observe(KEY, TAP0, sight), Lesson::Known);
+}
+
+#[test]
+fn a_mac_that_jumps_between_two_ports_is_held_and_others_are_not() {
+    let mut learnt = Learnt::default();
+    learnt.observe(KEY, TAP0, SIGHT);
+    learnt.observe(OTHER, TAP0, SIGHT);
+    let ports = [TAP1, TAP0].into_iter().cycle().take(10);
+    let lessons: Vec<_> = ports.map(|port| learnt.observe(KEY, port, SIGHT)).collect();
+    let moves = lessons.iter().filter(|lesson| matches!(lesson, Lesson::Moved { .. })).count();
+    let new = lessons.iter().filter(|lesson| **lesson == Lesson::Damped { new: true }).count();
+    assert_eq!((moves, new), (5, 1), "{lessons:?}");
+    assert_eq!(learnt.damped().map(|(key, _)| key).collect::<Vec<_>>(), [KEY]);
+    assert!(matches!(learnt.observe(OTHER, TAP1, SIGHT), Lesson::Moved { .. }));
+    let late = 100 + WINDOW_SECS;
+    assert!(learnt.age(late, |_| Some(late), |_| 300), "the end is news");
+    assert_eq!(learnt.damped().count(), 0);
+}

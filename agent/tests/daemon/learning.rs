@@ -1,0 +1,204 @@
+//! MACs that VMs bring and take away, with real frames.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use vtep_tests::deadline::wait_for;
+use vtep_tests::frame::{Endpoint, udp, vxlan};
+use vtep_tests::link::Link;
+use vtep_tests::packet::PacketSocket;
+use vtep_tests::process::Daemon;
+
+use crate::host::{Host, PATIENCE, TABLE};
+
+const FAR: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000);
+const VTEP_A: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 11], 50_000);
+
+/// Two learning ports of one network.
+pub(crate) struct Site {
+    pub(crate) host: Host,
+    tap: [PacketSocket; 2],
+    underlay: PacketSocket,
+}
+
+impl Site {
+    /// `port` are keys of both ports, `network` those of their network.
+    fn start(port: &str, network: &str) -> (Self, Daemon) {
+        let host = Host::new("");
+        Link::veth(&host.netns, "tap1", &host.peer, "vm1").unwrap();
+        let both = format!("learn = true\n{port}\n[[port]]\nname = \"tap1\"\n{port}");
+        let file = host.folder.path().join("agent.toml");
+        let text = std::fs::read_to_string(file).unwrap();
+        let text = text.replace("macs = [\"02:00:00:00:00:aa\"]", &both);
+        host.write("agent.toml", &format!("{text}\n[[network]]\nvni = 5001\n{network}\n"));
+        let bindings = "binding = [{ port = \"tap0\", logical_switch = \"blue\" }, \
+                        { port = \"tap1\", logical_switch = \"blue\" }]";
+        host.write(
+            "table.toml",
+            &TABLE.replace("binding = [{ port = \"tap0\", logical_switch = \"blue\" }]", bindings),
+        );
+        let daemon = host.start();
+        let socket = |name| PacketSocket::bind(&Link::named(&host.peer, name)).unwrap();
+        let (tap, underlay) = ([socket("vm"), socket("vm1")], socket("uplink"));
+        (Self { host, tap, underlay }, daemon)
+    }
+
+    fn send(&self, tap: usize, mac: [u8; 6]) {
+        self.tap[tap].send(&udp(station(mac), FAR, &[1; 20])).unwrap();
+    }
+
+    fn send_by(&self, vtep: Endpoint, inner: &[u8]) {
+        let mac = Link::named(&self.host.netns, "uplink").mac().unwrap();
+        let ours = Endpoint { mac, ..Endpoint::new([0; 6], [192, 0, 2, 1], 4789) };
+        self.underlay.send(&vxlan(vtep, ours, 5001, inner)).unwrap();
+    }
+
+    /// The port of a MAC that was learnt.
+    fn port(&self, mac: [u8; 6]) -> Option<String> {
+        let entry = self.host.json(&["fdb", "get", "5001", &station(mac).mac.to_string()])?;
+        (entry["learnt"] == true).then(|| entry["master"]["port"]["name"].as_str().unwrap().to_owned())
+    }
+
+    fn learnt(&self) -> u64 {
+        self.host.status().unwrap()["counts"]["macs_learnt"].as_u64().unwrap()
+    }
+
+    fn alarms(&self, kind: &str) -> Vec<String> {
+        let alarms = self.host.status().unwrap()["alarms"].clone();
+        let alarms = alarms.as_array().unwrap().iter().filter(|alarm| alarm["kind"] == kind);
+        alarms.map(|alarm| alarm["subject"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_for(what, PATIENCE, condition).unwrap()
+}
+
+fn station(mac: [u8; 6]) -> Endpoint {
+    Endpoint::new(mac, [10, 0, 0, mac[5]], 1000)
+}
+
+const fn mac(number: u16) -> [u8; 6] {
+    let [high, low] = number.to_be_bytes();
+    [2, 0, 0, 7, high, low]
+}
+
+#[test]
+fn a_mac_that_is_silent_ages_and_one_that_speaks_stays_over_a_restart_too() {
+    let (site, mut daemon) = Site::start("", "mac_age_secs = 2");
+    let (silent, speaks) = (mac(1), mac(2));
+    until("both MACs", || {
+        site.send(0, silent);
+        site.send(1, speaks);
+        (site.learnt() == 2).then_some(())
+    });
+    daemon.kill().unwrap();
+    let _daemon = site.host.start();
+    let lost = Cell::new(0);
+    until("the end of the silent one", || {
+        site.send(1, speaks);
+        lost.set(lost.get() + u32::from(site.port(speaks).as_deref() != Some("tap1")));
+        site.port(silent).is_none().then_some(())
+    });
+    let status = site.host.status().unwrap();
+    assert_eq!((lost.get(), &status["learning"]["aged"]), (0, &1.into()), "{status}");
+    until("its return", || {
+        site.send(1, silent);
+        (site.port(silent)? == "tap1").then_some(())
+    });
+}
+
+#[test]
+fn a_vm_that_moved_away_is_let_in_from_its_new_place_once_it_aged_and_learnt_when_it_is_back() {
+    let (site, _daemon) = Site::start("", "mac_age_secs = 2");
+    let vm = mac(1);
+    let learnt = || {
+        site.send(0, vm);
+        site.port(vm).map(drop)
+    };
+    until("the MAC", learnt);
+    let inner = udp(station(vm), Endpoint { mac: vtep_api::MacAddr::BROADCAST, ..FAR }, &[9; 30]);
+    let arrives = || {
+        site.send_by(VTEP_A, &inner);
+        site.tap[1].receive_where(Duration::from_millis(50), |frame| frame.ends_with(&[9; 30])).unwrap()
+    };
+    assert_eq!(arrives(), None, "a loop, as far as the host knows");
+    until("a frame from its new place", arrives);
+    assert_eq!(site.port(vm), None);
+    until("its return", learnt);
+    assert_eq!(arrives(), None);
+}
+
+#[test]
+fn a_flood_of_macs_fills_its_port_and_delays_no_other() {
+    let (site, _daemon) = Site::start("learn_max = 8", "");
+    let flood = Cell::new(0_u16);
+    let spill = || {
+        for _ in 0..200 {
+            flood.set(flood.get() + 1);
+            site.send(0, mac(flood.get()));
+        }
+    };
+    until("a full port", || {
+        spill();
+        (site.alarms("learn_limit") == ["tap0"]).then_some(())
+    });
+    // One frame is enough in the midst of it.
+    let other = [2, 0, 0, 8, 0, 1];
+    spill();
+    site.send(1, other);
+    until("the other port's MAC", || {
+        spill();
+        (site.port(other)? == "tap1").then_some(())
+    });
+    assert_eq!(site.learnt(), 9);
+    assert_eq!(site.port(mac(1)).as_deref(), Some("tap0"), "the first is not evicted");
+    let refused = site.host.status().unwrap()["learning"]["refused_by_port"].as_u64().unwrap();
+    assert!(refused > 0);
+    assert_eq!(site.alarms("learn_limit"), ["tap0"]);
+}
+
+#[test]
+fn a_full_vni_is_told_once_and_its_macs_still_move() {
+    let (site, _daemon) = Site::start("", "learn_max = 2");
+    until("a full VNI", || {
+        (1..5).for_each(|number| site.send(0, mac(number)));
+        let status = site.host.status()?;
+        (status["learning"]["refused_by_vni"].as_u64()? > 0).then_some(())
+    });
+    assert_eq!((site.learnt(), site.alarms("learn_limit")), (2, vec!["blue".to_owned()]));
+    until("the move", || {
+        site.send(1, mac(1));
+        (site.port(mac(1))? == "tap1").then_some(())
+    });
+    assert_eq!(site.host.status().unwrap()["moves"]["between_ports"], 1);
+}
+
+#[test]
+fn a_mac_on_two_ports_is_held_on_one_and_named_in_an_alarm() {
+    let (site, _daemon) = Site::start("", "");
+    let both = mac(1);
+    let taps = Cell::new(0);
+    until("the alarm", || {
+        taps.set(taps.get() + 1);
+        site.send(taps.get() % 2, both);
+        (site.alarms("duplicate_mac") == [station(both).mac.to_string()]).then_some(())
+    });
+    let (held, status) = (site.port(both), site.host.status().unwrap());
+    assert_eq!((&status["moves"]["between_ports"], &status["learning"]["damped"]), (&5.into(), &1.into()));
+    for tap in [0, 1, 0, 1] {
+        site.send(tap, both);
+    }
+    until("another MAC, after these", || {
+        site.send(0, mac(2));
+        site.port(mac(2))
+    });
+    assert_eq!(site.port(both), held);
+    let (_, metrics) = site.host.netns.http_get(9475, "/metrics").unwrap();
+    assert!(metrics.contains("vtepd_agent_mac_moves_total{kind=\"ports\"} 5"), "{metrics}");
+    assert_eq!(metric(&metrics, "vtepd_agent_macs_damped_total"), Some("1".to_owned()));
+}
+
+fn metric(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+}
