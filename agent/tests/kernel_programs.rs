@@ -68,7 +68,7 @@ fn more_room_moves_the_links_to_programs_with_the_new_maps() {
     let mut settings = settings(&bpffs);
     settings.sizes.macs_max *= 2;
     let (_kernel, opened) = Kernel::open(&settings).unwrap();
-    assert_eq!((opened.resized.len(), opened.links), (1, 1));
+    assert_eq!((opened.resized.len(), opened.links), (2, 1), "MACs, and when they were seen");
     let second = at_ingress(&netns, link.name());
     assert!(second.len() == 1 && second != first);
 }
