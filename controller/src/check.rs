@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vtep_api::daemon::{TlsFiles, chain};
 
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use crate::declared::file;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,17 +25,19 @@ pub fn check(config: &Path, declared: Option<&Path>) -> Vec<Finding> {
         Err(error) => found(name, Err(chain(&error))),
         Ok(config) => {
             found(name, Ok(()));
-            for files in config.tls.iter().chain(&config.ovsdb.tls) {
+            for files in config.tls.iter().chain(&config.ovsdb.tls).chain(&config.store.tls) {
                 let TlsFiles { private_key, certificate, ca_certificate } = files;
                 for path in [private_key, certificate, ca_certificate] {
                     found(format!("file {}", path.display()), readable(path));
                 }
             }
-            let state = &config.controller.state;
-            found(format!("state directory {}", state.display()), writable(state));
-            let store = crate::store::path(state);
-            if store.exists() {
-                found(format!("state store {}", store.display()), is_store(&store));
+            if config.store.kind == StoreKind::Embedded {
+                let state = &config.controller.state;
+                found(format!("state directory {}", state.display()), writable(state));
+                let store = crate::store::path(state);
+                if store.exists() {
+                    found(format!("state store {}", store.display()), is_store(&store));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod overrides;
 mod peer;
+mod store;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use vtep_api::daemon::{Bounded, Log, TlsFiles};
 
 pub use overrides::{Override, settings};
 pub use peer::{PeerAddress, PeerAddressError};
+pub use store::{EtcdStore, StoreChoice, StoreChoiceError, StoreKind};
 
 use crate::declared::Batch;
 
@@ -21,6 +23,7 @@ use crate::declared::Batch;
 pub struct Config {
     pub controller: Controller,
     pub listen: Listen,
+    pub store: EtcdStore,
     /// Who we are towards agents and other controllers. Without it they are on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -141,8 +144,11 @@ impl Config {
             return refuse("logical.address", format!("\"{}\"", peer.address), MUTUAL_TLS);
         }
         let joins = !self.logical.is_empty();
+        if let Some((key, value, expected)) = self.store.problem(self) {
+            return refuse(key, value, expected);
+        }
         match self.controller.role {
-            Role::Physical if !joins => {
+            Role::Physical if !joins && self.store.kind == StoreKind::Embedded => {
                 refuse("controller.role", "\"physical\"".to_owned(), "a [[logical]] that it joins")
             }
             Role::Logical if joins => refuse(

@@ -2,6 +2,8 @@
 
 mod answer;
 mod desk;
+mod home;
+mod office;
 pub mod view;
 
 use std::fmt;
@@ -10,10 +12,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vtep_api::control;
-use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
+use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, VtepName};
 
 pub use answer::{fdb_of_logical, fdb_of_physical};
 pub use desk::{Desk, Identity};
+pub use home::Home;
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
 use crate::declared::{Pin, TimePolicy};
@@ -70,6 +73,13 @@ pub enum Request {
         logical_switch: LogicalSwitchName,
     },
     Sync,
+    Members,
+    Shards,
+    /// `None`: back to the assignment.
+    Move {
+        shard: u16,
+        to: Option<ControllerName>,
+    },
 }
 
 impl control::Request for Request {

@@ -2,6 +2,7 @@
 
 mod diff;
 pub mod file;
+mod sharded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -6,6 +6,7 @@
 pub mod bugs;
 pub mod check;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod declared;

@@ -213,6 +213,51 @@ pub struct Counters {
     pub pushes: BTreeMap<ControllerName, Pushes>,
 }
 
+impl std::ops::AddAssign<&Self> for Counters {
+    fn add_assign(&mut self, other: &Self) {
+        // Named one by one, so that none is forgotten.
+        let Self {
+            claims,
+            told_again,
+            outdated,
+            withdrawals,
+            decisions,
+            moves,
+            refused,
+            duplicates,
+            storms,
+            set_aside,
+            kept,
+            strange,
+            versions,
+            no_changes,
+            resyncs_asked,
+            pushes,
+        } = other;
+        self.claims += claims;
+        self.told_again += told_again;
+        self.outdated += outdated;
+        self.withdrawals += withdrawals;
+        self.decisions += decisions;
+        self.moves += moves;
+        self.refused += refused;
+        self.duplicates += duplicates;
+        self.storms += storms;
+        self.set_aside += set_aside;
+        self.kept += kept;
+        self.strange += strange;
+        self.versions += versions;
+        self.no_changes += no_changes;
+        self.resyncs_asked += resyncs_asked;
+        for (peer, pushes) in pushes {
+            let known = self.pushes.entry(peer.clone()).or_default();
+            known.messages += pushes.messages;
+            known.snapshots += pushes.snapshots;
+            known.rows += pushes.rows;
+        }
+    }
+}
+
 /// Of tables, to one physical controller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pushes {
@@ -304,6 +349,10 @@ impl Logical {
 
     pub fn declared(&self) -> &Arc<Declared> {
         &self.declared
+    }
+
+    pub fn pins_by_hand(&self) -> &BTreeSet<Pin> {
+        &self.pins
     }
 
     pub fn counters(&self) -> &Counters {

@@ -72,6 +72,11 @@ pub enum Event {
         session: SessionId,
         messages: u32,
     },
+    /// By an election nobody of a lower term is this logical controller any more.
+    Elected {
+        peer: ControllerName,
+        term: Term,
+    },
     /// A logical controller is connected; it is told everything.
     Connected {
         peer: ControllerName,
@@ -196,6 +201,7 @@ impl Physical {
             Event::Vtep { vtep, session, message } => self.hear(vtep, session, message, now, actions),
             Event::VtepDown { vtep, session } => self.lose_vtep(&vtep, session, now),
             Event::VtepTaken { vtep, session, messages } => self.vtep_took(vtep, session, messages),
+            Event::Elected { peer, term } => self.elected(peer, term),
             Event::Connected { peer } => self.connect(peer, now),
             Event::Message { peer, message } => self.obey(&peer, message, now, actions),
             Event::Disconnected { peer } => self.disconnect(&peer, now),

@@ -12,7 +12,7 @@
 
 mod channel;
 mod clock;
-mod cores;
+pub(crate) mod cores;
 mod durable;
 mod join;
 mod logical;
@@ -21,14 +21,15 @@ mod outbox;
 pub(crate) mod physical;
 mod serve;
 mod sessions;
+mod shards;
 mod signals;
 mod wire;
 mod within;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -36,7 +37,6 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::info;
-use vtep_api::Term;
 use vtep_api::daemon::Notify;
 
 pub(crate) use self::channel::{Channel, OfVtep};
@@ -44,8 +44,11 @@ pub(crate) use self::outbox::{Inbox, Next};
 
 use self::clock::Clock;
 use self::cores::Cores;
-use crate::config::{Config, Override};
-use crate::control::{Desk, Identity, Server};
+use crate::Declared;
+use crate::cluster::Cluster;
+use crate::config::{Config, Override, StoreKind};
+use crate::control::{Desk, Home, Identity, Server};
+use crate::logical::Durable;
 use crate::record::Recorder;
 use crate::store::Store;
 
@@ -73,22 +76,28 @@ pub async fn run(start: Start) -> Result<()> {
     let listener = TcpListener::bind(config.listen.address).await;
     let listener =
         listener.with_context(|| format!("listen.address {} is not to be had", config.listen.address))?;
-    let (store, term) = tokio::task::block_in_place(|| open(config))?;
-    let recorder = record(config)?;
-    let declared = store.declared().map(|applied| applied.declared.clone()).unwrap_or_default();
-    let durable = store.durable().clone();
-    let begin = cores::Begin { config, term, declared, durable, recorder: recorder.clone() };
-    let store = Arc::new(Mutex::new(store));
     let clock = Clock::start();
-    let cores = Cores::spawn(begin, clock, &store);
+    let recorder = record(config)?;
+    let home = match config.store.kind {
+        StoreKind::Embedded => Home::Disk(Arc::new(Mutex::new(Store::open(&config.controller.state)?))),
+        StoreKind::Etcd => Home::Cluster(Cluster::join(config, &config.store)?),
+    };
+    let term = home.term().await?;
+    let (store, cluster) = (home.disk().cloned(), home.cluster().cloned());
+    let (declared, durable) = store.as_ref().map(recall).unwrap_or_default();
+    let begin = cores::Begin { config, term, declared, durable, recorder: recorder.clone() };
+    let mut cores = Cores::spawn(begin, clock, store.as_ref());
+    if let Some(cluster) = &cluster {
+        follow(config, cluster, clock, &mut cores);
+    }
 
     let (ask, asks) = mpsc::channel(ASKS_MAX);
     let server = Server::listen(&config.control.socket, ask.clone())?;
-    let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
-    let Cores { logical_errands, physical_errands, .. } = &cores;
-    let (logical, physical) = (logical_errands.clone(), physical_errands.clone());
+    let identity = Identity { name: config.controller.name.clone(), role: config.controller.role, term };
+    let Cores { logicals, physical_errands, .. } = &cores;
+    let (logicals, physical) = (logicals.clone(), physical_errands.clone());
     let now = Box::new(move || clock.now());
-    tokio::spawn(Desk { identity, store, logical, physical, recorder, now }.run(asks));
+    tokio::spawn(Desk { identity, home, logicals, physical, recorder, now }.run(asks));
     let metrics = crate::metrics::serve(&config.metrics, ask).await;
     metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
     let joins = join::Joins::start(config, cores.physical.as_ref())?;
@@ -102,17 +111,32 @@ pub async fn run(start: Start) -> Result<()> {
     info!(%name, role, term = term.0, listen = %config.listen.address, "running");
     let end = signals::wait(&start, joins, serving, cores.tasks).await;
     Notify::stopping();
+    if let Some(cluster) = cluster {
+        cluster.leave().await;
+    }
     server.finish().await;
     info!("stopped; forwarding goes on by what was said last");
     end
 }
 
-/// The store, and a term higher than all before: on the disk before it is told to anybody.
-fn open(config: &Config) -> Result<(Store, Term)> {
-    let mut store = Store::open(&config.controller.state)?;
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let term = store.next_term(since_epoch.as_secs())?;
-    Ok((store, term))
+/// What an earlier process left.
+fn recall(store: &Arc<Mutex<Store>>) -> (Arc<Declared>, Durable) {
+    let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let declared = store.declared().map(|applied| applied.declared.clone()).unwrap_or_default();
+    (declared, store.durable().clone())
+}
+
+/// Whatever this process is by elections.
+fn follow(config: &Config, cluster: &Cluster, clock: Clock, cores: &mut Cores) {
+    if config.controller.role.is_logical() {
+        let (shards, logicals) = shards::Shards::new(cluster.clone(), clock);
+        cores.tasks.spawn("shards", shards.run());
+        cores.logicals = Some(logicals);
+    }
+    if let Some(physical) = cores.physical.clone() {
+        let joins = join::Joins::follow_cluster(config.clone(), physical, cluster.standing());
+        cores.tasks.spawn("sessions with shards", joins);
+    }
 }
 
 fn record(config: &Config) -> Result<Option<Recorder>> {

@@ -19,6 +19,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, Term, VtepName};
 use crate::Declared;
 use crate::logical::Durable;
 
+pub(crate) use envelope::Envelope;
 pub use error::StoreError;
 
 use error::Failure;
@@ -112,8 +113,8 @@ impl Store {
 
     /// One that is higher than all before: on the disk before it is told. A new store begins at the clock: receivers
     /// remember what they obeyed, and would refuse a controller that lost its store and counted from one again.
-    pub fn next_term(&mut self, unix_secs: u64) -> Result<Term, StoreError> {
-        let next = if self.term == Term::default() { unix_secs.max(1) } else { self.term.0 + 1 };
+    pub fn next_term(&mut self, clock: u64) -> Result<Term, StoreError> {
+        let next = if self.term == Term::default() { clock.max(1) } else { self.term.0 + 1 };
         let next = Term(next);
         self.write("term", &next)?;
         self.term = next;

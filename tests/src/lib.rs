@@ -7,6 +7,7 @@ pub mod bench;
 pub mod bpffs;
 pub mod deadline;
 pub mod dissect;
+pub mod etcd;
 pub mod frame;
 pub mod fuzz;
 pub mod lab;

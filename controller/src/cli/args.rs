@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use vtep_api::control::terminal::Terminal;
 use vtep_api::daemon::{LogFormat, LogLevel};
-use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
+use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, VtepName};
 
-use crate::config::{PATH, Role, SOCKET};
+use crate::config::{PATH, Role, SOCKET, StoreChoice};
 use crate::declared::TimePolicy;
 
 const EXAMPLES: &str = "\
@@ -114,6 +114,23 @@ pub(super) enum Command {
     },
     /// Show by which version of each table each VTEP forwards
     Sync(Client),
+    /// List the controllers of the cluster
+    Members(Client),
+    /// List the shards of logical switches, and who is their logical controller
+    Shards(Client),
+    /// Give a shard to a controller, whatever the assignment says, while that controller is there
+    Move {
+        /// As `shards` numbers it
+        shard: u16,
+        /// To whom
+        #[arg(required_unless_present = "anywhere")]
+        to: Option<ControllerName>,
+        /// Back to the assignment
+        #[arg(long, conflicts_with = "to")]
+        anywhere: bool,
+        #[command(flatten)]
+        client: Client,
+    },
     /// Show what the daemon does, what it waits for, and alarms
     Status(Client),
     /// List what an operator should know
@@ -159,6 +176,9 @@ pub(super) struct RunArgs {
     /// State directory, instead of controller.state
     #[arg(long, env = "VTEPD_CONTROLLER_STATE")]
     pub(super) state: Option<PathBuf>,
+    /// What outlives the process: `embedded`, or `etcd=http://HOST:2379,…` for more than one machine
+    #[arg(long, env = "VTEPD_CONTROLLER_STORE")]
+    pub(super) store: Option<StoreChoice>,
     /// Write every event into this file, for `replay`
     #[arg(long, env = "VTEPD_CONTROLLER_RECORD")]
     pub(super) record: Option<PathBuf>,

@@ -65,6 +65,9 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
             done(&client, &Request::ReleaseWithdrawals { logical_switch })?;
         }
         Command::Sync(client) => client.terminal().table::<render::SyncRow>(&Request::Sync)?,
+        Command::Members(client) => client.terminal().table::<render::MemberRow>(&Request::Members)?,
+        Command::Shards(client) => client.terminal().table::<render::ShardRow>(&Request::Shards)?,
+        Command::Move { shard, to, anywhere: _, client } => done(&client, &Request::Move { shard, to })?,
         Command::Status(client) => client.terminal().one::<Status>(&Request::Status, sentences::status)?,
         Command::Alarms(client) => client.terminal().table::<render::AlarmRow>(&Request::Alarms)?,
         other => anyhow::bail!("{other:?} is not the daemon's"),

@@ -30,6 +30,8 @@ row!(SwitchRow);
 row!(SyncRow);
 row!(ConflictRow);
 row!(AlarmRow);
+row!(MemberRow);
+row!(ShardRow);
 
 impl Table for VtepRow {
     const HEADER: &[&str] =
@@ -73,6 +75,31 @@ impl Table for VtepRow {
             sum.to_string(),
             skew.unwrap_or_default(),
             remarks.join("; "),
+        ]
+    }
+}
+
+impl Table for MemberRow {
+    const HEADER: &[&str] = &["CONTROLLER", "ROLE", "ADDRESS", "SHARDS", "VERSION"];
+
+    fn cells(&self) -> Vec<String> {
+        ["name", "role", "address", "shards", "version"].map(|key| text(self.0.get(key))).to_vec()
+    }
+}
+
+impl Table for ShardRow {
+    const HEADER: &[&str] = &["SHARD", "CONTROLLER", "TERM", "ASSIGNED", "LOGICAL SWITCHES"];
+
+    fn cells(&self) -> Vec<String> {
+        let Self(row) = self;
+        let moved = row.get("moved").filter(|moved| !moved.is_null());
+        let by_hand = if moved.is_some() { " (moved)" } else { "" };
+        vec![
+            text(row.get("shard")),
+            text(row.get("holder")),
+            text(row.get("term")),
+            format!("{}{by_hand}", text(row.get("assigned"))),
+            list(row.get("logical_switches")),
         ]
     }
 }

@@ -105,6 +105,7 @@ fn overrides(args: &RunArgs, matches: Option<&ArgMatches>) -> Vec<Override> {
     let given = [
         args.role.map(|role| Override::Role(role, origin("role"))),
         args.state.clone().map(|path| Override::State(path, origin("state"))),
+        args.store.clone().map(|choice| Override::Store(choice, origin("store"))),
         args.record.clone().map(|path| Override::Record(path, origin("record"))),
         args.socket.clone().map(|path| Override::Socket(path, origin("socket"))),
         args.log_level.map(|level| Override::LogLevel(level, origin("log_level"))),

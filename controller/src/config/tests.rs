@@ -54,6 +54,41 @@ fn a_role_and_whom_it_joins_belong_together() {
 }
 
 #[test]
+fn etcd_needs_its_members_and_nothing_that_contradicts_it() {
+    let etcd = |more: &str| format!("[store]\nkind = \"etcd\"\n{more}");
+    let local = "endpoints = [\"http://127.0.0.1:2379\"]\n";
+    assert!(parse(&etcd(local)).is_ok());
+    assert!(parse(&format!("controller.role = \"physical\"\n{}", etcd(local))).is_ok());
+    check_refused(&etcd(""), &["store.endpoints = []", "etcd's members"]);
+    check_refused(&format!("[store]\n{local}"), &["store.endpoints", "store.kind = \"etcd\""]);
+    check_refused(&etcd("endpoints = [\"127.0.0.1:2379\"]\n"), &["\"127.0.0.1:2379\"", "http://HOST:PORT"]);
+    check_refused(&etcd("endpoints = [\"http://etcd1:2379\"]\n"), &["http://etcd1:2379", "store.tls"]);
+    check_refused(&etcd(&format!("{local}lease_secs = 1\n")), &["1 is out of range; expected 2 to 60"]);
+    check_refused(&etcd(&format!("{local}prefix = \"vtepd\"\n")), &["store.prefix", "slash"]);
+    let everywhere = "controller.allow_plaintext = true\nlisten.address = \"0.0.0.0:9480\"\n";
+    check_refused(&format!("{everywhere}{}", etcd(local)), &["listen.address", "store.advertise"]);
+    let peer = "[[logical]]\naddress = \"127.0.0.1:9480\"\n";
+    check_refused(&format!("{}{peer}", etcd(local)), &["logical.address", "no [[logical]]"]);
+    check_refused(
+        &format!("controller.record = \"/r\"\n{}", etcd(local)),
+        &["controller.record", "embedded"],
+    );
+}
+
+#[test]
+fn the_store_is_chosen_by_a_flag_as_by_the_file() {
+    let chosen: StoreChoice = "etcd=http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap();
+    assert_eq!(chosen.endpoints, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
+    let flag = [Override::Store(chosen, Origin::Flag)];
+    let config = Config::parse("", Path::new("controller.toml"), &flag).unwrap();
+    assert_eq!((config.store.kind, config.store.endpoints.len()), (StoreKind::Etcd, 2));
+    for text in ["etcd", "etcd=", "redis=x"] {
+        let error = text.parse::<StoreChoice>().unwrap_err().to_string();
+        assert!(error.contains(text) && error.contains("expected"), "{error}");
+    }
+}
+
+#[test]
 fn the_address_of_a_peer_is_a_host_and_a_port() {
     let parsed = |text: &str| text.parse::<PeerAddress>().map(|address| address.to_string());
     for text in ["lc1.example:9480", "[::1]:1", "192.0.2.1:65535"] {

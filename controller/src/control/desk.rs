@@ -1,23 +1,21 @@
 //! The task that answers: from the cores, each of which its own task owns, and from the state store.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
-use vtep_api::ControllerName;
-use vtep_api::daemon::chain;
+use tokio::sync::{mpsc, oneshot, watch};
+use vtep_api::{ControllerName, LogicalSwitchName, Term, VtepName};
 
 use super::answer::{of_logical, of_physical, refused};
-use super::view::{
-    AppliedStatus, ApplyRow, Counts, DoneRow, LogicalScrape, PhysicalScrape, Scrape, Status, StoreStatus,
-};
-use super::{Ask, Errand, ErrorKind, LogicalErrand, Order, PhysicalErrand, Reply, Request};
+use super::view::{ApplyRow, Counts, DoneRow, LogicalScrape, PhysicalScrape, Scrape, Status};
+use super::{Ask, Errand, ErrorKind, Home, LogicalErrand, Order, PhysicalErrand, Reply, Request, office};
 use crate::config::Role;
 use crate::declared::{Pin, diff, file};
-use crate::logical::Operation;
+use crate::logical::{OperateError, Operation};
 use crate::record::Recorder;
-use crate::store::{Applied, Store};
+use crate::run::cores::Logicals;
+use crate::store::Applied;
 use crate::{Declared, Now, physical};
 
 /// Who answers.
@@ -25,20 +23,23 @@ use crate::{Declared, Now, physical};
 pub struct Identity {
     pub name: ControllerName,
     pub role: Role,
+    /// Of this process.
+    pub term: Term,
 }
 
 pub struct Desk {
-    pub identity: Identity,
-    /// Shared with whoever writes down what the core persists. Locked for one read or write.
-    pub store: Arc<Mutex<Store>>,
-    pub logical: Option<mpsc::Sender<LogicalErrand>>,
-    pub physical: Option<mpsc::Sender<PhysicalErrand>>,
-    pub recorder: Option<Recorder>,
+    pub(crate) identity: Identity,
+    pub(crate) home: Home,
+    /// `None`: this process is a physical controller only.
+    pub(crate) logicals: Option<watch::Receiver<Logicals>>,
+    pub(crate) physical: Option<mpsc::Sender<PhysicalErrand>>,
+    pub(crate) recorder: Option<Recorder>,
     /// The time that the cores are told.
-    pub now: Box<dyn Fn() -> Now + Send + Sync>,
+    pub(crate) now: Box<dyn Fn() -> Now + Send + Sync>,
 }
 
 const STOPPING: &str = "the controller is stopping";
+const ALONE: &str = "this controller is alone: it has no cluster; store.kind = \"etcd\" makes one";
 
 impl Desk {
     /// Until nobody can ask. Needs a runtime of several threads.
@@ -72,83 +73,159 @@ impl Desk {
         match request {
             Request::Apply { name, text, dry_run } => self.apply(name, text, dry_run).await,
             Request::Pin(pin) => {
-                let declared = self.look_logical(|core| core.declared().clone()).await;
-                let by_hand = self.with_store(|store| store.durable().pins.clone());
-                let mut others = by_hand.iter().chain(declared.iter().flat_map(|declared| &declared.pins));
-                let other = others.find(|other| {
-                    (&other.logical_switch, other.mac) == (&pin.logical_switch, pin.mac)
-                        && other.vtep != pin.vtep
-                });
-                let too = other.map_or(String::new(), |other| {
+                let Some(pins) = self.pins(&pin.logical_switch).await else {
+                    return self.elsewhere(&pin.logical_switch);
+                };
+                let mut others = pins.iter().filter(|other| other.mac == pin.mac && other.vtep != pin.vtep);
+                let too = others.next().map_or(String::new(), |other| {
                     format!(", and at {} too: the lowest name has it until one is taken back", other.vtep)
                 });
                 let done = format!("{} in {} is pinned at {}{too}", pin.mac, pin.logical_switch, pin.vtep);
-                self.operate(Operation::Pin(pin), done).await
+                self.operate(&pin.logical_switch.clone(), Operation::Pin(pin), done).await
             }
             Request::Unpin { logical_switch, mac } => {
-                let is_it = |pin: &&Pin| pin.logical_switch == logical_switch && pin.mac == mac;
-                let durable = self.with_store(|store| store.durable().clone());
-                let declared = self.look_logical(move |core| core.declared().clone()).await;
-                let Some(pin) = durable.pins.iter().find(is_it).cloned().or_else(|| {
-                    declared.as_ref().and_then(|declared| declared.pins.iter().find(is_it).cloned())
-                }) else {
-                    let message = format!("{mac} in {logical_switch} is not pinned");
-                    return self.logical_only(Reply::error(ErrorKind::NotFound, message));
+                let Some(pins) = self.pins(&logical_switch).await else {
+                    return self.elsewhere(&logical_switch);
+                };
+                let Some(pin) = pins.into_iter().find(|pin| pin.mac == mac) else {
+                    return Reply::error(
+                        ErrorKind::NotFound,
+                        format!("{mac} in {logical_switch} is not pinned"),
+                    );
                 };
                 let done = format!("{mac} in {logical_switch} is not pinned at {} any more", pin.vtep);
-                self.operate(Operation::Unpin(pin), done).await
+                self.operate(&logical_switch, Operation::Unpin(pin), done).await
             }
             Request::ClearDuplicate { logical_switch, mac } => {
                 let done = format!("{mac} in {logical_switch} is followed again");
-                self.operate(Operation::ClearDuplicate { logical_switch, mac }, done).await
+                let name = logical_switch.clone();
+                self.operate(&name, Operation::ClearDuplicate { logical_switch, mac }, done).await
             }
-            Request::ReleaseStorm { vtep } => {
-                let done = format!("what was set aside of {vtep} counts");
-                self.operate(Operation::ReleaseStorm { vtep }, done).await
-            }
+            Request::ReleaseStorm { vtep } => self.release_storm(vtep).await,
             Request::ReleaseWithdrawals { logical_switch } => {
-                if self.logical.is_none() {
+                if self.logicals.is_none() {
                     return self.release_here(logical_switch).await;
                 }
                 let done = format!("what was kept in {logical_switch} is gone");
-                self.operate(Operation::ReleaseWithdrawals { logical_switch }, done).await
+                let name = logical_switch.clone();
+                self.operate(&name, Operation::ReleaseWithdrawals { logical_switch }, done).await
+            }
+            Request::Members | Request::Shards | Request::Move { .. } => {
+                let Some(cluster) = self.home.cluster() else {
+                    return Reply::error(ErrorKind::Failed, ALONE);
+                };
+                office::answer(cluster, request).await
             }
             query => self.query(query).await,
         }
     }
 
-    /// Of the logical controller, if there is one here.
+    /// Of the logical controllers, if there may be some here.
     async fn query(&self, request: Request) -> Reply {
         let now = (self.now)();
-        let reply = if self.logical.is_some() {
-            self.look_logical(move |core| of_logical(core, &request, now)).await
-        } else {
-            self.look_physical(move |core| of_physical(core, &request, now)).await
+        let about = match &request {
+            Request::Explain { logical_switch, .. }
+            | Request::History { logical_switch, .. }
+            | Request::Fdb { logical_switch: Some(logical_switch) } => Some(logical_switch.clone()),
+            _ => None,
         };
-        match reply {
-            Some(Some(reply)) => reply,
-            Some(None) => self.logical_only(Reply::error(ErrorKind::Failed, "nobody here can tell")),
+        if self.logicals.is_none() {
+            let reply = self.look_physical(move |core| of_physical(core, &request, now)).await;
+            let nobody = || self.logical_only();
+            return reply.map_or_else(stopping, |reply| reply.unwrap_or_else(nobody));
+        }
+        let mut cores = match about {
+            Some(logical_switch) => match self.core_of(&logical_switch) {
+                Some(core) => vec![core],
+                None => return self.elsewhere(&logical_switch),
+            },
+            None => self.cores(),
+        };
+        if request == Request::Vteps {
+            // Each knows them all.
+            cores.truncate(1);
+        }
+        let mut replies = Vec::new();
+        for core in cores {
+            let request = request.clone();
+            match look_at(&core, move |core| of_logical(core, &request, now)).await {
+                Some(Some(reply)) => replies.push(reply),
+                Some(None) => return Reply::error(ErrorKind::Failed, "nobody here can tell"),
+                None => return stopping(),
+            }
+        }
+        Reply::all(replies)
+    }
+
+    async fn operate(&self, logical_switch: &LogicalSwitchName, operation: Operation, done: String) -> Reply {
+        let Some(core) = self.core_of(logical_switch) else { return self.elsewhere(logical_switch) };
+        match operate_on(&core, operation).await {
+            Some(Ok(())) => Reply::rows([DoneRow { done }]),
+            Some(Err(error)) => refused(&error),
             None => stopping(),
         }
     }
 
-    async fn operate(&self, operation: Operation, done: String) -> Reply {
-        let Some(logical) = &self.logical else {
-            return self.logical_only(Reply::error(ErrorKind::Failed, "nobody here can do it"));
-        };
-        let (reply, answered) = oneshot::channel();
-        if logical.send(Errand::Event(Order::Operate(operation, reply))).await.is_err() {
-            return stopping();
+    /// Each shard has its own guard.
+    async fn release_storm(&self, vtep: VtepName) -> Reply {
+        let mut outcome = None;
+        for core in self.cores() {
+            let Some(result) = operate_on(&core, Operation::ReleaseStorm { vtep: vtep.clone() }).await else {
+                return stopping();
+            };
+            if !matches!(outcome, Some(Ok(()))) {
+                outcome = Some(result);
+            }
         }
-        match answered.await {
-            Ok(Ok(())) => Reply::rows([DoneRow { done }]),
-            Ok(Err(error)) => refused(&error),
-            Err(_) => stopping(),
+        match outcome {
+            Some(Ok(())) => Reply::rows([DoneRow { done: format!("what was set aside of {vtep} counts") }]),
+            Some(Err(error)) => refused(&error),
+            None => self.logical_only(),
         }
     }
 
+    /// Of a logical switch, declared or made by hand. `None`: its logical controller is not here.
+    async fn pins(&self, logical_switch: &LogicalSwitchName) -> Option<Vec<Pin>> {
+        let (core, name) = (self.core_of(logical_switch)?, logical_switch.clone());
+        let pins = move |core: &crate::Logical| {
+            let all = core.pins_by_hand().iter().chain(&core.declared().pins);
+            all.filter(|pin| pin.logical_switch == name).cloned().collect()
+        };
+        look_at(&core, pins).await
+    }
+
+    fn cores(&self) -> Vec<mpsc::Sender<LogicalErrand>> {
+        let logicals = self.logicals.as_ref();
+        logicals.map_or_else(Vec::new, |logicals| {
+            logicals.borrow().values().map(|core| core.errands.clone()).collect()
+        })
+    }
+
+    fn core_of(&self, logical_switch: &LogicalSwitchName) -> Option<mpsc::Sender<LogicalErrand>> {
+        let logicals = self.logicals.as_ref()?.borrow();
+        let core = match self.home.cluster() {
+            Some(cluster) => logicals.get(&cluster.whose(logical_switch).0.controller()),
+            None => logicals.values().next(),
+        };
+        core.map(|core| core.errands.clone())
+    }
+
+    /// Who can tell of a logical switch, if that is nobody here.
+    fn elsewhere(&self, logical_switch: &LogicalSwitchName) -> Reply {
+        let Some(cluster) = self.home.cluster() else { return self.logical_only() };
+        let message = match cluster.whose(logical_switch) {
+            (office, Some(holder)) => {
+                format!("logical switch {logical_switch} is in {office}, which {holder} has: ask there")
+            }
+            (office, None) => {
+                format!("logical switch {logical_switch} is in {office}, which nobody has at present")
+            }
+        };
+        Reply::error(ErrorKind::Failed, message)
+    }
+
     /// A physical controller keeps rows by itself too.
-    async fn release_here(&self, logical_switch: vtep_api::LogicalSwitchName) -> Reply {
+    async fn release_here(&self, logical_switch: LogicalSwitchName) -> Reply {
         let Some(physical) = &self.physical else { return stopping() };
         let name = logical_switch.clone();
         let kept = self
@@ -165,28 +242,47 @@ impl Desk {
         }
     }
 
-    /// On the disk before anybody acts on it.
+    /// Where it outlives this process before anybody acts on it.
     async fn apply(&self, name: String, text: String, dry_run: bool) -> Reply {
-        let Some(logical) = &self.logical else {
-            return self.logical_only(Reply::error(ErrorKind::Failed, "nobody here can do it"));
-        };
+        if self.logicals.is_none() {
+            return self.logical_only();
+        }
         let declared = match tokio::task::block_in_place(|| file::parse(&name, &text)) {
             Ok(declared) => Arc::new(declared),
             Err(error) => return Reply::error(ErrorKind::Failed, error.to_string()),
         };
-        let Some(before) = self.look_logical(|core| core.declared().clone()).await else { return stopping() };
+        if let Some(problem) = self.home.cluster().and_then(|_| declared.names_controller()) {
+            let message = format!("{name} is refused, and nothing of it is applied: {problem}");
+            return Reply::error(ErrorKind::Failed, message);
+        }
+        let Some(before) = self.declared().await else { return stopping() };
         let row = tokio::task::block_in_place(|| outcome(&before, &declared, !dry_run));
         if dry_run {
             return Reply::rows([row]);
         }
         let applied = Applied { text, name, applied_at_ms: (self.now)().wall_ms, declared: declared.clone() };
-        if let Err(error) = self.with_store(|store| store.put_declared(applied)) {
-            return Reply::error(ErrorKind::Failed, format!("nothing is applied: {}", chain(&error)));
+        if let Err(error) = self.home.declare(applied).await {
+            return Reply::error(ErrorKind::Failed, format!("nothing is applied: {error}"));
         }
-        match logical.send(Errand::Event(Order::Declare(declared))).await {
-            Ok(()) => Reply::rows([row]),
-            Err(_) => stopping(),
+        if self.home.cluster().is_some() {
+            // Every process hears of it from etcd, this one too.
+            return Reply::rows([row]);
         }
+        for core in self.cores() {
+            if core.send(Errand::Event(Order::Declare(declared.clone()))).await.is_err() {
+                return stopping();
+            }
+        }
+        Reply::rows([row])
+    }
+
+    async fn declared(&self) -> Option<Arc<Declared>> {
+        if let Some(cluster) = self.home.cluster() {
+            let standing = cluster.standing();
+            let declared = standing.borrow().declared.as_ref().map(|known| known.applied.declared.clone());
+            return Some(declared.unwrap_or_default());
+        }
+        look_at(self.cores().first()?, |core: &crate::Logical| core.declared().clone()).await
     }
 
     async fn scrape(&self, start: Instant) -> Option<Scrape> {
@@ -194,25 +290,30 @@ impl Desk {
         let waits_for = self.waits().await?;
         let mut alarms = Vec::new();
         let mut counts = Counts::default();
-        let logical = if self.logical.is_some() {
-            let look = move |core: &crate::Logical| {
-                let scrape = LogicalScrape {
-                    counters: core.counters().clone(),
-                    vteps: core.vteps(now),
-                    networks: core.networks(),
-                    sync: core.sync(),
+        let logical = if self.logicals.is_some() {
+            let mut whole = LogicalScrape::default();
+            for core in self.cores() {
+                let look = move |core: &crate::Logical| {
+                    let scrape = LogicalScrape {
+                        counters: core.counters().clone(),
+                        vteps: core.vteps(now),
+                        networks: core.networks(),
+                        sync: core.sync(),
+                    };
+                    (core.alarms(), scrape)
                 };
-                (core.alarms(), scrape)
-            };
-            let (found, scrape) = self.look_logical(look).await?;
-            alarms = found;
-            counts.logical_switches = scrape.networks.len();
-            counts.macs = scrape.networks.iter().map(|network| network.macs).sum();
-            counts.claims = scrape.networks.iter().map(|network| network.claims).sum();
-            counts.vteps = scrape.vteps.len();
-            counts.vteps_up =
-                scrape.vteps.iter().filter(|vtep| vtep.session == vtep_api::Session::Up).count();
-            Some(scrape)
+                // One whose reign is over is none of ours.
+                let Some((found, scrape)) = look_at(&core, look).await else { continue };
+                alarms.extend(found);
+                whole.add(scrape);
+            }
+            alarms.dedup();
+            counts.logical_switches = whole.networks.len();
+            counts.macs = whole.networks.iter().map(|network| network.macs).sum();
+            counts.claims = whole.networks.iter().map(|network| network.claims).sum();
+            counts.vteps = whole.vteps.len();
+            counts.vteps_up = whole.vteps.iter().filter(|vtep| vtep.session == vtep_api::Session::Up).count();
+            Some(whole)
         } else {
             None
         };
@@ -238,18 +339,8 @@ impl Desk {
             None
         };
         counts.alarms = alarms.len();
-        let (store, term, applied) = self.with_store(|store| {
-            let status = StoreStatus {
-                path: store.path().display().to_string(),
-                errors: store.errors(),
-                failing: store.failing().map(ToOwned::to_owned),
-            };
-            let applied = store.declared().map(|applied| AppliedStatus {
-                name: applied.name.clone(),
-                applied_at_ms: applied.applied_at_ms,
-            });
-            (status, store.term(), applied)
-        });
+        let (store, applied) = self.home.status();
+        let term = self.identity.term;
         let status = Status {
             name: self.identity.name.to_string(),
             role: self.identity.role,
@@ -270,14 +361,20 @@ impl Desk {
 
     async fn waits(&self) -> Option<Vec<String>> {
         let mut waits = Vec::new();
-        if self.logical.is_some() {
-            if self.with_store(|store| store.declared().is_none()) {
+        if self.logicals.is_some() {
+            if self.home.status().1.is_none() {
                 waits.push("a declared file: vtep-controller apply -f FILE".to_owned());
             }
-            let networks = self.look_logical(crate::Logical::networks).await?;
-            for network in networks.iter().filter(|network| !network.started) {
-                let unheard: Vec<&str> = network.unheard.iter().map(vtep_api::VtepName::as_str).collect();
-                waits.push(format!("logical switch {}: not heard yet: {}", network.name, unheard.join(", ")));
+            for core in self.cores() {
+                let Some(networks) = look_at(&core, crate::Logical::networks).await else { continue };
+                for network in networks.iter().filter(|network| !network.started) {
+                    let unheard: Vec<&str> = network.unheard.iter().map(VtepName::as_str).collect();
+                    waits.push(format!(
+                        "logical switch {}: not heard yet: {}",
+                        network.name,
+                        unheard.join(", ")
+                    ));
+                }
             }
         } else {
             let peers = self.look_physical(crate::Physical::peers).await?;
@@ -289,13 +386,6 @@ impl Desk {
     }
 
     /// `None`: the core is gone.
-    async fn look_logical<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&crate::Logical) -> T + Send + 'static,
-    ) -> Option<T> {
-        look_at(self.logical.as_ref()?, look).await
-    }
-
     async fn look_physical<T: Send + 'static>(
         &self,
         look: impl FnOnce(&crate::Physical) -> T + Send + 'static,
@@ -303,19 +393,8 @@ impl Desk {
         look_at(self.physical.as_ref()?, look).await
     }
 
-    /// The disk may take its time: another thread does the work of this one meanwhile.
-    fn with_store<T>(&self, run: impl FnOnce(&mut Store) -> T) -> T {
-        tokio::task::block_in_place(|| {
-            let mut store: MutexGuard<'_, Store> = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-            run(&mut store)
-        })
-    }
-
     /// What a physical controller alone has no answer to.
-    fn logical_only(&self, otherwise: Reply) -> Reply {
-        if self.logical.is_some() {
-            return otherwise;
-        }
+    fn logical_only(&self) -> Reply {
         let message = format!(
             "{} is a physical controller only; ask a logical controller that it has joined",
             self.identity.name
@@ -340,6 +419,16 @@ async fn look_at<C: 'static, E, T: Send + 'static>(
     };
     core.send(Errand::Look(Box::new(look))).await.ok()?;
     seen.await.ok()
+}
+
+/// `None`: the core is gone.
+async fn operate_on(
+    core: &mpsc::Sender<LogicalErrand>,
+    operation: Operation,
+) -> Option<Result<(), OperateError>> {
+    let (reply, answered) = oneshot::channel();
+    core.send(Errand::Event(Order::Operate(operation, reply))).await.ok()?;
+    answered.await.ok()
 }
 
 fn outcome(before: &Declared, declared: &Declared, applied: bool) -> ApplyRow {

@@ -1,7 +1,7 @@
 //! What commands print that no core has of itself, as tables and as JSON alike.
 
 use serde::{Deserialize, Serialize};
-use vtep_api::{Ips, LogicalSwitchName, MacAddr, Term, VtepName};
+use vtep_api::{ControllerName, Ips, LogicalSwitchName, MacAddr, Term, VtepName};
 
 use crate::config::Role;
 use crate::declared::Difference;
@@ -30,6 +30,9 @@ pub struct Status {
 pub struct StoreStatus {
     pub path: String,
     pub errors: u64,
+    /// Writes that etcd refused, because somebody else had the office by then.
+    #[serde(default)]
+    pub fenced: u64,
     /// Why the last write failed, until one succeeds.
     pub failing: Option<String>,
 }
@@ -89,7 +92,30 @@ pub struct Scrape {
     pub physical: Option<PhysicalScrape>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRow {
+    pub name: ControllerName,
+    pub role: Role,
+    pub address: String,
+    pub version: String,
+    pub term: Term,
+    /// That it has.
+    pub shards: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRow {
+    pub shard: u16,
+    pub holder: Option<ControllerName>,
+    pub term: Option<Term>,
+    /// Who should have it.
+    pub assigned: Option<ControllerName>,
+    /// To whom the operator gave it.
+    pub moved: Option<ControllerName>,
+    pub logical_switches: Vec<LogicalSwitchName>,
+}
+
+#[derive(Debug, Default)]
 pub struct LogicalScrape {
     pub counters: logical::Counters,
     pub vteps: Vec<logical::VtepView>,
@@ -103,4 +129,19 @@ pub struct PhysicalScrape {
     pub vteps: Vec<physical::VtepView>,
     pub peers: Vec<physical::PeerView>,
     pub sync: Vec<physical::SyncView>,
+}
+
+impl LogicalScrape {
+    /// What another core of this process has to say.
+    pub(super) fn add(&mut self, other: Self) {
+        self.counters += &other.counters;
+        for vtep in other.vteps {
+            match self.vteps.iter_mut().find(|known| known.name == vtep.name) {
+                Some(known) => known.claims.extend(vtep.claims),
+                None => self.vteps.push(vtep),
+            }
+        }
+        self.networks.extend(other.networks);
+        self.sync.extend(other.sync);
+    }
 }

@@ -47,6 +47,8 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
         "Operations of the state store that failed",
         plain(status.store.errors),
     )?;
+    let fenced = "Writes that etcd refused because another had the office by then";
+    counters(encoder, "store_fenced", fenced, plain(status.store.fenced))?;
     let mut kinds = BTreeMap::new();
     for alarm in &status.alarms {
         *kinds.entry(alarm.kind.name()).or_insert(0_u64) += 1;

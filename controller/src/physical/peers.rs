@@ -40,6 +40,11 @@ impl Physical {
         self.ready_peers.insert(name);
     }
 
+    pub(super) fn elected(&mut self, name: ControllerName, term: Term) {
+        let peer = self.peers.entry(name).or_default();
+        peer.term = peer.term.max(term);
+    }
+
     /// Everything that it said stands.
     pub(super) fn disconnect(&mut self, name: &ControllerName, now: Now) {
         let Some(peer) = self.peers.get_mut(name) else { return };

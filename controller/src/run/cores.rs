@@ -1,13 +1,14 @@
 //! The tasks of the cores that this process has, and the ways to them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use vtep_api::Term;
+use vtep_api::{ControllerName, Term};
 
 use super::clock::Clock;
-use super::durable::{Keeper, SharedStore};
+use super::durable::{Keeper, Place, SharedStore};
 use super::within::Within;
 use super::{Served, logical, physical};
 use crate::config::Config;
@@ -29,9 +30,19 @@ pub(super) struct Begin<'a> {
     pub(super) recorder: Option<Recorder>,
 }
 
+/// The ways to a logical controller's core.
+#[derive(Debug, Clone)]
+pub(crate) struct LogicalCore {
+    pub(super) inputs: mpsc::Sender<logical::Input>,
+    pub(crate) errands: mpsc::Sender<LogicalErrand>,
+}
+
+/// Those that are here, by name: one, or those of the shards that this process has.
+pub(crate) type Logicals = BTreeMap<ControllerName, LogicalCore>;
+
 pub(super) struct Cores {
-    pub(super) logical: Option<mpsc::Sender<logical::Input>>,
-    pub(super) logical_errands: Option<mpsc::Sender<LogicalErrand>>,
+    /// `None`: this process is a physical controller only.
+    pub(super) logicals: Option<watch::Receiver<Logicals>>,
     pub(super) physical: Option<mpsc::Sender<physical::Input>>,
     pub(super) physical_errands: Option<mpsc::Sender<PhysicalErrand>>,
     /// Whom the physical controller serves.
@@ -61,23 +72,33 @@ impl Tasks {
     }
 }
 
+impl LogicalCore {
+    /// The core's task, to be run, and the ways to it.
+    pub(super) fn new(task: logical::Task) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (inputs, taken) = mpsc::channel(INPUTS_MAX);
+        let (errands, run) = mpsc::channel(ERRANDS_MAX);
+        (Self { inputs, errands }, task.run(taken, run))
+    }
+}
+
 impl Cores {
-    pub(super) fn spawn(begin: Begin<'_>, clock: Clock, store: &SharedStore) -> Self {
+    /// With a logical controller, if this process is one and knows by itself of which logical switches.
+    pub(super) fn spawn(begin: Begin<'_>, clock: Clock, store: Option<&SharedStore>) -> Self {
         let Begin { config, term, declared, durable, recorder } = begin;
         let name = &config.controller.name;
         let (serve, served) = watch::channel(Served::new());
-        let (logical, logical_errands) = (None, None);
         let tasks = Tasks::default();
-        let mut cores =
-            Self { logical, logical_errands, physical: None, physical_errands: None, served, tasks };
-        if config.controller.role.is_logical() {
+        let mut cores = Self { logicals: None, physical: None, physical_errands: None, served, tasks };
+        let mut own = None;
+        if let Some(store) = store.filter(|_| config.controller.role.is_logical()) {
             let start = lc::Start { name: name.clone(), term, declared, durable };
-            let keeper = Keeper::spawn(store.clone());
-            let task = logical::Task::new(start, clock, keeper, recorder.clone());
-            let (inputs, taken) = mpsc::channel(INPUTS_MAX);
-            let (errands, run) = mpsc::channel(ERRANDS_MAX);
-            cores.tasks.spawn("logical controller", task.run(taken, run));
-            (cores.logical, cores.logical_errands) = (Some(inputs), Some(errands));
+            let keeper = Keeper::spawn(Place::Disk(store.clone()));
+            let task = logical::Task::new(start, clock, keeper, recorder.clone(), None);
+            let (core, task) = LogicalCore::new(task);
+            cores.tasks.spawn("logical controller", task);
+            own = Some(core.inputs.clone());
+            // Nothing more comes: what is there stays.
+            cores.logicals = Some(watch::channel(Logicals::from([(name.clone(), core)])).1);
         }
         if config.controller.role.is_physical() {
             let start = pc::Start { name: name.clone(), term, batch: config.batch };
@@ -87,7 +108,7 @@ impl Cores {
             cores.tasks.spawn("physical controller", task.run(taken, run));
             (cores.physical, cores.physical_errands) = (Some(inputs), Some(errands));
         }
-        if let (Some(logical), Some(physical)) = (cores.logical.clone(), cores.physical.clone()) {
+        if let (Some(logical), Some(physical)) = (own, cores.physical.clone()) {
             cores.tasks.spawn("session within", Within { name: name.clone(), logical, physical }.run());
         }
         cores

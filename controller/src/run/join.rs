@@ -4,19 +4,20 @@
 use std::time::Duration;
 
 use anyhow::Result as Outcome;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Endpoint;
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 use vtep_api::grpc::{Protection, controller_client, endpoint, require_tls};
-use vtep_api::{ControllerName, FromLogical, FromPhysical};
+use vtep_api::{ControllerName, FromLogical, FromPhysical, Term};
 
 use super::channel::{Channel, Kind, OfLogical};
 use super::wire::{self, End};
 use super::{Gone, physical, serve};
+use crate::cluster::{Holder, Office, Standing, View};
 use crate::config::{Config, LogicalPeer};
 
 /// Full jitter below a ceiling that doubles.
@@ -29,7 +30,14 @@ const OF_USE: Duration = Duration::from_secs(10);
 pub(super) struct Joins {
     core: Option<mpsc::Sender<physical::Input>>,
     /// They end with this.
-    running: Vec<(LogicalPeer, oneshot::Sender<()>)>,
+    running: Vec<(Target, oneshot::Sender<()>)>,
+}
+
+/// A logical controller, and by an election its term.
+#[derive(Debug, Clone, PartialEq)]
+struct Target {
+    peer: LogicalPeer,
+    term: Option<Term>,
 }
 
 impl Joins {
@@ -40,36 +48,73 @@ impl Joins {
         Ok(joins)
     }
 
-    /// Those that are no longer named end, and new ones begin. Where one cannot be, nothing changes.
+    /// Those whom the configuration does not name any longer end, and new ones begin. Where one cannot be, nothing
+    /// changes.
     pub(super) fn follow(&mut self, config: &Config) -> Outcome<()> {
+        let targets = config.logical.iter().map(|peer| Target { peer: peer.clone(), term: None });
+        self.join(&targets.collect::<Vec<_>>(), config)
+    }
+
+    /// With whoever holds the shards, until the cluster is left.
+    pub(super) async fn follow_cluster(
+        config: Config,
+        core: mpsc::Sender<physical::Input>,
+        mut standings: watch::Receiver<Standing>,
+    ) {
+        let mut joins = Self { core: Some(core), running: Vec::new() };
+        loop {
+            let targets = holders(&standings.borrow_and_update().view);
+            if let Err(error) = joins.join(&targets, &config) {
+                warn!(error = format!("{error:#}"), "the logical controllers of shards are not joined");
+            }
+            if standings.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn join(&mut self, targets: &[Target], config: &Config) -> Outcome<()> {
         let Some(core) = &self.core else { return Ok(()) };
-        let is_new = |peer: &&LogicalPeer| !self.running.iter().any(|(running, _)| running == *peer);
-        let new = config.logical.iter().filter(is_new);
-        let new: Vec<_> = new.map(|peer| Join::new(peer, config, core)).collect::<Outcome<_>>()?;
-        self.running.retain(|(peer, _)| config.logical.contains(peer));
-        for (peer, join) in new {
+        let is_new = |target: &&Target| !self.running.iter().any(|(running, _)| running == *target);
+        let new = targets.iter().filter(is_new);
+        let new: Vec<_> = new
+            .map(|target| Ok((target.clone(), Join::new(target, config, core)?)))
+            .collect::<Outcome<_>>()?;
+        self.running.retain(|(target, _)| targets.contains(target));
+        for (target, join) in new {
             let (stop, stopped) = oneshot::channel();
             tokio::spawn(join.run(stopped));
-            self.running.push((peer, stop));
+            self.running.push((target, stop));
         }
         Ok(())
     }
+}
+
+/// Of each shard that somebody has: who, where, and by which term.
+fn holders(view: &View) -> Vec<Target> {
+    let target = |(office, holder): (&Office, &Holder)| {
+        let address = view.members.get(&holder.name)?.address.parse().ok()?;
+        let peer = LogicalPeer { name: Some(office.controller()), address };
+        Some(Target { peer, term: Some(view.term(holder.created)) })
+    };
+    view.offices.iter().filter_map(target).collect()
 }
 
 struct Join {
     address: String,
     /// Who must answer there.
     name: Option<ControllerName>,
+    term: Option<Term>,
     endpoint: Endpoint,
     core: mpsc::Sender<physical::Input>,
 }
 
 impl Join {
     fn new(
-        peer: &LogicalPeer,
+        Target { peer, term }: &Target,
         config: &Config,
         core: &mpsc::Sender<physical::Input>,
-    ) -> Outcome<(LogicalPeer, Self)> {
+    ) -> Outcome<Self> {
         let (tls, address) = (config.tls.as_ref(), &peer.address);
         if require_tls(address.host(), tls.is_some(), config.controller.allow_plaintext)?
             == Protection::Nothing
@@ -79,7 +124,7 @@ impl Join {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let endpoint = endpoint(&format!("{scheme}://{address}"), tls)?;
         let (address, name) = (address.to_string(), peer.name.clone());
-        Ok((peer.clone(), Self { address, name, endpoint, core: core.clone() }))
+        Ok(Self { address, name, term: *term, endpoint, core: core.clone() })
     }
 
     /// Until the core is gone, or the other end of `stop`.
@@ -123,7 +168,12 @@ impl Join {
         })?;
         let (wire, messages) = wire::handed_on();
         let mut client = controller_client(connection);
-        let answer = timeout(wire::SILENCE_MAX, client.join(ReceiverStream::new(messages))).await;
+        let mut request = Request::new(ReceiverStream::new(messages));
+        if let Some(name) = &self.name {
+            let name = MetadataValue::from_bytes(name.as_str().as_bytes());
+            request.metadata_mut().insert_bin(serve::WANTED, name);
+        }
+        let answer = timeout(wire::SILENCE_MAX, client.join(request)).await;
         let answer: Response<_> = answer.map_err(|_| End::Silent)?.map_err(End::Failed)?;
         let name = self.name(answer.metadata())?;
         Ok(Reached { name, stream: answer.into_inner(), wire })
@@ -132,6 +182,9 @@ impl Join {
     async fn session(&self, reached: Reached, stop: &mut oneshot::Receiver<()>) -> Result<End, Gone> {
         let Reached { name, mut stream, wire } = reached;
         info!(%name, address = self.address, "joined a logical controller");
+        if let Some(term) = self.term {
+            self.core.send(physical::Input::Elected { peer: name.clone(), term }).await?;
+        }
         let (channel, mut inbox) = Channel::<OfLogical>::open(name, self.core.clone()).await?;
         let end = tokio::select! {
             end = wire::carry(&channel, &mut stream, &mut inbox, &wire) => end,

@@ -11,6 +11,7 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{notice, tick};
 use crate::Now;
+use crate::cluster::Tenure;
 use crate::control::{Errand, LogicalErrand, Order};
 use crate::logical::{Action, Event, Logical, OperateError, Operation, Start};
 use crate::physical::SessionId;
@@ -25,26 +26,40 @@ pub(crate) enum Input {
     Left { peer: ControllerName, session: SessionId },
 }
 
+enum Next {
+    Input(Input),
+    Tick,
+    Errand(LogicalErrand),
+}
+
 pub(super) struct Task {
     core: Logical,
     clock: Clock,
     peers: Sessions<ControllerName, FromLogical>,
     durable: Keeper,
     recorder: Option<Recorder>,
+    /// Beyond it the office may be another's.
+    tenure: Option<Tenure>,
     actions: Vec<Action>,
 }
 
 impl Task {
-    pub(super) fn new(start: Start, clock: Clock, durable: Keeper, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(
+        start: Start,
+        clock: Clock,
+        durable: Keeper,
+        recorder: Option<Recorder>,
+        tenure: Option<Tenure>,
+    ) -> Self {
         let now = clock.now();
         if let Some(recorder) = &recorder {
             recorder.logical_start(&start, now);
         }
         let core = Logical::new(start, now);
-        Self { core, clock, peers: Sessions::new(), durable, recorder, actions: Vec::new() }
+        Self { core, clock, peers: Sessions::new(), durable, recorder, tenure, actions: Vec::new() }
     }
 
-    /// Until no session can bring anything.
+    /// Until no session can bring anything, or its reign is over.
     pub(super) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Input>,
@@ -52,13 +67,21 @@ impl Task {
     ) {
         let mut tick = tick();
         loop {
-            tokio::select! {
+            let next = tokio::select! {
                 input = inputs.recv() => match input {
-                    Some(input) => self.input(input),
+                    Some(input) => Next::Input(input),
                     None => return,
                 },
-                _ = tick.tick() => self.step(Event::Tick),
-                Some(errand) = errands.recv() => self.errand(errand),
+                _ = tick.tick() => Next::Tick,
+                Some(errand) = errands.recv() => Next::Errand(errand),
+            };
+            if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
+                return;
+            }
+            match next {
+                Next::Input(input) => self.input(input),
+                Next::Tick => self.step(Event::Tick),
+                Next::Errand(errand) => self.errand(errand),
             }
         }
     }

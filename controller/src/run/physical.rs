@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use tokio::sync::{mpsc, watch};
-use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, ToVtep, VtepName};
+use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, Term, ToVtep, VtepName};
 
 use super::clock::Clock;
 use super::outbox::Outbox;
@@ -35,6 +35,11 @@ pub(crate) enum Input {
     VtepLeft {
         vtep: VtepName,
         session: SessionId,
+    },
+    /// By an election, the term of a logical controller that is about to join.
+    Elected {
+        peer: ControllerName,
+        term: Term,
     },
     Joined {
         peer: ControllerName,
@@ -117,6 +122,7 @@ impl Task {
             Input::VtepLeft { vtep, session } if self.vteps.left(&vtep, session) => {
                 self.step(Event::VtepDown { vtep, session });
             }
+            Input::Elected { peer, term } => self.step(Event::Elected { peer, term }),
             Input::Joined { peer, session, outbox } => {
                 self.peers.open(&peer, session, outbox);
                 self.step(Event::Connected { peer });

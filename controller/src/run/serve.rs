@@ -21,12 +21,15 @@ use vtep_api::grpc::{
 use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, ToVtep};
 
 use super::channel::{Channel, Kind, OfPhysical, OfVtep};
-use super::cores::Cores;
+use super::cores::{Cores, Logicals};
+use super::logical;
 use super::wire::{self, End};
 use crate::config::Config;
 
 /// By what a controller tells who it is, before the first message.
 pub(super) const NAME: &str = "vtepd-controller-bin";
+/// By what a physical controller says whom it wants to join.
+pub(super) const WANTED: &str = "vtepd-wanted-bin";
 /// How long the last word to a peer waits for it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -40,21 +43,46 @@ pub(super) fn spawn(config: &Config, listener: TcpListener, cores: &Cores) -> Ou
     if require_tls(&address.ip().to_string(), config.tls.is_some(), allow_plaintext)? == Protection::Nothing {
         warn!(%address, "agents and controllers connect without TLS: anybody may be any of them");
     }
-    let name = &config.controller.name;
-    let vteps = cores.physical.clone().map(|core| vtep_service(Door::<OfVtep> { name: name.clone(), core }));
-    let controllers =
-        cores.logical.clone().map(|core| controller_service(Door::<OfPhysical> { name: name.clone(), core }));
+    let name = config.controller.name.clone();
+    let vteps = cores.physical.clone().map(|core| {
+        let whoever = move |_: Option<ControllerName>| Ok((name.clone(), core.clone()));
+        vtep_service(Door::<OfVtep> { pick: Box::new(whoever) })
+    });
+    let controllers = cores.logicals.clone().map(|logicals| {
+        let named = move |wanted| pick(&logicals.borrow(), wanted);
+        controller_service(Door::<OfPhysical> { pick: Box::new(named) })
+    });
     let router = server(config.tls.as_ref())?.add_optional_service(vteps).add_optional_service(controllers);
     Ok(tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener))))
+}
+
+/// The logical controller that a physical one wants to join: whom it names, or the only one.
+fn pick(
+    logicals: &Logicals,
+    wanted: Option<ControllerName>,
+) -> Result<(ControllerName, mpsc::Sender<logical::Input>), Status> {
+    let found = match &wanted {
+        Some(name) => logicals.get_key_value(name),
+        None => logicals.first_key_value().filter(|_| logicals.len() == 1),
+    };
+    let found = found.map(|(name, core)| (name.clone(), core.inputs.clone()));
+    found.ok_or_else(|| match wanted {
+        Some(name) => Status::unavailable(format!("{name} is not here")),
+        None => Status::unavailable("there is not one logical controller here, and none was named"),
+    })
 }
 
 type Replies<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
 /// Takes sessions of one kind.
 pub(super) struct Door<K: Kind> {
-    pub(super) name: ControllerName,
-    pub(super) core: mpsc::Sender<K::Input>,
+    pick: Box<Pick<K>>,
 }
+
+/// Whose core a session is for, which may name whom it wants.
+type Pick<K> = dyn Fn(Option<ControllerName>) -> Result<(ControllerName, mpsc::Sender<<K as Kind>::Input>), Status>
+    + Send
+    + Sync;
 
 #[tonic::async_trait]
 impl VtepSession for Door<OfVtep> {
@@ -85,12 +113,16 @@ impl<K: Kind> Door<K> {
     fn open(&self, request: Request<Streaming<K::In>>) -> Result<Response<Replies<K::Out>>, Status> {
         let from = request.remote_addr().map_or_else(|| "?".to_owned(), |address| address.to_string());
         let names = PeerNames::of(&request).map_err(|error| Status::permission_denied(error.to_string()))?;
+        let wanted = request.metadata().get_bin(WANTED).and_then(|name| name.to_bytes().ok());
+        let wanted =
+            wanted.and_then(|name| ControllerName::try_from(String::from_utf8(name.to_vec()).ok()?).ok());
+        let (name, core) = (self.pick)(wanted)?;
         let (wire, replies) = wire::handed_on();
-        let caller = Caller::<K> { from, names, core: self.core.clone() };
+        let caller = Caller::<K> { from, names, core };
         tokio::spawn(caller.serve(request.into_inner(), wire));
         let replies: Replies<K::Out> = Box::pin(ReceiverStream::new(replies));
         let mut response = Response::new(replies);
-        response.metadata_mut().insert_bin(NAME, MetadataValue::from_bytes(self.name.as_str().as_bytes()));
+        response.metadata_mut().insert_bin(NAME, MetadataValue::from_bytes(name.as_str().as_bytes()));
         Ok(response)
     }
 }

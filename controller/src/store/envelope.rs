@@ -24,3 +24,16 @@ pub(super) fn open<T: DeserializeOwned>(key: &'static str, sealed: &[u8]) -> Res
     }
     serde_json::from_slice(json).map_err(|source| Failure::Decode { key, source })
 }
+
+/// The same for what is kept elsewhere than on this disk.
+pub(crate) struct Envelope;
+
+impl Envelope {
+    pub(crate) fn seal(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+        seal(value)
+    }
+
+    pub(crate) fn open<T: DeserializeOwned>(sealed: &[u8]) -> Result<T, String> {
+        open("value", sealed).map_err(|failure| failure.to_string())
+    }
+}

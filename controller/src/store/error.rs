@@ -41,6 +41,18 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::Checksum { found, expected, .. } => {
+                write!(f, "its checksum is {found:08x}; expected {expected:08x}")
+            }
+            Self::Decode { source, .. } => write!(f, "it is not understood: {source}"),
+        }
+    }
+}
+
 impl Failure {
     pub(super) fn at(self, path: &Path) -> StoreError {
         let path = path.to_owned();

@@ -10,6 +10,7 @@ mod peers;
 mod restarts;
 mod rig;
 mod split;
+mod tors;
 mod transports;
 
 use std::time::Duration;

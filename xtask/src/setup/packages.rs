@@ -14,6 +14,7 @@ use crate::{
 pub(super) const TEST: &[&str] = &[
     "bpftool",
     "ca-certificates",
+    "etcd-server",
     "ethtool",
     "g++",
     "iperf3",
@@ -24,6 +25,7 @@ pub(super) const TEST: &[&str] = &[
     "libstd-rust-web-dev-bpf",
     "libzstd-dev",
     "llvm-22-dev",
+    "nftables",
     "openssl",
     "openvswitch-common",
     "openvswitch-switch",
@@ -36,7 +38,7 @@ pub(super) const TEST: &[&str] = &[
 /// The clippy that belongs to `rustc-web`, for the programs.
 const LINT: &[&str] = &["rust-web-clippy"];
 /// Only their programs are used; at the next boot their daemons would take ports that tests want.
-const SERVICES: &[&str] = &["keepalived", "openvswitch-switch"];
+const SERVICES: &[&str] = &["etcd", "keepalived", "nftables", "openvswitch-switch"];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub(super) struct Packages {
@@ -72,6 +74,12 @@ impl Packages {
         self.install()
     }
 
+    /// By the name of its package.
+    fn is_new(&self, service: &str) -> bool {
+        let package = if service == "etcd" { "etcd-server" } else { service };
+        self.missing.contains(&package)
+    }
+
     fn install(&self) -> Result<()> {
         let apt = || {
             let mut apt = command("apt-get");
@@ -85,7 +93,7 @@ impl Packages {
         if !Path::new("/run/systemd/system").is_dir() {
             return Ok(());
         }
-        let mut new = SERVICES.iter().filter(|service| self.missing.contains(service));
+        let mut new = SERVICES.iter().filter(|service| self.is_new(service));
         new.try_for_each(|service| run(command("systemctl").args(["disable", &format!("{service}.service")])))
     }
 }

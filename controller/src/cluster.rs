@@ -1,0 +1,25 @@
+//! More than one machine: who is a member, who holds which office, and by which term. etcd keeps it.
+//!
+//! An *office* is what one process at a time may do: be the logical controller of a shard of logical switches. Who holds
+//! it has its key in etcd, bound to his lease; the revision at which the key was created is the *term*, above all earlier
+//! ones. The lease is a hint: what an office holder writes into etcd stands under the condition that the key is still the
+//! one of his term, and receivers of his messages refuse lower terms than one that they obeyed.
+//!
+//! `view` reads the whole state at one revision, `plan` says what to do about it (pure), `member` does it, again and
+//! again. What changed is never looked at, so that an event that is lost, late or told twice changes nothing.
+
+pub(crate) mod etcd;
+mod keys;
+mod member;
+mod office;
+mod plan;
+mod shard;
+mod tenure;
+mod view;
+
+pub use member::{Cluster, Declaration, JoinError, Standing};
+pub use office::{Office, shard_of};
+pub use plan::{Bid, Me, bids, desired};
+pub use shard::{ShardState, StateError};
+pub use tenure::Tenure;
+pub use view::{Holder, MemberEntry, Settings, View};

@@ -1,0 +1,465 @@
+//! This process as a member: from a lease to its end, and again. While the lease holds it reads the state of the cluster,
+//! takes and leaves offices as the plan says, and tells the rest of the process what it has.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::{info, warn};
+use vtep_api::daemon::chain;
+use vtep_api::grpc::TransportError;
+use vtep_api::{ControllerName, LogicalSwitchName, Term};
+
+use super::etcd::{Etcd, EtcdError, Guard, Op, Range};
+use super::keys::Keys;
+use super::plan::{Bid, Me, bids};
+use super::view::{Holder, MemberEntry, Settings, View};
+use super::{Office, ShardState, StateError, Tenure, shard_of};
+use crate::config::{Config, EtcdStore};
+use crate::store::{Applied, Envelope};
+
+/// The cluster is read so often though no watch hinted at anything.
+const DOUBT: Duration = Duration::from_secs(1);
+/// Not read more often than that.
+const PACE: Duration = Duration::from_millis(20);
+/// Full jitter below it, between attempts.
+const RETRY: Duration = Duration::from_millis(400);
+
+/// What this process is to know of the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    pub view: Arc<View>,
+    pub declared: Option<Declaration>,
+    /// Since when this process is a member, as a term; none: it is not one.
+    pub member: Option<Term>,
+    /// The offices that it has.
+    pub reigns: BTreeMap<Office, ShardState>,
+}
+
+/// A declared file, and the revision of its key.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    pub revision: i64,
+    pub applied: Arc<Applied>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("controller.name {name} is that of a shard; expected another one")]
+    Reserved { name: ControllerName },
+}
+
+/// For the rest of the process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    etcd: Arc<Etcd>,
+    keys: Keys,
+    hint: Arc<Notify>,
+    standing: watch::Receiver<Standing>,
+    /// One write of a shard's state at a time: what was taken to be written later is written later.
+    writing: Arc<tokio::sync::Mutex<()>>,
+    health: Arc<Mutex<Health>>,
+}
+
+/// How writing went.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    pub(crate) errors: u64,
+    /// Of writes of an office that was not ours any more: etcd refused them.
+    pub(crate) fenced: u64,
+    pub(crate) failing: Option<String>,
+}
+
+struct Member {
+    etcd: Arc<Etcd>,
+    keys: Keys,
+    name: ControllerName,
+    entry: MemberEntry,
+    /// Of a cluster that has none yet.
+    shards: u16,
+    lease_for: Duration,
+    hint: Arc<Notify>,
+    standing: watch::Sender<Standing>,
+    /// The revision that was read last in the present life.
+    seen: i64,
+    warned: Option<String>,
+}
+
+impl Cluster {
+    /// Joins, and stays until the last clone is gone.
+    pub(crate) fn join(config: &Config, store: &EtcdStore) -> Result<Self, JoinError> {
+        let name = config.controller.name.clone();
+        if Office::is_reserved(&name) {
+            return Err(JoinError::Reserved { name });
+        }
+        let lease_for = Duration::from_secs(store.lease_secs.as_u32().into());
+        // A request that is lost leaves time for another one before the lease is over.
+        let etcd = Arc::new(Etcd::new(&store.endpoints, store.tls.as_ref(), lease_for / 3)?);
+        let (hint, keys) = (Arc::new(Notify::new()), Keys::new(&store.prefix));
+        let (standing, watched) = watch::channel(Standing::default());
+        let address = store.advertise.as_ref().map_or(config.listen.address.to_string(), ToString::to_string);
+        let entry = MemberEntry {
+            role: config.controller.role,
+            address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lease: 0,
+            created: 0,
+        };
+        let cluster = Self {
+            etcd: etcd.clone(),
+            keys: keys.clone(),
+            hint: hint.clone(),
+            standing: watched,
+            writing: Arc::default(),
+            health: Arc::default(),
+        };
+        let shards = store.shards.as_u16();
+        let member =
+            Member { etcd, keys, name, entry, shards, lease_for, hint, standing, seen: 0, warned: None };
+        tokio::spawn(member.run());
+        Ok(cluster)
+    }
+
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) async fn writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
+    /// How a write of a shard's state went.
+    pub(crate) fn noted(&self, error: Option<&StateError>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.errors += u64::from(error.is_some());
+        health.failing = error.map(|error| chain(error));
+        if error.is_some_and(StateError::is_not_ours) {
+            health.fenced += 1;
+            self.doubt();
+        }
+    }
+
+    /// Something may have changed that nobody told.
+    pub(crate) fn doubt(&self) {
+        self.hint.notify_one();
+    }
+
+    /// For operators.
+    pub(crate) fn describe(&self) -> String {
+        format!("etcd {:?} {}", self.etcd, self.keys.cluster().key)
+    }
+
+    /// Waits until this process is a member.
+    pub(crate) async fn joined(&self) -> Term {
+        let mut standing = self.standing();
+        match standing.wait_for(|standing| standing.member.is_some()).await {
+            Ok(standing) => standing.member.unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Replaces the declared file that is known here; refused if somebody else did so meanwhile.
+    pub(crate) async fn declare(&self, applied: &Applied) -> Result<(), String> {
+        let revision = self.standing.borrow().declared.as_ref().map_or(0, |declared| declared.revision);
+        let value = Envelope::seal(applied).map_err(|error| error.to_string())?;
+        let key = self.keys.declared();
+        let guard = Guard::Changed { key: key.clone(), revision };
+        let outcome = self.etcd.transact(&[guard], vec![Op::Put { key, value, lease: None }]).await;
+        let done = outcome.map_err(|error| chain(&error))?.done;
+        self.doubt();
+        if !done {
+            return Err(
+                "another file was applied at the same time; look at --diff and apply again".to_owned()
+            );
+        }
+        let mut standing = self.standing();
+        let newer = |standing: &Standing| {
+            standing.declared.as_ref().is_some_and(|declared| declared.revision > revision)
+        };
+        // Whoever asks here next may rely on it.
+        tokio::time::timeout(Duration::from_secs(2), standing.wait_for(newer)).await.ok();
+        Ok(())
+    }
+
+    /// The operator's word on who should have an office; `None` takes it back.
+    pub(crate) async fn move_office(
+        &self,
+        office: &Office,
+        to: Option<&ControllerName>,
+    ) -> Result<(), EtcdError> {
+        let key = self.keys.moved(office);
+        let op = match to {
+            Some(name) => Op::Put { key, value: json(name), lease: None },
+            None => Op::Delete(Range::key(key)),
+        };
+        self.etcd.transact(&[], vec![op]).await?;
+        self.doubt();
+        Ok(())
+    }
+
+    /// The shard of a logical switch, and who is its logical controller at present.
+    pub(crate) fn whose(&self, logical_switch: &LogicalSwitchName) -> (Office, Option<ControllerName>) {
+        let standing = self.standing.borrow();
+        let office = shard_of(logical_switch, standing.view.shards());
+        let holder = standing.view.offices.get(&office).map(|holder| holder.name.clone());
+        (office, holder)
+    }
+
+    /// Others need not wait for the end of the lease.
+    pub(crate) async fn leave(self) {
+        let Some(lease) = self.lease() else { return };
+        if let Err(error) = self.etcd.revoke(lease).await {
+            info!(error = chain(&error), "the lease was not given back; it ends by itself");
+        }
+    }
+
+    fn lease(&self) -> Option<i64> {
+        let standing = self.standing.borrow();
+        let since = standing.member?;
+        let own = standing.view.members.values().find(|entry| standing.view.term(entry.created) == since);
+        own.map(|entry| entry.lease)
+    }
+}
+
+impl Member {
+    /// Until nobody wants to know any more.
+    async fn run(mut self) {
+        let (etcd, hint, ranges) = (self.etcd.clone(), self.hint.clone(), self.watched());
+        let watching = tokio::spawn(async move {
+            loop {
+                let error = etcd.watch(&ranges, || hint.notify_one()).await;
+                tracing::debug!(error = chain(&error), "a watch is begun anew");
+                // What happened meanwhile was not told.
+                hint.notify_one();
+                sleep(jitter(RETRY)).await;
+            }
+        });
+        while !self.standing.is_closed() {
+            if let Err(error) = self.life().await {
+                self.warn(&error);
+                sleep(jitter(RETRY)).await;
+            }
+        }
+        watching.abort();
+    }
+
+    fn watched(&self) -> [Range; 2] {
+        [self.keys.cluster(), Range::key(self.keys.declared())]
+    }
+
+    /// From a new lease to its end.
+    async fn life(&mut self) -> Result<(), EtcdError> {
+        self.seen = 0;
+        let asked = Instant::now();
+        let lease = self.etcd.grant(self.lease_for.as_secs().try_into().unwrap_or(i64::MAX)).await?;
+        let tenure = Tenure::until(asked + self.lease_for);
+        let (etcd, lease_for) = (self.etcd.clone(), self.lease_for);
+        let end = tokio::select! {
+            end = keep(&etcd, lease, lease_for, &tenure) => end,
+            end = self.govern(lease, &tenure) => end,
+        };
+        tenure.end();
+        warn!(lease, end, "the lease in etcd is over; every office is left");
+        self.standing.send_modify(|standing| {
+            standing.member = None;
+            standing.reigns.clear();
+        });
+        Ok(())
+    }
+
+    async fn govern(&mut self, lease: i64, tenure: &Tenure) -> &'static str {
+        while !self.standing.is_closed() {
+            match self.round(lease, tenure).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.warned = None;
+                    tokio::select! {
+                        () = self.hint.notified() => sleep(PACE).await,
+                        () = sleep(DOUBT) => {}
+                    }
+                }
+                Err(error) if error.is_not_found() => return "etcd does not know it, though it prolongs it",
+                Err(error) => {
+                    self.warn(&error);
+                    sleep(jitter(RETRY)).await;
+                }
+            }
+        }
+        "nobody wants it any more"
+    }
+
+    /// Reads, tells, acts. Returns whether something was done, so that the state is another one by now.
+    async fn round(&mut self, lease: i64, tenure: &Tenure) -> Result<bool, EtcdError> {
+        let declared = Range::key(self.keys.declared()).keys_only();
+        let found = self.etcd.read(&[self.keys.cluster(), declared]).await?;
+        let mut ranges = found.ranges.into_iter();
+        let entries = ranges.next().unwrap_or_default();
+        let declared = ranges.next().unwrap_or_default().first().map(|entry| entry.changed);
+        let view = View::of(&self.keys, found.revision, &entries);
+        if view.revision < self.seen {
+            // Of a member of etcd that is behind.
+            return Ok(false);
+        }
+        self.seen = view.revision;
+        if view.settings.is_none() {
+            return self.found().await;
+        }
+        let own = view.members.get(&self.name);
+        if let Some(own) = own.filter(|own| own.lease != lease) {
+            let (name, address) = (&self.name, &own.address);
+            self.warned_once(format!(
+                "a process at {address} is member {name}, or was until of late; waiting"
+            ));
+            self.tell(view, None, BTreeMap::new(), declared).await?;
+            return Ok(false);
+        }
+        let Some(own) = own else {
+            // At the beginning, or though etcd still prolongs the lease: then nothing that hung on it is ours.
+            self.tell(view, None, BTreeMap::new(), declared).await?;
+            return self.register(lease).await;
+        };
+        let member = Some(view.term(own.created));
+        let planned = bids(&view, &Me { name: self.name.clone(), lease });
+        let leaves = |office: &Office| {
+            planned.iter().any(|bid| matches!(bid, Bid::Resign { office: left, .. } if left == office))
+        };
+        // What is left is not used any more before it is free for others.
+        let mine = view.offices.iter().filter(|(office, holder)| holder.lease == lease && !leaves(office));
+        let reigns = mine.map(|(office, holder)| (office.clone(), self.reign(&view, office, holder, tenure)));
+        let reigns = reigns.collect();
+        self.tell(view, member, reigns, declared).await?;
+        let some = !planned.is_empty();
+        for bid in planned {
+            self.carry_out(bid, lease).await?;
+        }
+        Ok(some)
+    }
+
+    async fn found(&self) -> Result<bool, EtcdError> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let term_base = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
+        let (key, settings) = (self.keys.settings(), Settings { shards: self.shards, term_base });
+        let guard = Guard::Created { key: key.clone(), revision: 0 };
+        let op = Op::Put { key, value: json(&settings), lease: None };
+        self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
+    }
+
+    async fn register(&self, lease: i64) -> Result<bool, EtcdError> {
+        let key = self.keys.member(&self.name);
+        let guard = Guard::Created { key: key.clone(), revision: 0 };
+        let op = Op::Put { key, value: json(&self.entry), lease: Some(lease) };
+        self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
+    }
+
+    async fn carry_out(&self, bid: Bid, lease: i64) -> Result<(), EtcdError> {
+        match bid {
+            Bid::Campaign(office) => {
+                let key = self.keys.office(&office);
+                let holder = Holder { name: self.name.clone(), lease, created: 0 };
+                let vacant = Guard::Created { key: key.clone(), revision: 0 };
+                let op = Op::Put { key, value: json(&holder), lease: Some(lease) };
+                if self.etcd.transact(&[vacant], vec![op]).await?.done {
+                    info!(%office, "took an office");
+                }
+            }
+            Bid::Resign { office, created } => {
+                let key = self.keys.office(&office);
+                let mine = Guard::Created { key: key.clone(), revision: created };
+                self.etcd.transact(&[mine], vec![Op::Delete(Range::key(key))]).await?;
+                info!(%office, "left an office to whom it belongs");
+            }
+        }
+        Ok(())
+    }
+
+    fn reign(&self, view: &View, office: &Office, holder: &Holder, tenure: &Tenure) -> ShardState {
+        ShardState {
+            etcd: self.etcd.clone(),
+            keys: self.keys.clone(),
+            office: office.clone(),
+            created: holder.created,
+            term: view.term(holder.created),
+            tenure: tenure.clone(),
+        }
+    }
+
+    async fn tell(
+        &self,
+        view: View,
+        member: Option<Term>,
+        reigns: BTreeMap<Office, ShardState>,
+        declared: Option<i64>,
+    ) -> Result<(), EtcdError> {
+        let known = self.standing.borrow().declared.clone();
+        let declared = match declared {
+            Some(revision) if known.as_ref().is_none_or(|known| known.revision < revision) => {
+                self.read_declared().await?.or(known)
+            }
+            _ => known,
+        };
+        self.standing.send_replace(Standing { view: Arc::new(view), declared, member, reigns });
+        Ok(())
+    }
+
+    async fn read_declared(&self) -> Result<Option<Declaration>, EtcdError> {
+        let found = self.etcd.read(&[Range::key(self.keys.declared())]).await?;
+        let Some(entry) = found.ranges.into_iter().flatten().next() else { return Ok(None) };
+        match Envelope::open::<Applied>(&entry.value) {
+            Ok(applied) => Ok(Some(Declaration { revision: entry.changed, applied: Arc::new(applied) })),
+            Err(problem) => {
+                warn!(problem, "the declared file in etcd is damaged; the last one counts");
+                Ok(None)
+            }
+        }
+    }
+
+    fn warn(&mut self, error: &EtcdError) {
+        self.warned_once(chain(error));
+    }
+
+    /// One line for each reason, however often it comes.
+    fn warned_once(&mut self, reason: String) {
+        if self.warned.as_ref() != Some(&reason) {
+            warn!(reason, "the cluster is not reached as it should be");
+            self.warned = Some(reason);
+        }
+    }
+}
+
+/// Until the lease is over, by our clock or by etcd's word.
+async fn keep(etcd: &Etcd, lease: i64, lease_for: Duration, tenure: &Tenure) -> &'static str {
+    let mut due = Instant::now() + lease_for / 3;
+    loop {
+        let deadline = tenure.deadline();
+        sleep_until(due.min(deadline)).await;
+        let asked = Instant::now();
+        if asked >= deadline {
+            return "it was not prolonged in time";
+        }
+        match timeout_at(deadline, etcd.keep_alive(lease)).await {
+            Ok(Ok(true)) => {
+                tenure.extend(asked + lease_for);
+                due = asked + lease_for / 3;
+            }
+            Ok(Ok(false)) => return "etcd does not know it any more",
+            Ok(Err(_)) => due = Instant::now() + jitter(RETRY) / 4,
+            Err(_) => return "it was not prolonged in time",
+        }
+    }
+}
+
+fn jitter(ceiling: Duration) -> Duration {
+    ceiling.mul_f64(rand::random())
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("names and numbers are JSON")
+}

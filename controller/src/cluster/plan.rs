@@ -1,0 +1,133 @@
+//! Who should have which office, and what a member does about it. Pure: the same view gives the same answer everywhere.
+
+use serde::{Deserialize, Serialize};
+use vtep_api::ControllerName;
+
+use super::Office;
+use super::office::scatter;
+use super::view::{MemberEntry, View};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Me {
+    pub name: ControllerName,
+    pub lease: i64,
+}
+
+/// What a member does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bid {
+    /// Take an office that nobody has.
+    Campaign(Office),
+    /// Leave one to whom it belongs.
+    Resign { office: Office, created: i64 },
+}
+
+/// Who should have an office: whom the operator named, if he is there, else the member whose hash with the office is the
+/// highest (rendezvous hashing): when one goes, only his offices move, and when one comes, only those that become his.
+pub fn desired<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName> {
+    let may = |member: &MemberEntry| {
+        let Office::Shard(_) = office;
+        member.role.is_logical()
+    };
+    if let Some(named) = view.moves.get(office)
+        && let Some((name, _)) = view.members.get_key_value(named).filter(|(_, member)| may(member))
+    {
+        return Some(name);
+    }
+    let weight = |name: &ControllerName| scatter(format!("{office}\n{name}").as_bytes());
+    let able = view.members.iter().filter(|(_, member)| may(member)).map(|(name, _)| name);
+    able.max_by_key(|name| (weight(name), *name))
+}
+
+/// What is to be done, given what there is.
+pub fn bids(view: &View, me: &Me) -> Vec<Bid> {
+    if view.members.get(&me.name).is_none_or(|member| member.lease != me.lease) {
+        return Vec::new();
+    }
+    let bid = |office: Office| {
+        let mine = desired(view, &office) == Some(&me.name);
+        match view.offices.get(&office) {
+            None => mine.then_some(Bid::Campaign(office)),
+            Some(holder) if holder.lease == me.lease && !mine => {
+                Some(Bid::Resign { created: holder.created, office })
+            }
+            Some(_) => None,
+        }
+    };
+    view.all_offices().filter_map(bid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::view::{Holder, Settings};
+    use super::*;
+    use crate::config::Role;
+
+    fn name(name: &str) -> ControllerName {
+        ControllerName::try_from(name).unwrap()
+    }
+
+    fn view(members: &[&str]) -> View {
+        let member = |lease: i64| MemberEntry {
+            role: Role::Both,
+            address: "127.0.0.1:1".into(),
+            version: String::new(),
+            lease,
+            created: lease,
+        };
+        let members = members.iter().zip(1..).map(|(&of, lease)| (name(of), member(lease))).collect();
+        View { settings: Some(Settings { shards: 256, term_base: 0 }), members, ..View::default() }
+    }
+
+    fn assignment(view: &View) -> BTreeMap<Office, ControllerName> {
+        view.all_offices().map(|office| (office.clone(), desired(view, &office).unwrap().clone())).collect()
+    }
+
+    #[test]
+    fn when_a_member_goes_only_his_offices_move_and_all_have_some() {
+        let (all, fewer) = (assignment(&view(&["a", "b", "c"])), assignment(&view(&["a", "b"])));
+        for member in ["a", "b", "c"] {
+            let has = all.values().filter(|holder| **holder == name(member)).count();
+            assert!((50..=120).contains(&has), "{member} has {has} of 256");
+        }
+        for (office, holder) in &all {
+            assert!(*holder == name("c") || fewer[office] == *holder, "{office} moved");
+        }
+    }
+
+    #[test]
+    fn the_operators_word_counts_while_whom_he_named_is_there() {
+        let mut view = view(&["a", "b"]);
+        let other = if *desired(&view, &Office::Shard(0)).unwrap() == name("a") { "b" } else { "a" };
+        view.moves.insert(Office::Shard(0), name(other));
+        assert_eq!(desired(&view, &Office::Shard(0)), Some(&name(other)));
+        view.members.remove(&name(other));
+        assert_ne!(desired(&view, &Office::Shard(0)), Some(&name(other)));
+    }
+
+    #[test]
+    fn what_is_held_is_left_alone_until_it_is_free() {
+        let mut view = view(&["a", "b"]);
+        let me = |of: &str| Me { name: name(of), lease: view.members[&name(of)].lease };
+        let (a, b) = (me("a"), me("b"));
+        assert_eq!(bids(&view, &a).len() + bids(&view, &b).len(), 256);
+        for office in view.all_offices() {
+            view.offices.insert(office, Holder { name: name("a"), lease: a.lease, created: 9 });
+        }
+        assert!(bids(&view, &b).is_empty(), "what another has is not taken");
+        let resigned = bids(&view, &a);
+        assert!(resigned.iter().all(|bid| matches!(bid, Bid::Resign { created: 9, .. })));
+        assert!((64..=192).contains(&resigned.len()), "{}", resigned.len());
+    }
+
+    #[test]
+    fn who_is_no_member_by_his_present_lease_does_nothing() {
+        let view = view(&["a", "b"]);
+        assert!(bids(&view, &Me { name: name("a"), lease: 77 }).is_empty());
+        assert!(bids(&view, &Me { name: name("z"), lease: 1 }).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! Where what outlives the process is, and what is known of that.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vtep_api::Term;
+use vtep_api::daemon::chain;
+
+use super::view::{AppliedStatus, StoreStatus};
+use crate::cluster::Cluster;
+use crate::store::{Applied, Store, StoreError};
+
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// Shared with whoever writes down what the core persists. Locked for one read or write.
+    Disk(Arc<Mutex<Store>>),
+    Cluster(Cluster),
+}
+
+impl Home {
+    pub fn disk(&self) -> Option<&Arc<Mutex<Store>>> {
+        match self {
+            Self::Disk(store) => Some(store),
+            Self::Cluster(_) => None,
+        }
+    }
+
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Cluster(cluster) => Some(cluster),
+        }
+    }
+
+    /// Of this process, higher than that of every earlier one of its name. Waits until etcd gives it.
+    pub(crate) async fn term(&self) -> Result<Term, StoreError> {
+        match self {
+            Self::Cluster(cluster) => Ok(cluster.joined().await),
+            Self::Disk(_) => {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let clock = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
+                // On the disk before it is told to anybody.
+                self.with_disk(|store| store.next_term(clock)).unwrap_or(Ok(Term::default()))
+            }
+        }
+    }
+
+    /// Where it outlives this process before anybody acts on it.
+    pub(super) async fn declare(&self, applied: Applied) -> Result<(), String> {
+        match self {
+            Self::Cluster(cluster) => cluster.declare(&applied).await,
+            Self::Disk(_) => {
+                let put = self.with_disk(|store| store.put_declared(applied));
+                put.unwrap_or(Ok(())).map_err(|error| chain(&error))
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> (StoreStatus, Option<AppliedStatus>) {
+        let applied = |applied: &Applied| AppliedStatus {
+            name: applied.name.clone(),
+            applied_at_ms: applied.applied_at_ms,
+        };
+        match self {
+            Self::Cluster(cluster) => {
+                let health = cluster.health();
+                let (path, errors, fenced) = (cluster.describe(), health.errors, health.fenced);
+                let store = StoreStatus { path, errors, fenced, failing: health.failing };
+                let standing = cluster.standing();
+                let declared = standing.borrow().declared.as_ref().map(|declared| applied(&declared.applied));
+                (store, declared)
+            }
+            Self::Disk(_) => {
+                let status = self.with_disk(|store| {
+                    let path = store.path().display().to_string();
+                    let failing = store.failing().map(ToOwned::to_owned);
+                    let status = StoreStatus { path, errors: store.errors(), fenced: 0, failing };
+                    (status, store.declared().map(applied))
+                });
+                status.unwrap_or_default()
+            }
+        }
+    }
+
+    /// The disk may take its time: another thread does the work of this one meanwhile.
+    fn with_disk<T>(&self, run: impl FnOnce(&mut Store) -> T) -> Option<T> {
+        let store = self.disk()?;
+        Some(tokio::task::block_in_place(|| run(&mut store.lock().unwrap_or_else(PoisonError::into_inner))))
+    }
+}

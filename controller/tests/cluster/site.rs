@@ -1,0 +1,107 @@
+//! etcd, logical and physical controllers in a namespace, TORs beside it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use vtep_tests::deadline::wait_for;
+use vtep_tests::etcd::Etcd;
+use vtep_tests::lab::{Controller, ControllerConfig, ControllerRole};
+use vtep_tests::netns::Netns;
+
+use super::tors::{SOON, Tor, listen};
+
+pub(crate) struct Site {
+    pub(crate) controllers: BTreeMap<&'static str, Controller>,
+    pub(crate) etcd: Etcd,
+    _netns: Netns,
+}
+
+/// Who has a shard, and by which term.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reign {
+    pub(crate) holder: String,
+    pub(crate) term: u64,
+}
+
+impl Site {
+    /// Of each controller its name and role.
+    pub(crate) fn new(members: u16, controllers: &[(&'static str, ControllerRole)]) -> Self {
+        let netns = Netns::new("cluster").unwrap();
+        let etcd = Etcd::start(&netns, members).unwrap();
+        let endpoints = etcd.endpoints();
+        let started = controllers.iter().zip(9500..).map(|(&(name, role), port)| {
+            let config = ControllerConfig { name, role, listen: listen(port), tls: None, logical: &[] };
+            let mut controller = Controller::new(&netns, &config).unwrap();
+            let mut text = fs::read_to_string(controller.config_path()).unwrap();
+            write!(text, "\n[store]\nkind = \"etcd\"\nshards = 4\nendpoints = {endpoints:?}\n").unwrap();
+            fs::write(controller.config_path(), text).unwrap();
+            controller.start().unwrap();
+            (name, controller)
+        });
+        let controllers = started.collect();
+        Self { controllers, etcd, _netns: netns }
+    }
+
+    pub(crate) fn at(&mut self, name: &str) -> &mut Controller {
+        self.controllers.get_mut(name).unwrap()
+    }
+
+    /// The shard of a logical switch, as somebody who runs sees it.
+    pub(crate) fn reign(&self, asked: &str, switch: &str) -> Option<(u64, Reign)> {
+        let rows = self.controllers[asked].json(&["shards"]).ok()?;
+        let row = rows.as_array()?.iter().find(|row| {
+            row["logical_switches"].as_array().is_some_and(|all| all.iter().any(|name| name == switch))
+        })?;
+        let reign = Reign { holder: row["holder"].as_str()?.to_owned(), term: row["term"].as_u64()? };
+        Some((row["shard"].as_u64()?, reign))
+    }
+
+    pub(crate) fn wait_reign(&self, asked: &str, switch: &str, good: impl Fn(&Reign) -> bool) -> Reign {
+        let found = wait_for("another reign", SOON, || {
+            self.reign(asked, switch).map(|(_, reign)| reign).filter(|reign| good(reign))
+        });
+        found.unwrap_or_else(|error| panic!("{error}: {:?}", self.reign(asked, switch)))
+    }
+
+    pub(crate) fn signal(&mut self, name: &str, signal: Signal) {
+        self.at(name).daemon().unwrap().signal(signal).unwrap();
+    }
+
+    /// Of the physical controller's view of a logical switch.
+    pub(crate) fn network(&self, physical: &str, switch: &str) -> Option<Value> {
+        let rows = self.controllers[physical].json(&["ls"]).ok()?;
+        rows.as_array()?.iter().find(|row| row["logical_switch"] == switch).cloned()
+    }
+
+    pub(crate) fn wait_term(&self, physical: &str, switch: &str, term: u64) {
+        let held = wait_for("the new term at the physical controller", SOON, || {
+            (self.network(physical, switch)?["term"].as_u64()? == term).then_some(())
+        });
+        held.unwrap_or_else(|error| panic!("{error}: {:?}", self.network(physical, switch)));
+    }
+}
+
+/// That both TORs keep seeing each other's MACs, row by row: none is written anew.
+pub(crate) struct Rows<'a> {
+    tors: [&'a Tor; 2],
+    before: [BTreeMap<String, String>; 2],
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn of(tors: [&'a Tor; 2]) -> Self {
+        Self { tors, before: tors.map(|tor| tor.rows().unwrap()) }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_unchanged(&self) {
+        for (tor, before) in self.tors.iter().zip(&self.before) {
+            let after = tor.rows().unwrap();
+            for (row, version) in before {
+                assert_eq!(after.get(row), Some(version), "{row} of {} was touched", tor.name);
+            }
+        }
+    }
+}
