@@ -35,6 +35,8 @@ pub struct Dataplane {
 pub struct VtepRow {
     pub adj: VtepAdj,
     pub up: bool,
+    /// Something speaks against it: others serve its MACs, where others can.
+    pub suspect: bool,
 }
 
 /// A VNI and its flood list: local ports first, then VTEPs.

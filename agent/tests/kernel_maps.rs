@@ -182,7 +182,7 @@ fn an_adjacency_is_written_beside_the_one_in_force() {
     assert!(dump(&bpffs, map::VTEP_ADJ).iter().any(|value| value.contains(&hex(&first.remote))));
 
     put_vtep(&mut kernel, 3, 2, false);
-    let row = VtepRow { adj: second, up: false };
+    let row = VtepRow { adj: second, up: false, suspect: false };
     assert_eq!(kernel.installed().unwrap().vteps.get(&3), Some(&row), "down changes the state byte only");
 }
 
@@ -231,7 +231,7 @@ fn a_network_inherits_no_counters_from_the_last_one_of_its_bridge_domain() {
 fn indices_out_of_range_are_refused_alone() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
-    let row = VtepRow { adj: adj(1), up: true };
+    let row = VtepRow { adj: adj(1), up: true, suspect: false };
     let applied = kernel.apply(&Step::PutVteps(vec![(0, row), (16, row), (17, row)])).unwrap();
     let refused = [0, 17].map(|index| Refused { entry: Entry::Vtep(index), reason: Reason::OutOfRange });
     assert_eq!((applied.written, applied.refused), (1, refused.to_vec()));
@@ -455,7 +455,10 @@ fn install(kernel: &mut Kernel) {
     let flood = vec![Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)];
     let steps = [
         Step::SetConfig(config),
-        Step::PutVteps(vec![(1, VtepRow { adj: adj(1), up: true }), (2, VtepRow { adj: adj(2), up: false })]),
+        Step::PutVteps(vec![
+            (1, VtepRow { adj: adj(1), up: true, suspect: false }),
+            (2, VtepRow { adj: adj(2), up: false, suspect: false }),
+        ]),
         Step::PutLocalPorts(vec![(1, local_port)]),
         Step::PutFdb((0..100).map(|n| (mac(n), to_vtep(n % 2 + 1))).collect()),
         Step::PutSenders(vec![(sender, 1)]),
@@ -473,7 +476,7 @@ fn install(kernel: &mut Kernel) {
 
 fn put_vtep(kernel: &mut Kernel, index: u32, host: u8, up: bool) -> VtepAdj {
     let adj = adj(host);
-    kernel.apply(&Step::PutVteps(vec![(index, VtepRow { adj, up })])).unwrap();
+    kernel.apply(&Step::PutVteps(vec![(index, VtepRow { adj, up, suspect: false })])).unwrap();
     adj
 }
 
@@ -542,4 +545,24 @@ fn hex(bytes: &[u8]) -> String {
 
 fn bpftool(arguments: &str) -> String {
     output(Command::new("bpftool").args(arguments.split_whitespace())).unwrap()
+}
+
+/// The programs' word is taken back by whoever knows of it, and by nobody in passing.
+#[test]
+fn a_vtep_that_the_programs_took_down_comes_back_on_purpose_only() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let adj = put_vtep(&mut kernel, 3, 1, true);
+    fill(&bpffs, map::VTEP_OPER, 3, 1);
+    let put = |kernel: &mut Kernel, row| {
+        kernel.apply(&Step::PutVteps(vec![(3, row)])).unwrap();
+    };
+    let suspect = VtepRow { adj, up: true, suspect: true };
+    assert_eq!(kernel.installed().unwrap().vteps.get(&3), Some(&suspect));
+    put(&mut kernel, suspect);
+    put(&mut kernel, VtepRow { up: false, ..suspect });
+    assert!(!kernel.vtep_oper_up(3).unwrap());
+    put(&mut kernel, VtepRow { suspect: false, ..suspect });
+    assert!(kernel.vtep_oper_up(3).unwrap());
+    assert_eq!(kernel.installed().unwrap().vteps.get(&3), Some(&VtepRow { suspect: false, ..suspect }));
 }

@@ -14,16 +14,21 @@ pub(crate) enum Serving {
     Nobody,
 }
 
-/// The master while it is up, else the slave while that is up. One byte per VTEP decides, however many MACs it has.
+/// The master while it is sound, else the slave while that is. One byte per VTEP decides, however many MACs it has.
+///
+/// Silence, a timer's word, is evidence and no certainty: where it speaks against both, the master serves, for nobody
+/// would otherwise.
 #[inline(always)]
 pub(crate) fn serving(entry: &FdbValue) -> Serving {
     match entry.master() {
         Target::LocalPort(port) => return Serving::LocalPort(port),
-        Target::Vtep(master) if maps::vtep_is_up(master) => return Serving::Master(master),
+        Target::Vtep(master) if maps::vtep_is_sound(master) => return Serving::Master(master),
         Target::Vtep(_) | Target::None => {}
     }
     match (entry.slave(), entry.master()) {
         (Target::LocalPort(port), _) => Serving::LocalPort(port),
+        (Target::Vtep(slave), _) if maps::vtep_is_sound(slave) => Serving::Slave(slave),
+        (_, Target::Vtep(master)) if maps::vtep_is_up(master) => Serving::Master(master),
         (Target::Vtep(slave), _) if maps::vtep_is_up(slave) => Serving::Slave(slave),
         (Target::None, Target::None) => Serving::Nobody,
         _ => Serving::BothDown,

@@ -30,6 +30,7 @@ mod flood;
 mod flow;
 mod header;
 mod learning;
+mod liveness;
 mod mactab;
 mod maps;
 mod police;
@@ -151,10 +152,12 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::Device
         | Verdict::Delivered
         | Verdict::Answered
-        | Verdict::TooBigTold => Action::Redirect(end.ifindex),
+        | Verdict::TooBigTold
+        | Verdict::BfdAnswered => Action::Redirect(end.ifindex),
         Verdict::Admitted | Verdict::NotOurs | Verdict::Passed => Action::Next,
-        // The copies are on their way; the original ends here.
+        // The copies are on their way, or the agent has it; the original ends here.
         Verdict::Flooded
+        | Verdict::Bfd
         | Verdict::DeliveredFlood
         | Verdict::InnerTruncated
         | Verdict::Unbound

@@ -6,15 +6,18 @@
 )]
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::bpf_timer;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start};
 use aya_ebpf::macros::btf_map;
 use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
-    ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, CaptureCpu, CaptureSettings, Captured, Config, Event,
-    FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey,
-    NeighbourValue, PortBuckets, PortKey, PortValue, SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX,
-    Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue,
-    VtepOper, VtepStats,
+    ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, BfdHeard, BfdReceived, BfdScratch, BfdSession,
+    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
+    MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortValue, SEEN_MARKS,
+    SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj,
+    VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
 use crate::mactab::{self, omit};
@@ -81,6 +84,16 @@ static CAPTURE_CPU: PerCpuArray<CaptureCpu, 1> = PerCpuArray::new();
 #[btf_map]
 static CAPTURE: RingBuf<(), 1_048_576> = RingBuf::new();
 
+#[btf_map]
+static BFD_SESSION: Array<BfdSession, 4096> = Array::new();
+#[btf_map]
+static BFD_HEARD: Array<BfdHeard, 4096> = Array::new();
+/// Of [`BfdReceived`]; the type parameter as for `EVENTS`.
+#[btf_map]
+static BFD_RECEIVED: RingBuf<(), 262_144> = RingBuf::new();
+#[btf_map]
+static BFD_SCRATCH: PerCpuArray<BfdScratch, 1> = PerCpuArray::new();
+
 /// Set to 1 before the verifier sees it, in the agent's instance for traces. In the one that forwards the verifier
 /// knows the zero and removes what depends on it.
 #[unsafe(no_mangle)]
@@ -131,9 +144,16 @@ pub(crate) fn local_port(index: u32, vni: u32) -> Option<&'static LocalPort> {
     LOCAL_PORT.get(index).filter(|port| port.ifindex != 0 && port.vni == vni)
 }
 
+/// Whether a VTEP may be sent to at all: the agent's word.
 #[inline(always)]
 pub(crate) fn vtep_is_up(vtep: u32) -> bool {
-    let admin = VTEP_ADMIN.get(vtep).is_some_and(|admin| admin.is_up());
+    VTEP_ADMIN.get(vtep).is_some_and(|admin| admin.is_up())
+}
+
+/// Whether, beside that, nothing speaks against it.
+#[inline(always)]
+pub(crate) fn vtep_is_sound(vtep: u32) -> bool {
+    let admin = VTEP_ADMIN.get(vtep).is_some_and(|admin| admin.is_up() && !admin.is_suspect());
     admin && VTEP_OPER.get(vtep).is_some_and(|oper| oper.is_up())
 }
 
@@ -310,4 +330,60 @@ pub(crate) fn capture(fill: impl FnOnce(&mut Captured)) -> bool {
     fill(unsafe { &mut *entry.as_mut_ptr() });
     entry.submit(0);
     true
+}
+
+#[inline(always)]
+pub(crate) fn bfd_session(vtep: u32) -> Option<&'static BfdSession> {
+    BFD_SESSION.get(vtep)
+}
+
+/// What was heard of a VTEP. CPUs may write at the same time: each word is whole, and they say nearly the same.
+#[inline(always)]
+pub(crate) fn with_heard<T>(vtep: u32, update: impl FnOnce(&mut BfdHeard) -> T) -> Option<T> {
+    // SAFETY: the pointer is that of an element, which outlives the program.
+    BFD_HEARD.get_ptr_mut(vtep).map(|heard| update(unsafe { &mut *heard }))
+}
+
+/// Has `expired` called when nothing called this again for that long. The timer lives as long as the map, which is pinned.
+#[inline(always)]
+pub(crate) fn expect_again(vtep: u32, within_ns: u64, expired: Expired) {
+    const CLOCK_MONOTONIC: u64 = 1;
+    let Some(heard) = BFD_HEARD.get_ptr_mut(vtep) else { return };
+    // SAFETY: the timer is a field of the element, which belongs to the map that is named. The kernel refuses to
+    // initialize it twice, which changes nothing; the callback is set each time, for that of an older program goes with it.
+    unsafe {
+        let timer: *mut bpf_timer = (&raw mut (*heard).timer).cast();
+        let _ = bpf_timer_init(timer, (&raw const BFD_HEARD).cast_mut().cast(), CLOCK_MONOTONIC);
+        if bpf_timer_set_callback(timer, expired as *mut c_void) == 0 {
+            let _ = bpf_timer_start(timer, within_ns, 0);
+        }
+    }
+}
+
+/// Called with the map, the VTEP's index, and what was heard of it.
+pub(crate) type Expired = extern "C" fn(*mut c_void, &u32, &mut BfdHeard) -> u64;
+
+/// Whether it was up before.
+#[inline(always)]
+pub(crate) fn take_down(vtep: u32) -> bool {
+    let Some(oper) = VTEP_OPER.get_ptr_mut(vtep) else { return false };
+    // SAFETY: the pointer is that of an element of one byte.
+    unsafe {
+        let was_up = (*oper).is_up();
+        (*oper).bits |= VtepOper::DOWN;
+        was_up
+    }
+}
+
+#[inline(always)]
+pub(crate) fn bfd_scratch() -> Option<&'static mut BfdScratch> {
+    // SAFETY: the pointer is this CPU's element, programs on one CPU do not preempt each other at tcx, and each run asks
+    // for it once.
+    BFD_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// A full ring loses the packet; the peer sends another.
+#[inline(always)]
+pub(crate) fn hand_up(received: &BfdReceived) {
+    let _ = BFD_RECEIVED.output_untyped::<BfdReceived>(received, 0);
 }

@@ -8,6 +8,7 @@ use crate::admission::Sender;
 use crate::context::{Frame, Refused};
 use crate::flood;
 use crate::header::{ETH_LEN, EtherType, Ethernet};
+use crate::liveness;
 use crate::maps;
 use crate::port;
 use crate::tunnel::{self, Destination};
@@ -23,9 +24,12 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
         return Verdict::NotOurs.into();
     };
     let Some(packet) = packet(frame, config) else {
-        return Verdict::NotOurs.into();
+        return liveness::beside_tunnels(frame, config);
     };
     match arrival(frame, &packet, config) {
+        Ok(arrival) if liveness::is_inner(config, &arrival.ethernet) => {
+            liveness::in_tunnel(frame, arrival.outer_len, arrival.vni, &arrival.source)
+        }
         Ok(arrival) => {
             account.bytes = frame.len() - arrival.outer_len;
             decide(frame, &arrival, account)

@@ -675,7 +675,7 @@ fn an_adjacency_is_replaced_between_two_frames() {
         let mut adj = Rig::adjacency(TOR_A, rig.uplink);
         for mac in [other, FABRIC_MAC, other] {
             adj.set_macs(mac.octets(), HOST.mac.octets());
-            rig.apply(&Step::PutVteps(vec![(TOR_A, VtepRow { adj, up: true })]));
+            rig.apply(&Step::PutVteps(vec![(TOR_A, VtepRow { adj, up: true, suspect: false })]));
             let sent = check_port(rig, &inner, Verdict::Master, REDIRECT);
             assert_eq!(frame::decap(&sent).unwrap().0.to.mac, mac);
         }

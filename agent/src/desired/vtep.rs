@@ -62,7 +62,7 @@ fn row(inputs: &Inputs<'_>, vtep: &Vtep, index: u32) -> Option<VtepRow> {
     }
     let path = inputs.underlay.paths.get(&vtep.address);
     let adj = adjacency::adjacency(&inputs.config.underlay, vtep, path)?;
-    Some(for_xdp(inputs, VtepRow { adj, up: path.is_some() }))
+    Some(for_xdp(inputs, VtepRow { adj, up: path.is_some(), suspect: false }))
 }
 
 fn for_xdp(inputs: &Inputs<'_>, mut row: VtepRow) -> VtepRow {

@@ -5,10 +5,11 @@ use std::path::Path;
 use aya_obj::generated::{bpf_map_info, bpf_map_type};
 use bytemuck::Pod;
 use vtep_abi::{
-    ALLOWED_MAX, AllowedKey, AllowedValue, CaptureCpu, CaptureSettings, Config, FdbKey, FdbValue, FloodKey,
-    FloodValue, LocalPort, MacBucket, MacTabControl, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue,
-    PortBuckets, PortKey, PortValue, SEEN_MARKS, SeenMark, SeenValue, VniBuckets, VniKey, VniStats, VniValue,
-    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
+    ALLOWED_MAX, AllowedKey, AllowedValue, BfdHeard, BfdScratch, BfdSession, CaptureCpu, CaptureSettings,
+    Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacBucket, MacTabControl, Meta,
+    NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortValue, SEEN_MARKS, SeenMark,
+    SeenValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue,
+    VtepOper, VtepStats, map,
 };
 
 use super::bpf::AnyMap;
@@ -103,7 +104,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 25] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 29] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -141,6 +142,10 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 25] {
         shape::<AllowedKey, AllowedValue>(map::ALLOWED, HASH, ALLOWED_MAX),
         shape::<FdbKey, SeenValue>(map::SEEN, HASH, sizes.macs_max),
         shape::<u32, SeenMark>(map::SEEN_CPU, PER_CPU, SEEN_MARKS),
+        shape::<u32, BfdSession>(map::BFD_SESSION, ARRAY, vteps),
+        shape::<u32, BfdHeard>(map::BFD_HEARD, ARRAY, vteps),
+        Layout { name: map::BFD_RECEIVED, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
+        shape::<u32, BfdScratch>(map::BFD_SCRATCH, PER_CPU, 1),
     ]
 }
 

@@ -1,5 +1,5 @@
 //! Remote VTEPs: their adjacencies, states, senders and counters. `VTEP_OPER` is the programs': it is read here, and
-//! cleared where an index gets another VTEP.
+//! cleared where an index gets another VTEP, and where nothing speaks against one any more.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,9 +38,7 @@ impl Vteps {
     pub(super) fn installed(&self) -> Result<BTreeMap<u32, VtepRow>, ApplyError> {
         let admin = self.admin.dump().map_err(failed("dump", map::VTEP_ADMIN))?;
         let present = admin.into_iter().filter(|(_, admin)| admin.bits & VtepAdmin::PRESENT != 0);
-        present
-            .map(|(index, admin)| Ok((index, VtepRow { adj: self.adj(index, admin)?, up: admin.is_up() })))
-            .collect()
+        present.map(|(index, admin)| Ok((index, self.row(index, admin)?))).collect()
     }
 
     pub(super) fn installed_senders(&self) -> Result<HashMap<VtepByIpKey, u32, RandomState>, ApplyError> {
@@ -51,7 +49,13 @@ impl Vteps {
     pub(super) fn lookup(&self, index: u32) -> Result<Option<VtepRow>, ApplyError> {
         let admin = self.admin.lookup(&index).map_err(failed("lookup", map::VTEP_ADMIN))?;
         let present = admin.filter(|admin| admin.bits & VtepAdmin::PRESENT != 0);
-        present.map(|admin| Ok(VtepRow { adj: self.adj(index, admin)?, up: admin.is_up() })).transpose()
+        present.map(|admin| self.row(index, admin)).transpose()
+    }
+
+    /// What the programs found out and what the agent wrote count alike against a VTEP.
+    fn row(&self, index: u32, admin: VtepAdmin) -> Result<VtepRow, ApplyError> {
+        let suspect = admin.is_suspect() || !self.oper_up(index)?;
+        Ok(VtepRow { adj: self.adj(index, admin)?, up: admin.is_up(), suspect })
     }
 
     pub(super) fn lookup_sender(&self, key: &VtepByIpKey) -> Result<Option<u32>, ApplyError> {
@@ -77,17 +81,21 @@ impl Vteps {
     fn put_one(&self, index: u32, row: &VtepRow) -> Result<(), ApplyError> {
         let admin = self.admin(index)?;
         let down = if row.up { 0 } else { VtepAdmin::DOWN };
+        let suspect = if row.suspect { VtepAdmin::SUSPECT } else { 0 };
         let in_force = admin.bits & VtepAdmin::PRESENT != 0 && self.adj(index, admin)? == row.adj;
         let slot = if in_force { admin.bits & VtepAdmin::SLOT } else { !admin.bits & VtepAdmin::SLOT };
-        let next = VtepAdmin { bits: VtepAdmin::PRESENT | down | slot };
+        let next = VtepAdmin { bits: VtepAdmin::PRESENT | down | suspect | slot };
         if !in_force {
             self.adj.update(&next.adj_index(index), &row.adj).map_err(failed("update", map::VTEP_ADJ))?;
         }
-        if next == admin {
-            return Ok(());
-        }
         if admin.bits & VtepAdmin::PRESENT == 0 {
             self.forget_predecessor(index)?;
+        } else if !row.suspect && (admin.is_suspect() || next == admin) && !self.oper_up(index)? {
+            // What the programs have said since is not known to whoever changes something else.
+            self.clear_oper(index)?;
+        }
+        if next == admin {
+            return Ok(());
         }
         self.admin.update(&index, &next).map_err(failed("update", map::VTEP_ADMIN))
     }
@@ -95,6 +103,11 @@ impl Vteps {
     /// Indices are reused: what was counted and found out under this one is another VTEP's.
     fn forget_predecessor(&self, index: u32) -> Result<(), ApplyError> {
         self.stats.clear(index).map_err(failed("update", map::VTEP_STATS))?;
+        self.clear_oper(index)
+    }
+
+    /// The programs' word, which only we take back.
+    fn clear_oper(&self, index: u32) -> Result<(), ApplyError> {
         self.oper.update(&index, &VtepOper::zeroed()).map_err(failed("update", map::VTEP_OPER))
     }
 

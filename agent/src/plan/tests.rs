@@ -24,7 +24,7 @@ fn closed() -> impl Strategy<Value = Dataplane> {
     (vteps, locals, networks, macs, senders).prop_map(|(vteps, locals, networks, macs, senders)| {
         let mut dataplane = Dataplane::default();
         for (index, (variant, up)) in vteps {
-            dataplane.vteps.insert(index, VtepRow { adj: adj(index, variant), up });
+            dataplane.vteps.insert(index, VtepRow { adj: adj(index, variant), up, suspect: false });
         }
         let vni_of = |local: u32| local % 3 + 1;
         for (index, flags) in locals {
@@ -112,7 +112,7 @@ fn a_mac_that_moves_is_one_write() {
     let key = FdbKey::new(1, [2, 0, 0, 0, 0, 1]);
     let mut installed = Dataplane::default();
     for index in [1, 2] {
-        installed.vteps.insert(index, VtepRow { adj: adj(index, 0), up: true });
+        installed.vteps.insert(index, VtepRow { adj: adj(index, 0), up: true, suspect: false });
     }
     installed.fdb.insert(key, entry(1));
     let mut desired = installed.clone();

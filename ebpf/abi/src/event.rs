@@ -35,6 +35,8 @@ pub enum EventKind {
     MacBehind = 6,
     /// A station has this IP address, as it asked for another: ARP request, neighbour solicitation.
     AddressHeard = 7,
+    /// A VTEP's control packets stopped; its slaves serve. `address` is the VTEP's.
+    VtepSilent = 13,
 }
 
 const _: () = assert!(size_of::<Event>() == 36);

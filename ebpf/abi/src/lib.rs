@@ -6,6 +6,7 @@
 
 #![no_std]
 
+mod bfd;
 mod capture;
 mod event;
 mod fdb;
@@ -21,6 +22,7 @@ mod target;
 mod verdict;
 mod vtep;
 
+pub use bfd::{BfdHeard, BfdReceived, BfdScratch, BfdSession, bpf_timer};
 pub use capture::{CaptureCpu, CaptureHead, CaptureSettings, Captured, OUTER_MAX, SNAPLEN_MAX};
 pub use event::{Event, EventKind};
 pub use fdb::{FdbKey, FdbValue};
@@ -97,6 +99,9 @@ pub mod map {
         VNI_BUCKETS,
         SEEN,
         SEEN_CPU,
+        BFD_HEARD,
+        BFD_RECEIVED,
+        BFD_SCRATCH,
     ];
 
     /// Array, local port index → [`PortBuckets`](crate::PortBuckets). Written by the programs only.
@@ -114,8 +119,16 @@ pub mod map {
     /// Per-CPU array, last byte of a MAC → [`SeenMark`](crate::SeenMark). Written by the programs only.
     pub const SEEN_CPU: &str = "SEEN_CPU";
 
+    /// Array, VTEP index → [`BfdSession`](crate::BfdSession). Written by the agent only.
+    pub const BFD_SESSION: &str = "BFD_SESSION";
+    /// Array, VTEP index → [`BfdHeard`](crate::BfdHeard). Written by the programs only.
+    pub const BFD_HEARD: &str = "BFD_HEARD";
+    /// Ring buffer of [`BfdReceived`](crate::BfdReceived).
+    pub const BFD_RECEIVED: &str = "BFD_RECEIVED";
+    /// Per-CPU array of one, [`BfdScratch`](crate::BfdScratch). Means nothing between two packets.
+    pub const BFD_SCRATCH: &str = "BFD_SCRATCH";
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 25] = [
+    pub const ALL: [&str; 29] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -141,6 +154,10 @@ pub mod map {
         ALLOWED,
         SEEN,
         SEEN_CPU,
+        BFD_SESSION,
+        BFD_HEARD,
+        BFD_RECEIVED,
+        BFD_SCRATCH,
     ];
 }
 

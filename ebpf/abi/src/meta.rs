@@ -43,6 +43,8 @@ impl Config {
     pub const NVGRE: u16 = 2;
     /// A reserved bit that is set costs the frame, instead of being ignored.
     pub const STRICT_RESERVED: u16 = 4;
+    /// There are sessions of BFD, so control packets are looked for.
+    pub const BFD: u16 = 8;
 }
 
 /// The bits of a packet's mark by which `tunnel_in` knows what `uplink_in` admitted. Other bits are the host's.

@@ -47,8 +47,13 @@ verdicts! {
     Admitted = 8, "admitted";
     /// From the underlay and not for our VTEP: the host's.
     NotOurs = 9, "not_ours";
+    /// From the underlay, a control packet of BFD, handed to the agent.
+    Bfd = 10, "bfd";
     /// Left by XDP to TC as it came, which decides. Not counted: TC's verdict is.
     Passed = 11, "passed";
+
+    /// A control packet of BFD that the program answered, for the agent was silent.
+    BfdAnswered = 12, "bfd_answered";
 
     /// From a port, an ARP request or neighbour solicitation that the program answered.
     Answered = 13, "answered";

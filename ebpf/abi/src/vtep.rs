@@ -121,10 +121,17 @@ impl VtepAdmin {
     pub const DOWN: u8 = 2;
     /// Which of the two [`VtepAdj`] is in force.
     pub const SLOT: u8 = 4;
+    /// There is evidence against it, but no certainty: another VTEP serves if it can.
+    pub const SUSPECT: u8 = 8;
 
     #[inline]
     pub const fn is_up(self) -> bool {
         self.bits & (Self::PRESENT | Self::DOWN) == Self::PRESENT
+    }
+
+    #[inline]
+    pub const fn is_suspect(self) -> bool {
+        self.bits & Self::SUSPECT != 0
     }
 
     #[inline]

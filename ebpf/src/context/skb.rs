@@ -59,6 +59,13 @@ impl Skb {
         }
     }
 
+    /// As [`Frame::load`], to where the caller wants it.
+    #[inline(always)]
+    pub(crate) fn load_to(&self, offset: u32, to: &mut [u8]) -> Result<(), Refused> {
+        // SAFETY: the pointer and length are those of `to`; the helper checks the packet's bounds.
+        done(unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, to.as_mut_ptr().cast(), to.len() as u32) })
+    }
+
     /// Cuts or grows the frame at its end. A super-packet is none any more.
     #[inline(always)]
     pub(crate) fn set_len(&self, len: u32) -> Result<(), Refused> {

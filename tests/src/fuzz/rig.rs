@@ -264,7 +264,7 @@ fn vtep_row(vtep: &Vtep) -> VtepRow {
     adj.ifindex = vtep.uplink;
     adj.mtu = vtep.mtu;
     adj.set_macs(vtep.next_hop, vtep.uplink_mac);
-    VtepRow { adj, up: vtep.up }
+    VtepRow { adj, up: vtep.up, suspect: false }
 }
 
 fn local_port(port: &model::LocalPort) -> LocalPort {

@@ -47,7 +47,7 @@ fn adjacency(
 }
 
 fn put(rig: &mut Rig, vtep: u32, adj: VtepAdj) {
-    rig.apply(&Step::PutVteps(vec![(vtep, VtepRow { adj, up: true })]));
+    rig.apply(&Step::PutVteps(vec![(vtep, VtepRow { adj, up: true, suspect: false })]));
     let sender = |vni| (VtepByIpKey { vni, address: adj.remote }, vtep);
     rig.apply(&Step::PutSenders(vec![sender(VNI), sender(0)]));
 }

@@ -115,7 +115,7 @@ impl Rig {
             let adj = Self::adjacency(vtep, uplink);
             let other = adj.flags & !(VtepAdj::ROUTED | VtepAdj::RESOLVED);
             let adj = VtepAdj { flags: flags | other, ..adj };
-            (vtep, VtepRow { adj, up: true })
+            (vtep, VtepRow { adj, up: true, suspect: false })
         };
         rig.apply(&Step::PutVteps(vec![
             row(TOR_A, VtepAdj::ROUTED | VtepAdj::RESOLVED),
@@ -226,7 +226,7 @@ impl Rig {
 
     pub(crate) fn set_up(&mut self, vtep: u32, up: bool) {
         let adj = Self::adjacency(vtep, self.uplink);
-        self.apply(&Step::PutVteps(vec![(vtep, VtepRow { adj, up })]));
+        self.apply(&Step::PutVteps(vec![(vtep, VtepRow { adj, up, suspect: false })]));
     }
 
     pub(crate) fn address(vtep: u32) -> Ipv4Addr {
