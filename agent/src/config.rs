@@ -95,6 +95,13 @@ impl Config {
             let expected = "an IPv4 address, or a list with one: a database knows VXLAN over IPv4 only";
             return refuse("underlay.address".to_owned(), self.underlay.address.to_string(), expected);
         }
+        if let Some(network) =
+            self.networks.iter().find(|network| network.check_source && network.learn_underlay)
+        {
+            let vni = network.vni.map_or_else(|| "all others".to_owned(), |vni| vni.to_string());
+            let expected = "check_source = false: it drops what could be learnt";
+            return refuse(format!("network.learn_underlay of {vni}"), "true".to_owned(), expected);
+        }
         if self.underlay.uplinks.is_empty() {
             return refuse("underlay.uplinks".to_owned(), "[]".to_owned(), "at least one interface");
         }

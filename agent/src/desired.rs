@@ -1,6 +1,7 @@
 //! From everything that is known to the dataplane that should be installed. Pure: no I/O, and time is an argument.
 //!
-//! For a MAC that several speak for, the configuration of a port beats the table, and the table beats what was learnt.
+//! For a MAC that several speak for, the configuration of a port beats the table, the table beats what was learnt from our
+//! ports, and that what was learnt from the underlay.
 
 mod adjacency;
 mod allocation;
@@ -31,6 +32,7 @@ use crate::config::{Config, ReservedBits};
 use crate::dataplane::{Dataplane, PortId, VtepRow};
 use crate::learnt::Learnt;
 use crate::links::Links;
+use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step};
 use crate::table::{Encapsulation, Table};
@@ -46,6 +48,7 @@ pub struct Inputs<'a> {
     pub links: &'a Links,
     pub underlay: &'a Underlay,
     pub learnt: &'a Learnt,
+    pub overheard: &'a Overheard,
     pub announced: &'a Announced,
     pub installed: &'a Dataplane,
     pub packet_rate: &'a PacketRate,

@@ -91,6 +91,8 @@ pub struct Tally {
     /// Reports of MACs that were not taken, for their port or their VNI was full.
     pub refused_by_port: u64,
     pub refused_by_vni: u64,
+    /// The same of MACs from the underlay, of their VTEP.
+    pub refused_by_vtep: u64,
     /// MACs that moved too often and were held where they were.
     pub damped: u64,
 }
@@ -159,6 +161,14 @@ impl Learnt {
         self.tally.refused_by_port += u64::from(port_full);
         self.tally.refused_by_vni += u64::from(vni_full && !port_full);
         port_full || vni_full
+    }
+
+    /// It was heard from elsewhere.
+    pub fn forget(&mut self, key: &FdbKey) {
+        if let Some(sighting) = self.by_mac.remove(&(key.vni, key.mac)) {
+            release(&mut self.per_interface, sighting.port.ifindex);
+            release(&mut self.per_vni, key.vni);
+        }
     }
 
     /// Takes what the table says by now.

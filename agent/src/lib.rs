@@ -24,6 +24,7 @@ pub mod links;
 pub mod metrics;
 pub mod monitor;
 pub mod netlink;
+pub mod overheard;
 pub mod packet_rate;
 pub mod plan;
 pub mod roles;

@@ -1,7 +1,8 @@
 //! What is let in, beyond the question whose port or sender it comes from.
 
-use vtep_abi::{Target, Verdict, VniValue};
+use vtep_abi::{FdbKey, FdbValue, Target, Verdict, VniValue};
 
+use crate::context;
 use crate::maps;
 
 /// Group addresses that no bridge forwards: 01:80:c2:00:00:00 to 0f (IEEE 802.1Q §8.6.3).
@@ -17,11 +18,23 @@ pub(crate) struct Sender {
     pub(crate) vtep: u32,
 }
 
+/// Whether a MAC that was learnt on a port has been silent there for so long that this is no frame of its own, come round.
+#[inline(never)]
+fn has_left(vni: u32, entry: &FdbValue, mac: [u8; 6]) -> bool {
+    const SILENCE_SECS: u32 = 3;
+    entry.flags() & FdbValue::LEARNT != 0
+        && maps::seen(&FdbKey::new(vni, mac))
+            .is_some_and(|seen| context::now_secs().wrapping_sub(seen.at_secs()) >= SILENCE_SECS)
+}
+
 /// Whether a MAC can be the source of what this VTEP sends.
 #[inline(always)]
 pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result<(), Verdict> {
     let entry = maps::lookup(network.bd, sender.vni, mac);
-    if entry.is_some_and(|entry| matches!(entry.master(), Target::LocalPort(_))) {
+    if let Some(entry) = entry
+        && matches!(entry.master(), Target::LocalPort(_))
+        && !(network.flags & VniValue::LEARN_UNDERLAY != 0 && has_left(sender.vni, &entry, mac))
+    {
         return Err(Verdict::LocalSource);
     }
     if network.flags & VniValue::CHECK_SOURCE == 0 {

@@ -270,6 +270,12 @@ pub(crate) fn vni_flood_bucket(bd: u32) -> Option<Bucket> {
 pub(crate) struct Seen(*mut SeenValue);
 
 impl Seen {
+    #[inline(always)]
+    pub(crate) fn at_secs(self) -> u32 {
+        // SAFETY: see `write`.
+        unsafe { (&raw const (*self.0).at_secs).read_volatile() }
+    }
+
     /// Whether the MAC was learnt where it is seen; the time is written only then.
     #[inline(always)]
     pub(crate) fn write(self, seen: SeenValue) -> bool {

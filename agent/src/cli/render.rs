@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use vtep_api::control::terminal::Table;
 
-use crate::control::view::{FdbEnd, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
+use crate::control::view::{FdbEnd, FdbRow, Origin, PortRow, StatsRow, Status, VniRow, VtepRow};
 use crate::roles::Rule;
 use crate::source::SessionStatus;
 use crate::trace::view::TraceRow;
@@ -137,7 +137,11 @@ pub(super) const FDB_HEADER: &str = "VNI       MAC                MASTER        
 
 pub(super) fn fdb_line(out: &mut dyn Write, row: &FdbRow) -> io::Result<()> {
     let end = |end: &Option<FdbEnd>| end.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-    let learnt = if row.learnt { "  learnt" } else { "" };
+    let learnt = match row.origin {
+        Origin::Learnt => "  learnt",
+        Origin::Underlay => "  learnt from the underlay",
+        Origin::Table | Origin::Configured => "",
+    };
     writeln!(out, "{:<8}  {}  {:<26}  {}{learnt}", row.vni, row.mac, end(&row.master), end(&row.slave))
 }
 

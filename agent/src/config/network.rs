@@ -19,6 +19,10 @@ pub struct Network {
     /// Of all flooded frames, from ports and from the underlay together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flood_limit: Option<FloodLimit>,
+    /// Sources of what admitted VTEPs send are entries where the table has none.
+    pub learn_underlay: bool,
+    /// Of one VTEP, MACs beyond which no more are learnt.
+    pub learn_underlay_max: Bounded<1, 1_000_000>,
     /// MACs learnt from our ports beyond which no more are taken.
     pub learn_max: Bounded<1, 1_000_000>,
     /// A learnt MAC that was not seen for so long is forgotten; 0: none is.
@@ -32,6 +36,8 @@ impl Default for Network {
             check_source: false,
             suppress: false,
             flood_limit: None,
+            learn_underlay: false,
+            learn_underlay_max: Bounded::preset(1024),
             learn_max: Bounded::preset(16_384),
             mac_age_secs: Bounded::preset(300),
         }

@@ -175,4 +175,6 @@ fn a_network_without_a_section_gets_the_one_without_a_vni() {
     check_refused(&format!("{text}[[network]]\nvni = 5001\n"), &["VNI 5001 stands twice"]);
     check_refused(&format!("{text}[[network]]\n"), &["two [[network]] sections have no vni"]);
     check_refused(&format!("{SMALL}\n[[network]]\nvni = 0\n"), &["line 11"]);
+    let deaf = format!("{SMALL}\n[[network]]\nvni = 7\ncheck_source = true\nlearn_underlay = true\n");
+    check_refused(&deaf, &["network.learn_underlay of 7 = true", "check_source = false"]);
 }

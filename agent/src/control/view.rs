@@ -72,6 +72,8 @@ pub struct Counts {
     pub macs_max: usize,
     pub macs_pending: usize,
     pub macs_learnt: usize,
+    /// Learnt from the underlay.
+    pub macs_overheard: usize,
     pub vteps: usize,
     pub vnis: usize,
     pub ports: usize,
@@ -118,6 +120,34 @@ pub struct FdbRow {
     pub slave: Option<FdbEnd>,
     /// Seen on its port, not configured.
     pub learnt: bool,
+    /// Who says so.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    #[default]
+    Table,
+    /// The configuration of a port.
+    Configured,
+    /// Frames from a port.
+    Learnt,
+    /// Frames from the underlay.
+    Underlay,
+}
+
+impl Origin {
+    fn of(target: &FdbTarget) -> Self {
+        let is_learnt = target.flags & FdbValue::LEARNT != 0;
+        match target.master {
+            Target::LocalPort(_) if is_learnt => Self::Learnt,
+            Target::LocalPort(_) => Self::Configured,
+            _ if is_learnt => Self::Underlay,
+            _ => Self::Table,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -241,7 +271,8 @@ impl Labels {
             mac: MacAddr::new(key.mac),
             master: self.end(target.master),
             slave: self.end(target.slave),
-            learnt: target.flags & FdbValue::LEARNT != 0,
+            learnt: Origin::of(target) == Origin::Learnt,
+            origin: Origin::of(target),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
-use vtep_abi::{ABI_VERSION, FdbKey, Meta, Target};
+use vtep_abi::{ABI_VERSION, FdbKey, FdbValue, Meta, Target};
 use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
@@ -17,11 +17,12 @@ use crate::announced::Announced;
 use crate::claims::Claims;
 use crate::config::{self, Config};
 use crate::control::view::{Moves, SourceStatus};
-use crate::dataplane::{Dataplane, PortId};
+use crate::dataplane::{Dataplane, FdbTarget, PortId};
 use crate::desired::{self, Allocation, Desired, Inputs, Present};
 use crate::kernel::{Attachment, Kernel};
 use crate::learnt::{Learnt, Said};
 use crate::links::Links;
+use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step, plan};
 use crate::roles::{Roles, RolesError, Rule};
@@ -46,6 +47,7 @@ pub(super) struct Host {
     pub(super) installed: Dataplane,
     allocation: Allocation,
     pub(super) learnt: Learnt,
+    pub(super) overheard: Overheard,
     pub(super) announced: Announced,
     /// By interface, the last frame that was refused for its source.
     pub(super) refused_sources: BTreeMap<u32, String>,
@@ -86,6 +88,7 @@ impl Host {
         Ok(Self {
             allocation: Allocation::recover(&installed, Instant::now()),
             learnt: Learnt::recover(&installed),
+            overheard: Overheard::recover(&installed),
             announced: Announced::default(),
             refused_sources: BTreeMap::new(),
             claims: Claims::recover(&installed, rand::random()),
@@ -174,7 +177,10 @@ impl Host {
         let mut macs = BTreeMap::<u32, Macs>::new();
         if matches!(self.config.source, config::Source::Controller(_)) {
             let fdb = self.installed.fdb.iter();
-            for (key, _) in fdb.filter(|(_, target)| !matches!(target.master, Target::LocalPort(_))) {
+            let told = |target: &FdbTarget| {
+                !matches!(target.master, Target::LocalPort(_)) && target.flags & FdbValue::LEARNT == 0
+            };
+            for (key, _) in fdb.filter(|(_, target)| told(target)) {
                 macs.entry(key.vni).or_default().insert(MacAddr::new(key.mac));
             }
         }
@@ -314,6 +320,7 @@ impl Host {
             links: &self.links,
             underlay: &self.underlay,
             learnt: &self.learnt,
+            overheard: &self.overheard,
             announced: &self.announced,
             installed: &self.installed,
             packet_rate: &self.packet_rate,
@@ -322,7 +329,7 @@ impl Host {
     }
 
     fn revise_learnt(&mut self, table: &Table) {
-        if self.learnt.is_empty() {
+        if self.learnt.is_empty() && self.overheard.is_empty() {
             return;
         }
         let bound = table.bindings.iter().filter_map(|((name, vlan), logical_switch)| {
@@ -335,6 +342,14 @@ impl Host {
         let names: BTreeMap<u32, &LogicalSwitch> =
             table.logical_switches.values().map(|switch| (switch.vni.as_u32(), switch)).collect();
         self.learnt.hear(|key| said(names.get(&key.vni).copied(), key));
+        let Self { overheard, learnt, config, .. } = self;
+        let of_table = |vtep| table.vteps.values().any(|there| there.address == desired::ip(vtep));
+        overheard.revise(|key, vtep| {
+            config.networks.of(key.vni).learn_underlay
+                && !learnt.contains(key)
+                && !matches!(said(names.get(&key.vni).copied(), key), Said::Elsewhere(_))
+                && (table.partial || of_table(vtep))
+        });
     }
 
     /// Writes a plan to the kernel and to the mirror. Whether all of it was taken.

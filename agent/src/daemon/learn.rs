@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tracing::{debug, warn};
-use vtep_abi::{Event, EventKind, FdbKey, FdbValue, NeighbourKey, PortValue, Target};
+use vtep_abi::{Event, EventKind, FdbKey, FdbValue, NeighbourKey, PortValue, Target, VtepByIpKey};
 use vtep_api::{MacAddr, PortName};
 
 use super::host::{Host, said};
@@ -9,7 +9,8 @@ use crate::announced::Announcement;
 use crate::config::Port;
 use crate::dataplane::{FdbTarget, PortId};
 use crate::kernel::now_secs;
-use crate::learnt::{Lesson, Said, Sight};
+use crate::learnt::{Lesson, Said, Sight, Tally};
+use crate::overheard::Heard;
 use crate::plan::{Plan, Step};
 
 /// What a batch of events came to.
@@ -42,8 +43,12 @@ impl Host {
         let mut learning = Learning { news: false, done: true };
         let mut batch = Batch::default();
         for event in events {
-            if event.kind == EventKind::MacSeen as u32 {
-                self.see(event, &mut batch, &mut learning);
+            match event.kind {
+                kind if kind == EventKind::MacSeen as u32 => self.see(event, &mut batch, &mut learning),
+                kind if kind == EventKind::MacBehind as u32 => {
+                    self.overhear(event, &mut batch, &mut learning);
+                }
+                _ => {}
             }
         }
         for event in events {
@@ -111,9 +116,48 @@ impl Host {
         learning.done &= self.learnt.count_in(key.vni) < sight.vni_max;
     }
 
+    /// Takes a MAC from the underlay where neither the table nor a port has it.
+    fn overhear(&mut self, event: &Event, batch: &mut Batch, learning: &mut Learning) {
+        let key = FdbKey::new(event.vni, event.mac);
+        let settings = self.config.networks.of(key.vni);
+        let sender = self.installed.senders.get(&VtepByIpKey { vni: key.vni, address: event.address });
+        let (Some(&index), true) = (sender, settings.learn_underlay) else { return };
+        let name = self.outcome.names.networks.get(&key.vni);
+        let switch = name.zip(self.table.as_ref()).and_then(|(name, table)| table.logical_switches.get(name));
+        let entry = self.installed.fdb.get(&key);
+        let is_free = entry.is_none_or(|entry| entry.flags & FdbValue::LEARNT != 0);
+        if said(switch, &key) != Said::Nothing || !is_free || !MacAddr::new(key.mac).is_station() {
+            return;
+        }
+        let max = settings.learn_underlay_max.as_u32();
+        if self.overheard.observe(key, event.address, now_secs(), max) != Heard::News {
+            return;
+        }
+        // The programs report no MAC that speaks at a port of ours.
+        if self.learnt.contains(&key) {
+            self.learnt.forget(&key);
+            let macs = name.cloned().and_then(|name| self.outcome.local_macs.get_mut(&name));
+            if let Some(macs) = macs {
+                macs.remove(&MacAddr::new(key.mac));
+            }
+            learning.news = true;
+        }
+        let master = Target::Vtep(index);
+        batch.seen.push((key, master));
+        batch.fdb.push((key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT }));
+        learning.done &= self.overheard.count(key.vni, event.address) < max;
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = self.learnt.tally;
+        tally.aged += self.overheard.aged;
+        tally.refused_by_vtep = self.overheard.refused;
+        tally
+    }
+
     /// Forgets learnt MACs that were not seen for long. Whether a comparison has to follow.
     pub(super) fn age(&mut self) -> bool {
-        if self.learnt.is_empty() {
+        if self.learnt.is_empty() && self.overheard.is_empty() {
             return false;
         }
         let times = match self.kernel.seen_times() {
@@ -128,9 +172,10 @@ impl Host {
                 return false;
             }
         };
-        let Self { learnt, config, .. } = self;
+        let Self { learnt, overheard, config, .. } = self;
         let age = |vni| config.networks.of(vni).mac_age_secs.as_u32();
-        learnt.age(now_secs(), |key| times.get(key).copied(), age)
+        let (now, seen) = (now_secs(), |key: &FdbKey| times.get(key).copied());
+        learnt.age(now, seen, age) | overheard.age(now, seen, age)
     }
 
     /// How often MACs are looked at: often enough that none outlives its time by more than a tenth.

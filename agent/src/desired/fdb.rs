@@ -1,10 +1,12 @@
-use vtep_abi::{FdbKey, FdbValue, Target};
+use std::collections::BTreeMap;
+
+use vtep_abi::{AddrBytes, FdbKey, FdbValue, Target};
 use vtep_api::MacAddr;
 
 use super::network::{Numbered, NumberedNetwork, Owners};
 use super::port::BoundPorts;
 use super::vtep::VtepIndices;
-use super::{Desired, Inputs, kept};
+use super::{Desired, Inputs, adjacency, kept};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::learnt::{MOVES_MAX, WINDOW_SECS};
@@ -24,6 +26,7 @@ pub(super) fn add(
     }
     kept::macs(inputs, networks, &mut owners, desired);
     learnt(inputs, networks, ports, desired);
+    overheard(inputs, vteps, networks, &owners, desired);
     sightings(inputs, ports, desired);
     limits(inputs, networks, desired);
     configured(ports, desired);
@@ -64,6 +67,42 @@ fn learnt(inputs: &Inputs<'_>, networks: &Numbered<'_>, ports: &BoundPorts, desi
         let named = network.logical_switch.macs.contains_key(&MacAddr::new(key.mac));
         if !named && !desired.dataplane.fdb.contains_key(&key) {
             insert_local(key, bound.local_port, FdbValue::LEARNT, desired);
+        }
+    }
+}
+
+/// Behind VTEPs that the table lets in, where nobody else has an entry.
+fn overheard(
+    inputs: &Inputs<'_>,
+    vteps: &VtepIndices,
+    networks: &Numbered<'_>,
+    owners: &Owners,
+    desired: &mut Desired,
+) {
+    if inputs.overheard.is_empty() {
+        return;
+    }
+    let rows = desired.dataplane.vteps.iter();
+    let by_address: BTreeMap<AddrBytes, u32> = rows.map(|(index, row)| (row.adj.remote, *index)).collect();
+    let room = inputs.config.dataplane.macs_max.as_usize();
+    for (key, vtep) in inputs.overheard.iter() {
+        let network = desired.names.networks.get(&key.vni).and_then(|name| networks.get(name));
+        let (Some(network), Some(&index)) = (network, by_address.get(&vtep)) else { continue };
+        let is_owner = owners.get(&key.vni).is_some_and(|owners| owners.contains(&index));
+        let floods = || network.logical_switch.flood.iter().any(|name| vteps.get(name) == Some(&index));
+        let named = network.logical_switch.macs.contains_key(&MacAddr::new(key.mac));
+        let fdb = &mut desired.dataplane.fdb;
+        if !named && (is_owner || floods()) && fdb.len() < room && !fdb.contains_key(&key) {
+            let master = Target::Vtep(index);
+            fdb.insert(key, FdbTarget { master, slave: Target::None, flags: FdbValue::LEARNT });
+            desired.dataplane.seen.insert(key, master);
+        }
+    }
+    for (vni, vtep, count) in inputs.overheard.counts() {
+        let max = inputs.config.networks.of(vni).learn_underlay_max.as_u32();
+        if count >= max {
+            let message = format!("{max} MACs learnt from it in VNI {vni}, no more are (learn_underlay_max)");
+            desired.alarms.insert(Alarm::new(AlarmKind::LearnLimit, &adjacency::ip(vtep), message));
         }
     }
 }
@@ -145,10 +184,17 @@ fn report(inputs: &Inputs<'_>, ports: &BoundPorts, desired: &mut Desired) {
     }
 }
 
-/// When there are more MACs than room: our own first, then what is installed, then in the order of the keys.
+/// When there are more MACs than room: our own first, then what is installed, then in the order of the keys. What was
+/// overheard is not worth a MAC of the table.
 fn fit(inputs: &Inputs<'_>, desired: &mut Desired) {
     let macs_max = inputs.config.dataplane.macs_max.as_usize();
     let fdb = &mut desired.dataplane.fdb;
+    if fdb.len() > macs_max {
+        let overheard = |target: &FdbTarget| {
+            target.flags & FdbValue::LEARNT != 0 && matches!(target.master, Target::Vtep(_))
+        };
+        fdb.retain(|_, target| !overheard(target));
+    }
     let wanted = fdb.len();
     if wanted <= macs_max {
         return;

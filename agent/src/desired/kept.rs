@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use vtep_abi::{FdbKey, Target};
+use vtep_abi::{FdbKey, FdbValue, Target};
 
 use super::network::{Numbered, Owners};
 use super::{Desired, Inputs, adjacency};
@@ -28,7 +28,9 @@ pub(super) fn macs(inputs: &Inputs<'_>, networks: &Numbered<'_>, owners: &mut Ow
         return;
     }
     let dataplane = &mut desired.dataplane;
-    for (key, target) in inputs.installed.fdb.iter().filter(|(key, _)| partial.contains(&key.vni)) {
+    let told = |target: &FdbTarget| target.flags & FdbValue::LEARNT == 0;
+    let kept = inputs.installed.fdb.iter();
+    for (key, target) in kept.filter(|(key, target)| partial.contains(&key.vni) && told(target)) {
         let Some(indices) = remote(target) else { continue };
         let stand = indices.iter().flatten().all(|index| dataplane.vteps.contains_key(index));
         if stand && !dataplane.fdb.contains_key(key) {

@@ -37,11 +37,12 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     gauges(encoder, "macs_max", "Room for MAC entries", plain(counts.macs_max))?;
     gauges(encoder, "macs_pending", "MAC entries that found no room", plain(counts.macs_pending))?;
     gauges(encoder, "macs_learnt", "MACs learnt on own ports", plain(counts.macs_learnt))?;
-    let Tally { aged, refused_by_port, refused_by_vni, damped } = status.learning;
+    gauges(encoder, "macs_overheard", "MACs learnt from the underlay", plain(counts.macs_overheard))?;
+    let Tally { aged, refused_by_port, refused_by_vni, refused_by_vtep, damped } = status.learning;
     counters(encoder, "macs_aged", "Learnt MACs that were not seen for long", [(Labels::new(), aged)])?;
     let by = |limit: &str, count| (vec![("limit", limit.to_owned())], count);
-    let refused = [by("port", refused_by_port), by("vni", refused_by_vni)];
-    counters(encoder, "macs_not_learnt", "Reports of MACs beyond learn_max", refused)?;
+    let refused = [by("port", refused_by_port), by("vni", refused_by_vni), by("vtep", refused_by_vtep)];
+    counters(encoder, "macs_not_learnt", "Reports of MACs beyond learn_max and learn_underlay_max", refused)?;
     counters(encoder, "macs_damped", "Learnt MACs that moved too often", [(Labels::new(), damped)])?;
     let Moves { between_ports, away, back, between_vteps } = status.moves;
     let moves = [("ports", between_ports), ("away", away), ("back", back), ("vteps", between_vteps)]

@@ -13,6 +13,8 @@ use crate::host::{Host, PATIENCE, TABLE};
 
 const FAR: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000);
 const VTEP_A: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 11], 50_000);
+const VTEP_B: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 12], 50_000);
+const STRANGER: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 99], 50_000);
 
 /// Two learning ports of one network.
 pub(crate) struct Site {
@@ -197,6 +199,88 @@ fn a_mac_on_two_ports_is_held_on_one_and_named_in_an_alarm() {
     let (_, metrics) = site.host.netns.http_get(9475, "/metrics").unwrap();
     assert!(metrics.contains("vtepd_agent_mac_moves_total{kind=\"ports\"} 5"), "{metrics}");
     assert_eq!(metric(&metrics, "vtepd_agent_macs_damped_total"), Some("1".to_owned()));
+}
+
+/// The VTEP and the origin of an entry.
+fn behind(site: &Site, mac: [u8; 6]) -> Option<(String, String)> {
+    let entry = site.host.json(&["fdb", "get", "5001", &station(mac).mac.to_string()])?;
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    Some((text(&entry["master"]["vtep"]["address"])?, text(&entry["origin"])?))
+}
+
+fn at(vtep: &str, origin: &str) -> (String, String) {
+    (vtep.to_owned(), origin.to_owned())
+}
+
+#[test]
+fn what_admitted_vteps_send_is_learnt_below_the_table_and_never_claimed() {
+    let (site, _daemon) = Site::start("", "learn_underlay = true\nmac_age_secs = 6");
+    let far = mac(1);
+    let hears = |vtep: Endpoint| {
+        let inner = udp(station(far), Endpoint { mac: vtep_api::MacAddr::BROADCAST, ..FAR }, &[9; 30]);
+        site.send_by(vtep, &inner);
+    };
+    hears(STRANGER);
+    let comes_to_be = |what: &str, vtep: Endpoint, expected: (String, String)| {
+        until(what, || {
+            hears(vtep);
+            (behind(&site, far)? == expected).then_some(())
+        });
+    };
+    comes_to_be("a MAC behind a", VTEP_A, at("192.0.2.11", "underlay"));
+    comes_to_be("its move to b", VTEP_B, at("192.0.2.12", "underlay"));
+    hears(STRANGER);
+    let rows = site.host.json(&["fdb", "show"]).unwrap();
+    let learnt = rows.as_array().unwrap().iter().filter(|row| row["origin"] == "underlay").count();
+    assert_eq!((learnt, site.learnt()), (1, 0), "none is of our ports, none is claimed");
+
+    // The table's word stands as long as there is one.
+    let table = std::fs::read_to_string(site.host.folder.path().join("table.toml")).unwrap();
+    let row =
+        format!("mac = [ {{ logical_switch = \"blue\", mac = \"{}\", master = \"a\" }},", station(far).mac);
+    site.host.write("table.toml", &table.replace("mac = [", &row));
+    comes_to_be("the table's entry", VTEP_B, at("192.0.2.11", "table"));
+    for _ in 0..20 {
+        hears(VTEP_B);
+    }
+    assert_eq!(behind(&site, far).unwrap(), at("192.0.2.11", "table"));
+    assert_eq!(site.host.status().unwrap()["counts"]["macs_overheard"], 0);
+    site.host.write("table.toml", &table);
+    until("its end", || behind(&site, far).is_none().then_some(()));
+    comes_to_be("a MAC behind b", VTEP_B, at("192.0.2.12", "underlay"));
+
+    // A VM that comes to us, and one that leaves us for another host.
+    until("its arrival", || {
+        site.send(0, far);
+        site.port(far)
+    });
+    hears(VTEP_A);
+    assert_eq!(site.port(far).as_deref(), Some("tap0"), "it has just spoken here");
+    comes_to_be("its departure", VTEP_A, at("192.0.2.11", "underlay"));
+    assert_eq!(site.learnt(), 0);
+    until("the end of its age", || behind(&site, far).is_none().then_some(()));
+}
+
+#[test]
+fn a_vtep_that_floods_macs_fills_its_own_quota() {
+    let (site, _daemon) = Site::start("", "learn_underlay = true\nlearn_underlay_max = 4");
+    let hears = |vtep: Endpoint, mac: [u8; 6]| {
+        let inner = udp(station(mac), Endpoint { mac: vtep_api::MacAddr::BROADCAST, ..FAR }, &[9; 30]);
+        site.send_by(vtep, &inner);
+    };
+    until("a full VTEP", || {
+        (1..40).for_each(|number| hears(VTEP_A, mac(number)));
+        (site.alarms("learn_limit") == ["192.0.2.11"]).then_some(())
+    });
+    until("the other's MAC", || {
+        hears(VTEP_A, mac(41));
+        hears(VTEP_B, mac(100));
+        behind(&site, mac(100))
+    });
+    let status = site.host.status().unwrap();
+    assert_eq!(status["counts"]["macs_overheard"], 5);
+    assert!(status["learning"]["refused_by_vtep"].as_u64().unwrap() > 0);
+    assert_eq!(behind(&site, mac(1)).unwrap(), at("192.0.2.11", "underlay"), "the first stays");
 }
 
 fn metric(text: &str, name: &str) -> Option<String> {
