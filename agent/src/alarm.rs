@@ -36,6 +36,8 @@ pub enum AlarmKind {
     /// An interface is not in the packet-rate mode that was asked for, or not whole.
     PacketRate,
     NeighbourTableFull,
+    /// A VTEP has more MACs in a VNI than it may.
+    VtepQuota,
 }
 
 impl AlarmKind {
@@ -63,6 +65,7 @@ impl AlarmKind {
             Self::MtuTooBig => "mtu_too_big",
             Self::PacketRate => "packet_rate",
             Self::NeighbourTableFull => "neighbour_table_full",
+            Self::VtepQuota => "vtep_quota",
         }
     }
 

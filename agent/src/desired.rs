@@ -12,6 +12,7 @@ mod mtu;
 mod neighbours;
 mod network;
 mod port;
+mod quota;
 mod shortcut;
 mod vtep;
 
@@ -64,6 +65,9 @@ pub struct Desired {
     pub local_macs: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, PortId>>,
     /// MACs that found no room.
     pub pending: usize,
+    /// MACs beyond what their VTEP may have.
+    pub refused: usize,
+    pub room: quota::Room,
     pub names: Names,
     /// Whether it was derived from a table at all.
     pub complete: bool,

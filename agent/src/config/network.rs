@@ -25,6 +25,9 @@ pub struct Network {
     pub learn_underlay_max: Bounded<1, 1_000_000>,
     /// MACs learnt from our ports beyond which no more are taken.
     pub learn_max: Bounded<1, 1_000_000>,
+    /// Of the table, MACs of one VTEP beyond which no more are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub macs_per_vtep_max: Option<Bounded<1, 16_000_000>>,
     /// A learnt MAC that was not seen for so long is forgotten; 0: none is.
     pub mac_age_secs: Bounded<0, 31_536_000>,
 }
@@ -39,6 +42,7 @@ impl Default for Network {
             learn_underlay: false,
             learn_underlay_max: Bounded::preset(1024),
             learn_max: Bounded::preset(16_384),
+            macs_per_vtep_max: None,
             mac_age_secs: Bounded::preset(300),
         }
     }

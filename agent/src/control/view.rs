@@ -71,6 +71,8 @@ pub struct Counts {
     /// Room for MACs.
     pub macs_max: usize,
     pub macs_pending: usize,
+    /// Beyond what their VTEP may have.
+    pub macs_refused: usize,
     pub macs_learnt: usize,
     /// Learnt from the underlay.
     pub macs_overheard: usize,

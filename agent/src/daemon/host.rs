@@ -211,10 +211,13 @@ impl Host {
             return false;
         };
         let macs_max = self.config.dataplane.macs_max.as_usize();
-        let present =
-            Present { names: &self.outcome.names, learnt: &self.learnt, installed: &self.installed };
+        let Desired { names, room, .. } = &self.outcome;
+        let present = Present { names, learnt: &self.learnt, installed: &self.installed, room };
         match desired::shortcut(macs, table, present, macs_max) {
-            Some(plan) if self.outcome.pending == 0 => tokio::task::block_in_place(|| self.carry_out(plan)),
+            Some((plan, room)) if self.outcome.pending == 0 => {
+                self.outcome.room = room;
+                tokio::task::block_in_place(|| self.carry_out(plan))
+            }
             _ => false,
         }
     }

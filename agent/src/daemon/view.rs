@@ -77,6 +77,7 @@ impl Host {
                 macs: self.installed.fdb.len(),
                 macs_max: self.config.dataplane.macs_max.as_usize(),
                 macs_pending: self.outcome.pending,
+                macs_refused: self.outcome.refused,
                 macs_learnt: self.learnt.len(),
                 macs_overheard: self.overheard.len(),
                 vteps: self.installed.vteps.len(),

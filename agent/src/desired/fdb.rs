@@ -6,7 +6,7 @@ use vtep_api::MacAddr;
 use super::network::{Numbered, NumberedNetwork, Owners};
 use super::port::BoundPorts;
 use super::vtep::VtepIndices;
-use super::{Desired, Inputs, adjacency, kept};
+use super::{Desired, Inputs, adjacency, kept, quota};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::learnt::{MOVES_MAX, WINDOW_SECS};
@@ -25,6 +25,7 @@ pub(super) fn add(
         remote(network, vteps, &mut owners, desired);
     }
     kept::macs(inputs, networks, &mut owners, desired);
+    quota::apply(inputs, networks, desired);
     learnt(inputs, networks, ports, desired);
     overheard(inputs, vteps, networks, &owners, desired);
     sightings(inputs, ports, desired);

@@ -4,6 +4,7 @@ use vtep_abi::{FdbKey, Target, VtepByIpKey};
 use vtep_api::{LogicalSwitchName, MacAddr};
 
 use super::Names;
+use super::quota::Room;
 use crate::dataplane::{Dataplane, FdbTarget};
 use crate::learnt::Learnt;
 use crate::plan::{Plan, Step};
@@ -15,8 +16,11 @@ pub(crate) struct Present<'a> {
     pub(crate) names: &'a Names,
     pub(crate) learnt: &'a Learnt,
     pub(crate) installed: &'a Dataplane,
+    pub(crate) room: &'a Room,
 }
 
+/// With the room that is left; what leaves gives none back before the next comparison.
+///
 /// `None` where more than the entries themselves is concerned: a whole comparison has to decide. Senders that have lost
 /// their last MAC are left to the next comparison too.
 pub(crate) fn shortcut(
@@ -24,8 +28,9 @@ pub(crate) fn shortcut(
     table: &Table,
     present: Present<'_>,
     macs_max: usize,
-) -> Option<Plan> {
-    let Present { names, learnt, installed } = present;
+) -> Option<(Plan, Room)> {
+    let Present { names, learnt, installed, room } = present;
+    let mut room = room.clone();
     let (mut puts, mut removals) = (Vec::new(), Vec::new());
     for (name, mac, entry) in changed {
         let vni = table.logical_switches.get(name)?.vni.as_u32();
@@ -39,8 +44,14 @@ pub(crate) fn shortcut(
         match entry {
             Some(entry) => {
                 let master = vtep(names, installed, vni, entry)?;
-                if present != Some(&master) {
-                    puts.push((key, master));
+                if present == Some(&master) {
+                    continue;
+                }
+                match (room.take(vni, present, &master), present) {
+                    (true, _) => puts.push((key, master)),
+                    // The next comparison says so.
+                    (false, None) => {}
+                    (false, Some(_)) => return None,
                 }
             }
             None => removals.extend(present.map(|_| key)),
@@ -51,7 +62,7 @@ pub(crate) fn shortcut(
     }
     let puts = (!puts.is_empty()).then_some(Step::PutFdb(puts));
     let removals = (!removals.is_empty()).then_some(Step::RemoveFdb(removals));
-    Some(Plan { steps: puts.into_iter().chain(removals).collect() })
+    Some((Plan { steps: puts.into_iter().chain(removals).collect() }, room))
 }
 
 fn vtep(names: &Names, installed: &Dataplane, vni: u32, entry: &MacEntry) -> Option<FdbTarget> {

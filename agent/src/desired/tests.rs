@@ -1,3 +1,5 @@
+mod quota;
+
 use std::path::Path as FilePath;
 use std::time::Duration;
 
@@ -307,7 +309,12 @@ fn a_claim_becomes_the_entry_when_the_table_withdraws_its_own() {
     let row = "{ logical_switch = \"blue\", mac = \"02:00:00:00:00:01\", master = \"a\", slave = \"b\" },";
     host.set_table(&TABLE.replace(row, ""));
     let delta = Delta::between(&before, &host.table);
-    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    let present = Present {
+        names: &names,
+        learnt: &host.learnt,
+        installed: &host.installed,
+        room: &super::quota::Room::default(),
+    };
     assert_eq!(shortcut(&delta.macs, &host.table, present, 100), None);
     host.settle();
     assert_eq!(host.installed.fdb[&BLUE_MAC], LEARNT);
@@ -360,11 +367,16 @@ fn check_shortcut(text: &str, expected: bool) {
     host.set_table(text);
     let delta = Delta::between(&before, &host.table);
     assert_eq!(delta.outline, None);
-    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    let present = Present {
+        names: &names,
+        learnt: &host.learnt,
+        installed: &host.installed,
+        room: &super::quota::Room::default(),
+    };
     let short = shortcut(&delta.macs, &host.table, present, 100);
     assert_eq!(short.is_some(), expected);
     let steps = host.settle();
-    assert!(short.is_none_or(|short| short.steps == steps));
+    assert!(short.is_none_or(|(short, _)| short.steps == steps));
 }
 
 #[test]
@@ -394,7 +406,12 @@ fn the_short_way_for_a_few_macs_ends_where_the_long_one_does() {
     let red = host.table.logical_switches.keys().find(|name| name.as_str() == "red").unwrap().clone();
     let entry = MacEntry { master: VtepName::try_from("a").unwrap(), slave: None, ips: Box::default() };
     let changed = [(red, MacAddr::new(BLUE_MAC.mac), Some(entry))];
-    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
+    let present = Present {
+        names: &names,
+        learnt: &host.learnt,
+        installed: &host.installed,
+        room: &super::quota::Room::default(),
+    };
     assert_eq!(shortcut(&changed, &host.table, present, 100), None);
 }
 
@@ -408,8 +425,13 @@ fn a_sender_that_lost_its_last_mac_goes_with_the_comparison_after_the_short_writ
     let row = "{ logical_switch = \"red\", mac = \"02:00:00:00:00:01\", master = \"b\" },";
     host.set_table(&TABLE.replace(row, ""));
     let delta = Delta::between(&before, &host.table);
-    let present = Present { names: &names, learnt: &host.learnt, installed: &host.installed };
-    for step in shortcut(&delta.macs, &host.table, present, 100).unwrap().steps {
+    let present = Present {
+        names: &names,
+        learnt: &host.learnt,
+        installed: &host.installed,
+        room: &super::quota::Room::default(),
+    };
+    for step in shortcut(&delta.macs, &host.table, present, 100).unwrap().0.steps {
         host.installed.apply(step);
     }
     assert!(host.installed.senders.contains_key(&sender(5002, 12)));

@@ -36,6 +36,8 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     gauges(encoder, "macs", "MAC entries in the kernel", plain(counts.macs))?;
     gauges(encoder, "macs_max", "Room for MAC entries", plain(counts.macs_max))?;
     gauges(encoder, "macs_pending", "MAC entries that found no room", plain(counts.macs_pending))?;
+    let refused = plain(counts.macs_refused);
+    gauges(encoder, "macs_refused", "MAC entries beyond what their VTEP may have", refused)?;
     gauges(encoder, "macs_learnt", "MACs learnt on own ports", plain(counts.macs_learnt))?;
     gauges(encoder, "macs_overheard", "MACs learnt from the underlay", plain(counts.macs_overheard))?;
     let Tally { aged, refused_by_port, refused_by_vni, refused_by_vtep, damped } = status.learning;
