@@ -2,7 +2,7 @@
 
 use vtep_abi::{AddrBytes, Config, Verdict};
 use vtep_outer::read::{self, Packet, TAIL};
-use vtep_outer::{Encapsulation, Shape, TUNNEL_LEN, ecn};
+use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, ecn};
 
 use crate::admission::Sender;
 use crate::context::{Frame, Refused};
@@ -31,7 +31,7 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
             liveness::in_tunnel(frame, arrival.outer_len, arrival.vni, &arrival.source)
         }
         Ok(arrival) => {
-            account.bytes = frame.len() - arrival.outer_len;
+            account.bytes = arrival.inner_len();
             decide(frame, &arrival, account)
         }
         Err(verdict) => verdict.into(),
@@ -53,6 +53,8 @@ struct Arrival {
     encapsulation: Encapsulation,
     /// With Geneve's options.
     outer_len: u32,
+    /// Where the inner frame ends. The frame may go on.
+    end: u32,
     vni: u32,
     source: AddrBytes,
     ethernet: Ethernet,
@@ -66,11 +68,24 @@ impl Arrival {
     fn inner_ip(&self) -> u32 {
         self.outer_len + ETH_LEN as u32
     }
+
+    #[inline(always)]
+    fn inner_len(&self) -> u32 {
+        self.end - self.outer_len
+    }
+
+    /// Without an IP header's length behind the inner Ethernet header, `bpf_skb_adjust_room` refuses (`len_min` there, in
+    /// the kernel's `net/core/filter.c`).
+    #[inline(always)]
+    fn is_runt(&self) -> bool {
+        let min = if self.ethernet.ether_type() == EtherType::IPV6 { IPV6_LEN } else { IPV4_LEN };
+        self.inner_len() < (ETH_LEN + min) as u32
+    }
 }
 
 #[inline(always)]
 fn arrival(frame: &impl Frame, packet: &Packet, config: &Config) -> Result<Arrival, Verdict> {
-    packet.check(frame.len(), frame.gso_size() != 0)?;
+    let end = packet.end(frame.len(), frame.gso_size() != 0)?;
     let tail = tail(frame, packet.shape).ok_or(Verdict::OuterMalformed)?;
     let mut header = [0; TUNNEL_LEN];
     header.copy_from_slice(&tail[..TUNNEL_LEN]);
@@ -79,11 +94,15 @@ fn arrival(frame: &impl Frame, packet: &Packet, config: &Config) -> Result<Arriv
     ethernet.0.copy_from_slice(&tail[TUNNEL_LEN..]);
     let outer_len = packet.shape.outer_len() as u32 + u32::from(header.options_len);
     if header.options_len != 0 {
+        if outer_len + ETH_LEN as u32 > end {
+            return Err(Verdict::OuterMalformed);
+        }
         ethernet.0 = frame.load(outer_len).ok_or(Verdict::OuterMalformed)?;
     }
     Ok(Arrival {
         encapsulation: packet.encapsulation,
         outer_len,
+        end,
         vni: header.vni,
         source: packet.source,
         ethernet,
@@ -127,9 +146,11 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     // There is a device for VXLAN only. It verifies a UDP checksum, which no program can; that a receiver may do without
     // (RFC 7348 §5), whoever asks for packet-rate mode has chosen.
     let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
+    let is_trailed = frame.len() != arrival.end;
     let by_program = if has_device || frame.skb().is_none() {
         port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)
-            && !(has_device && arrival.checksummed && frame.skb().is_some())
+            && !(frame.skb().is_some() && (arrival.checksummed && has_device || arrival.is_runt()))
+            && !is_trailed
             && !frame.is_unfinished(arrival.outer_len as usize, ethernet.ether_type())
     } else {
         true
@@ -143,6 +164,9 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         return admit(frame);
     }
     if tos.is_some_and(|tos| set_tos(frame, arrival, &tos).is_err()) {
+        return Verdict::DecapFailed.into();
+    }
+    if is_trailed && frame.skb().is_some_and(|skb| skb.set_len(arrival.end).is_err()) {
         return Verdict::DecapFailed.into();
     }
     tunnel::count_received(vtep, account.bytes);

@@ -128,23 +128,25 @@ fn encapsulation(protocol: u8, payload: &[u8; 8], config: &Config) -> Option<(En
 }
 
 impl Packet {
+    /// Where the packet ends in its frame: what lies behind is padding, or nobody's.
+    ///
     /// `frame_len`: of the whole frame. `merged`: the receive path made one of several, whose lengths may exceed 16 bits.
     #[inline(always)]
-    pub fn check(&self, frame_len: u32, merged: bool) -> Result<(), Verdict> {
+    pub fn end(&self, frame_len: u32, merged: bool) -> Result<u32, Verdict> {
         if self.fragment {
             return Err(Verdict::OuterFragment);
         }
         if merged {
-            return Ok(());
+            return Ok(frame_len);
         }
         let outer = (self.shape.outer_len() - ETH_LEN) as u32;
-        // Ethernet may pad a short packet.
-        let whole = self.len >= outer + ETH_LEN as u32 && self.len + ETH_LEN as u32 <= frame_len;
+        let end = self.len + ETH_LEN as u32;
+        let whole = self.len >= outer + ETH_LEN as u32 && end <= frame_len;
         let udp = match self.udp_len {
             Some(udp_len) => u32::from(udp_len) + outer == self.len + (UDP_LEN + TUNNEL_LEN) as u32,
             None => true,
         };
-        if whole && udp { Ok(()) } else { Err(Verdict::OuterMalformed) }
+        if whole && udp { Ok(end) } else { Err(Verdict::OuterMalformed) }
     }
 }
 

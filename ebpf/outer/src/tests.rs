@@ -85,9 +85,9 @@ fn what_is_made_is_read_back() {
             assert_eq!(packet.encapsulation, encapsulation);
             assert_eq!(packet.shape.is_ipv6(), is_ipv6);
             assert_eq!((packet.tos, packet.checksummed), (2, false));
-            assert_eq!(packet.check(frame.len() as u32, false), Ok(()));
-            assert_eq!(packet.check(frame.len() as u32 + 6, false), Ok(()), "Ethernet may pad");
-            assert_eq!(packet.check(frame.len() as u32 - 1, false), Err(Verdict::OuterMalformed));
+            assert_eq!(packet.end(frame.len() as u32, false), Ok(frame.len() as u32));
+            assert_eq!(packet.end(frame.len() as u32 + 6, false), Ok(frame.len() as u32), "padded");
+            assert_eq!(packet.end(frame.len() as u32 - 1, false), Err(Verdict::OuterMalformed));
             let header = tunnel_header(&frame, &packet);
             let strict = config(Config::STRICT_RESERVED);
             let read = read::tunnel(encapsulation, &header, &strict).expect("it is in order");
@@ -200,10 +200,10 @@ fn lengths_that_contradict_each_other_are_refused() {
                 let mut frame = frame(Encapsulation::Vxlan, ends, &inner(100, InnerIp::NONE, 1));
                 frame[at] = byte;
                 let packet = read(&frame, &config(0)).unwrap();
-                assert_eq!(packet.check(frame.len() as u32, false), Err(Verdict::OuterMalformed));
+                assert_eq!(packet.end(frame.len() as u32, false), Err(Verdict::OuterMalformed));
                 assert_eq!(
-                    packet.check(frame.len() as u32, true),
-                    Ok(()),
+                    packet.end(frame.len() as u32, true),
+                    Ok(frame.len() as u32),
                     "of merged packets they say nothing"
                 );
             }
@@ -212,7 +212,7 @@ fn lengths_that_contradict_each_other_are_refused() {
     let mut fragment = frame(Encapsulation::Vxlan, V4, &inner(100, InnerIp::NONE, 1));
     fragment[20] = 0x20;
     let packet = read(&fragment, &config(0)).unwrap();
-    assert_eq!(packet.check(fragment.len() as u32, false), Err(Verdict::OuterFragment));
+    assert_eq!(packet.end(fragment.len() as u32, false), Err(Verdict::OuterFragment));
 }
 
 #[test]

@@ -20,18 +20,6 @@ pub(super) fn is_runnable(frame: &[u8]) -> bool {
     (min..=3400).contains(&frame.len())
 }
 
-/// Two things that the programs do not do as the kernel does, and that are not judged: the kernel cuts off what follows
-/// the outer packet, and takes an inner frame whose payload is shorter than an IP header.
-fn is_judged(frame: &[u8]) -> bool {
-    if frame.get(12..15) != Some(&[0x08, 0x00, 0x45]) {
-        return true;
-    }
-    let packet = u16::from_be_bytes([frame[16], frame[17]]);
-    let inner_min = if frame.get(62..64) == Some(&[0x86, 0xdd]) { 54 } else { 34 };
-    let is_short = frame.len() >= 64 && frame.len() < 50 + inner_min;
-    frame.len() <= usize::from(packet) + 14 && !is_short
-}
-
 /// Appends a frame, or all that can be cut from one.
 pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stimulus>) {
     let (hook, ifindex, mut frame) = if rng.random_bool(0.55) {
@@ -46,8 +34,11 @@ pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stim
     };
     match rng.random_range(0..1000) {
         0..600 => {}
-        600..900 => flip(rng, &mut frame),
-        900..960 => frame.truncate(rng.random_range(14..=frame.len().max(14))),
+        600..880 => flip(rng, &mut frame),
+        880..900 if hook == Hook::Uplink => {
+            frame.extend((0..rng.random_range(1..=60)).map(|_| rng.random::<u8>()))
+        }
+        880..960 => frame.truncate(rng.random_range(14..=frame.len().max(14))),
         960..990 => scramble(rng, &mut frame),
         990..998 => {
             frame = vec![0; rng.random_range(14..200)];
@@ -56,12 +47,10 @@ pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stim
         _ => {
             let cuts =
                 (14..frame.len()).map(|length| Stimulus { hook, ifindex, frame: frame[..length].to_vec() });
-            stimuli.extend(
-                cuts.filter(|cut| is_runnable(&cut.frame) && (hook == Hook::Port || is_judged(&cut.frame))),
-            );
+            stimuli.extend(cuts.filter(|cut| is_runnable(&cut.frame)));
         }
     }
-    if is_runnable(&frame) && (hook == Hook::Port || is_judged(&frame)) {
+    if is_runnable(&frame) {
         stimuli.push(Stimulus { hook, ifindex, frame });
     }
 }

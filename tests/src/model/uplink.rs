@@ -6,7 +6,7 @@ use vtep_abi::Verdict;
 
 use super::{
     ecn,
-    header::{ETHERNET, Ethernet, IPV4, TYPE_IPV4, UDP, VXLAN, is_group, is_station, word},
+    header::{ETHERNET, Ethernet, IPV4, TYPE_IPV4, TYPE_IPV6, UDP, VXLAN, is_group, is_station, word},
     outcome::{Outcome, VtepCount, Way},
     port::at_port,
     tables::{Entry, Place, Tables},
@@ -41,6 +41,7 @@ pub(super) fn enter(tables: &Tables, tag: Option<(u16, u16)>, frame: &[u8]) -> O
         sender: IpAddr::V4(datagram.source),
         ecn: datagram.tos & 3,
         is_checksummed: datagram.is_checksummed(),
+        is_trailed: datagram.is_trailed(),
         inner: &payload[VXLAN..],
     };
     arrival.admitted(tables)
@@ -84,6 +85,11 @@ impl<'a> Datagram<'a> {
         word(self.packet, IPV4 + 6) != 0
     }
 
+    /// Whether the frame goes on behind the packet.
+    fn is_trailed(&self) -> bool {
+        usize::from(word(self.packet, 2)) < self.packet.len()
+    }
+
     /// What UDP carries, if both lengths agree, the frame has as much, and a VXLAN and an Ethernet header are in it.
     fn payload(&self) -> Option<&'a [u8]> {
         let ip_length = usize::from(word(self.packet, 2));
@@ -99,6 +105,8 @@ struct Arrival<'a> {
     ecn: u8,
     /// No program can verify a UDP checksum.
     is_checksummed: bool,
+    /// The device cuts off what is behind the packet.
+    is_trailed: bool,
     inner: &'a [u8],
 }
 
@@ -152,7 +160,7 @@ impl Arrival<'_> {
         let port = tables.local_port(index, self.vni).filter(|port| port.decap_in_program);
         match (port, inner_ecn, combined) {
             (None, ..) | (_, Some(_), None) => to_device,
-            _ if self.is_checksummed => to_device,
+            _ if self.is_checksummed || self.is_trailed || self.is_runt() => to_device,
             (Some(port), field, combined) => {
                 let inner = match (field, combined) {
                     (Some(_), Some(combined)) => ecn::with(self.inner, combined),
@@ -165,6 +173,12 @@ impl Arrival<'_> {
                 }
             }
         }
+    }
+
+    /// Less than an IP header behind the inner Ethernet header is more than the program can take.
+    fn is_runt(&self) -> bool {
+        let ethernet = Ethernet::parse(self.inner).expect("the payload has an Ethernet header");
+        ethernet.payload().len() < if ethernet.kind() == TYPE_IPV6 { 40 } else { 20 }
     }
 
     fn one_received(&self) -> VtepCount {

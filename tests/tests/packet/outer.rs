@@ -286,6 +286,45 @@ fn outer_fields_are_the_inner_packets_if_asked() {
 }
 
 #[test]
+fn bytes_behind_the_packet_reach_no_port() {
+    Rig::once(false, |rig| {
+        rig.decap_in_program(1);
+        for kind in KINDS {
+            put(rig, TOR_A, adjacency(TOR_A, kind, POLICY, rig.uplink));
+            let inner = frame::udp(PEER, VM, b"payload");
+            let mut frame = carrier(kind).wrap(&inner);
+            frame.extend([0xee; 7]);
+            if kind.0 == Encapsulation::Vxlan {
+                assert_eq!(
+                    check_uplink(rig, &frame, Verdict::Admitted, NEXT),
+                    frame,
+                    "the device cuts them off"
+                );
+            } else {
+                assert_eq!(check_uplink(rig, &frame, Verdict::Delivered, REDIRECT), inner);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_frame_too_short_for_the_program_is_left_to_the_device() {
+    Rig::once(false, |rig| {
+        rig.decap_in_program(1);
+        for ipv6 in [false, true] {
+            let kind = (Encapsulation::Vxlan, ipv6);
+            put(rig, TOR_A, adjacency(TOR_A, kind, POLICY, rig.uplink));
+            let mut inner = arp_reply_like(PEER, VM);
+            inner.truncate(14 + 20);
+            check_uplink(rig, &carrier(kind).wrap(&inner), Verdict::Delivered, REDIRECT);
+            inner.truncate(14 + 19);
+            let frame = carrier(kind).wrap(&inner);
+            assert_eq!(check_uplink(rig, &frame, Verdict::Admitted, NEXT), frame);
+        }
+    });
+}
+
+#[test]
 fn a_checksum_is_left_to_the_device_to_verify() {
     Rig::once(false, |rig| {
         rig.decap_in_program(1);
