@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vtep_abi::Target;
-use vtep_api::{LocalMac, LogicalSwitchName, MacAddr, Origin, Role};
+use vtep_api::{Ips, LocalMac, LogicalSwitchName, MacAddr, Origin, Role};
 
 use crate::dataplane::{Dataplane, PortId};
 use crate::source::LocalMacs;
@@ -16,6 +16,14 @@ pub struct Claims {
     recovered: BTreeSet<(u32, MacAddr)>,
     /// Apart from those of every other process.
     next: u128,
+}
+
+/// What is told of MACs beside their claims.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub vnis: &'a BTreeMap<LogicalSwitchName, u32>,
+    /// By VNI and MAC.
+    pub ips: &'a BTreeMap<(u32, [u8; 6]), Ips>,
 }
 
 impl Claims {
@@ -37,7 +45,7 @@ impl Claims {
     pub fn revise(
         &mut self,
         local: &BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, PortId>>,
-        vnis: &BTreeMap<LogicalSwitchName, u32>,
+        known: Known<'_>,
         role: impl Fn(&LogicalSwitchName, PortId) -> Role,
         wall_ms: i64,
     ) {
@@ -45,16 +53,16 @@ impl Claims {
         let mut made = LocalMacs::new();
         for (name, macs) in local {
             let before = before.get(name);
+            let vni = known.vnis.get(name).copied();
             let claims = macs.iter().map(|(mac, port)| {
                 let role = role(name, *port);
                 let claim = match before.and_then(|before| before.get(mac)) {
                     Some(claim) if claim.role == role => claim.clone(),
-                    None if self.is_recovered(vnis.get(name), *mac) => {
-                        LocalMac { role, ..LocalMac::default() }
-                    }
+                    None if self.is_recovered(vni, *mac) => LocalMac { role, ..LocalMac::default() },
                     _ => self.claim(role, wall_ms),
                 };
-                (*mac, claim)
+                let ips = vni.and_then(|vni| known.ips.get(&(vni, mac.octets()))).cloned();
+                (*mac, LocalMac { ips: ips.unwrap_or_default(), ..claim })
             });
             made.insert(name.clone(), claims.collect());
         }
@@ -71,8 +79,8 @@ impl Claims {
         }
     }
 
-    fn is_recovered(&mut self, vni: Option<&u32>, mac: MacAddr) -> bool {
-        !self.recovered.is_empty() && vni.is_some_and(|vni| self.recovered.remove(&(*vni, mac)))
+    fn is_recovered(&mut self, vni: Option<u32>, mac: MacAddr) -> bool {
+        !self.recovered.is_empty() && vni.is_some_and(|vni| self.recovered.remove(&(vni, mac)))
     }
 
     fn claim(&mut self, role: Role, wall_ms: i64) -> LocalMac {
@@ -95,19 +103,21 @@ mod tests {
     struct Host {
         claims: Claims,
         blue: LogicalSwitchName,
+        ips: BTreeMap<(u32, [u8; 6]), Ips>,
     }
 
     impl Host {
         fn new(installed: &Dataplane) -> Self {
             let blue = LogicalSwitchName::try_from("blue").unwrap();
-            Self { claims: Claims::recover(installed, 9), blue }
+            Self { claims: Claims::recover(installed, 9), blue, ips: BTreeMap::new() }
         }
 
         fn revise(&mut self, macs: &[MacAddr], role: Role, wall_ms: i64) -> Option<LocalMac> {
             let macs = macs.iter().map(|mac| (*mac, PORT)).collect();
             let local = BTreeMap::from([(self.blue.clone(), macs)]);
             let vnis = BTreeMap::from([(self.blue.clone(), 5001)]);
-            self.claims.revise(&local, &vnis, |_, _| role, wall_ms);
+            let known = Known { vnis: &vnis, ips: &self.ips };
+            self.claims.revise(&local, known, |_, _| role, wall_ms);
             self.claims.made()[&self.blue].get(&MAC).cloned()
         }
     }
@@ -125,6 +135,17 @@ mod tests {
         assert_eq!(host.revise(&[MAC], Role::Slave, 3), Some(claim(Role::Slave, 3, 1)));
         assert_eq!(host.revise(&[], Role::Slave, 4), None);
         assert_eq!(host.revise(&[MAC], Role::Slave, 5), Some(claim(Role::Slave, 5, 2)));
+    }
+
+    #[test]
+    fn an_address_is_told_without_a_new_claim() {
+        let mut host = Host::new(&Dataplane::default());
+        let claimed = host.revise(&[MAC], Role::Master, 1).unwrap();
+        let ips: Ips = [std::net::IpAddr::from([10, 0, 0, 1])].into();
+        host.ips.insert((5001, MAC.octets()), ips.clone());
+        assert_eq!(host.revise(&[MAC], Role::Master, 2), Some(LocalMac { ips, ..claimed.clone() }));
+        host.ips.clear();
+        assert_eq!(host.revise(&[MAC], Role::Master, 3), Some(claimed));
     }
 
     #[test]

@@ -189,12 +189,14 @@ impl Learnt {
         }
     }
 
-    /// Forgets what was not seen for `age_secs` of its VNI, 0 for never. Whether something is different now.
+    /// Forgets what was not seen for `age_secs` of its VNI, 0 for never: `aged`. Whether something is
+    /// different now.
     pub fn age(
         &mut self,
         now_secs: u32,
         seen: impl Fn(&FdbKey) -> Option<u32>,
         age_secs: impl Fn(u32) -> u32,
+        aged: &mut Vec<FdbKey>,
     ) -> bool {
         let Self { by_mac, per_interface, per_vni, tally } = self;
         let mut changed = false;
@@ -208,6 +210,7 @@ impl Learnt {
                 release(per_interface, sighting.port.ifindex);
                 release(per_vni, vni);
                 tally.aged += 1;
+                aged.push(FdbKey::new(vni, mac));
                 changed = true;
             }
             stays

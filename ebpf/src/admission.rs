@@ -3,6 +3,7 @@
 use vtep_abi::{FdbKey, FdbValue, Target, Verdict, VniValue};
 
 use crate::context;
+use crate::learning;
 use crate::maps;
 
 /// Group addresses that no bridge forwards: 01:80:c2:00:00:00 to 0f (IEEE 802.1Q §8.6.3).
@@ -27,7 +28,7 @@ fn has_left(vni: u32, entry: &FdbValue, mac: [u8; 6]) -> bool {
             .is_some_and(|seen| context::now_secs().wrapping_sub(seen.at_secs()) >= SILENCE_SECS)
 }
 
-/// Whether a MAC can be the source of what this VTEP sends.
+/// Whether a MAC can be the source of what this VTEP sends; where that is learnt, it is.
 #[inline(always)]
 pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result<(), Verdict> {
     let entry = maps::lookup(network.bd, sender.vni, mac);
@@ -36,6 +37,9 @@ pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result
         && !(network.flags & VniValue::LEARN_UNDERLAY != 0 && has_left(sender.vni, &entry, mac))
     {
         return Err(Verdict::LocalSource);
+    }
+    if network.flags & VniValue::LEARN_UNDERLAY != 0 {
+        learning::from_underlay(sender, network.bd, entry.as_ref(), mac);
     }
     if network.flags & VniValue::CHECK_SOURCE == 0 {
         return Ok(());

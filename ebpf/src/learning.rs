@@ -37,10 +37,10 @@ pub(crate) fn from_port(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u
 
 /// From a VTEP that was let in, in a VNI that learns from the underlay. What the table or a port of this host says stands.
 #[inline(never)]
-pub(crate) fn from_underlay(sender: Sender, bd: u32, mac: [u8; 6]) {
+pub(crate) fn from_underlay(sender: Sender, bd: u32, entry: Option<&FdbValue>, mac: [u8; 6]) {
     let there = Target::Vtep(sender.vtep);
     let key = FdbKey::new(sender.vni, mac);
-    match maps::lookup(bd, sender.vni, mac) {
+    match entry {
         Some(entry) if entry.flags() & FdbValue::LEARNT == 0 => {}
         Some(entry) if entry.master() == there => touch(&key, there),
         _ if police::underlay_learning(bd) => {

@@ -1,5 +1,5 @@
 //! Answers ARP requests and neighbour solicitations for addresses that the agent knows, so that they need not be flooded.
-//! What a station says of itself is flooded always, and reported.
+//! What a station says of itself is flooded always, and reported; so is which MAC asks from which address.
 
 use vtep_abi::{AddrBytes, Event, EventKind, PortValue, Target, mapped_v4};
 
@@ -64,6 +64,7 @@ impl Origin {
 /// Whether the frame is an answer by now, for who asked; otherwise it is to be flooded.
 #[inline(never)]
 pub(crate) fn answer(frame: Skb, origin: &Origin, ethernet: &Ethernet) -> bool {
+    hear(frame, origin, ethernet);
     match ethernet.ether_type() {
         EtherType::ARP => arp(frame, origin, ethernet),
         EtherType::IPV6 => solicitation(frame, origin, ethernet),
@@ -73,6 +74,39 @@ pub(crate) fn answer(frame: Skb, origin: &Origin, ethernet: &Ethernet) -> bool {
         }
         _ => false,
     }
+}
+
+/// Reports the address from which a station asks for another, unless it is known.
+#[inline(never)]
+fn hear(frame: Skb, origin: &Origin, ethernet: &Ethernet) {
+    let address = match ethernet.ether_type() {
+        EtherType::ARP => arp_asker(frame, ethernet),
+        EtherType::IPV6 => solicitation_asker(frame),
+        _ => None,
+    };
+    if let Some(address) = address
+        && maps::neighbour(origin.vni, address) != Some(ethernet.src())
+    {
+        origin.report(EventKind::AddressHeard, ethernet, &address);
+    }
+}
+
+#[inline(always)]
+fn arp_asker(frame: Skb, ethernet: &Ethernet) -> Option<AddrBytes> {
+    let (operation, mac) = (frame.load::<2>(20)?, frame.load::<6>(22)?);
+    let (sender, wanted) = (frame.load::<4>(28)?, frame.load::<4>(38)?);
+    let asks = operation == [0, 1] && mac == ethernet.src() && sender != [0; 4] && sender != wanted;
+    asks.then(|| mapped_v4(sender))
+}
+
+#[inline(always)]
+fn solicitation_asker(frame: Skb) -> Option<AddrBytes> {
+    const SOLICITATION: u8 = 135;
+    let next = frame.load::<2>(ETH_LEN as u32 + 6)?;
+    if next != [ICMPV6, HOPS] || frame.byte((ETH_LEN + IPV6_LEN) as u32)? != SOLICITATION {
+        return None;
+    }
+    frame.load::<16>(SRC).filter(|asker| *asker != [0; 16])
 }
 
 /// Reports what a station elsewhere says of itself. Who asks there has a host of its own to answer.

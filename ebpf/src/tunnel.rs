@@ -7,7 +7,6 @@ use crate::choice;
 use crate::context::{Frame as _, Skb};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
-use crate::learning;
 use crate::maps;
 use crate::police;
 use crate::port;
@@ -93,9 +92,6 @@ pub(crate) fn destination(sender: Sender, network: &VniValue, ethernet: &Etherne
     }
     if let Err(verdict) = admission::source(sender, network, ethernet.src()) {
         return Destination::Nowhere(verdict);
-    }
-    if network.flags & VniValue::LEARN_UNDERLAY != 0 {
-        learning::from_underlay(sender, network.bd, ethernet.src());
     }
     if is_group(ethernet.dst()) {
         return Destination::Flood;

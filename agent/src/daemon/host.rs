@@ -14,7 +14,7 @@ use super::refused;
 use super::watchers::Watchers;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::announced::Announced;
-use crate::claims::Claims;
+use crate::claims::{Claims, Known};
 use crate::config::{self, Config};
 use crate::control::view::{Moves, SourceStatus};
 use crate::dataplane::{Dataplane, FdbTarget, PortId};
@@ -89,7 +89,7 @@ impl Host {
             allocation: Allocation::recover(&installed, Instant::now()),
             learnt: Learnt::recover(&installed),
             overheard: Overheard::recover(&installed),
-            announced: Announced::default(),
+            announced: Announced::recover(&installed),
             refused_sources: BTreeMap::new(),
             claims: Claims::recover(&installed, rand::random()),
             roles: Roles::load(&config.agent.state)?,
@@ -202,7 +202,9 @@ impl Host {
         let role = |name: &LogicalSwitchName, port: PortId| {
             roles.of(name, links.by_index(port.ifindex).map(|(name, _)| name))
         };
-        claims.revise(&self.outcome.local_macs, &vnis, role, wall_ms());
+        let ips = self.announced.here();
+        let known = Known { vnis: &vnis, ips: &ips };
+        claims.revise(&self.outcome.local_macs, known, role, wall_ms());
     }
 
     /// A MAC that moves should not wait for a comparison with all others. Whether it is dealt with.

@@ -136,6 +136,7 @@ impl Host {
         // The programs report no MAC that speaks at a port of ours.
         if self.learnt.contains(&key) {
             self.learnt.forget(&key);
+            self.announced.forget(&key);
             let macs = name.cloned().and_then(|name| self.outcome.local_macs.get_mut(&name));
             if let Some(macs) = macs {
                 macs.remove(&MacAddr::new(key.mac));
@@ -172,10 +173,15 @@ impl Host {
                 return false;
             }
         };
-        let Self { learnt, overheard, config, .. } = self;
+        let Self { learnt, overheard, announced, config, .. } = self;
         let age = |vni| config.networks.of(vni).mac_age_secs.as_u32();
         let (now, seen) = (now_secs(), |key: &FdbKey| times.get(key).copied());
-        learnt.age(now, seen, age) | overheard.age(now, seen, age)
+        let mut aged = Vec::new();
+        let changed = learnt.age(now, seen, age, &mut aged) | overheard.age(now, seen, age);
+        for key in &aged {
+            announced.forget(key);
+        }
+        changed
     }
 
     /// How often MACs are looked at: often enough that none outlives its time by more than a tenth.
@@ -191,7 +197,7 @@ impl Host {
         let refused = match event.kind {
             kind if kind == EventKind::MacRefused as u32 => MacAddr::new(event.mac).to_string(),
             kind if kind == EventKind::IpRefused as u32 => format!("{} of {}", ip(), MacAddr::new(event.mac)),
-            kind if kind == EventKind::Announced as u32 => {
+            kind if [EventKind::Announced as u32, EventKind::AddressHeard as u32].contains(&kind) => {
                 let key = NeighbourKey { vni: event.vni, address: event.address };
                 let announcement = Announcement { mac: event.mac, here: event.ifindex != 0 };
                 let before = self.announced.of(&key);
@@ -201,7 +207,7 @@ impl Host {
                 }
                 let mac = MacAddr::new(event.mac);
                 let from = before.map(|before| MacAddr::new(before.mac).to_string());
-                debug!(vni = event.vni, address = %ip(), %mac, from, "a station announced itself");
+                debug!(vni = event.vni, address = %ip(), %mac, from, "a station said which address it has");
                 return true;
             }
             _ => return false,

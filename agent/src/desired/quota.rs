@@ -31,6 +31,9 @@ impl Room {
     }
 }
 
+/// By VNI and VTEP index, MACs, those that are installed first.
+type Candidates = BTreeMap<(u32, u32), Vec<(bool, [u8; 6])>>;
+
 /// While there are only the table's entries.
 pub(super) fn apply(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) {
     let limit = |vni: u32| inputs.config.networks.of(vni).macs_per_vtep_max.map(|max| (vni, max.as_usize()));
@@ -45,8 +48,7 @@ pub(super) fn apply(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut 
         }
     }
     let beyond = taken.iter().filter(|((vni, _), count)| **count > max[vni]);
-    let mut beyond: BTreeMap<(u32, u32), Vec<(bool, [u8; 6])>> =
-        beyond.map(|(of, count)| (*of, Vec::with_capacity(*count))).collect();
+    let mut beyond: Candidates = beyond.map(|(of, count)| (*of, Vec::with_capacity(*count))).collect();
     if !beyond.is_empty() {
         choose(inputs, &mut beyond, desired);
     }
@@ -69,7 +71,7 @@ pub(super) fn apply(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut 
 }
 
 /// Those that are installed behind the VTEP come first, then those with the lowest addresses.
-fn choose(inputs: &Inputs<'_>, beyond: &mut BTreeMap<(u32, u32), Vec<(bool, [u8; 6])>>, desired: &Desired) {
+fn choose(inputs: &Inputs<'_>, beyond: &mut Candidates, desired: &Desired) {
     for (key, target) in &desired.dataplane.fdb {
         let Some(index) = owner(target) else { continue };
         if let Some(macs) = beyond.get_mut(&(key.vni, index)) {

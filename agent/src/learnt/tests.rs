@@ -59,12 +59,12 @@ fn what_the_programs_saw_stays_and_the_rest_ages() {
     learnt.observe(KEY, TAP0, SIGHT);
     learnt.observe(OTHER, TAP0, SIGHT);
     let seen = |key: &FdbKey| (*key == OTHER).then_some(350);
-    assert!(!learnt.age(399, seen, |_| 300));
-    assert!(!learnt.age(500, seen, |_| 0), "never");
-    assert!(learnt.age(400, seen, |_| 300));
+    assert!(!learnt.age(399, seen, |_| 300, &mut vec![]));
+    assert!(!learnt.age(500, seen, |_| 0, &mut vec![]), "never");
+    assert!(learnt.age(400, seen, |_| 300, &mut vec![]));
     assert_eq!(learnt.iter().collect::<Vec<_>>(), [(OTHER, TAP0)]);
     assert_eq!((learnt.count(7), learnt.tally.aged), (1, 1));
-    assert!(learnt.age(650, seen, |_| 300));
+    assert!(learnt.age(650, seen, |_| 300, &mut vec![]));
     assert!(learnt.is_empty());
 }
 
@@ -72,9 +72,9 @@ fn what_the_programs_saw_stays_and_the_rest_ages() {
 fn what_an_earlier_agent_learnt_has_a_whole_age_before_it_if_nobody_noted_its_time() {
     let mut learnt = Learnt::default();
     learnt.insert((KEY.vni, KEY.mac), Sighting::new(TAP0, None));
-    assert!(!learnt.age(1000, |_| None, |_| 300));
-    assert!(!learnt.age(1299, |_| None, |_| 300));
-    assert!(learnt.age(1300, |_| None, |_| 300));
+    assert!(!learnt.age(1000, |_| None, |_| 300, &mut vec![]));
+    assert!(!learnt.age(1299, |_| None, |_| 300, &mut vec![]));
+    assert!(learnt.age(1300, |_| None, |_| 300, &mut vec![]));
 }
 
 #[test]
@@ -117,6 +117,6 @@ fn a_mac_that_jumps_between_two_ports_is_held_and_others_are_not() {
     assert_eq!(learnt.damped().map(|(key, _)| key).collect::<Vec<_>>(), [KEY]);
     assert!(matches!(learnt.observe(OTHER, TAP1, SIGHT), Lesson::Moved { .. }));
     let late = 100 + WINDOW_SECS;
-    assert!(learnt.age(late, |_| Some(late), |_| 300), "the end is news");
+    assert!(learnt.age(late, |_| Some(late), |_| 300, &mut vec![]), "the end is news");
     assert_eq!(learnt.damped().count(), 0);
 }

@@ -20,7 +20,7 @@ use vtep_api::{
     VtepOutline,
 };
 use vtep_tests::deadline::wait_for;
-use vtep_tests::frame::{Endpoint, udp};
+use vtep_tests::frame::{Endpoint, arp_request, udp};
 use vtep_tests::link::Link;
 use vtep_tests::packet::PacketSocket;
 use vtep_tests::pki::Pki;
@@ -415,23 +415,34 @@ fn a_snapshot_that_lacks_too_much_empties_no_network_after_a_restart_either() {
     wait_for("the end of what was held", PATIENCE, || (bench.host.macs() == 1).then_some(())).unwrap();
 }
 
-/// A → B → A, and away for good.
-#[test]
-fn a_learnt_mac_is_claimed_when_it_comes_back_and_withdrawn_when_it_ages() {
+/// With a port that learns, and `keys` of its network.
+fn learning(keys: &str) -> (Host, Controller, Daemon, Session) {
     let host = Host::bare();
     let controller = Controller::start(&host, 0);
     let source = format!("kind = \"controller\"\naddress = \"http://127.0.0.1:{}\"", controller.port);
     host.configure("agent.toml", &host.pins(), &source, "");
     let text = std::fs::read_to_string(host.folder.path().join("agent.toml")).unwrap();
     let text = text.replace("macs = [\"02:00:00:00:00:aa\"]", "learn = true");
-    host.write("agent.toml", &format!("{text}\n[[network]]\nvni = 5001\nmac_age_secs = 4\n"));
-    let _daemon = spawn(&host);
+    host.write("agent.toml", &format!("{text}\n[[network]]\nvni = 5001\n{keys}\n"));
+    let daemon = spawn(&host);
+    let session = obeyed(&controller);
+    (host, controller, daemon, session)
+}
+
+/// With an empty table.
+fn obeyed(controller: &Controller) -> Session {
     let (session, ..) = controller.attached();
     session.welcome(PROTOCOL, 7);
     session.say(outline());
     session.say(ToVtep::Table(table(None, 1, &[])));
     session.applied(1);
+    session
+}
 
+/// A → B → A, and away for good.
+#[test]
+fn a_learnt_mac_is_claimed_when_it_comes_back_and_withdrawn_when_it_ages() {
+    let (host, _controller, _daemon, session) = learning("mac_age_secs = 4");
     let vm = PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap();
     let guest = Endpoint::new(OWN_MAC.octets(), [10, 0, 0, 1], 1000);
     let frame = udp(guest, Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000), &[1; 20]);
@@ -467,4 +478,38 @@ fn a_learnt_mac_is_claimed_when_it_comes_back_and_withdrawn_when_it_ages() {
     let last = session.until(|message| told(message, false, OWN_MAC));
     assert_eq!(last, Told::Withdrawal);
     assert_eq!(own().unwrap()["master"]["vtep"]["address"], "192.0.2.12");
+}
+
+#[test]
+fn the_address_from_which_a_station_asks_goes_upstream_with_its_mac_over_a_restart_too() {
+    let (host, controller, mut daemon, session) = learning("suppress = true\nmac_age_secs = 5");
+    let vm = PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap();
+    let guest = Endpoint::new(OWN_MAC.octets(), [10, 0, 0, 1], 1000);
+    let ips: vtep_api::Ips = [std::net::IpAddr::from([10, 0, 0, 1])].into();
+    let (mut first, mut last) = (None, LocalMac::default());
+    let is_told = || {
+        vm.send(&arp_request(guest, [10, 0, 0, 99].into())).unwrap();
+        let claims = session.inbound.try_iter().filter_map(|message| told(message, false, OWN_MAC));
+        for claim in claims {
+            let Told::Claim(claim) = claim else { panic!("a withdrawal") };
+            first.get_or_insert(claim.origin);
+            last = claim;
+        }
+        (last.ips == ips).then_some(())
+    };
+    wait_for("the address", PATIENCE, is_told).unwrap();
+    assert_eq!(Some(last.origin), first, "an address is no new claim");
+
+    daemon.kill().unwrap();
+    drop(session);
+    let _daemon = spawn(&host);
+    let (session, ..) = controller.attached();
+    session.welcome(PROTOCOL, 7);
+    session.say(outline());
+    session.say(ToVtep::Table(table(None, 1, &[])));
+    assert_eq!(session.own(true), LocalMac { ips, ..LocalMac::default() });
+    let neighbours = || host.json(&["vni", "show", "5001"]).unwrap()[0]["neighbours"].clone();
+    assert_eq!(neighbours(), 1);
+    assert_eq!(session.until(|message| told(message, false, OWN_MAC)), Told::Withdrawal);
+    wait_for("no answer for it", PATIENCE, || (neighbours() == 0).then_some(())).unwrap();
 }

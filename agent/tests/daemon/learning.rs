@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use vtep_tests::deadline::wait_for;
-use vtep_tests::frame::{Endpoint, udp, vxlan};
+use vtep_tests::frame::{Endpoint, arp_reply, arp_request, udp, vxlan};
 use vtep_tests::link::Link;
 use vtep_tests::packet::PacketSocket;
 use vtep_tests::process::Daemon;
@@ -199,6 +199,25 @@ fn a_mac_on_two_ports_is_held_on_one_and_named_in_an_alarm() {
     let (_, metrics) = site.host.netns.http_get(9475, "/metrics").unwrap();
     assert!(metrics.contains("vtepd_agent_mac_moves_total{kind=\"ports\"} 5"), "{metrics}");
     assert_eq!(metric(&metrics, "vtepd_agent_macs_damped_total"), Some("1".to_owned()));
+}
+
+#[test]
+fn who_has_asked_for_another_address_is_answered_for_by_the_program() {
+    let (site, _daemon) = Site::start("", "suppress = true");
+    let (known, asker) = (station(mac(1)), station(mac(2)));
+    let flood = arp_request(asker, known.address);
+    let is_answer = |frame: &[u8]| frame == arp_reply(known, asker);
+    let heard = until("the answer", || {
+        site.tap[0].send(&arp_request(known, [10, 0, 0, 99].into())).unwrap();
+        site.tap[1].send(&flood).unwrap();
+        site.tap[1].receive_where(Duration::from_millis(50), is_answer).unwrap()
+    });
+    assert_eq!(heard[6..12], known.mac.octets());
+    site.tap[0].receive_all(Duration::from_millis(50), |_| true).unwrap();
+    site.tap[1].send(&flood).unwrap();
+    until("the next answer", || site.tap[1].receive_where(Duration::from_millis(50), is_answer).unwrap());
+    let flooded = site.tap[0].receive_where(Duration::from_millis(50), |frame| frame == flood).unwrap();
+    assert_eq!(flooded, None, "it need not be asked");
 }
 
 /// The VTEP and the origin of an entry.
