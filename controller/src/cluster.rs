@@ -1,7 +1,7 @@
 //! More than one machine: who is a member, who holds which office, and by which term. etcd keeps it.
 //!
-//! An *office* is what one process at a time may do: be the logical controller of a shard of logical switches. Who holds
-//! it has its key in etcd, bound to his lease; the revision at which the key was created is the *term*, above all earlier
+//! An *office* is what one process at a time may do: be the logical controller of a shard of logical switches, or
+//! the physical controller of a VTEP. Who holds it has its key in etcd, bound to his lease; the revision at which the key was created is the *term*, above all earlier
 //! ones. The lease is a hint: what an office holder writes into etcd stands under the condition that the key is still the
 //! one of his term, and receivers of his messages refuse lower terms than one that they obeyed.
 //!
@@ -13,13 +13,14 @@ mod keys;
 mod member;
 mod office;
 mod plan;
-mod shard;
+mod reign;
 mod tenure;
 mod view;
 
 pub use member::{Cluster, Declaration, JoinError, Standing};
+pub(crate) use office::shard_name;
 pub use office::{Office, shard_of};
 pub use plan::{Bid, Me, bids, desired};
-pub use shard::{ShardState, StateError};
+pub use reign::{Reign, StateError};
 pub use tenure::Tenure;
 pub use view::{Holder, MemberEntry, Settings, View};

@@ -19,6 +19,7 @@ pub use desk::{Desk, Identity};
 pub use home::Home;
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
+use crate::cluster::Office;
 use crate::declared::{Pin, TimePolicy};
 use crate::logical::{OperateError, Operation};
 use crate::{Declared, Logical, Physical, physical};
@@ -74,10 +75,13 @@ pub enum Request {
     },
     Sync,
     Members,
-    Shards,
+    /// Shards, or VTEPs.
+    Offices {
+        vteps: bool,
+    },
     /// `None`: back to the assignment.
     Move {
-        shard: u16,
+        office: Office,
         to: Option<ControllerName>,
     },
 }

@@ -54,6 +54,9 @@ pub struct Start {
     pub term: Term,
     pub declared: Arc<Declared>,
     pub durable: Durable,
+    /// Who serves a VTEP is elected: every physical controller may, and says by which term it does.
+    #[serde(default)]
+    pub elected: bool,
 }
 
 /// What outlives a logical controller, beside the declared.
@@ -77,6 +80,9 @@ pub struct Durable {
 pub struct Known {
     pub address: Option<IpAddr>,
     pub networks: BTreeSet<LogicalSwitchName>,
+    /// By an election: the highest term of a physical controller that spoke of it.
+    #[serde(default)]
+    pub reign: Term,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +160,7 @@ pub const WINDOW: u32 = 16;
 pub struct Logical {
     name: ControllerName,
     term: Term,
+    elected: bool,
     declared: Arc<Declared>,
     /// Made by hand.
     pins: BTreeSet<Pin>,
@@ -205,6 +212,9 @@ pub struct Counters {
     pub storms: u64,
     pub set_aside: u64,
     pub kept: u64,
+    /// What was said of a VTEP by a term that is over.
+    #[serde(default)]
+    pub fenced: u64,
     /// Messages whose VTEP or logical switch this controller has nothing to do with.
     pub strange: u64,
     pub versions: u64,
@@ -228,6 +238,7 @@ impl std::ops::AddAssign<&Self> for Counters {
             storms,
             set_aside,
             kept,
+            fenced,
             strange,
             versions,
             no_changes,
@@ -245,6 +256,7 @@ impl std::ops::AddAssign<&Self> for Counters {
         self.storms += storms;
         self.set_aside += set_aside;
         self.kept += kept;
+        self.fenced += fenced;
         self.strange += strange;
         self.versions += versions;
         self.no_changes += no_changes;
@@ -268,10 +280,11 @@ pub struct Pushes {
 
 impl Logical {
     pub fn new(start: Start, now: Now) -> Self {
-        let Start { name, term, declared, durable } = start;
+        let Start { name, term, declared, durable, elected } = start;
         let mut logical = Self {
             name,
             term,
+            elected,
             declared: Arc::default(),
             pins: durable.pins,
             pinned: BTreeSet::new(),

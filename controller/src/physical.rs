@@ -23,6 +23,7 @@ mod mirror;
 mod outbox;
 mod peers;
 mod placements;
+mod reigns;
 mod roster;
 mod skew;
 mod table;
@@ -46,6 +47,18 @@ pub struct Start {
     pub term: Term,
     /// How claims are gathered before they go to a logical controller.
     pub batch: Batch,
+    /// Which VTEPs it serves is elected. It mirrors the others, and is silent about them.
+    #[serde(default)]
+    pub elected: bool,
+}
+
+/// Who serves the VTEPs, by elections.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reigns {
+    /// We do, by these terms.
+    pub own: BTreeMap<VtepName, Term>,
+    /// Others do.
+    pub others: BTreeMap<VtepName, ControllerName>,
 }
 
 /// Tells the sessions of one VTEP apart.
@@ -72,6 +85,8 @@ pub enum Event {
         session: SessionId,
         messages: u32,
     },
+    /// Whole.
+    Reigns(Reigns),
     /// By an election nobody of a lower term is this logical controller any more.
     Elected {
         peer: ControllerName,
@@ -155,6 +170,7 @@ pub struct Physical {
     vteps: BTreeMap<VtepName, Vtep>,
     peers: BTreeMap<ControllerName, Peer>,
     roster: Roster,
+    reigns: Reigns,
     tables: BTreeMap<LogicalSwitchName, Table>,
     /// As it was told last.
     served: Option<BTreeMap<VtepName, Served>>,
@@ -185,6 +201,7 @@ impl Physical {
             vteps: BTreeMap::new(),
             peers: BTreeMap::new(),
             roster: Roster::default(),
+            reigns: Reigns::default(),
             tables: BTreeMap::new(),
             served: None,
             ready_vteps: BTreeSet::new(),
@@ -201,6 +218,7 @@ impl Physical {
             Event::Vtep { vtep, session, message } => self.hear(vtep, session, message, now, actions),
             Event::VtepDown { vtep, session } => self.lose_vtep(&vtep, session, now),
             Event::VtepTaken { vtep, session, messages } => self.vtep_took(vtep, session, messages),
+            Event::Reigns(reigns) => self.reign(reigns, now, actions),
             Event::Elected { peer, term } => self.elected(peer, term),
             Event::Connected { peer } => self.connect(peer, now),
             Event::Message { peer, message } => self.obey(&peer, message, now, actions),

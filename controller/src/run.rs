@@ -23,6 +23,7 @@ mod serve;
 mod sessions;
 mod shards;
 mod signals;
+mod vteps;
 mod wire;
 mod within;
 
@@ -33,8 +34,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::info;
 use vtep_api::daemon::Notify;
@@ -51,6 +52,7 @@ use crate::control::{Desk, Home, Identity, Server};
 use crate::logical::Durable;
 use crate::record::Recorder;
 use crate::store::Store;
+use crate::tor::Masteries;
 
 /// Both cores' timers are no finer.
 const TICK: Duration = Duration::from_millis(100);
@@ -85,10 +87,13 @@ pub async fn run(start: Start) -> Result<()> {
     let term = home.term().await?;
     let (store, cluster) = (home.disk().cloned(), home.cluster().cloned());
     let (declared, durable) = store.as_ref().map(recall).unwrap_or_default();
-    let begin = cores::Begin { config, term, declared, durable, recorder: recorder.clone() };
+    let (elect, masteries) = watch::channel(Masteries::new());
+    let masteries = cluster.as_ref().map(|_| masteries);
+    let (recording, elected) = (recorder.clone(), masteries.clone());
+    let begin = cores::Begin { config, term, declared, durable, recorder: recording, masteries: elected };
     let mut cores = Cores::spawn(begin, clock, store.as_ref());
     if let Some(cluster) = &cluster {
-        follow(config, cluster, clock, &mut cores);
+        follow(config, cluster, clock, elect, &mut cores);
     }
 
     let (ask, asks) = mpsc::channel(ASKS_MAX);
@@ -102,7 +107,7 @@ pub async fn run(start: Start) -> Result<()> {
     metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
     let joins = join::Joins::start(config, cores.physical.as_ref())?;
     if let Some(physical) = cores.physical.clone() {
-        tokio::spawn(crate::tor::serve((&config.ovsdb).into(), cores.served.clone(), physical));
+        tokio::spawn(crate::tor::serve((&config.ovsdb).into(), cores.served.clone(), masteries, physical));
     }
     let serving = serve::spawn(config, listener, &cores)?;
 
@@ -127,7 +132,13 @@ fn recall(store: &Arc<Mutex<Store>>) -> (Arc<Declared>, Durable) {
 }
 
 /// Whatever this process is by elections.
-fn follow(config: &Config, cluster: &Cluster, clock: Clock, cores: &mut Cores) {
+fn follow(
+    config: &Config,
+    cluster: &Cluster,
+    clock: Clock,
+    elect: watch::Sender<Masteries>,
+    cores: &mut Cores,
+) {
     if config.controller.role.is_logical() {
         let (shards, logicals) = shards::Shards::new(cluster.clone(), clock);
         cores.tasks.spawn("shards", shards.run());
@@ -136,6 +147,9 @@ fn follow(config: &Config, cluster: &Cluster, clock: Clock, cores: &mut Cores) {
     if let Some(physical) = cores.physical.clone() {
         let joins = join::Joins::follow_cluster(config.clone(), physical, cluster.standing());
         cores.tasks.spawn("sessions with shards", joins);
+    }
+    if let Some(physical) = cores.physical.clone() {
+        cores.tasks.spawn("elections of VTEPs", vteps::follow(cluster.standing(), elect, physical));
     }
 }
 

@@ -25,6 +25,10 @@ pub enum FromPhysical {
     Vtep {
         vtep: VtepName,
         status: VtepStatus,
+        /// By an election, the term by which the sender serves the VTEP. Claims, and what VTEPs forward by, that follow
+        /// in the session are of that term.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reign: Option<Term>,
     },
     Claims(Claims),
     /// A VTEP forwards by this version.

@@ -116,12 +116,18 @@ pub(super) enum Command {
     Sync(Client),
     /// List the controllers of the cluster
     Members(Client),
-    /// List the shards of logical switches, and who is their logical controller
-    Shards(Client),
-    /// Give a shard to a controller, whatever the assignment says, while that controller is there
+    /// List the shards of logical switches and who is their logical controller, or the same of VTEPs
+    Shards {
+        /// VTEPs and their physical controllers
+        #[arg(long)]
+        vteps: bool,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Give a shard or a VTEP to a controller, whatever the assignment says, while that controller is there
     Move {
-        /// As `shards` numbers it
-        shard: u16,
+        #[command(flatten)]
+        what: Moved,
         /// To whom
         #[arg(required_unless_present = "anywhere")]
         to: Option<ControllerName>,
@@ -250,6 +256,17 @@ pub(super) struct Release {
     /// MACs of this logical switch that the mass-withdraw guard keeps
     #[arg(long, value_name = "LS")]
     pub(super) withdrawals: Option<LogicalSwitchName>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "moved", required = true, multiple = false)]
+pub(super) struct Moved {
+    /// A shard, as `shards` numbers it
+    #[arg(long, value_name = "N")]
+    pub(super) shard: Option<u16>,
+    /// A VTEP
+    #[arg(long)]
+    pub(super) vtep: Option<VtepName>,
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use vtep_api::control::terminal::Exit;
 
-use super::args::{Client, Command, MacArgs, Release, WhatIf};
+use super::args::{Client, Command, MacArgs, Moved, Release, WhatIf};
 use super::render::{self, FDB_HEADER, VtepRow};
 use super::sentences;
+use crate::cluster::Office;
 use crate::control::Request;
 use crate::control::view::{ApplyRow, DoneRow, FdbRow, Status, VtepDownRow};
 use crate::declared::Pin;
@@ -66,8 +67,15 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::Sync(client) => client.terminal().table::<render::SyncRow>(&Request::Sync)?,
         Command::Members(client) => client.terminal().table::<render::MemberRow>(&Request::Members)?,
-        Command::Shards(client) => client.terminal().table::<render::ShardRow>(&Request::Shards)?,
-        Command::Move { shard, to, anywhere: _, client } => done(&client, &Request::Move { shard, to })?,
+        Command::Shards { vteps, client } => {
+            client.terminal().table::<render::OfficeRow>(&Request::Offices { vteps })?;
+        }
+        Command::Move { what: Moved { shard: Some(shard), .. }, to, anywhere: _, client } => {
+            done(&client, &Request::Move { office: Office::Shard(shard), to })?;
+        }
+        Command::Move { what: Moved { vtep: Some(vtep), .. }, to, anywhere: _, client } => {
+            done(&client, &Request::Move { office: Office::Vtep(vtep), to })?;
+        }
         Command::Status(client) => client.terminal().one::<Status>(&Request::Status, sentences::status)?,
         Command::Alarms(client) => client.terminal().table::<render::AlarmRow>(&Request::Alarms)?,
         other => anyhow::bail!("{other:?} is not the daemon's"),

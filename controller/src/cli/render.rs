@@ -31,7 +31,7 @@ row!(SyncRow);
 row!(ConflictRow);
 row!(AlarmRow);
 row!(MemberRow);
-row!(ShardRow);
+row!(OfficeRow);
 
 impl Table for VtepRow {
     const HEADER: &[&str] =
@@ -80,22 +80,23 @@ impl Table for VtepRow {
 }
 
 impl Table for MemberRow {
-    const HEADER: &[&str] = &["CONTROLLER", "ROLE", "ADDRESS", "SHARDS", "VERSION"];
+    const HEADER: &[&str] = &["CONTROLLER", "ROLE", "ADDRESS", "SHARDS", "VTEPS", "VERSION"];
 
     fn cells(&self) -> Vec<String> {
-        ["name", "role", "address", "shards", "version"].map(|key| text(self.0.get(key))).to_vec()
+        ["name", "role", "address", "shards", "vteps", "version"].map(|key| text(self.0.get(key))).to_vec()
     }
 }
 
-impl Table for ShardRow {
-    const HEADER: &[&str] = &["SHARD", "CONTROLLER", "TERM", "ASSIGNED", "LOGICAL SWITCHES"];
+impl Table for OfficeRow {
+    const HEADER: &[&str] = &["OFFICE", "CONTROLLER", "TERM", "ASSIGNED", "LOGICAL SWITCHES"];
 
     fn cells(&self) -> Vec<String> {
         let Self(row) = self;
         let moved = row.get("moved").filter(|moved| !moved.is_null());
         let by_hand = if moved.is_some() { " (moved)" } else { "" };
         vec![
-            text(row.get("shard")),
+            row.get("shard")
+                .map_or_else(|| text(row.get("vtep")), |shard| format!("shard {}", text(Some(shard)))),
             text(row.get("holder")),
             text(row.get("term")),
             format!("{}{by_hand}", text(row.get("assigned"))),

@@ -1,6 +1,6 @@
 //! How keys are called in etcd. Below `cluster/` stands what is read whole.
 
-use vtep_api::{ControllerName, LogicalSwitchName, MacAddr};
+use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, VtepName};
 
 use super::Office;
 use super::etcd::Range;
@@ -37,23 +37,20 @@ impl Keys {
     }
 
     pub(super) fn office(&self, office: &Office) -> String {
-        let Office::Shard(number) = office;
-        format!("{}/cluster/shards/{number}", self.prefix)
+        format!("{}/cluster/{}", self.prefix, path(office))
     }
 
     pub(super) fn moved(&self, office: &Office) -> String {
-        let Office::Shard(number) = office;
-        format!("{}/cluster/moves/shards/{number}", self.prefix)
+        format!("{}/cluster/moves/{}", self.prefix, path(office))
     }
 
     pub(super) fn declared(&self) -> String {
         format!("{}/declared", self.prefix)
     }
 
-    /// What outlives the reigns of a shard.
+    /// What outlives the reigns of an office.
     pub(super) fn state(&self, office: &Office) -> Range {
-        let Office::Shard(number) = office;
-        Range::prefix(format!("{}/state/{number}/", self.prefix))
+        Range::prefix(format!("{}/state/{}/", self.prefix, path(office)))
     }
 
     pub(super) fn durable(&self, office: &Office) -> String {
@@ -74,15 +71,32 @@ impl Keys {
     /// What a key below `cluster/` is; `None`: nothing that this release knows.
     pub(super) fn read(&self, key: &str) -> Option<Key> {
         let rest = key.strip_prefix(&self.cluster().key)?;
-        let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
-        let shard = |number: &str| number.parse().ok().map(Office::Shard);
-        match kind {
-            "settings" => Some(Key::Settings),
-            "members" => ControllerName::try_from(name).ok().map(Key::Member),
-            "shards" => shard(name).map(Key::Office),
-            "moves" => shard(name.strip_prefix("shards/")?).map(Key::Move),
-            _ => None,
+        if rest == "settings" {
+            return Some(Key::Settings);
         }
+        if let Some(name) = rest.strip_prefix("members/") {
+            return ControllerName::try_from(name).ok().map(Key::Member);
+        }
+        match rest.strip_prefix("moves/") {
+            Some(moved) => read_path(moved).map(Key::Move),
+            None => read_path(rest).map(Key::Office),
+        }
+    }
+}
+
+fn path(office: &Office) -> String {
+    match office {
+        Office::Shard(number) => format!("shards/{number}"),
+        Office::Vtep(vtep) => format!("vteps/{vtep}"),
+    }
+}
+
+fn read_path(path: &str) -> Option<Office> {
+    let (kind, name) = path.split_once('/')?;
+    match kind {
+        "shards" => name.parse().ok().map(Office::Shard),
+        "vteps" => VtepName::try_from(name).ok().map(Office::Vtep),
+        _ => None,
     }
 }
 
@@ -97,8 +111,10 @@ mod tests {
         assert_eq!(keys.read("/vtepd/cluster/settings"), Some(Key::Settings));
         assert_eq!(keys.read(&keys.member(&lc)), Some(Key::Member(lc)));
         let office = Office::Shard(7);
-        assert_eq!(keys.read(&keys.office(&office)), Some(Key::Office(office.clone())));
-        assert_eq!(keys.read(&keys.moved(&office)), Some(Key::Move(office.clone())));
+        for office in [office.clone(), Office::Vtep(VtepName::try_from("tor a/b").unwrap())] {
+            assert_eq!(keys.read(&keys.office(&office)), Some(Key::Office(office.clone())));
+            assert_eq!(keys.read(&keys.moved(&office)), Some(Key::Move(office)));
+        }
         assert_eq!(keys.read("/vtepd/cluster/other/1"), None);
         let network = LogicalSwitchName::try_from("Kunde 7/b").unwrap();
         let mac = "02:00:00:00:00:01".parse().unwrap();

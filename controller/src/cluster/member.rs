@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
@@ -16,7 +17,7 @@ use super::etcd::{Etcd, EtcdError, Guard, Op, Range};
 use super::keys::Keys;
 use super::plan::{Bid, Me, bids};
 use super::view::{Holder, MemberEntry, Settings, View};
-use super::{Office, ShardState, StateError, Tenure, shard_of};
+use super::{Office, Reign, StateError, Tenure, shard_of};
 use crate::config::{Config, EtcdStore};
 use crate::store::{Applied, Envelope};
 
@@ -24,6 +25,7 @@ use crate::store::{Applied, Envelope};
 const DOUBT: Duration = Duration::from_secs(1);
 /// Not read more often than that.
 const PACE: Duration = Duration::from_millis(20);
+const BIDS_AT_ONCE: usize = 32;
 /// Full jitter below it, between attempts.
 const RETRY: Duration = Duration::from_millis(400);
 
@@ -35,7 +37,7 @@ pub struct Standing {
     /// Since when this process is a member, as a term; none: it is not one.
     pub member: Option<Term>,
     /// The offices that it has.
-    pub reigns: BTreeMap<Office, ShardState>,
+    pub reigns: BTreeMap<Office, Reign>,
 }
 
 /// A declared file, and the revision of its key.
@@ -206,11 +208,11 @@ impl Cluster {
     }
 
     /// The shard of a logical switch, and who is its logical controller at present.
-    pub(crate) fn whose(&self, logical_switch: &LogicalSwitchName) -> (Office, Option<ControllerName>) {
+    pub(crate) fn whose(&self, logical_switch: &LogicalSwitchName) -> (u16, Option<ControllerName>) {
         let standing = self.standing.borrow();
-        let office = shard_of(logical_switch, standing.view.shards());
-        let holder = standing.view.offices.get(&office).map(|holder| holder.name.clone());
-        (office, holder)
+        let shard = shard_of(logical_switch, standing.view.shards());
+        let holder = standing.view.offices.get(&Office::Shard(shard)).map(|holder| holder.name.clone());
+        (shard, holder)
     }
 
     /// Others need not wait for the end of the lease.
@@ -303,12 +305,16 @@ impl Member {
         let mut ranges = found.ranges.into_iter();
         let entries = ranges.next().unwrap_or_default();
         let declared = ranges.next().unwrap_or_default().first().map(|entry| entry.changed);
-        let view = View::of(&self.keys, found.revision, &entries);
+        let mut view = View::of(&self.keys, found.revision, &entries);
         if view.revision < self.seen {
             // Of a member of etcd that is behind.
             return Ok(false);
         }
         self.seen = view.revision;
+        let declared = self.declared(declared).await?;
+        if let Some(Declaration { applied, .. }) = &declared {
+            view.vteps = applied.declared.vteps.keys().cloned().collect();
+        }
         if view.settings.is_none() {
             return self.found().await;
         }
@@ -318,12 +324,12 @@ impl Member {
             self.warned_once(format!(
                 "a process at {address} is member {name}, or was until of late; waiting"
             ));
-            self.tell(view, None, BTreeMap::new(), declared).await?;
+            self.tell(view, None, BTreeMap::new(), declared);
             return Ok(false);
         }
         let Some(own) = own else {
             // At the beginning, or though etcd still prolongs the lease: then nothing that hung on it is ours.
-            self.tell(view, None, BTreeMap::new(), declared).await?;
+            self.tell(view, None, BTreeMap::new(), declared);
             return self.register(lease).await;
         };
         let member = Some(view.term(own.created));
@@ -335,11 +341,13 @@ impl Member {
         let mine = view.offices.iter().filter(|(office, holder)| holder.lease == lease && !leaves(office));
         let reigns = mine.map(|(office, holder)| (office.clone(), self.reign(&view, office, holder, tenure)));
         let reigns = reigns.collect();
-        self.tell(view, member, reigns, declared).await?;
+        self.tell(view, member, reigns, declared);
         let some = !planned.is_empty();
-        for bid in planned {
-            self.carry_out(bid, lease).await?;
-        }
+        // There may be as many as VTEPs, and each waits for a disk.
+        let me: &Self = self;
+        let carried_out = planned.into_iter().map(|bid| me.carry_out(bid, lease));
+        let results = stream::iter(carried_out).buffer_unordered(BIDS_AT_ONCE).collect::<Vec<_>>().await;
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(some)
     }
 
@@ -380,8 +388,8 @@ impl Member {
         Ok(())
     }
 
-    fn reign(&self, view: &View, office: &Office, holder: &Holder, tenure: &Tenure) -> ShardState {
-        ShardState {
+    fn reign(&self, view: &View, office: &Office, holder: &Holder, tenure: &Tenure) -> Reign {
+        Reign {
             etcd: self.etcd.clone(),
             keys: self.keys.clone(),
             office: office.clone(),
@@ -391,22 +399,25 @@ impl Member {
         }
     }
 
-    async fn tell(
+    fn tell(
         &self,
         view: View,
         member: Option<Term>,
-        reigns: BTreeMap<Office, ShardState>,
-        declared: Option<i64>,
-    ) -> Result<(), EtcdError> {
-        let known = self.standing.borrow().declared.clone();
-        let declared = match declared {
-            Some(revision) if known.as_ref().is_none_or(|known| known.revision < revision) => {
-                self.read_declared().await?.or(known)
-            }
-            _ => known,
-        };
+        reigns: BTreeMap<Office, Reign>,
+        declared: Option<Declaration>,
+    ) {
         self.standing.send_replace(Standing { view: Arc::new(view), declared, member, reigns });
-        Ok(())
+    }
+
+    /// The declared file of that revision, or else the last one that was understood.
+    async fn declared(&self, revision: Option<i64>) -> Result<Option<Declaration>, EtcdError> {
+        let known = self.standing.borrow().declared.clone();
+        match revision {
+            Some(revision) if known.as_ref().is_none_or(|known| known.revision < revision) => {
+                Ok(self.read_declared().await?.or(known))
+            }
+            _ => Ok(known),
+        }
     }
 
     async fn read_declared(&self) -> Result<Option<Declaration>, EtcdError> {

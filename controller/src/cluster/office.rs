@@ -1,7 +1,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use vtep_api::{ControllerName, LogicalSwitchName};
+use vtep_api::{ControllerName, LogicalSwitchName, VtepName};
+
+use crate::config::Role;
 
 /// What one process at a time may do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -9,13 +11,25 @@ use vtep_api::{ControllerName, LogicalSwitchName};
 pub enum Office {
     /// Being the logical controller of a part of the logical switches.
     Shard(u16),
+    /// Being the physical controller of a VTEP.
+    Vtep(VtepName),
 }
 
 impl Office {
     /// As the controller of a shard is called towards physical controllers, wherever it is.
-    pub fn controller(&self) -> ControllerName {
-        let Self::Shard(number) = self;
-        ControllerName::try_from(format!("shard-{number}")).expect("it is a name")
+    pub fn controller(&self) -> Option<ControllerName> {
+        match self {
+            Self::Shard(number) => Some(shard_name(*number)),
+            Self::Vtep(_) => None,
+        }
+    }
+
+    /// Whether a member of that role can have it.
+    pub fn is_for(&self, role: Role) -> bool {
+        match self {
+            Self::Shard(_) => role.is_logical(),
+            Self::Vtep(_) => role.is_physical(),
+        }
     }
 
     /// Whether a process may not be called so.
@@ -26,15 +40,21 @@ impl Office {
 
 impl fmt::Display for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Shard(number) = self;
-        write!(f, "shard {number}")
+        match self {
+            Self::Shard(number) => write!(f, "shard {number}"),
+            Self::Vtep(vtep) => write!(f, "VTEP {vtep}"),
+        }
     }
 }
 
+pub(crate) fn shard_name(shard: u16) -> ControllerName {
+    ControllerName::try_from(format!("shard-{shard}")).expect("it is a name")
+}
+
 /// Where a logical switch belongs: for ever, by its name alone.
-pub fn shard_of(logical_switch: &LogicalSwitchName, shards: u16) -> Office {
+pub fn shard_of(logical_switch: &LogicalSwitchName, shards: u16) -> u16 {
     let hash = scatter(logical_switch.as_str().as_bytes()) % u64::from(shards.max(1));
-    Office::Shard(u16::try_from(hash).expect("it is below a 16-bit number"))
+    u16::try_from(hash).expect("it is below a 16-bit number")
 }
 
 /// The same on every machine and in every release. CRC-32 alone is linear: names of equal length would be ranked alike.
@@ -55,8 +75,7 @@ mod tests {
         let mut counts = [0; 16];
         for number in 0..1600 {
             let name = LogicalSwitchName::try_from(format!("ls-{number}")).unwrap();
-            let Office::Shard(shard) = shard_of(&name, 16);
-            counts[usize::from(shard)] += 1;
+            counts[usize::from(shard_of(&name, 16))] += 1;
         }
         assert!(counts.iter().all(|count| (60..=140).contains(count)), "{counts:?}");
     }
@@ -64,7 +83,7 @@ mod tests {
     #[test]
     fn a_logical_switch_stays_in_its_shard_in_every_release() {
         let blue = LogicalSwitchName::try_from("blue").unwrap();
-        assert_eq!(shard_of(&blue, 16), Office::Shard(15));
-        assert!(Office::is_reserved(&Office::Shard(3).controller()));
+        assert_eq!(shard_of(&blue, 16), 15);
+        assert!(Office::is_reserved(&shard_name(3)));
     }
 }

@@ -27,10 +27,7 @@ pub enum Bid {
 /// Who should have an office: whom the operator named, if he is there, else the member whose hash with the office is the
 /// highest (rendezvous hashing): when one goes, only his offices move, and when one comes, only those that become his.
 pub fn desired<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName> {
-    let may = |member: &MemberEntry| {
-        let Office::Shard(_) = office;
-        member.role.is_logical()
-    };
+    let may = |member: &MemberEntry| office.is_for(member.role);
     if let Some(named) = view.moves.get(office)
         && let Some((name, _)) = view.members.get_key_value(named).filter(|(_, member)| may(member))
     {
@@ -56,7 +53,18 @@ pub fn bids(view: &View, me: &Me) -> Vec<Bid> {
             Some(_) => None,
         }
     };
-    view.all_offices().filter_map(bid).collect()
+    let mut bids: Vec<Bid> = view.all_offices().filter_map(bid).collect();
+    let of_nothing = view.offices.iter().filter(|(office, holder)| {
+        let there = match office {
+            Office::Shard(number) => *number < view.shards(),
+            Office::Vtep(vtep) => view.vteps.contains(vtep),
+        };
+        holder.lease == me.lease && !there
+    });
+    bids.extend(
+        of_nothing.map(|(office, holder)| Bid::Resign { office: office.clone(), created: holder.created }),
+    );
+    bids
 }
 
 #[cfg(test)]
@@ -115,13 +123,29 @@ mod tests {
         let me = |of: &str| Me { name: name(of), lease: view.members[&name(of)].lease };
         let (a, b) = (me("a"), me("b"));
         assert_eq!(bids(&view, &a).len() + bids(&view, &b).len(), 256);
-        for office in view.all_offices() {
+        for office in view.all_offices().collect::<Vec<_>>() {
             view.offices.insert(office, Holder { name: name("a"), lease: a.lease, created: 9 });
         }
         assert!(bids(&view, &b).is_empty(), "what another has is not taken");
         let resigned = bids(&view, &a);
         assert!(resigned.iter().all(|bid| matches!(bid, Bid::Resign { created: 9, .. })));
         assert!((64..=192).contains(&resigned.len()), "{}", resigned.len());
+    }
+
+    #[test]
+    fn a_vtep_is_for_physical_controllers_and_one_that_is_not_declared_is_left() {
+        let mut view = view(&["a", "b"]);
+        view.members.get_mut(&name("a")).unwrap().role = Role::Logical;
+        let tor = vtep_api::VtepName::try_from("tor").unwrap();
+        let office = Office::Vtep(tor.clone());
+        view.vteps.insert(tor);
+        assert_eq!(desired(&view, &office), Some(&name("b")));
+        view.offices.insert(office.clone(), Holder { name: name("b"), lease: 2, created: 5 });
+        let me = Me { name: name("b"), lease: 2 };
+        let left = Bid::Resign { office, created: 5 };
+        assert!(!bids(&view, &me).contains(&left));
+        view.vteps.clear();
+        assert!(bids(&view, &me).contains(&left));
     }
 
     #[test]

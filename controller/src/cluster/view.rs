@@ -1,9 +1,9 @@
 //! The state of the cluster at one revision, as it was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use vtep_api::{ControllerName, Term};
+use vtep_api::{ControllerName, Term, VtepName};
 
 use super::Office;
 use super::etcd::Entry;
@@ -49,6 +49,8 @@ pub struct View {
     pub offices: BTreeMap<Office, Holder>,
     /// By the operator's word.
     pub moves: BTreeMap<Office, ControllerName>,
+    /// That are declared.
+    pub vteps: BTreeSet<VtepName>,
 }
 
 impl View {
@@ -90,8 +92,8 @@ impl View {
         Term(base + created.unsigned_abs())
     }
 
-    /// All offices that there are, held or not.
-    pub fn all_offices(&self) -> impl Iterator<Item = Office> + use<> {
-        (0..self.shards()).map(Office::Shard)
+    /// All offices that there are to have, held or not.
+    pub fn all_offices(&self) -> impl Iterator<Item = Office> {
+        (0..self.shards()).map(Office::Shard).chain(self.vteps.iter().cloned().map(Office::Vtep))
     }
 }

@@ -10,6 +10,7 @@ use vtep_api::{ControllerName, LogicalSwitchName, Term, VtepName};
 use super::answer::{of_logical, of_physical, refused};
 use super::view::{ApplyRow, Counts, DoneRow, LogicalScrape, PhysicalScrape, Scrape, Status};
 use super::{Ask, Errand, ErrorKind, Home, LogicalErrand, Order, PhysicalErrand, Reply, Request, office};
+use crate::cluster::shard_name;
 use crate::config::Role;
 use crate::declared::{Pin, diff, file};
 use crate::logical::{OperateError, Operation};
@@ -110,7 +111,7 @@ impl Desk {
                 let name = logical_switch.clone();
                 self.operate(&name, Operation::ReleaseWithdrawals { logical_switch }, done).await
             }
-            Request::Members | Request::Shards | Request::Move { .. } => {
+            Request::Members | Request::Offices { .. } | Request::Move { .. } => {
                 let Some(cluster) = self.home.cluster() else {
                     return Reply::error(ErrorKind::Failed, ALONE);
                 };
@@ -204,7 +205,7 @@ impl Desk {
     fn core_of(&self, logical_switch: &LogicalSwitchName) -> Option<mpsc::Sender<LogicalErrand>> {
         let logicals = self.logicals.as_ref()?.borrow();
         let core = match self.home.cluster() {
-            Some(cluster) => logicals.get(&cluster.whose(logical_switch).0.controller()),
+            Some(cluster) => logicals.get(&shard_name(cluster.whose(logical_switch).0)),
             None => logicals.values().next(),
         };
         core.map(|core| core.errands.clone())
@@ -214,11 +215,11 @@ impl Desk {
     fn elsewhere(&self, logical_switch: &LogicalSwitchName) -> Reply {
         let Some(cluster) = self.home.cluster() else { return self.logical_only() };
         let message = match cluster.whose(logical_switch) {
-            (office, Some(holder)) => {
-                format!("logical switch {logical_switch} is in {office}, which {holder} has: ask there")
+            (shard, Some(holder)) => {
+                format!("logical switch {logical_switch} is in shard {shard}, which {holder} has: ask there")
             }
-            (office, None) => {
-                format!("logical switch {logical_switch} is in {office}, which nobody has at present")
+            (shard, None) => {
+                format!("logical switch {logical_switch} is in shard {shard}, which nobody has at present")
             }
         };
         Reply::error(ErrorKind::Failed, message)

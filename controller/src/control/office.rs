@@ -2,7 +2,7 @@
 
 use vtep_api::daemon::chain;
 
-use super::view::{DoneRow, MemberRow, ShardRow};
+use super::view::{DoneRow, MemberRow, OfficeRow};
 use super::{ErrorKind, Reply, Request};
 use crate::cluster::{Cluster, Office, View, desired, shard_of};
 
@@ -11,52 +11,58 @@ pub(super) async fn answer(cluster: &Cluster, request: Request) -> Reply {
     let view = &standing.view;
     match request {
         Request::Members => {
+            let has = |name: &vtep_api::ControllerName, kind: fn(&Office) -> bool| {
+                view.offices.iter().filter(|(office, holder)| kind(office) && holder.name == *name).count()
+            };
             let row = |(name, member): (&vtep_api::ControllerName, &crate::cluster::MemberEntry)| MemberRow {
                 name: name.clone(),
                 role: member.role,
                 address: member.address.clone(),
                 version: member.version.clone(),
                 term: view.term(member.created),
-                shards: view.offices.values().filter(|holder| holder.name == *name).count(),
+                shards: has(name, |office| matches!(office, Office::Shard(_))),
+                vteps: has(name, |office| matches!(office, Office::Vtep(_))),
             };
             Reply::rows(view.members.iter().map(row).collect::<Vec<_>>())
         }
-        Request::Shards => {
+        Request::Offices { vteps } => {
             let declared = standing.declared.as_ref().map(|declared| &declared.applied.declared);
             let row = |office: Office| {
                 let switches = declared.iter().flat_map(|declared| declared.logical_switches.keys());
-                let own = switches.filter(|name| shard_of(name, view.shards()) == office);
-                let Office::Shard(shard) = office;
+                let own = switches.filter(|name| office == Office::Shard(shard_of(name, view.shards())));
                 let holder = view.offices.get(&office);
-                ShardRow {
-                    shard,
+                OfficeRow {
+                    logical_switches: own.cloned().collect(),
                     holder: holder.map(|holder| holder.name.clone()),
                     term: holder.map(|holder| view.term(holder.created)),
                     assigned: desired(view, &office).cloned(),
                     moved: view.moves.get(&office).cloned(),
-                    logical_switches: own.cloned().collect(),
+                    office,
                 }
             };
-            Reply::rows(view.all_offices().map(row).collect::<Vec<_>>())
+            let asked = view.all_offices().filter(|office| matches!(office, Office::Vtep(_)) == vteps);
+            Reply::rows(asked.map(row).collect::<Vec<_>>())
         }
-        Request::Move { shard, to } => moved(cluster, view, shard, to).await,
+        Request::Move { office, to } => moved(cluster, view, office, to).await,
         _ => Reply::error(ErrorKind::Failed, "the cluster cannot tell"),
     }
 }
 
-async fn moved(cluster: &Cluster, view: &View, shard: u16, to: Option<vtep_api::ControllerName>) -> Reply {
-    if shard >= view.shards() {
-        let message = format!("there is no shard {shard}; expected 0 to {}", view.shards().saturating_sub(1));
+async fn moved(
+    cluster: &Cluster,
+    view: &View,
+    office: Office,
+    to: Option<vtep_api::ControllerName>,
+) -> Reply {
+    if view.all_offices().all(|known| known != office) {
+        let message = format!("there is no {office}; `shards` and `shards --vteps` list what there is");
         return Reply::error(ErrorKind::NotFound, message);
     }
-    if let Some(to) = &to {
-        let able = |member: &crate::cluster::MemberEntry| member.role.is_logical();
-        if !view.members.get(to).is_some_and(able) {
-            let message = format!("{to} is no member that can have it; `members` lists them");
-            return Reply::error(ErrorKind::NotFound, message);
-        }
+    let unable = |to: &&_| !view.members.get(*to).is_some_and(|member| office.is_for(member.role));
+    if let Some(to) = to.as_ref().filter(unable) {
+        let message = format!("{to} is no member that can have {office}; `members` lists them");
+        return Reply::error(ErrorKind::NotFound, message);
     }
-    let office = Office::Shard(shard);
     if let Err(error) = cluster.move_office(&office, to.as_ref()).await {
         return Reply::error(ErrorKind::Failed, chain(&error));
     }

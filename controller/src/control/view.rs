@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vtep_api::{ControllerName, Ips, LogicalSwitchName, MacAddr, Term, VtepName};
 
+use crate::cluster::Office;
 use crate::config::Role;
 use crate::declared::Difference;
 use crate::{logical, physical};
@@ -101,17 +102,20 @@ pub struct MemberRow {
     pub term: Term,
     /// That it has.
     pub shards: usize,
+    pub vteps: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardRow {
-    pub shard: u16,
+pub struct OfficeRow {
+    #[serde(flatten)]
+    pub office: Office,
     pub holder: Option<ControllerName>,
     pub term: Option<Term>,
     /// Who should have it.
     pub assigned: Option<ControllerName>,
     /// To whom the operator gave it.
     pub moved: Option<ControllerName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical_switches: Vec<LogicalSwitchName>,
 }
 

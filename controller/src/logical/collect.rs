@@ -1,6 +1,6 @@
 //! What physical controllers say.
 
-use vtep_api::{Claims, ControllerName, FromPhysical, Held, PROTOCOL, Term};
+use vtep_api::{Claims, ControllerName, FromPhysical, Held, PROTOCOL, Term, VtepName};
 
 use super::distribute::Peer;
 use super::switch::Heard;
@@ -46,11 +46,18 @@ impl Logical {
         }
         match message {
             FromPhysical::Hello { .. } | FromPhysical::Heartbeat { .. } => {}
-            FromPhysical::Vtep { vtep, status } => self.hear_status(peer, vtep, status, now, actions),
+            FromPhysical::Vtep { vtep, status, reign } => {
+                if self.obeys(&vtep, reign) {
+                    self.hear_status(peer, vtep, status, now, actions);
+                }
+            }
             FromPhysical::Claims(claims) => self.claims(peer, claims, now, actions),
             FromPhysical::Applied { vtep, held } => {
                 let Held { logical_switch, term, version } = held;
                 match self.vteps.declared(&vtep) {
+                    Some(vtep) if self.elected && self.vteps[vtep].peer.as_ref() != Some(peer) => {
+                        self.counters.fenced += 1;
+                    }
                     Some(vtep) if self.switches.contains_key(&logical_switch) => {
                         let applied = Applied { term, version, wall_ms: now.wall_ms };
                         self.vteps[vtep].applied.insert(logical_switch, applied);
@@ -60,6 +67,20 @@ impl Logical {
             }
             FromPhysical::Resync { logical_switch } => session.restart(&logical_switch),
         }
+    }
+
+    /// By an election: not of a term that is over. The VTEP may not be declared here yet.
+    fn obeys(&mut self, vtep: &VtepName, reign: Option<Term>) -> bool {
+        let Some(reign) = reign.filter(|_| self.elected) else { return !self.elected };
+        let vtep = self.vteps.number(vtep);
+        let known = &mut self.vteps[vtep].reign;
+        if reign < *known {
+            self.counters.fenced += 1;
+            return false;
+        }
+        self.persist |= reign > *known;
+        *known = reign;
+        true
     }
 
     fn greet(

@@ -94,13 +94,14 @@ impl Logical {
 
     /// What an earlier reign knew of VTEPs, before anybody speaks of them.
     pub(super) fn recall(&mut self, known: BTreeMap<VtepName, Known>) {
-        for (name, Known { address, networks }) in known {
+        for (name, Known { address, networks, reign }) in known {
             self.clock += 1;
             let vtep = self.vteps.number(&name);
             let vtep = &mut self.vteps[vtep];
             let state = VtepState { address, networks, ..VtepState::default() };
             vtep.status = VtepStatus { session: Session::Lost, state, skew_ms: None };
             vtep.addressed = self.clock;
+            vtep.reign = reign;
             vtep.cut_ms = Some(self.began.mono_ms);
         }
     }
@@ -109,7 +110,8 @@ impl Logical {
         let declared = self.vteps.iter().filter(|(_, vtep)| vtep.declared.is_some());
         let known = declared.map(|(_, vtep)| {
             let state = &vtep.status.state;
-            (vtep.name.clone(), Known { address: state.address, networks: state.networks.clone() })
+            let (address, networks, reign) = (state.address, state.networks.clone(), vtep.reign);
+            (vtep.name.clone(), Known { address, networks, reign })
         });
         known.filter(|(_, known)| *known != Known::default()).collect()
     }

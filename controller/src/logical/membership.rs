@@ -237,6 +237,10 @@ impl Logical {
 
     /// Whether a physical controller's word on a VTEP counts.
     pub(super) fn may_serve(&self, peer: &ControllerName, vtep: VtepId, session: Session) -> bool {
+        if self.elected {
+            // Its term has been looked at.
+            return true;
+        }
         let vtep = &self.vteps[vtep];
         let named = vtep.declared.as_ref().and_then(|declared| declared.physical_controller.as_ref());
         if let Some(named) = named {

@@ -21,16 +21,18 @@ impl Logical {
         self.tell_of_conflicts(conflicts, now, actions);
         let only = self.only_peer();
         let mut members: BTreeMap<&ControllerName, BTreeSet<VtepId>> = BTreeMap::new();
-        for (id, _) in self.vteps.iter() {
+        for (id, _) in self.vteps.iter().filter(|_| !self.elected) {
             if let Some(server) = self.server(id, only.as_ref()) {
                 members.entry(server).or_default().insert(id);
             }
         }
         let nobody = BTreeSet::new();
+        // Each may be elected at any time.
+        let everybody = self.vteps.iter().map(|(id, _)| id).collect();
         let greeted = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(name, _)| name);
         let outlines: Vec<(ControllerName, Outline)> = greeted
             .map(|peer| {
-                let own = members.get(peer).unwrap_or(&nobody);
+                let own = if self.elected { &everybody } else { members.get(peer).unwrap_or(&nobody) };
                 (peer.clone(), self.outline(peer, own, &directory, only.as_ref()))
             })
             .collect();
@@ -103,6 +105,7 @@ impl Logical {
     fn served(&self, peer: &ControllerName, only: Option<&ControllerName>) -> BTreeMap<VtepName, Served> {
         let serves =
             |(name, vtep): &(&VtepName, &crate::declared::DeclaredVtep)| match &vtep.physical_controller {
+                _ if self.elected => true,
                 Some(named) => named == peer,
                 None if vtep.ovsdb.is_none() => true,
                 None => {

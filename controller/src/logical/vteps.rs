@@ -24,6 +24,8 @@ pub(super) struct Vtep {
     /// Whose word on it counts: the physical controller that spoke of it last.
     pub(super) peer: Option<ControllerName>,
     pub(super) status: VtepStatus,
+    /// By an election: the highest term of a physical controller that spoke of it.
+    pub(super) reign: Term,
     /// Some physical controller spoke of it.
     pub(super) reported: bool,
     /// Since when that physical controller is away itself: nothing is known of the VTEP, and nothing expires.
@@ -101,6 +103,7 @@ impl Vteps {
             declared: None,
             peer: None,
             status: VtepStatus::default(),
+            reign: Term::default(),
             reported: false,
             cut_ms: None,
             lost_ms: None,

@@ -71,6 +71,7 @@ fn decided(encoder: &mut DescriptorEncoder<'_>, scrape: &LogicalScrape) -> fmt::
         ("moves", "Decisions that changed a master", counted.moves),
         ("duplicates", "MACs that were marked as duplicate", counted.duplicates),
         ("storms", "Times that the storm guard tripped", counted.storms),
+        ("claims_fenced", "Words on a VTEP by a term that is over", counted.fenced),
         ("strange_messages", "Messages that this controller has nothing to do with", counted.strange),
         ("versions", "Versions of all tables", counted.versions),
         ("no_changes", "Reports that were answered by \"no change\"", counted.no_changes),

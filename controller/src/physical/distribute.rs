@@ -39,9 +39,10 @@ impl Physical {
     }
 
     fn next_for(&mut self, name: &VtepName, now: Now) -> Option<ToVtep> {
+        let term = self.term_of(name)?;
         let session = self.vteps.get_mut(name)?.session.as_mut()?;
         if !std::mem::replace(&mut session.welcomed, true) {
-            let (name, term) = (self.start.name.clone(), self.start.term);
+            let name = self.start.name.clone();
             return Some(ToVtep::Welcome { protocol: PROTOCOL, name, term });
         }
         if std::mem::take(&mut session.outline_due) && self.outlines_heard() {

@@ -16,6 +16,9 @@ impl Physical {
         news: impl Iterator<Item = (LogicalSwitchName, MacAddr, Report)>,
         now: Now,
     ) {
+        if !self.serves(vtep) {
+            return;
+        }
         for (logical_switch, mac, report) in news {
             if !self.roster.is_member(vtep, &logical_switch) {
                 continue;
@@ -30,6 +33,9 @@ impl Physical {
     }
 
     pub(super) fn forward_applied(&mut self, vtep: &VtepName, held: Held) {
+        if !self.serves(vtep) {
+            return;
+        }
         let Some(owner) = self.roster.owner(&held.logical_switch) else { return };
         let Some(peer) = self.peers.get_mut(owner).filter(|peer| peer.welcomed) else { return };
         peer.outbox.applied.insert((vtep.clone(), held.logical_switch.clone()), held);
@@ -45,6 +51,9 @@ impl Physical {
     }
 
     pub(super) fn tell_pair_whole(&mut self, pair: Pair) {
+        if !self.serves(&pair.0) {
+            return;
+        }
         let Some(owner) = self.roster.owner(&pair.1) else { return };
         let Some(peer) = self.peers.get_mut(owner).filter(|peer| peer.outline_told) else { return };
         if peer.connected {
@@ -55,16 +64,18 @@ impl Physical {
 
     /// Tells each logical controller of the pairs that became its business, and forgets those that are not any more.
     pub(super) fn tell_pairs(&mut self) {
-        let roster = &self.roster;
+        let (roster, reigns, elected) = (&self.roster, &self.reigns, self.start.elected);
+        let serves = |vtep: &VtepName| !elected || reigns.own.contains_key(vtep);
         for (name, peer) in &mut self.peers {
             if !peer.connected || !peer.outline_told {
                 continue;
             }
             peer.outbox.retain(|(vtep, logical_switch)| {
-                roster.owner(logical_switch) == Some(name) && roster.is_member(vtep, logical_switch)
+                let owned = roster.owner(logical_switch) == Some(name);
+                owned && roster.is_member(vtep, logical_switch) && serves(vtep)
             });
             for (logical_switch, owned) in roster.networks.iter().filter(|(_, owned)| owned.owner == *name) {
-                for vtep in &owned.outline.members {
+                for vtep in owned.outline.members.iter().filter(|vtep| serves(vtep)) {
                     let heard = self.vteps.get(vtep).is_some_and(|vtep| vtep.mirror.heard());
                     let pair = (vtep.clone(), logical_switch.clone());
                     if !heard || peer.outbox.knows(&pair) {
@@ -83,6 +94,9 @@ impl Physical {
     }
 
     pub(super) fn tell_status_to_all(&mut self, vtep: &VtepName) {
+        if !self.serves(vtep) {
+            return;
+        }
         for (name, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.welcomed) {
             peer.outbox.statuses.insert(vtep.clone());
             self.ready_peers.insert(name.clone());
@@ -134,9 +148,11 @@ impl Physical {
         if let Some(logical_switch) = outbox.resyncs.pop_first() {
             return Some(FromPhysical::Resync { logical_switch });
         }
-        if let Some(vtep) = outbox.statuses.pop_first() {
+        while let Some(vtep) = outbox.statuses.pop_first() {
+            let Some(term) = self.term_of(&vtep) else { continue };
             let status = self.vteps.get(&vtep).map(|vtep| vtep.status.clone()).unwrap_or_default();
-            return Some(FromPhysical::Vtep { vtep, status });
+            let reign = self.start.elected.then_some(term);
+            return Some(FromPhysical::Vtep { vtep, status, reign });
         }
         if outbox.begin_snapshot(|(vtep, logical_switch)| {
             self.vteps.get(vtep).map(|vtep| vtep.mirror.macs(logical_switch)).unwrap_or_default()

@@ -1,6 +1,8 @@
 //! Sessions of logical controllers, and what they say.
 
-use vtep_api::{ControllerName, FromLogical, LogicalSwitchName, Outline, PROTOCOL, TableUpdate, Term};
+use vtep_api::{
+    ControllerName, FromLogical, LogicalSwitchName, Outline, PROTOCOL, TableUpdate, Term, VtepName,
+};
 
 use super::outbox::Outbox;
 use super::roster::Roster;
@@ -150,11 +152,12 @@ impl Physical {
     }
 
     fn welcome(&mut self, name: &ControllerName, term: Term) {
+        let ours = |vtep: &&VtepName| self.roster.served.contains_key(*vtep) && self.serves(vtep);
+        let ours = self.vteps.keys().filter(ours).cloned().collect();
         let Some(peer) = self.peers.get_mut(name) else { return };
         peer.term = term;
         peer.welcomed = true;
-        peer.outbox.statuses =
-            self.vteps.keys().filter(|vtep| self.roster.served.contains_key(*vtep)).cloned().collect();
+        peer.outbox.statuses = ours;
         self.ready_peers.insert(name.clone());
     }
 

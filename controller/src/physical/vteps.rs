@@ -39,12 +39,12 @@ impl Physical {
                 self.close_vtep(&vtep, session, reason, now, actions);
                 return;
             }
-            if term > self.start.term {
+            if let Some(own) = self.term_of(&vtep).filter(|own| term > *own) {
                 let message = "VTEP obeyed a physical controller of a higher term, and may refuse this one";
                 actions.push(notice(
                     true,
                     message,
-                    &[("vtep", &vtep), ("obeyed", &term.0), ("term", &self.start.term.0)],
+                    &[("vtep", &vtep), ("obeyed", &term.0), ("term", &own.0)],
                 ));
             }
             self.begin(vtep, session, tables, now, actions);
@@ -103,7 +103,9 @@ impl Physical {
         for (name, vtep) in &mut self.vteps {
             let Some(session) = &mut vtep.session else { continue };
             if !session.admitted {
-                if now.mono_ms.saturating_sub(session.began_ms) >= ADMIT_WAIT_MS {
+                // One that is declared waits for an election.
+                let declared = self.roster.served.contains_key(name);
+                if !declared && now.mono_ms.saturating_sub(session.began_ms) >= ADMIT_WAIT_MS {
                     late.push((name.clone(), session.id));
                 }
                 continue;
@@ -181,10 +183,12 @@ impl Physical {
 
     fn admit(&mut self, name: &VtepName, now: Now, actions: &mut Vec<Action>) {
         let declared = self.roster.served.contains_key(name);
+        let ours = self.serves(name);
+        let elsewhere = self.elsewhere(name).filter(|_| declared && !ours);
         let known = declared || self.all_peers_heard();
         let Some(vtep) = self.vteps.get_mut(name) else { return };
         match &mut vtep.session {
-            Some(session) if declared && !session.admitted => {
+            Some(session) if declared && ours && !session.admitted => {
                 session.admitted = true;
                 vtep.since_wall_ms = now.wall_ms;
                 vtep.counters.sessions += 1;
@@ -204,11 +208,23 @@ impl Physical {
                 let reason = "no logical controller declares it".to_owned();
                 self.close_vtep(name, id, reason, now, actions);
             }
+            // A TOR's adapter is here to mirror it; an agent is told where to go.
+            Some(session) if elsewhere.is_some() => {
+                let id = session.id;
+                self.close_vtep(name, id, elsewhere.unwrap_or_default(), now, actions);
+            }
             None if !declared => {
                 self.vteps.remove(name);
             }
             _ => {}
         }
+    }
+
+    /// Where an agent has to go, if another physical controller serves it.
+    fn elsewhere(&self, name: &VtepName) -> Option<String> {
+        let tor = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_some());
+        let other = self.reigns.others.get(name).filter(|_| !tor)?;
+        Some(format!("physical controller {other} serves it"))
     }
 
     /// Whether every logical controller that is there has told what it declares.

@@ -22,6 +22,7 @@ fn start() -> logical::Start {
         term: Term(1),
         declared: Arc::new(file::parse("d.toml", DECLARED).unwrap()),
         durable: Durable::default(),
+        elected: false,
     }
 }
 
@@ -44,7 +45,11 @@ fn events() -> Vec<Event> {
     for (name, address) in [("a", 1), ("b", 2)] {
         let state = VtepState { address: Some([192, 0, 2, address].into()), ..VtepState::default() };
         let status = VtepStatus { session: Session::Up, state, skew_ms: None };
-        events.push(said(FromPhysical::Vtep { vtep: VtepName::try_from(name).unwrap(), status }));
+        events.push(said(FromPhysical::Vtep {
+            vtep: VtepName::try_from(name).unwrap(),
+            status,
+            reign: None,
+        }));
     }
     for (seq, name, mac, snapshot) in
         [(1, "a", 1, true), (2, "b", 2, true), (3, "a", 3, false), (4, "b", 1, false), (5, "a", 4, false)]
@@ -109,7 +114,7 @@ fn a_replay_gives_the_same_tables_byte_for_byte() {
 fn a_physical_controller_is_recorded_beside_it() {
     let (_directory, path, recorder) = recorded(1 << 20);
     run(&recorder);
-    let start = physical::Start { name: peer(), term: Term(1), batch: Batch::default() };
+    let start = physical::Start { name: peer(), term: Term(1), batch: Batch::default(), elected: false };
     recorder.physical_start(&start, now(0));
     recorder.physical(&physical::Event::Connected { peer: peer() }, now(1));
     let again = replayed(&path).unwrap();

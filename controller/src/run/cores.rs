@@ -11,10 +11,11 @@ use super::clock::Clock;
 use super::durable::{Keeper, Place, SharedStore};
 use super::within::Within;
 use super::{Served, logical, physical};
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use crate::control::{LogicalErrand, PhysicalErrand};
 use crate::logical::Durable;
 use crate::record::Recorder;
+use crate::tor::Masteries;
 use crate::{Declared, logical as lc, physical as pc};
 
 /// Messages that wait for a core; a large one is about half a MiB.
@@ -28,6 +29,8 @@ pub(super) struct Begin<'a> {
     pub(super) declared: Arc<Declared>,
     pub(super) durable: Durable,
     pub(super) recorder: Option<Recorder>,
+    /// Of VTEPs, where they are elected.
+    pub(super) masteries: Option<watch::Receiver<Masteries>>,
 }
 
 /// The ways to a logical controller's core.
@@ -84,14 +87,14 @@ impl LogicalCore {
 impl Cores {
     /// With a logical controller, if this process is one and knows by itself of which logical switches.
     pub(super) fn spawn(begin: Begin<'_>, clock: Clock, store: Option<&SharedStore>) -> Self {
-        let Begin { config, term, declared, durable, recorder } = begin;
+        let Begin { config, term, declared, durable, recorder, masteries } = begin;
         let name = &config.controller.name;
         let (serve, served) = watch::channel(Served::new());
         let tasks = Tasks::default();
         let mut cores = Self { logicals: None, physical: None, physical_errands: None, served, tasks };
         let mut own = None;
         if let Some(store) = store.filter(|_| config.controller.role.is_logical()) {
-            let start = lc::Start { name: name.clone(), term, declared, durable };
+            let start = lc::Start { name: name.clone(), term, declared, durable, elected: false };
             let keeper = Keeper::spawn(Place::Disk(store.clone()));
             let task = logical::Task::new(start, clock, keeper, recorder.clone(), None);
             let (core, task) = LogicalCore::new(task);
@@ -101,8 +104,9 @@ impl Cores {
             cores.logicals = Some(watch::channel(Logicals::from([(name.clone(), core)])).1);
         }
         if config.controller.role.is_physical() {
-            let start = pc::Start { name: name.clone(), term, batch: config.batch };
-            let task = physical::Task::new(start, clock, serve, recorder);
+            let elected = config.store.kind == StoreKind::Etcd;
+            let start = pc::Start { name: name.clone(), term, batch: config.batch, elected };
+            let task = physical::Task::new(start, clock, serve, recorder, masteries);
             let (inputs, taken) = mpsc::channel(INPUTS_MAX);
             let (errands, run) = mpsc::channel(ERRANDS_MAX);
             cores.tasks.spawn("physical controller", task.run(taken, run));

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use vtep_api::daemon::chain;
 use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
 
-use crate::cluster::{Cluster, ShardState};
+use crate::cluster::{Cluster, Reign};
 use crate::logical::Durable;
 use crate::store::{Masters, Store};
 
@@ -27,7 +27,7 @@ pub(super) type SharedStore = Arc<Mutex<Store>>;
 #[derive(Clone)]
 pub(super) enum Place {
     Disk(SharedStore),
-    Etcd { state: Box<ShardState>, cluster: Cluster },
+    Etcd { state: Box<Reign>, cluster: Cluster },
 }
 
 /// What is not on the disk.

@@ -93,8 +93,9 @@ impl Joins {
 /// Of each shard that somebody has: who, where, and by which term.
 fn holders(view: &View) -> Vec<Target> {
     let target = |(office, holder): (&Office, &Holder)| {
+        let name = Some(office.controller()?);
         let address = view.members.get(&holder.name)?.address.parse().ok()?;
-        let peer = LogicalPeer { name: Some(office.controller()), address };
+        let peer = LogicalPeer { name, address };
         Some(Target { peer, term: Some(view.term(holder.created)) })
     };
     view.offices.iter().filter_map(target).collect()

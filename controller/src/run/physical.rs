@@ -10,8 +10,9 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{Served, notice, tick};
 use crate::control::{Errand, PhysicalErrand};
-use crate::physical::{Action, Event, Physical, SessionId, Start};
+use crate::physical::{Action, Event, Physical, Reigns, SessionId, Start};
 use crate::record::Recorder;
+use crate::tor::Masteries;
 
 /// What the sessions of VTEPs and logical controllers bring.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(crate) enum Input {
         vtep: VtepName,
         session: SessionId,
     },
+    Reigns(Reigns),
     /// By an election, the term of a logical controller that is about to join.
     Elected {
         peer: ControllerName,
@@ -69,6 +71,8 @@ pub(super) struct Task {
     peers: Sessions<ControllerName, FromPhysical>,
     served: watch::Sender<Served>,
     recorder: Option<Recorder>,
+    /// By elections, whom we may speak to as a controller.
+    masteries: Option<watch::Receiver<Masteries>>,
     actions: Vec<Action>,
 }
 
@@ -78,6 +82,7 @@ impl Task {
         clock: Clock,
         served: watch::Sender<Served>,
         recorder: Option<Recorder>,
+        masteries: Option<watch::Receiver<Masteries>>,
     ) -> Self {
         let now = clock.now();
         if let Some(recorder) = &recorder {
@@ -85,7 +90,7 @@ impl Task {
         }
         let core = Physical::new(start, now);
         let (vteps, peers) = (Sessions::new(), Sessions::new());
-        Self { core, clock, vteps, peers, served, recorder, actions: Vec::new() }
+        Self { core, clock, vteps, peers, served, recorder, masteries, actions: Vec::new() }
     }
 
     /// Until no session can bring anything.
@@ -122,6 +127,7 @@ impl Task {
             Input::VtepLeft { vtep, session } if self.vteps.left(&vtep, session) => {
                 self.step(Event::VtepDown { vtep, session });
             }
+            Input::Reigns(reigns) => self.step(Event::Reigns(reigns)),
             Input::Elected { peer, term } => self.step(Event::Elected { peer, term }),
             Input::Joined { peer, session, outbox } => {
                 self.peers.open(&peer, session, outbox);
@@ -157,14 +163,24 @@ impl Task {
         }
     }
 
+    /// A process that was stopped for long may not have heard yet that its time is over.
+    fn may_tell(&self, vtep: &VtepName) -> bool {
+        let Some(masteries) = &self.masteries else { return true };
+        masteries.borrow().get(vtep).is_some_and(|mastery| mastery.tenure.holds())
+    }
+
     /// Returns what the core has to be told of it.
     fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::ToVtep { vtep, session, message } => {
-                if !self.vteps.is_open(&vtep, session) || self.vteps.send(&vtep, message) {
+                if !self.vteps.is_open(&vtep, session) {
                     return None;
                 }
-                Some(Event::VtepDown { vtep, session })
+                if !self.may_tell(&vtep) {
+                    self.vteps.end(&vtep, "another physical controller may serve it".to_owned());
+                    return Some(Event::VtepDown { vtep, session });
+                }
+                (!self.vteps.send(&vtep, message)).then_some(Event::VtepDown { vtep, session })
             }
             Action::CloseVtep { vtep, session, reason } => {
                 if !self.vteps.is_open(&vtep, session) {

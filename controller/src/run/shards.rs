@@ -15,7 +15,7 @@ use super::cores::{LogicalCore, Logicals};
 use super::durable::{Keeper, Place};
 use super::logical;
 use crate::Declared;
-use crate::cluster::{Cluster, Declaration, Office, ShardState, Standing};
+use crate::cluster::{Cluster, Declaration, Office, Reign, Standing};
 use crate::control::{Errand, Order};
 use crate::logical::{Durable, Start};
 
@@ -27,7 +27,7 @@ pub(super) struct Shards {
     clock: Clock,
     running: BTreeMap<Office, Running>,
     /// Reigns whose state is being read.
-    beginning: JoinSet<(ShardState, Durable)>,
+    beginning: JoinSet<(Reign, Durable)>,
     awaited: BTreeMap<Office, (Term, AbortHandle)>,
     tasks: JoinSet<()>,
     cores: watch::Sender<Logicals>,
@@ -87,7 +87,7 @@ impl Shards {
             }
             stays
         });
-        for (office, reign) in &standing.reigns {
+        for (office, reign) in standing.reigns.iter().filter(|(office, _)| office.controller().is_some()) {
             if !self.running.contains_key(office) && !self.awaited.contains_key(office) {
                 let reading = self.beginning.spawn(read(reign.clone()));
                 self.awaited.insert(office.clone(), (reign.term, reading));
@@ -112,18 +112,20 @@ impl Shards {
         }
     }
 
-    fn begin(&mut self, reign: &ShardState, durable: Durable, standing: &Standing) {
+    fn begin(&mut self, reign: &Reign, durable: Durable, standing: &Standing) {
         let office = &reign.office;
         if self.awaited.remove(office).is_none_or(|(term, _)| term != reign.term) {
             return;
         }
+        let Some(name) = office.controller() else { return };
         let declared = standing.declared.as_ref();
         let sharded = |applied: &Declaration| applied.applied.declared.sharded(standing.view.shards());
         let start = Start {
-            name: office.controller(),
+            name,
             term: reign.term,
             declared: Arc::new(declared.map_or_else(Declared::default, sharded)),
             durable,
+            elected: true,
         };
         let place = Place::Etcd { state: Box::new(reign.clone()), cluster: self.cluster.clone() };
         let task =
@@ -137,23 +139,23 @@ impl Shards {
     }
 
     fn tell(&self) {
-        let cores = self.running.iter().map(|(office, running)| (office.controller(), running.core.clone()));
-        let names: Vec<ControllerName> = self.running.keys().map(Office::controller).collect();
+        let cores = self.running.iter();
+        let cores = cores.filter_map(|(office, running)| Some((office.controller()?, running.core.clone())));
+        let cores: Logicals = cores.collect();
         self.cores.send_if_modified(|told| {
-            let same = told.keys().eq(&names)
-                && told
-                    .values()
-                    .zip(self.running.values())
-                    .all(|(a, b)| a.errands.same_channel(&b.core.errands));
-            if !same {
-                *told = cores.collect();
+            let same = |name: &ControllerName, core: &LogicalCore| {
+                told.get(name).is_some_and(|told| told.errands.same_channel(&core.errands))
+            };
+            let all_same = told.len() == cores.len() && cores.iter().all(|(name, core)| same(name, core));
+            if !all_same {
+                *told = cores;
             }
-            !same
+            !all_same
         });
     }
 }
 
-async fn read(reign: ShardState) -> (ShardState, Durable) {
+async fn read(reign: Reign) -> (Reign, Durable) {
     let mut warned = false;
     loop {
         match reign.read().await {

@@ -17,12 +17,13 @@ use ovsdb::transact::Results;
 use ovsdb::{
     Event, Events, Handle, LockChange, Remote, RequestError, SessionConfig, Tls, TransactError, session,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtep_api::daemon::chain;
 use vtep_api::{Held, LogicalSwitchName, ToVtep, VtepName, VtepState};
 
+use super::Mastery;
 use super::told::Told;
 use crate::config::Ovsdb;
 use crate::run::{Channel, Gone, Inbox, Next, OfVtep, physical};
@@ -57,8 +58,38 @@ impl From<&Ovsdb> for Settings {
 type Written = (Result<Results, TransactError>, Batch);
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// When the TOR may be written to, beside that its lock is ours.
+pub(super) enum Writes {
+    /// Whoever else would is kept off by the lock alone.
+    Always,
+    /// Who is elected takes the lock from whoever has it.
+    Elected(watch::Receiver<Option<Mastery>>),
+}
+
+impl Writes {
+    fn may(&self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Elected(told) => told.borrow().as_ref().is_some_and(|mastery| mastery.tenure.holds()),
+        }
+    }
+
+    async fn changed(&mut self) {
+        let told = match self {
+            Self::Always => pending().await,
+            Self::Elected(told) => told.changed().await,
+        };
+        if told.is_err() {
+            pending::<()>().await;
+        }
+    }
+}
+
 pub(super) struct Adapter {
     vtep: VtepName,
+    writes: Writes,
+    /// When the lock is asked for once more.
+    lock_from: Option<Instant>,
     core: mpsc::Sender<physical::Input>,
     handle: Handle,
     events: Events,
@@ -84,6 +115,7 @@ enum Step {
     Core(Next<ToVtep>),
     Locked(Result<bool, RequestError>),
     Written(Box<Written>),
+    Elected,
     Timer,
 }
 
@@ -101,6 +133,7 @@ impl Adapter {
         vtep: VtepName,
         remote: &Remote,
         settings: &Settings,
+        writes: Writes,
         core: mpsc::Sender<physical::Input>,
     ) -> Self {
         let mut config = SessionConfig::new(remote.clone(), DATABASE, Tor::monitor());
@@ -112,6 +145,8 @@ impl Adapter {
             told: Told::new(vtep.clone()),
             tor: Tor::new(vtep.clone()),
             vtep,
+            writes,
+            lock_from: None,
             core,
             handle,
             events,
@@ -149,7 +184,7 @@ impl Adapter {
 
     async fn next(&mut self) -> Result<Step, Stopped> {
         let timer = self.timer();
-        let Self { events, session, locking, writing, .. } = self;
+        let Self { events, session, locking, writing, writes, .. } = self;
         let told = async {
             match session {
                 Some((_, inbox)) => inbox.next().await,
@@ -161,6 +196,7 @@ impl Adapter {
             next = told => Step::Core(next),
             locked = done(locking) => Step::Locked(locked),
             written = done(writing) => Step::Written(Box::new(written)),
+            () = writes.changed() => Step::Elected,
             () = tokio::time::sleep_until(timer) => Step::Timer,
         })
     }
@@ -169,7 +205,7 @@ impl Adapter {
     fn timer(&self) -> Instant {
         let now = Instant::now();
         let later = |at: Instant| Some(at).filter(|&at| at > now);
-        let due = [later(self.write_from), later(self.session_from), self.state_due];
+        let due = [later(self.write_from), later(self.session_from), self.state_due, self.lock_from];
         due.into_iter().flatten().min().unwrap_or(self.audit_at).min(self.audit_at)
     }
 
@@ -192,7 +228,14 @@ impl Adapter {
                 self.written(result, &batch);
                 Ok(())
             }
+            Step::Elected => {
+                self.ask_for_lock();
+                Ok(())
+            }
             Step::Timer => {
+                if self.lock_from.is_some_and(|from| Instant::now() >= from) {
+                    self.ask_for_lock();
+                }
                 if Instant::now() >= self.audit_at {
                     self.audit_at = Instant::now() + AUDIT;
                     self.tor.audit();
@@ -208,11 +251,12 @@ impl Adapter {
             Event::Listening { address } => info!(%vtep, %address, "waiting for a TOR to connect"),
             Event::Connected { peer, .. } => {
                 info!(%vtep, peer, "connected to a TOR's database");
-                let handle = self.handle.clone();
-                self.locking = Some(Box::pin(async move { handle.lock(LOCK).await }));
+                self.ask_for_lock();
             }
             Event::Lock { name, change: LockChange::Lost } if name == LOCK => {
                 warn!(%vtep, lock = LOCK, "another controller took a TOR's lock; nothing is written");
+                // Who is elected has it back; whose time is over does not ask.
+                self.lock_from = matches!(self.writes, Writes::Elected(_)).then(|| Instant::now() + PAUSE);
                 self.state_soon();
             }
             Event::Lock { name, change: LockChange::Acquired } if name == LOCK => {
@@ -233,6 +277,18 @@ impl Adapter {
             self.tell_state().await?;
         }
         self.tell_changes(observed.macs).await
+    }
+
+    fn ask_for_lock(&mut self) {
+        self.lock_from = None;
+        if !self.writes.may() {
+            return;
+        }
+        let (handle, steal) = (self.handle.clone(), matches!(self.writes, Writes::Elected(_)));
+        self.locking =
+            Some(Box::pin(
+                async move { if steal { handle.steal(LOCK).await } else { handle.lock(LOCK).await } },
+            ));
     }
 
     async fn disconnected(&mut self, reason: &str) -> Result<(), Stopped> {
@@ -269,7 +325,7 @@ impl Adapter {
 
     /// Starts the next transaction, if the database does not say what it should.
     fn write(&mut self) {
-        if self.writing.is_some() || Instant::now() < self.write_from {
+        if self.writing.is_some() || Instant::now() < self.write_from || !self.writes.may() {
             return;
         }
         let Some(batch) = self.tor.next_batch() else { return };

@@ -107,7 +107,7 @@ fn an_operator_moves_a_shard_and_the_rest_stays() {
     let (shard, reign) = site.reign("lc1", "ls0").unwrap();
     let to = other(&reign.holder);
     let rows = Rows::of([&a, &b]);
-    site.at("lc1").print(&["move", &shard.to_string(), to]).unwrap();
+    site.at("lc1").print(&["move", "--shard", &shard.to_string(), to]).unwrap();
     let new = site.wait_reign("lc1", "ls0", |new| new.holder == to && new.term > reign.term);
     site.wait_term("pc1", "ls0", new.term);
     a.claim("ls0", M2).unwrap();
@@ -115,7 +115,7 @@ fn an_operator_moves_a_shard_and_the_rest_stays() {
     rows.expect_unchanged();
     let text = site.at("lc1").print(&["shards"]).unwrap();
     assert!(text.contains("(moved)"), "{text}");
-    site.at("lc1").print(&["move", &shard.to_string(), "--anywhere"]).unwrap();
+    site.at("lc1").print(&["move", "--shard", &shard.to_string(), "--anywhere"]).unwrap();
     site.wait_reign("lc1", "ls0", |again| again.holder == reign.holder && again.term > new.term);
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
 mod logical;
+mod physical;
 mod site;
 #[path = "../tor/tors.rs"]
 #[expect(dead_code, reason = "some of it is for one TOR alone")]

@@ -16,7 +16,7 @@ use super::tors::{SOON, Tor, listen};
 pub(crate) struct Site {
     pub(crate) controllers: BTreeMap<&'static str, Controller>,
     pub(crate) etcd: Etcd,
-    _netns: Netns,
+    netns: Netns,
 }
 
 /// Who has a shard, and by which term.
@@ -42,7 +42,7 @@ impl Site {
             (name, controller)
         });
         let controllers = started.collect();
-        Self { controllers, etcd, _netns: netns }
+        Self { controllers, etcd, netns }
     }
 
     pub(crate) fn at(&mut self, name: &str) -> &mut Controller {
@@ -57,6 +57,34 @@ impl Site {
         })?;
         let reign = Reign { holder: row["holder"].as_str()?.to_owned(), term: row["term"].as_u64()? };
         Some((row["shard"].as_u64()?, reign))
+    }
+
+    /// Who serves a VTEP.
+    pub(crate) fn server(&self, asked: &str, vtep: &str) -> Option<Reign> {
+        let rows = self.controllers[asked].json(&["shards", "--vteps"]).ok()?;
+        let row = rows.as_array()?.iter().find(|row| row["vtep"] == vtep)?.clone();
+        Some(Reign { holder: row["holder"].as_str()?.to_owned(), term: row["term"].as_u64()? })
+    }
+
+    pub(crate) fn wait_server(&self, asked: &str, vtep: &str, good: impl Fn(&Reign) -> bool) -> Reign {
+        let found = wait_for("another server", SOON, || self.server(asked, vtep).filter(|reign| good(reign)));
+        found.unwrap_or_else(|error| panic!("{error}: {:?}", self.server(asked, vtep)))
+    }
+
+    /// Inside the namespace.
+    pub(crate) fn inside<T: Send>(&self, conversation: impl AsyncFnOnce() -> T + Send) -> T {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            runtime.unwrap().block_on(conversation())
+        };
+        self.netns.within(run).unwrap()
+    }
+
+    /// Where a controller listens.
+    pub(crate) fn address(&self, name: &str) -> String {
+        let rows = self.controllers[name].json(&["members"]).unwrap();
+        let own = rows.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+        format!("http://{}", own["address"].as_str().unwrap())
     }
 
     pub(crate) fn wait_reign(&self, asked: &str, switch: &str, good: impl Fn(&Reign) -> bool) -> Reign {

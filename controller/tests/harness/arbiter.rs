@@ -126,7 +126,13 @@ impl Arbiter {
             .iter()
             .filter_map(|(name, vtep)| Some((name.clone(), vtep.physical_controller.clone()?)))
             .collect();
-        let start = Start { name: pc("lc"), term, declared: Arc::new(declared), durable: durable.clone() };
+        let start = Start {
+            name: pc("lc"),
+            term,
+            declared: Arc::new(declared),
+            durable: durable.clone(),
+            elected: false,
+        };
         let core = Logical::new(start, now);
         let (peers, notices, statuses) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         Self { core, now, peers, notices, durable, log: None, servers, statuses, seq: 0, epoch: 1 }
@@ -259,7 +265,7 @@ impl Arbiter {
     pub fn status(&mut self, name: &str, change: impl FnOnce(&mut VtepStatus)) {
         let status = self.statuses.entry(vtep(name)).or_default();
         change(status);
-        let message = FromPhysical::Vtep { vtep: vtep(name), status: status.clone() };
+        let message = FromPhysical::Vtep { vtep: vtep(name), status: status.clone(), reign: None };
         self.say(name, message);
     }
 

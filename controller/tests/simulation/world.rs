@@ -288,7 +288,8 @@ impl World {
         node.term = Term(node.term.0 + 1);
         node.started = self.now;
         node.reign += 1;
-        let start = logical::Start { name, term: node.term, declared, durable: node.durable.clone() };
+        let start =
+            logical::Start { name, term: node.term, declared, durable: node.durable.clone(), elected: false };
         let (reign, term, clock_ms) = (node.reign, node.term, node.clock_ms);
         let now = self.now_at(self.now, clock_ms);
         self.trace.note(self.now, || format!("lc-{logical} starts, {term:?}"));
@@ -305,7 +306,7 @@ impl World {
         node.started = self.now;
         node.served.clear();
         node.reign += 1;
-        let start = physical::Start { name, term: node.term, batch };
+        let start = physical::Start { name, term: node.term, batch, elected: false };
         let (reign, term, clock_ms) = (node.reign, node.term, node.clock_ms);
         let now = self.now_at(self.now, clock_ms);
         self.trace.note(self.now, || format!("pc-{physical} starts, {term:?}"));

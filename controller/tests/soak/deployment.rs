@@ -53,10 +53,11 @@ impl Deployment {
             term: Term(1),
             declared: Arc::new(deployed()),
             durable: Durable::default(),
+            elected: false,
         };
         let server = |number| {
             let name = pc(&server_name(number));
-            let start = physical::Start { name, term: Term(1), batch: Batch::default() };
+            let start = physical::Start { name, term: Term(1), batch: Batch::default(), elected: false };
             Server { core: Physical::new(start, now), queue: VecDeque::new() }
         };
         let servers: Vec<Server> = (0..SERVERS).map(server).collect();

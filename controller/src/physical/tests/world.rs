@@ -109,7 +109,7 @@ impl World {
 
     pub(super) fn batched(batch: Batch) -> Self {
         let now = Now { mono_ms: 1000, wall_ms: 1_700_000_000_000 };
-        let start = Start { name: lc("pc-c"), term: Term(7), batch };
+        let start = Start { name: lc("pc-c"), term: Term(7), batch, elected: false };
         Self {
             physical: Physical::new(start, now),
             now,

@@ -48,9 +48,11 @@ impl Cores {
             term: Term(1),
             declared: Arc::clone(&declared),
             durable: Durable::default(),
+            elected: false,
         };
         let logical = Logical::new(begin, now);
-        let begin = physical::Start { name: name.clone(), term: Term(1), batch: Batch::default() };
+        let begin =
+            physical::Start { name: name.clone(), term: Term(1), batch: Batch::default(), elected: false };
         let physical = Physical::new(begin, now);
         let mut cores =
             Self { logical, physical, start: Instant::now(), events: VecDeque::new(), rows_told: 0 };

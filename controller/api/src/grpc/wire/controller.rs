@@ -29,7 +29,8 @@ impl Wire for FromPhysical {
                     tables: tables.iter().map(held_to_wire).collect(),
                 })
             }
-            Self::Vtep { vtep, status } => FromPhysicalKind::Vtep(physical_message::Vtep {
+            Self::Vtep { vtep, status, reign } => FromPhysicalKind::Vtep(physical_message::Vtep {
+                reign: reign.map(|reign| reign.0),
                 vtep: vtep.to_string(),
                 session: session_to_wire(status.session).into(),
                 state: Some(state_to_wire(&status.state)),
@@ -66,6 +67,7 @@ impl Wire for FromPhysical {
                     state: state(required("vtep.state", vtep.state)?)?,
                     skew_ms: vtep.skew_ms,
                 },
+                reign: vtep.reign.map(Term),
             },
             FromPhysicalKind::Claims(message) => Self::Claims(read_claims(message)?),
             FromPhysicalKind::Applied(applied) => Self::Applied {

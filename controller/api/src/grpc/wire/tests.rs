@@ -223,7 +223,9 @@ fn from_physical() -> impl Strategy<Value = FromPhysical> {
             term: Term(term),
             tables
         }),
-        (vtep(), status).prop_map(|(vtep, status)| FromPhysical::Vtep { vtep, status }),
+        (vtep(), status, any::<Option<u64>>()).prop_map(|(vtep, status, reign)| {
+            FromPhysical::Vtep { vtep, status, reign: reign.map(Term) }
+        }),
         claims.prop_map(|(vtep, logical_switch, [snapshot, end], records)| FromPhysical::Claims(Claims {
             vtep,
             logical_switch,

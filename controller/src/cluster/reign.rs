@@ -1,5 +1,5 @@
-//! What outlives the reigns of a shard's logical controller. Each write stands under the condition that the office is
-//! still held by the term that writes.
+//! An office of ours, and what outlives the reigns of a shard's logical controller. Each write stands under the condition
+//! that the office is still held by the term that writes.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::{Office, Tenure};
 use crate::logical::Durable;
 use crate::store::{Envelope, Masters};
 
-/// The right to write it.
+/// The right to an office, and to write its state.
 #[derive(Debug, Clone)]
-pub struct ShardState {
+pub struct Reign {
     pub(super) etcd: Arc<Etcd>,
     pub(super) keys: Keys,
     pub office: Office,
@@ -32,7 +32,7 @@ pub enum StateError {
     Encode { office: Office, source: serde_json::Error },
 }
 
-impl ShardState {
+impl Reign {
     /// Nobody of an earlier term can change it any more.
     pub(crate) async fn read(&self) -> Result<Durable, StateError> {
         let range = self.keys.state(&self.office);

@@ -1,0 +1,61 @@
+//! Which VTEPs are ours, where that is elected. Of the others we hear what they say, as far as they say it to us, and pass
+//! nothing on: when one becomes ours, what it said last is told as whatever is told again, and nothing of it is a claim.
+
+use vtep_api::{Term, VtepName};
+
+use super::mirror::Mirror;
+use super::{Action, Physical, Reigns, notice};
+use crate::Now;
+
+impl Physical {
+    pub(super) fn reign(&mut self, reigns: Reigns, now: Now, actions: &mut Vec<Action>) {
+        let before = std::mem::replace(&mut self.reigns, reigns);
+        let (lost, gained): (Vec<VtepName>, Vec<VtepName>) = {
+            let changed = |of: &Reigns, other: &Reigns| {
+                let differs = |(vtep, term): &(&VtepName, &Term)| other.own.get(*vtep) != Some(*term);
+                of.own.iter().filter(differs).map(|(vtep, _)| vtep.clone()).collect()
+            };
+            (changed(&before, &self.reigns), changed(&self.reigns, &before))
+        };
+        for vtep in lost {
+            let session =
+                self.vteps.get(&vtep).and_then(|known| known.session.as_ref()).map(|known| known.id);
+            if let Some(session) = session {
+                self.close_vtep(
+                    &vtep,
+                    session,
+                    "another physical controller may serve it".to_owned(),
+                    now,
+                    actions,
+                );
+            }
+        }
+        for vtep in gained {
+            let Some(term) = self.term_of(&vtep) else { continue };
+            actions.push(notice(false, "VTEP is ours by election", &[("vtep", &vtep), ("term", &term.0)]));
+            self.take_over(&vtep);
+        }
+        // Others wait for who serves them, or have to go there.
+        self.admit_vteps(now, actions);
+        self.tell_pairs();
+    }
+
+    /// The term by which we serve a VTEP. `None`: we do not.
+    pub(super) fn term_of(&self, vtep: &VtepName) -> Option<Term> {
+        if self.start.elected { self.reigns.own.get(vtep).copied() } else { Some(self.start.term) }
+    }
+
+    pub(super) fn serves(&self, vtep: &VtepName) -> bool {
+        self.term_of(vtep).is_some()
+    }
+
+    fn take_over(&mut self, name: &VtepName) {
+        let Some(vtep) = self.vteps.get_mut(name) else { return };
+        if vtep.session.as_ref().is_none_or(|session| !session.inventoried) {
+            // What it said here at another time may be long over.
+            vtep.mirror = Mirror::default();
+        }
+        self.status_due.insert(name.clone());
+        self.tell_status_to_all(name);
+    }
+}

@@ -1,0 +1,188 @@
+//! The physical controllers: a VTEP goes to another process, which mirrored it; nothing is claimed again, nothing removed.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use vtep_api::grpc::{endpoint, vtep_client};
+use vtep_api::{FromVtep, PROTOCOL, Term, ToVtep, VtepName};
+use vtep_tests::deadline::wait_for;
+use vtep_tests::lab::ControllerRole::{Both, Logical, Physical};
+
+use super::site::{Rows, Site};
+use super::tors::{SOON, Tor, both, declared};
+
+const M1: &str = "02:00:00:00:00:01";
+const M2: &str = "02:00:00:00:00:02";
+const M3: &str = "02:00:00:00:00:03";
+/// At a lease of 3 s.
+const TAKEOVER: Duration = Duration::from_secs(5);
+
+/// Two TORs, two physical controllers, M1 behind the first TOR and M2 claimed by both: the second has it.
+fn world() -> (Tor, Tor, Site) {
+    let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
+    let mut site = Site::new(1, &[("lc1", Logical), ("pc1", Physical), ("pc2", Physical)]);
+    site.at("lc1").apply(&declared("", [&a, &b], &both(&a, &b))).unwrap();
+    for tor in [&a, &b] {
+        tor.wait_for_switch("ls0").unwrap();
+    }
+    a.claim("ls0", M1).unwrap();
+    a.claim("ls0", M2).unwrap();
+    b.expect("ls0", &[(M1, &a), (M2, &a)], SOON);
+    b.claim("ls0", M2).unwrap();
+    a.expect("ls0", &[(M2, &b)], SOON);
+    b.expect("ls0", &[(M1, &a)], SOON);
+    (a, b, site)
+}
+
+fn other(name: &str) -> &'static str {
+    if name == "pc1" { "pc2" } else { "pc1" }
+}
+
+/// What happened to the MACs, which a claim would add to.
+fn history(site: &Site) -> Vec<Value> {
+    [M1, M2].map(|mac| site.controllers["lc1"].json(&["history", "ls0", mac]).unwrap()).to_vec()
+}
+
+fn wait_up(site: &Site, vtep: &str, controller: &str) {
+    let held = wait_for("the VTEP at its new controller", SOON, || {
+        let rows = site.controllers["lc1"].json(&["vteps"]).ok()?;
+        let row = rows.as_array()?.iter().find(|row| row["name"] == vtep)?.clone();
+        (row["session"] == "up" && row["physical_controller"] == controller).then_some(())
+    });
+    held.unwrap();
+}
+
+#[test]
+fn scenario_15_a_killed_physical_controller_is_succeeded_and_nothing_is_claimed_again() {
+    let (a, b, mut site) = world();
+    let old = site.server("lc1", "tor1").unwrap();
+    let (dead, heir) = (old.holder.clone(), other(&old.holder));
+    let (rows, before) = (Rows::of([&a, &b]), history(&site));
+    site.at(&dead).kill().unwrap();
+    let killed = Instant::now();
+    a.claim("ls0", M3).unwrap();
+    b.expect("ls0", &[(M1, &a), (M3, &a)], SOON);
+    let took = killed.elapsed();
+    assert!(took < TAKEOVER, "it took {took:?}");
+    let new = site.wait_server("lc1", "tor1", |new| new.holder == heir);
+    assert!(new.term > old.term, "{new:?} after {old:?}");
+    wait_up(&site, "tor1", heir);
+    wait_up(&site, "tor2", heir);
+    assert_eq!(history(&site), before);
+    rows.expect_unchanged();
+    // And back.
+    site.at(&dead).start().unwrap();
+    site.wait_server("lc1", "tor1", |again| again.holder == dead && again.term > new.term);
+    wait_up(&site, "tor1", &dead);
+    a.withdraw("ls0", M3).unwrap();
+    b.expect("ls0", &[(M1, &a)], SOON);
+    a.expect("ls0", &[(M2, &b)], SOON);
+    assert_eq!(history(&site), before);
+    rows.expect_unchanged();
+}
+
+#[test]
+fn scenario_15_a_physical_controller_that_was_stopped_past_its_lease_writes_nothing() {
+    let (a, b, mut site) = world();
+    let old = site.server("lc1", "tor1").unwrap();
+    let (stopped, heir) = (old.holder.clone(), other(&old.holder));
+    site.signal(&stopped, Signal::SIGSTOP);
+    let new = site.wait_server("lc1", "tor1", |new| new.holder == heir && new.term > old.term);
+    wait_up(&site, "tor1", heir);
+    wait_up(&site, "tor2", heir);
+    // What the stopped one would still write is wrong by now.
+    b.claim("ls0", M1).unwrap();
+    a.expect("ls0", &[(M1, &b), (M2, &b)], SOON);
+    b.expect("ls0", &[], SOON);
+    let (rows, before) = (Rows::of([&a, &b]), history(&site));
+    site.signal(&stopped, Signal::SIGCONT);
+    site.wait_server("lc1", "tor1", |again| again.holder == stopped && again.term > new.term);
+    wait_up(&site, "tor1", &stopped);
+    rows.expect_unchanged();
+    assert_eq!(history(&site), before);
+    a.expect("ls0", &[(M1, &b), (M2, &b)], SOON);
+}
+
+#[test]
+fn a_process_that_is_both_takes_over_all_of_another_one() {
+    let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
+    let mut site = Site::new(1, &[("c1", Both), ("c2", Both)]);
+    site.at("c1").apply(&declared("", [&a, &b], &both(&a, &b))).unwrap();
+    for tor in [&a, &b] {
+        tor.wait_for_switch("ls0").unwrap();
+    }
+    a.claim("ls0", M1).unwrap();
+    b.expect("ls0", &[(M1, &a)], SOON);
+    b.claim("ls0", M1).unwrap();
+    a.expect("ls0", &[(M1, &b)], SOON);
+    let (_, reign) = site.reign("c1", "ls0").unwrap();
+    let heir = if reign.holder == "c1" { "c2" } else { "c1" };
+    let rows = Rows::of([&a, &b]);
+    site.at(&reign.holder).kill().unwrap();
+    b.claim("ls0", M2).unwrap();
+    a.expect("ls0", &[(M1, &b), (M2, &b)], SOON);
+    site.wait_reign(heir, "ls0", |new| new.holder == heir);
+    rows.expect_unchanged();
+}
+
+const HOST: &str = "version = 1\n[[vtep]]\nname = \"hv1\"\n[[logical_switch]]\nname = \"ls0\"\nvni = 5000\n\
+    [[subscription]]\nvtep = \"hv1\"\nlogical_switch = \"ls0\"\n";
+
+/// The first that a controller says to an agent: a welcome, or why not.
+fn greet(site: &Site, address: &str, obeyed: u64) -> Result<Term, String> {
+    site.inside(async || {
+        let (say, said) = mpsc::channel(1);
+        let (name, term) = (VtepName::try_from("hv1").unwrap(), Term(obeyed));
+        say.send(FromVtep::Hello { protocol: PROTOCOL, name, term, tables: Vec::new() }).await.unwrap();
+        let channel = endpoint(address, None).unwrap().connect().await.map_err(|error| error.to_string())?;
+        let attached = vtep_client(channel).attach(ReceiverStream::new(said)).await;
+        let mut heard = attached.map_err(|status| status.message().to_owned())?.into_inner();
+        match heard.message().await {
+            Ok(Some(ToVtep::Welcome { term, .. })) => Ok(term),
+            Ok(other) => Err(format!("{other:?}")),
+            Err(status) => Err(status.message().to_owned()),
+        }
+    })
+}
+
+#[test]
+fn an_agent_is_told_who_serves_it_and_follows_by_rising_terms() {
+    let mut site = Site::new(1, &[("lc1", Logical), ("pc1", Physical), ("pc2", Physical)]);
+    site.at("lc1").apply(HOST).unwrap();
+    let serving = site.wait_server("lc1", "hv1", |_| true);
+    let heir = other(&serving.holder);
+    let [own, others] = [serving.holder.as_str(), heir].map(|name| site.address(name));
+    let expected = format!("physical controller {} serves it", serving.holder);
+    let told = wait_for("the word of the other one", SOON, || {
+        greet(&site, &others, 0).err().filter(|reason| reason.contains(&expected))
+    });
+    told.unwrap();
+    assert_eq!(greet(&site, &own, 0), Ok(Term(serving.term)));
+    site.at(&serving.holder).kill().unwrap();
+    let term = wait_for("a welcome", SOON, || greet(&site, &others, serving.term).ok()).unwrap();
+    assert!(term > Term(serving.term));
+}
+
+#[test]
+fn an_operator_moves_a_vtep_and_a_named_physical_controller_is_refused() {
+    let (a, b, mut site) = world();
+    let old = site.server("lc1", "tor2").unwrap();
+    let to = other(&old.holder);
+    let rows = Rows::of([&a, &b]);
+    site.at("lc1").print(&["move", "--vtep", "tor2", to]).unwrap();
+    site.wait_server("lc1", "tor2", |new| new.holder == to && new.term > old.term);
+    wait_up(&site, "tor2", to);
+    b.claim("ls0", M3).unwrap();
+    a.expect("ls0", &[(M2, &b), (M3, &b)], SOON);
+    rows.expect_unchanged();
+    let wrong = site.at("lc1").command(&["move", "--vtep", "tor2", "lc1"]).unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(said.contains("lc1 is no member that can have VTEP tor2"), "{said}");
+    let named = declared("", [&a, &b], &both(&a, &b))
+        .replace("name = \"tor1\"\n", "name = \"tor1\"\nphysical_controller = \"pc9\"\n");
+    let refused = site.at("lc1").apply(&named).unwrap_err().to_string();
+    assert!(refused.contains("names the physical controller \"pc9\"; expected none"), "{refused}");
+}
