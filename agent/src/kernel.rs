@@ -29,6 +29,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
+use aya::programs::ProgramFd;
 use caps::{CapSet, Capability};
 use vtep_abi::{
     ABI_VERSION, CaptureSettings, Counter, FdbKey, FdbValue, LocalPort, Meta, PortValue, VERDICTS_MAX,
@@ -324,6 +325,11 @@ impl Kernel {
     /// How many instructions the verifier walked to admit a program, of at most a million.
     pub fn verified_instructions(&self, program: Program) -> Result<u32, KernelError> {
         self.programs.verified_instructions(program)
+    }
+
+    /// A loaded program, for tests that call it from one of their own.
+    pub fn program(&self, program: Program) -> Result<&ProgramFd, KernelError> {
+        self.programs.program(program)
     }
 
     /// Runs a program on a built frame that is said to have come in at `ifindex`, an interface of the calling thread's

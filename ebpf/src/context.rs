@@ -97,6 +97,9 @@ pub(crate) trait Frame: Copy + EbpfContext {
     /// Takes off the tag that [`Self::tag`] shows; a second one takes its place.
     fn pop_tag(&mut self) -> Result<(), Refused>;
 
+    /// Bytes of a tag that is taken off and still in the packet, though not in [`Self::len`].
+    fn noted_tag_len(&self) -> u32;
+
     /// Carries out what [`Self::pop_tag`] may have put off, for a frame that leaves without another header or tag.
     fn settle(&self) -> Result<(), Refused>;
 }

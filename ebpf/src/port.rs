@@ -32,6 +32,8 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     let admitted = admit(frame, &mut entrant);
     let Entrant { port, vlan, ethernet } = &entrant;
     account.bd = port.bd;
+    // As TC counts, which has a tag beside the frame.
+    account.bytes -= frame.noted_tag_len();
     if let Err(verdict) = admitted {
         return verdict.into();
     }
@@ -70,6 +72,10 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
 #[inline(never)]
 fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> {
     let tag = frame.tag();
+    // There it is only noted, and the frame still passes on as it came.
+    if tag.is_some() && frame.skb().is_none() {
+        frame.pop_tag().map_err(|_| Verdict::VlanFailed)?;
+    }
     entrant.vlan = match tag {
         None => 0,
         Some((ETH_P_8021Q, tci)) => tci & VLAN_ID,

@@ -5,11 +5,12 @@ use vtep_outer::read::{self, Packet, TAIL};
 use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, ecn};
 
 use crate::admission::Sender;
-use crate::context::{Frame, Refused};
+use crate::context::{Frame, Refused, Skb};
 use crate::flood;
 use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::liveness;
 use crate::maps;
+use crate::police;
 use crate::port;
 use crate::tunnel::{self, Destination};
 use crate::{Account, End};
@@ -23,9 +24,17 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
     let Some(config) = maps::config() else {
         return Verdict::NotOurs.into();
     };
-    let Some(packet) = packet(frame, config) else {
-        return liveness::beside_tunnels(frame, config);
+    let mut packet = Packet::ROOM;
+    let ours = match (ether_type(frame), frame.skb()) {
+        (EtherType::IPV4, Some(skb)) => ipv4_apart(skb, config, &mut packet),
+        (EtherType::IPV6, Some(skb)) => ipv6_apart(skb, config, &mut packet),
+        (EtherType::IPV4, None) => ipv4(frame, config, &mut packet),
+        (EtherType::IPV6, None) => ipv6(frame, config, &mut packet),
+        _ => false,
     };
+    if !ours {
+        return liveness::beside_tunnels(frame, config);
+    }
     match arrival(frame, &packet, config) {
         Ok(arrival) if liveness::is_inner(config, &arrival.ethernet) => {
             liveness::in_tunnel(frame, arrival.outer_len, arrival.vni, &arrival.source)
@@ -39,13 +48,38 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
 }
 
 #[inline(always)]
-fn packet(frame: &impl Frame, config: &Config) -> Option<Packet> {
-    let head = frame.head::<{ read::IPV4_HEAD }>()?;
-    match EtherType::from_be(u16::from_ne_bytes([head[12], head[13]])) {
-        EtherType::IPV4 => read::ipv4(&head, config),
-        EtherType::IPV6 => read::ipv6(&frame.head()?, config),
-        _ => None,
+fn ether_type(frame: &impl Frame) -> EtherType {
+    frame.head::<ETH_LEN>().map_or(EtherType::from_be(0), |head| Ethernet(head).ether_type())
+}
+
+/// A call of its own at TC, as the next one: copies, and what the kernel is asked for, need the stack.
+#[inline(never)]
+fn ipv4_apart(frame: Skb, config: &Config, packet: &mut Packet) -> bool {
+    ipv4(&frame, config, packet)
+}
+
+#[inline(never)]
+fn ipv6_apart(frame: Skb, config: &Config, packet: &mut Packet) -> bool {
+    ipv6(&frame, config, packet)
+}
+
+/// Whether a packet is for our tunnels, and which. In place: the empty half of an `Option` may not even be copied.
+#[inline(always)]
+fn ipv4(frame: &impl Frame, config: &Config, packet: &mut Packet) -> bool {
+    let found = frame.head::<{ read::IPV4_HEAD }>().and_then(|head| read::ipv4(&head, config));
+    if let Some(found) = found {
+        *packet = found;
     }
+    found.is_some()
+}
+
+#[inline(always)]
+fn ipv6(frame: &impl Frame, config: &Config, packet: &mut Packet) -> bool {
+    let found = frame.head::<{ read::IPV6_HEAD }>().and_then(|head| read::ipv6(&head, config));
+    if let Some(found) = found {
+        *packet = found;
+    }
+    found.is_some()
 }
 
 /// A frame of a tunnel that is in order.
@@ -177,7 +211,10 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     }
     match (port, destination, frame.skb()) {
         (Some(port), ..) => port::leave(frame, port, Verdict::Delivered),
-        (None, Destination::Flood, Some(skb)) => flood::from_underlay(&skb, vni, &network, ethernet),
+        (None, Destination::Flood, Some(skb)) => match police::vni_flood(&network) {
+            Ok(()) => flood::from_underlay(&skb, vni, &network, ethernet),
+            Err(verdict) => verdict.into(),
+        },
         _ => Verdict::PortGone.into(),
     }
 }

@@ -9,19 +9,25 @@ mod draw;
 mod grammar;
 mod minimise;
 mod mutate;
+mod outer;
 mod rig;
+mod rows;
+mod side;
 
 use std::{
     fmt,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rand::{SeedableRng as _, rngs::SmallRng};
+use vtep_abi::Verdict;
 
 pub use self::{
     case::{Case, Stimulus},
-    rig::Rig,
+    rig::{Rig, Tally},
 };
 use crate::model::Tables;
 
@@ -30,7 +36,12 @@ pub struct Plan {
     pub seed: u64,
     pub frames: u64,
     pub first_round: u64,
+    /// Rigs that share the rounds.
+    pub jobs: u64,
 }
+
+/// A mistake on purpose: what maps say otherwise than the tables do.
+pub type Seed = fn(&mut Tables);
 
 /// What was run without a difference.
 #[derive(Debug)]
@@ -39,8 +50,7 @@ pub struct Agreed {
     pub frames: u64,
     pub rounds: u64,
     pub took: Duration,
-    /// By verdict code.
-    pub verdicts: Vec<(&'static str, u64)>,
+    pub tally: Tally,
 }
 
 /// Frames of a round; the last one may have a few more.
@@ -48,26 +58,70 @@ const ROUND_FRAMES: u64 = 4000;
 
 /// Stops at the first difference, and names it in its smallest form.
 pub fn run(plan: Plan) -> Result<Agreed> {
-    Rig::with(|rig| run_in(rig, plan))?
+    run_seeded(plan, None)
 }
 
-fn run_in(rig: &mut Rig, plan: Plan) -> Result<Agreed> {
+/// With a mistake on purpose.
+pub fn run_seeded(plan: Plan, seed: Option<Seed>) -> Result<Agreed> {
     let start = Instant::now();
-    let mut frames = 0;
-    let mut round = plan.first_round;
-    while frames < plan.frames {
-        let limit = ROUND_FRAMES.min(plan.frames - frames);
-        let drawn = Round::draw(plan.seed, round, limit);
-        if let Some(found) = drawn.first_difference(rig)? {
-            let small = minimise::smallest(rig, found.clone())?;
-            let replay = format!("cargo xtask fuzz dataplane --seed {} --round {round}", plan.seed);
-            anyhow::bail!("{}\nreplay: {replay}", small.report(rig)?);
-        }
-        frames += drawn.stimuli.len() as u64;
-        round += 1;
+    let shared = Shared { plan, next: AtomicU64::new(0), failed: AtomicBool::new(false) };
+    let done: Vec<Result<Done>> = thread::scope(|scope| {
+        let jobs: Vec<_> = (0..plan.jobs.max(1))
+            .map(|_| scope.spawn(|| Rig::seeded(seed, |rig| shared.work(rig))?))
+            .collect();
+        jobs.into_iter()
+            .map(|job| job.join().unwrap_or_else(|_| Err(anyhow!("a job of the fuzzer panicked"))))
+            .collect()
+    });
+    let mut agreed = Agreed { plan, frames: 0, rounds: 0, took: start.elapsed(), tally: Tally::NONE };
+    for done in done {
+        let Done { frames, rounds, tally } = done?;
+        agreed.frames += frames;
+        agreed.rounds += rounds;
+        agreed.tally.add(&tally);
     }
-    let verdicts = rig.verdicts();
-    Ok(Agreed { plan, frames, rounds: round - plan.first_round, took: start.elapsed(), verdicts })
+    Ok(agreed)
+}
+
+struct Shared {
+    plan: Plan,
+    /// Rounds that are taken.
+    next: AtomicU64,
+    failed: AtomicBool,
+}
+
+struct Done {
+    frames: u64,
+    rounds: u64,
+    tally: Tally,
+}
+
+impl Shared {
+    fn work(&self, rig: &mut Rig) -> Result<Done> {
+        let Plan { seed, frames, first_round, .. } = self.plan;
+        let mut done = Done { frames: 0, rounds: 0, tally: Tally::NONE };
+        while !self.failed.load(Ordering::Relaxed) {
+            let taken = self.next.fetch_add(1, Ordering::Relaxed);
+            let before = taken * ROUND_FRAMES;
+            if before >= frames {
+                break;
+            }
+            let round = first_round + taken;
+            let drawn = Round::draw(seed, round, ROUND_FRAMES.min(frames - before));
+            let found =
+                drawn.first_difference(rig).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+            if let Some(found) = found {
+                self.failed.store(true, Ordering::Relaxed);
+                let small = minimise::smallest(rig, found)?;
+                let replay = format!("cargo xtask fuzz dataplane --seed {seed} --round {round}");
+                anyhow::bail!("{}\nreplay: {replay}", small.report(rig)?);
+            }
+            done.frames += drawn.stimuli.len() as u64;
+            done.rounds += 1;
+        }
+        done.tally = rig.tally();
+        Ok(done)
+    }
 }
 
 struct Round {
@@ -88,11 +142,11 @@ impl Round {
     }
 
     fn first_difference(&self, rig: &mut Rig) -> Result<Option<Case>> {
-        let case = |stimulus: &Stimulus| Case { tables: self.tables.clone(), stimulus: stimulus.clone() };
         rig.install(&self.tables)?;
         for stimulus in &self.stimuli {
-            if rig.differs(stimulus)?.is_some() {
-                return Ok(Some(case(stimulus)));
+            if let Some(difference) = rig.differs(stimulus)? {
+                println!("{difference}");
+                return Ok(Some(Case { tables: rig.tables().clone(), stimulus: stimulus.clone() }));
             }
         }
         if rig.settles()? {
@@ -101,8 +155,9 @@ impl Round {
         // Some counter moved that no frame was to move: which one's was it?
         rig.install(&self.tables)?;
         for stimulus in &self.stimuli {
+            let tables = rig.tables().clone();
             if rig.differs(stimulus)?.is_some() || !rig.settles()? {
-                return Ok(Some(case(stimulus)));
+                return Ok(Some(Case { tables, stimulus: stimulus.clone() }));
             }
         }
         anyhow::bail!("counters of a whole round differ, and those of none of its frames do")
@@ -115,9 +170,12 @@ impl fmt::Display for Agreed {
         let rate = self.frames as f64 / self.took.as_secs_f64();
         writeln!(
             f,
-            "seed {}: {} frames in {} rounds, 0 differences, {rate:.0} frames/s",
-            self.plan.seed, self.frames, self.rounds
+            "seed {}: {} frames in {} rounds, 0 differences, {rate:.0} frames/s, {} left by XDP to TC",
+            self.plan.seed, self.frames, self.rounds, self.tally.left
         )?;
-        self.verdicts.iter().try_for_each(|(name, count)| writeln!(f, "{count:12} {name}"))
+        Verdict::ALL.iter().try_for_each(|verdict| {
+            let (all, by_xdp) = (self.tally.of(*verdict), self.tally.of_xdp(*verdict));
+            writeln!(f, "{all:12} {} ({by_xdp} by XDP)", verdict.name())
+        })
     }
 }

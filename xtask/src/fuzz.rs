@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// The first round: a difference names its own
     #[arg(long, default_value_t = 0)]
     round: u64,
+    /// How many work at once: the host's CPUs, if not given
+    #[arg(long)]
+    jobs: Option<usize>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -31,6 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     demo::prepare_release()?;
     let mut fuzz = command(workspace::release_binary("fuzz"));
     fuzz.args(["--frames", &args.frames.to_string(), "--round", &args.round.to_string()]);
+    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    fuzz.args(["--jobs", &args.jobs.unwrap_or_else(cpus).to_string()]);
     if let Some(seed) = args.seed {
         fuzz.args(["--seed", &seed.to_string()]);
     }

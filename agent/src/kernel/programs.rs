@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use vtep_abi::{global, map, program};
 
@@ -291,6 +291,11 @@ impl Programs {
         let of = |error| KernelError::Program { program, source: Box::new(error) };
         let verified = loaded.info().map_err(of)?.verified_instruction_count();
         verified.ok_or(KernelError::TooOld { feature: "the count of verified instructions", since: "5.16" })
+    }
+
+    pub(super) fn program(&self, program: Program) -> Result<&ProgramFd, KernelError> {
+        let loaded = self.ebpf.program(program.name()).ok_or_else(|| missing(program))?;
+        loaded.fd().map_err(|error| KernelError::Program { program, source: Box::new(error) })
     }
 
     fn fd(&self, program: Program) -> io::Result<BorrowedFd<'_>> {

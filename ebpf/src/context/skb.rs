@@ -335,6 +335,11 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn noted_tag_len(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     fn settle(&self) -> Result<(), Refused> {
         Ok(())
     }

@@ -263,6 +263,11 @@ impl Frame for Xdp {
         Ok(())
     }
 
+    #[inline(always)]
+    fn noted_tag_len(&self) -> u32 {
+        self.popped_len() as u32
+    }
+
     /// Takes a popped tag out of the packet.
     #[inline(always)]
     fn settle(&self) -> Result<(), Refused> {

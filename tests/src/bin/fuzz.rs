@@ -15,13 +15,16 @@ struct Arguments {
     /// The first round
     #[arg(long, default_value_t = 0)]
     round: u64,
+    /// Rigs that share the rounds
+    #[arg(long, default_value_t = 1)]
+    jobs: u64,
 }
 
 fn main() -> Result<()> {
-    let Arguments { frames, seed, round } = Arguments::parse();
+    let Arguments { frames, seed, round, jobs } = Arguments::parse();
     let seed = seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let agreed = fuzz::run(Plan { seed, frames, first_round: round })?;
+    let agreed = fuzz::run(Plan { seed, frames, first_round: round, jobs })?;
     print!("{agreed}");
     Ok(())
 }

@@ -38,7 +38,7 @@ impl Case {
     pub(super) fn report(&self, rig: &mut Rig) -> Result<String> {
         let Stimulus { hook, ifindex, frame } = &self.stimulus;
         let difference = self.difference(rig)?.unwrap_or_else(|| "none when repeated".to_owned());
-        let expected = model::judge(&self.tables, *hook, *ifindex, None, frame);
+        let expected = model::judge(&self.tables, *hook, *ifindex, frame);
         Ok(format!(
             "{hook:?} at interface {ifindex}, {} bytes: {}\nmodel: {expected:?}\n{difference}\n\
              to keep it, put this into tests/data/frames/NAME.json:\n{}",

@@ -1,50 +1,106 @@
 //! The model's answer beside the program's.
 
-use vtep_abi::Verdict;
+use vtep_abi::{CaptureHead, Verdict};
 
-use super::case::hex;
-use crate::model::{Leaving, Outcome, Way};
+use super::{
+    Stimulus,
+    case::hex,
+    side::{Move, Ran},
+};
+use crate::model::{Hook, Leaving, Outcome, Way, untagged};
 
 /// What the kernel shows of one run.
-#[derive(Debug)]
 pub(super) struct Seen {
-    /// Counters that moved: bridge domain, verdict code, frames and bytes.
-    pub(super) moved: Vec<(u32, usize, u64, u64)>,
-    pub(super) action: u32,
-    pub(super) frame: Vec<u8>,
+    /// Counters that moved.
+    pub(super) moved: Vec<Move>,
+    pub(super) ran: Ran,
     /// What left interfaces while the program ran.
     pub(super) copies: Vec<(u32, Vec<u8>)>,
 }
 
+/// What a hook's program may return.
+struct Actions {
+    drop: u32,
+    redirect: u32,
+    on: u32,
+}
+
 /// `TC_ACT_SHOT`, `TC_ACT_REDIRECT` and `TCX_NEXT`.
-const DROP: u32 = 2;
-const REDIRECT: u32 = 7;
-const NEXT: u32 = u32::MAX;
+const TC: Actions = Actions { drop: 2, redirect: 7, on: u32::MAX };
+/// `XDP_DROP`, `XDP_REDIRECT` and `XDP_PASS`.
+const XDP: Actions = Actions { drop: 1, redirect: 4, on: 2 };
+
+impl Seen {
+    pub(super) fn is_left_to_tc(&self, hook: Hook) -> bool {
+        hook.is_xdp() && self.ran.action == XDP.on
+    }
+}
 
 /// A sentence on the first difference.
-pub(super) fn difference(expected: &Outcome, came: &[u8], seen: &Seen) -> Option<String> {
+pub(super) fn difference(expected: &Outcome, stimulus: &Stimulus, seen: &Seen) -> Option<String> {
+    let Stimulus { hook, frame, .. } = stimulus;
+    if seen.is_left_to_tc(*hook) {
+        return left(frame, seen);
+    }
+    if hook.is_xdp() && !expected.by_xdp {
+        return Some(format!("XDP did what TC has to do: its action was {}", seen.ran.action));
+    }
     let verdict = (expected.bd, expected.verdict as usize, 1, expected.bytes);
     if seen.moved != [verdict] {
         return Some(format!("the program counted {}", moved(&seen.moved)));
     }
-    let (action, left) = match &expected.way {
-        Way::Dropped | Way::Copies(_) => (DROP, None),
-        Way::On => (NEXT, Some(Leaving { ifindex: 0, vlan: None, frame: came.to_vec(), source_port: None })),
-        Way::To(leaving) => (REDIRECT, Some(leaving.clone())),
+    let actions = if hook.is_xdp() { XDP } else { TC };
+    let action = match &expected.way {
+        Way::Dropped | Way::Copies(_) => actions.drop,
+        Way::On => actions.on,
+        Way::To(_) => actions.redirect,
     };
-    if seen.action != action {
-        return Some(format!("the program's action was {}, not {action}", seen.action));
+    if seen.ran.action != action {
+        return Some(format!("the program's action was {}, not {action}", seen.ran.action));
     }
-    if let Some(left) = left
-        && !left.is(&seen.frame)
-    {
-        return Some(format!("the frame left as\n  {}\nnot as\n  {}", hex(&seen.frame), hex(&left.frame)));
+    match &expected.way {
+        Way::Dropped => unlike(&[], &seen.copies),
+        Way::On => unlike_bytes(&Leaving::to_host(untagged(frame).1), seen),
+        Way::To(leaving) => unlike_sent(leaving, *hook, expected.verdict, seen),
+        Way::Copies(copies) => {
+            unlike(&copies.iter().map(Leaving::on_the_wire).collect::<Vec<_>>(), &seen.copies)
+        }
     }
-    let copies: Vec<Leaving> = match &expected.way {
-        Way::Copies(copies) => copies.iter().map(Leaving::on_the_wire).collect(),
-        _ => Vec::new(),
+}
+
+/// What XDP does not finish it may not touch, nor count.
+fn left(frame: &[u8], seen: &Seen) -> Option<String> {
+    if !seen.moved.is_empty() {
+        return Some(format!("XDP left the frame to TC and counted {}", moved(&seen.moved)));
+    }
+    unlike_bytes(&Leaving::to_host(frame.to_vec()), seen)
+}
+
+fn unlike_bytes(leaving: &Leaving, seen: &Seen) -> Option<String> {
+    let (actual, expected) = (hex(&seen.ran.frame), hex(&leaving.frame));
+    let differ = !leaving.is(&seen.ran.frame);
+    differ.then(|| format!("the frame left as\n  {actual}\nnot as\n  {expected}"))
+}
+
+fn unlike_sent(leaving: &Leaving, hook: Hook, verdict: Verdict, seen: &Seen) -> Option<String> {
+    /// The kernel is to find the next hop.
+    const RESOLVE: u32 = 1 << 31;
+    let Some(sent) = seen.ran.sent else {
+        return Some("the frame was redirected, and not captured".to_owned());
     };
-    unlike(&copies, &seen.copies)
+    let resolve = verdict == Verdict::Device && !leaving.free.is_empty();
+    let to = leaving.ifindex | if resolve { RESOLVE } else { 0 };
+    if sent.to != to {
+        return Some(format!("the frame was redirected to {:#x}, not to {to:#x}", sent.to));
+    }
+    if hook.is_xdp() {
+        return unlike_bytes(&leaving.on_the_wire(), seen);
+    }
+    let tag = leaving.vlan.map_or(0, |vlan| CaptureHead::TAGGED | u32::from(vlan));
+    if sent.tag != tag {
+        return Some(format!("the frame left with tag {:#x}, not {tag:#x}", sent.tag));
+    }
+    unlike_bytes(leaving, seen).or_else(|| unlike(&[], &seen.copies))
 }
 
 /// Each expected copy is one of those seen, and each of those one of the expected.
@@ -68,8 +124,8 @@ fn unlike(expected: &[Leaving], seen: &[(u32, Vec<u8>)]) -> Option<String> {
     Some(format!("a copy too many left interface {ifindex}: {}", hex(frame)))
 }
 
-fn moved(moved: &[(u32, usize, u64, u64)]) -> String {
-    let one = |(bd, code, frames, bytes): &(u32, usize, u64, u64)| {
+fn moved(moved: &[Move]) -> String {
+    let one = |(bd, code, frames, bytes): &Move| {
         let name = u32::try_from(*code).ok().and_then(Verdict::from_code).map_or("?", Verdict::name);
         format!("{frames} {name} of {bytes} bytes in domain {bd}")
     };

@@ -1,6 +1,6 @@
 //! Well-formed frames, of every kind that a network has, around the addresses of the tables.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
 
@@ -22,38 +22,8 @@ pub(super) fn inner(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Vec<u8> {
     let (kind, payload) = packet(rng, tables, 0);
     frame.extend(kind.to_be_bytes());
     frame.extend(payload);
+    sworn(rng, &mut frame);
     fitted(rng, tables, frame)
-}
-
-/// A VXLAN frame as a VTEP sends it to us, or nearly.
-pub(super) fn outer(rng: &mut SmallRng, tables: &Tables) -> Vec<u8> {
-    let vni = match tables.networks.keys().copied().collect::<Vec<_>>().choose(rng) {
-        Some(vni) if rng.random_bool(0.92) => *vni,
-        _ => rng.random_range(0..1 << 24),
-    };
-    let inner = inner(rng, tables, vni);
-    let [_, a, b, c] = vni.to_be_bytes();
-    let flags = *[8, 8, 8, 8, 8, 8, 8, 0xff, 0, rng.random()].choose(rng).expect("some");
-    let reserved: [u8; 4] = if rng.random_bool(0.9) { [0; 4] } else { rng.random() };
-    let payload =
-        [&[flags, reserved[0], reserved[1], reserved[2], a, b, c, reserved[3]], inner.as_slice()].concat();
-    let source = sender(rng, tables, vni);
-    let port = if rng.random_bool(0.95) { tables.host.udp_port } else { rng.random() };
-    let to =
-        if rng.random_bool(0.95) { tables.host.address } else { Ipv4Addr::from(rng.random::<[u8; 4]>()) };
-    let mut datagram = udp(rng.random(), port, &payload);
-    if rng.random_bool(0.8) {
-        datagram[6..8].fill(0);
-    }
-    let packet = ipv4(rng, 17, source, to, &datagram);
-    let mut frame = [[2, 0xaa, 0, 0, 0, 1], [2, 0xbb, 0, 0, 0, 1]].concat();
-    frame.extend(TYPE_IPV4.to_be_bytes());
-    frame.extend(packet);
-    if rng.random_bool(0.03) {
-        let padding = bytes(rng, 1..20);
-        frame.extend(padding);
-    }
-    frame
 }
 
 fn destination(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Mac {
@@ -82,22 +52,7 @@ fn source(rng: &mut SmallRng) -> Mac {
     }
 }
 
-fn sender(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Ipv4Addr {
-    let of_vni = |other: u32| {
-        let v4 = tables.senders.keys().filter(move |(of, _)| *of == other);
-        v4.filter_map(|(_, address)| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
-        .collect::<Vec<_>>()
-    };
-    let pool = if rng.random_bool(0.9) { of_vni(vni) } else { of_vni(0) };
-    match pool.choose(rng) {
-        Some(address) if rng.random_bool(0.95) => *address,
-        _ => Ipv4Addr::new(198, 51, 100, rng.random()),
-    }
-}
-
+/// Mostly none; at a port the outermost is there to choose its network.
 fn tags(rng: &mut SmallRng, frame: &mut Vec<u8>) {
     if rng.random_bool(0.94) {
         return;
@@ -115,10 +70,11 @@ fn packet(rng: &mut SmallRng, tables: &Tables, depth: u8) -> (u16, Vec<u8>) {
     match rng.random_range(0..20) {
         0..9 => {
             let (protocol, payload) = transport(rng, tables, depth);
-            let (from, to) = (Ipv4Addr::from(rng.random::<[u8; 4]>()), Ipv4Addr::new(10, 1, 0, rng.random()));
+            let (from, to) = (address(rng), address(rng));
             (TYPE_IPV4, ipv4(rng, protocol, from, to, &payload))
         }
-        9..14 => (TYPE_IPV6, ipv6(rng, tables, depth)),
+        9..13 => (TYPE_IPV6, ipv6(rng, tables, depth)),
+        13 => (TYPE_IPV6, neighbour(rng)),
         14..17 => (TYPE_ARP, arp(rng)),
         17 => (TYPE_RARP, arp(rng)),
         18 => (TYPE_LLDP, bytes(rng, 0..60)),
@@ -126,7 +82,14 @@ fn packet(rng: &mut SmallRng, tables: &Tables, depth: u8) -> (u16, Vec<u8>) {
     }
 }
 
-fn ipv4(rng: &mut SmallRng, protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+/// With options, and as a fragment, now and then.
+pub(super) fn ipv4(
+    rng: &mut SmallRng,
+    protocol: u8,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    payload: &[u8],
+) -> Vec<u8> {
     let options = if rng.random_bool(0.93) { 0 } else { rng.random_range(1..=10) };
     let mut header = vec![0x45 + options, rng.random()];
     let length = 20 + usize::from(options) * 4 + payload.len();
@@ -163,9 +126,40 @@ fn ipv6(rng: &mut SmallRng, tables: &Tables, depth: u8) -> Vec<u8> {
     let mut header = (0x6000_0000 | (rng.random::<u32>() & 0x0fff_ffff)).to_be_bytes().to_vec();
     header.extend(u16::try_from(rest.len()).unwrap_or(u16::MAX).to_be_bytes());
     header.extend([next, rng.random_range(1..=255)]);
-    header.extend(rng.random::<[u8; 32]>());
+    header.extend([address_v6(rng).octets(), address_v6(rng).octets()].concat());
     header.extend(rest);
     header
+}
+
+/// A station's, or any.
+fn address(rng: &mut SmallRng) -> Ipv4Addr {
+    match rng.random_range(0..10) {
+        0..7 => draw::v4(rng.random_range(0..16)),
+        7 => Ipv4Addr::UNSPECIFIED,
+        _ => Ipv4Addr::from(rng.random::<[u8; 4]>()),
+    }
+}
+
+fn address_v6(rng: &mut SmallRng) -> Ipv6Addr {
+    match rng.random_range(0..10) {
+        0..7 => draw::v6(rng.random_range(0..16)),
+        7 => Ipv6Addr::UNSPECIFIED,
+        _ => Ipv6Addr::from(rng.random::<[u8; 16]>()),
+    }
+}
+
+/// Solicitations and advertisements (RFC 4861 §4.3, §4.4).
+fn neighbour(rng: &mut SmallRng) -> Vec<u8> {
+    let kind = if rng.random_bool(0.7) { 135 } else { 136 };
+    let mut icmp = vec![kind, u8::from(rng.random_bool(0.05)), 0, 0, 0, 0, 0, 0];
+    icmp.extend(draw::v6(rng.random_range(0..16)).octets());
+    let options = bytes(rng, 0..20);
+    icmp.extend(options);
+    let mut packet = vec![0x60, 0, 0, 0, 0, u8::try_from(icmp.len()).expect("it is short"), 58];
+    packet.push(if rng.random_bool(0.95) { 255 } else { rng.random() });
+    packet.extend([address_v6(rng).octets(), address_v6(rng).octets()].concat());
+    packet.extend(icmp);
+    packet
 }
 
 fn transport(rng: &mut SmallRng, tables: &Tables, depth: u8) -> (u8, Vec<u8>) {
@@ -199,7 +193,7 @@ fn icmp(rng: &mut SmallRng) -> Vec<u8> {
     packet
 }
 
-fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX);
     let mut datagram = [from, to, length, 0xbeef].map(u16::to_be_bytes).concat();
     datagram.extend(payload);
@@ -208,28 +202,44 @@ fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
 
 /// For IPv4 over Ethernet (RFC 826).
 fn arp(rng: &mut SmallRng) -> Vec<u8> {
-    let mut packet = vec![0, 1, 8, 0, 6, 4, 0, rng.random_range(1..=4)];
-    let own = Ipv4Addr::new(10, 1, 0, rng.random());
+    let operation = if rng.random_bool(0.7) { 1 } else { rng.random_range(1..=4) };
+    let mut packet = vec![0, 1, 8, 0, 6, 4, 0, operation];
+    let own = address(rng);
     packet.extend(draw::mac(rng.random_range(0..12)));
     packet.extend(own.octets());
     packet.extend(if rng.random() { [0; 6] } else { draw::mac(rng.random_range(0..12)) });
-    let gratuitous = rng.random_bool(0.3);
-    packet.extend(if gratuitous { own } else { Ipv4Addr::new(10, 1, 0, rng.random()) }.octets());
+    let gratuitous = rng.random_bool(0.2);
+    packet.extend(if gratuitous { own } else { address(rng) }.octets());
     packet
 }
 
-/// Now and then a frame is as long as the narrowest path takes, or a little shorter. What is too big is told to its
-/// sender at a rate by the clock, which no model knows; `tests/packet` tries that.
+/// What a sender says of itself in ARP is mostly true, and questions are mostly put to all.
+fn sworn(rng: &mut SmallRng, frame: &mut [u8]) {
+    let is_arp = frame.len() >= 42 && frame[12..14] == TYPE_ARP.to_be_bytes();
+    let is_solicitation = frame.len() >= 78 && frame[12..14] == TYPE_IPV6.to_be_bytes() && frame[54] == 135;
+    if is_arp && rng.random_bool(0.8) {
+        frame.copy_within(6..12, 22);
+    }
+    if (is_arp || is_solicitation) && rng.random_bool(0.7) {
+        frame[..6].copy_from_slice(&[0xff; 6]);
+    }
+}
+
+/// Now and then a frame is as long as a path takes, or by a little more or less.
 fn fitted(rng: &mut SmallRng, tables: &Tables, mut frame: Vec<u8>) -> Vec<u8> {
-    if let Some(mtu) = tables.vteps.values().map(|vtep| vtep.mtu).min()
-        && rng.random_bool(0.05)
+    let mtus: Vec<u16> = tables.vteps.values().map(|vtep| vtep.mtu).collect();
+    if let Some(mtu) = mtus.choose(rng)
+        && rng.random_bool(0.06)
     {
-        frame.resize(usize::from(mtu) - 36 - rng.random_range(0..4), 0xa5);
+        // From an IPv6 header's down to those of GRE over IPv4.
+        let outer = *[28, 36, 48, 56, 0].choose(rng).expect("some");
+        let length = usize::from(*mtu) - outer + 2 - rng.random_range(0..5);
+        frame.resize(length, 0xa5);
     }
     frame
 }
 
-fn bytes(rng: &mut SmallRng, length: std::ops::Range<usize>) -> Vec<u8> {
+pub(super) fn bytes(rng: &mut SmallRng, length: std::ops::Range<usize>) -> Vec<u8> {
     let mut bytes = vec![0; rng.random_range(length)];
     rng.fill(bytes.as_mut_slice());
     bytes

@@ -16,7 +16,7 @@ pub(super) fn smallest(rig: &mut Rig, case: Case) -> Result<Case> {
 }
 
 fn fails(rig: &mut Rig, case: &Case) -> Result<bool> {
-    Ok(super::mutate::is_runnable(&case.stimulus.frame) && case.difference(rig)?.is_some())
+    Ok(super::mutate::is_judged(&case.stimulus) && case.difference(rig)?.is_some())
 }
 
 fn shorter(rig: &mut Rig, mut best: Case) -> Result<Case> {
@@ -59,6 +59,15 @@ fn with_fewer_rows(rig: &mut Rig, mut best: Case) -> Result<Case> {
             }
         };
     }
+    for address in best.tables.allowed.clone() {
+        let mut next = best.clone();
+        next.tables.allowed.remove(&address);
+        if fails(rig, &next)? {
+            best = next;
+        }
+    }
+    thin!(neighbours);
+    thin!(interfaces);
     thin!(fdb);
     thin!(senders);
     thin!(bindings);

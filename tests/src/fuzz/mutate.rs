@@ -3,40 +3,45 @@
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
 
 use super::{
-    Stimulus, grammar,
-    rig::{PORTS, UPLINKS},
+    Stimulus, grammar, outer,
+    rig::{PORTS, TUNNEL, UPLINKS},
 };
-use crate::model::{Hook, Tables};
+use crate::model::{Hook, Tables, untagged};
 
-/// What a test-run takes of a TC program (`bpf_prog_test_run_skb` in the kernel's `net/bpf/test_run.c`): an Ethernet
-/// header, an IP header where the frame says IP, and less than a page.
-pub(super) fn is_runnable(frame: &[u8]) -> bool {
+/// What a test-run takes: of XDP an Ethernet header (`bpf_prog_test_run_xdp` in the kernel's `net/bpf/test_run.c`), of TC
+/// an IP header, too, where the frame says IP (`bpf_prog_test_run_skb`); and less than a page.
+fn is_runnable(stimulus: &Stimulus) -> bool {
+    const MAX: usize = 3400;
+    if stimulus.hook.is_xdp() {
+        return (14..=MAX).contains(&stimulus.frame.len());
+    }
+    let (_, frame) = untagged(&stimulus.frame);
     let min = match frame.get(12..14) {
         None => return false,
         Some([0x08, 0x00]) => 34,
         Some([0x86, 0xdd]) => 54,
         Some(_) => 14,
     };
-    (min..=3400).contains(&frame.len())
+    (min..=MAX).contains(&frame.len())
+}
+
+/// A second tag that is cut short is not: the hooks drop it for different reasons.
+pub(super) fn is_judged(stimulus: &Stimulus) -> bool {
+    let (tag, bare) = untagged(&stimulus.frame);
+    let is_cut =
+        tag.is_some() && bare.len() < 18 && matches!(bare.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+    is_runnable(stimulus) && !is_cut
 }
 
 /// Appends a frame, or all that can be cut from one.
 pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stimulus>) {
-    let (hook, ifindex, mut frame) = if rng.random_bool(0.55) {
-        let bound: Vec<_> = tables.bindings.iter().filter(|((_, vlan), _)| *vlan == 0).collect();
-        let (ifindex, vni) = match bound.choose(rng) {
-            Some(((ifindex, _), binding)) if rng.random_bool(0.97) => (*ifindex, binding.vni),
-            _ => (*PORTS.choose(rng).expect("there are four"), 1),
-        };
-        (Hook::Port, ifindex, grammar::inner(rng, tables, vni))
-    } else {
-        (Hook::Uplink, *UPLINKS.choose(rng).expect("there are two"), grammar::outer(rng, tables))
-    };
+    let (hook, ifindex, mut frame) = drawn(rng, tables);
     match rng.random_range(0..1000) {
         0..600 => {}
         600..880 => flip(rng, &mut frame),
-        880..900 if hook == Hook::Uplink => {
-            frame.extend((0..rng.random_range(1..=60)).map(|_| rng.random::<u8>()))
+        880..900 if matches!(hook, Hook::Uplink | Hook::UplinkXdp) => {
+            let trail = grammar::bytes(rng, 1..61);
+            frame.extend(trail);
         }
         880..960 => frame.truncate(rng.random_range(14..=frame.len().max(14))),
         960..990 => scramble(rng, &mut frame),
@@ -47,11 +52,41 @@ pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stim
         _ => {
             let cuts =
                 (14..frame.len()).map(|length| Stimulus { hook, ifindex, frame: frame[..length].to_vec() });
-            stimuli.extend(cuts.filter(|cut| is_runnable(&cut.frame)));
+            stimuli.extend(cuts.filter(is_judged));
         }
     }
-    if is_runnable(&frame) {
-        stimuli.push(Stimulus { hook, ifindex, frame });
+    let stimulus = Stimulus { hook, ifindex, frame };
+    if is_judged(&stimulus) {
+        stimuli.push(stimulus);
+    }
+}
+
+fn drawn(rng: &mut SmallRng, tables: &Tables) -> (Hook, u32, Vec<u8>) {
+    let at_xdp = rng.random_bool(0.4);
+    match rng.random_range(0..20) {
+        0..10 => {
+            let bound: Vec<_> = tables.bindings.iter().collect();
+            let (ifindex, vlan, vni) = match bound.choose(rng) {
+                Some(((ifindex, vlan), binding)) if rng.random_bool(0.97) => (*ifindex, *vlan, binding.vni),
+                _ => (*PORTS.choose(rng).expect("there are four"), 0, 1),
+            };
+            let mut frame = grammar::inner(rng, tables, vni);
+            if vlan != 0 || rng.random_bool(0.03) {
+                // With a priority (IEEE 802.1Q).
+                let tci = vlan | if rng.random() { 0 } else { rng.random::<u16>() & 0xf000 };
+                frame.splice(12..12, [[0x81, 0], tci.to_be_bytes()].concat());
+            }
+            (if at_xdp { Hook::PortXdp } else { Hook::Port }, ifindex, frame)
+        }
+        10..17 => {
+            let ifindex = *UPLINKS.choose(rng).expect("there are two");
+            let hook = if at_xdp { Hook::UplinkXdp } else { Hook::Uplink };
+            (hook, ifindex, outer::frame(rng, tables))
+        }
+        _ => {
+            let (tunnel, frame) = outer::decapsulated(rng, tables);
+            (Hook::Tunnel(tunnel), TUNNEL, frame)
+        }
     }
 }
 

@@ -5,9 +5,12 @@ use super::Mac;
 pub(super) const ETHERNET: usize = 14;
 pub(super) const IPV4: usize = 20;
 pub(super) const UDP: usize = 8;
-pub(super) const VXLAN: usize = 8;
+pub(super) const IPV6: usize = 40;
+/// Of VXLAN, of Geneve without options, of GRE with a key.
+pub(super) const TUNNEL: usize = 8;
 
 pub(super) const TYPE_IPV4: u16 = 0x0800;
+pub(super) const TYPE_ARP: u16 = 0x0806;
 pub(super) const TYPE_IPV6: u16 = 0x86dd;
 /// IEEE 802.1Q.
 pub(super) const TYPE_VLAN: u16 = 0x8100;
@@ -62,6 +65,16 @@ pub(super) fn is_station(mac: Mac) -> bool {
 /// Between the ends of one link (IEEE 802.1Q §8.6.3): no bridge forwards these sixteen addresses.
 pub(super) fn is_link_local(mac: Mac) -> bool {
     mac[..5] == [0x01, 0x80, 0xc2, 0, 0] && mac[5] < 16
+}
+
+/// The frame and its outermost tag, TPID and TCI, as the kernel's receive path has them apart.
+pub fn untagged(frame: &[u8]) -> (Option<(u16, u16)>, Vec<u8>) {
+    match frame.get(12..16) {
+        Some(&[0x81, 0, a, b]) => Some((TYPE_VLAN, u16::from_be_bytes([a, b]))),
+        Some(&[0x88, 0xa8, a, b]) => Some((TYPE_PROVIDER_VLAN, u16::from_be_bytes([a, b]))),
+        _ => None,
+    }
+    .map_or_else(|| (None, frame.to_vec()), |tag| (Some(tag), [&frame[..12], &frame[16..]].concat()))
 }
 
 /// RFC 1071, over a whole number of words.

@@ -1,10 +1,8 @@
 //! What became of a frame.
 
-use std::ops::RangeInclusive;
-
 use vtep_abi::Verdict;
 
-use super::header::tagged;
+use super::header::{internet_checksum, tagged, word};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -15,6 +13,9 @@ pub struct Outcome {
     pub way: Way,
     /// What the counters of VTEPs take, one element for each addition.
     pub vteps: Vec<(u32, VtepCount)>,
+    pub paid: Paid,
+    /// Whether XDP may finish such a frame. Otherwise it passes to TC as it came.
+    pub by_xdp: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,13 @@ pub enum Way {
     Copies(Vec<Leaving>),
 }
 
+/// The storm limits that counted the frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Paid {
+    pub interface: Option<u32>,
+    pub vni: Option<u32>,
+}
+
 /// A frame on its way out of an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leaving {
@@ -34,14 +42,18 @@ pub struct Leaving {
     /// The VLAN of an 802.1Q tag, which TC keeps beside the frame until it is on the wire.
     pub vlan: Option<u16>,
     pub frame: Vec<u8>,
-    pub source_port: Option<SourcePort>,
+    pub free: Vec<Free>,
 }
 
-/// The outer UDP source port is a hash of the flow by the kernel's secret: any of a range will do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SourcePort {
-    pub at: usize,
-    pub range: RangeInclusive<u16>,
+/// A field for which more than one value will do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Free {
+    /// The outer UDP source port, a hash of the flow by the kernel's secret: first and last.
+    Port { at: usize, range: (u16, u16) },
+    /// Bits of a byte that tell flows apart.
+    Bits { at: usize, mask: u8 },
+    /// Identification of the IPv4 header that begins here, and with it the header's checksum.
+    Identification { header: usize },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,30 +66,56 @@ pub struct VtepCount {
     pub copy_errors: u64,
 }
 
+impl Outcome {
+    pub(super) fn ended(bd: u32, bytes: usize, verdict: Verdict) -> Self {
+        let vteps = Vec::new();
+        let (way, paid) = (Way::Dropped, Paid::default());
+        Self { verdict, bd, bytes: bytes as u64, way, vteps, paid, by_xdp: true }
+    }
+}
+
 impl Leaving {
     pub(super) fn plain(ifindex: u32, frame: Vec<u8>) -> Self {
-        Self { ifindex, vlan: None, frame, source_port: None }
+        Self { ifindex, vlan: None, frame, free: Vec::new() }
+    }
+
+    pub fn to_host(frame: Vec<u8>) -> Self {
+        Self::plain(0, frame)
     }
 
     /// The frame with its tag in its place.
     #[must_use]
     pub fn on_the_wire(&self) -> Self {
-        let Some(vlan) = self.vlan else {
-            return self.clone();
-        };
-        Self::plain(self.ifindex, tagged(&self.frame, vlan))
+        match self.vlan {
+            None => self.clone(),
+            Some(vlan) => Self::plain(self.ifindex, tagged(&self.frame, vlan)),
+        }
     }
 
     /// Whether these bytes are what this says, but for its tag.
     pub fn is(&self, actual: &[u8]) -> bool {
-        let Some(SourcePort { at, range }) = &self.source_port else {
-            return self.frame == actual;
-        };
-        let (at, end) = (*at, *at + 2);
-        self.frame.len() == actual.len()
-            && self.frame[..at] == actual[..at]
-            && range.contains(&u16::from_be_bytes([actual[at], actual[at + 1]]))
-            && self.frame[end..] == actual[end..]
+        if self.frame.len() != actual.len() {
+            return false;
+        }
+        let mut expected = self.frame.clone();
+        for free in &self.free {
+            match *free {
+                Free::Port { at, range: (first, last) } => {
+                    if !(first..=last).contains(&word(actual, at)) {
+                        return false;
+                    }
+                    expected[at..at + 2].copy_from_slice(&actual[at..at + 2]);
+                }
+                Free::Bits { at, mask } => expected[at] = (expected[at] & !mask) | (actual[at] & mask),
+                Free::Identification { header } => {
+                    expected[header + 4..header + 6].copy_from_slice(&actual[header + 4..header + 6]);
+                    expected[header + 10..header + 12].fill(0);
+                    let sum = internet_checksum(&expected[header..header + 20]);
+                    expected[header + 10..header + 12].copy_from_slice(&sum.to_be_bytes());
+                }
+            }
+        }
+        expected == actual
     }
 }
 

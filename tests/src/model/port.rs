@@ -3,130 +3,188 @@
 use vtep_abi::Verdict;
 
 use super::{
-    encap::{self, By},
-    header::{Ethernet, TYPE_VLAN, is_group, is_link_local, is_station},
-    outcome::{Leaving, Outcome, VtepCount, Way},
-    tables::{Binding, Entry, LocalPort, Network, Place, Tables},
+    encap,
+    header::{Ethernet, TYPE_IPV4, TYPE_IPV6, TYPE_VLAN, is_group, is_link_local, is_station},
+    icmp,
+    outcome::{Leaving, Outcome, Paid, VtepCount, Way},
+    security, suppress,
+    tables::{Binding, Encapsulation, Entry, LocalPort, Network, Place, Storm, Tables},
 };
 
 pub(super) fn enter(tables: &Tables, ifindex: u32, tag: Option<(u16, u16)>, frame: &[u8]) -> Outcome {
-    let at = Arrived { tables, frame };
+    let ended = |bd, verdict| Outcome::ended(bd, frame.len(), verdict);
     let vlan = match tag {
         None => 0,
         // The upper four bits are priority and drop eligibility (IEEE 802.1Q).
         Some((TYPE_VLAN, tci)) => tci & 0x0fff,
-        Some(_) => return at.ended(0, Verdict::Unbound),
+        Some(_) => return ended(0, Verdict::Unbound),
     };
     let Some(binding) = tables.bindings.get(&(ifindex, vlan)) else {
-        return at.ended(0, Verdict::Unbound);
+        return ended(0, Verdict::Unbound);
     };
     let Some(ethernet) = Ethernet::parse(frame) else {
-        return at.ended(binding.bd, Verdict::InnerTruncated);
+        return ended(binding.bd, Verdict::InnerTruncated);
     };
     if ethernet.is_tagged() {
-        return at.ended(binding.bd, Verdict::ExtraTag);
+        return ended(binding.bd, Verdict::ExtraTag);
     }
     if !is_station(ethernet.source()) {
-        return at.ended(binding.bd, Verdict::GroupSource);
+        return ended(binding.bd, Verdict::GroupSource);
     }
-    if is_link_local(ethernet.destination()) {
-        return at.ended(binding.bd, Verdict::LinkLocal);
+    if is_link_local(ethernet.destination()) && !binding.link_local {
+        return ended(binding.bd, Verdict::LinkLocal);
     }
-    at.forwarded(binding, ethernet)
+    if let Some(refused) = security::refuses(tables, ifindex, binding, frame) {
+        return ended(binding.bd, refused);
+    }
+    Arrived { tables, ifindex, binding, ethernet, frame }.forwarded()
 }
 
 struct Arrived<'a> {
     tables: &'a Tables,
+    ifindex: u32,
+    binding: &'a Binding,
+    ethernet: Ethernet<'a>,
     frame: &'a [u8],
 }
 
 impl Arrived<'_> {
-    fn forwarded(&self, binding: &Binding, ethernet: Ethernet<'_>) -> Outcome {
-        let destination = ethernet.destination();
-        let known =
-            (!is_group(destination)).then(|| self.tables.fdb.get(&(binding.vni, destination))).flatten();
+    fn forwarded(&self) -> Outcome {
+        let destination = self.ethernet.destination();
+        let vni = self.binding.vni;
+        let known = (!is_group(destination)).then(|| self.tables.fdb.get(&(vni, destination))).flatten();
         if let Some(entry) = known {
-            return self.to_station(binding, entry);
+            return self.to_station(entry);
         }
-        match self.tables.networks.get(&binding.vni) {
-            None => self.ended(binding.bd, Verdict::UnknownVni),
+        match self.tables.networks.get(&vni) {
+            None => self.ended(Verdict::UnknownVni),
             Some(network) if network.drops_unknown && !is_group(destination) => {
-                self.ended(binding.bd, Verdict::UnknownUnicast)
+                self.ended(Verdict::UnknownUnicast)
             }
-            Some(network) => self.flooded(binding, network),
+            Some(network) => Outcome { by_xdp: false, ..self.to_many(network) },
         }
     }
 
     /// Master first, slave while the master is down.
-    fn to_station(&self, binding: &Binding, entry: &Entry) -> Outcome {
+    fn to_station(&self, entry: &Entry) -> Outcome {
         if (entry.master, entry.slave) == (Place::Nowhere, Place::Nowhere) {
-            return self.ended(binding.bd, Verdict::UnknownUnicast);
+            return self.ended(Verdict::UnknownUnicast);
         }
         for (place, verdict) in [(entry.master, Verdict::Master), (entry.slave, Verdict::Slave)] {
             match place {
-                Place::Port(port) if port == binding.local_port => {
-                    return self.ended(binding.bd, Verdict::SamePort);
+                Place::Port(port) if port == self.binding.local_port => {
+                    return self.ended(Verdict::SamePort);
                 }
-                Place::Port(port) => return self.to_port(binding, port),
-                Place::Vtep(vtep) if self.tables.is_up(vtep) => {
-                    return self.to_vtep(binding, vtep, verdict);
-                }
+                Place::Port(port) => return self.to_port(self.frame, port, Verdict::Local),
+                Place::Vtep(vtep) if self.tables.is_up(vtep) => return self.to_vtep(vtep, verdict),
                 Place::Vtep(_) | Place::Nowhere => {}
             }
         }
-        self.ended(binding.bd, Verdict::BothDown)
+        self.ended(Verdict::BothDown)
     }
 
-    fn to_port(&self, binding: &Binding, port: u32) -> Outcome {
-        match self.tables.local_port(port, binding.vni) {
-            None => self.ended(binding.bd, Verdict::PortGone),
+    fn to_port(&self, frame: &[u8], port: u32, verdict: Verdict) -> Outcome {
+        match self.tables.local_port(port, self.binding.vni) {
+            None => self.ended(Verdict::PortGone),
             Some(port) => {
-                let way = Way::To(at_port(self.frame, port));
-                Outcome { way, ..self.ended(binding.bd, Verdict::Local) }
+                let way = Way::To(at_port(frame, port));
+                Outcome { way, by_xdp: port.takes_xdp, ..self.ended(verdict) }
             }
         }
     }
 
-    fn to_vtep(&self, binding: &Binding, index: u32, verdict: Verdict) -> Outcome {
+    fn to_vtep(&self, index: u32, verdict: Verdict) -> Outcome {
         let vtep = &self.tables.vteps[&index];
         if !vtep.routed {
-            return self.ended(binding.bd, Verdict::NoRoute);
+            return self.ended(Verdict::NoRoute);
         }
         if !encap::fits(self.frame, vtep) {
-            return self.ended(binding.bd, Verdict::TooBig);
+            return Outcome { by_xdp: false, ..self.too_big(encap::room(vtep)) };
         }
-        let count = VtepCount { served_as_slave: u64::from(verdict == Verdict::Slave), ..self.one_sent() };
-        let (verdict, leaving) = match encap::by(self.frame, vtep) {
-            By::Program => (verdict, encap::encapsulated(self.frame, binding.vni, vtep)),
-            By::Device => (Verdict::Device, Leaving::plain(self.tables.host.tunnel, self.frame.to_vec())),
+        let served_as_slave = u64::from(verdict == Verdict::Slave);
+        let is_vxlan = vtep.encapsulation == Encapsulation::Vxlan;
+        let is_ip = [TYPE_IPV4, TYPE_IPV6].contains(&self.ethernet.kind());
+        let encapsulated = || encap::encapsulated(self.frame, self.binding.vni, vtep);
+        let (verdict, leaving) = match (vtep.resolved, is_vxlan) {
+            (true, _) => (verdict, encapsulated()),
+            (false, true) => (Verdict::Device, self.by_device()),
+            // The kernel resolves what is sent, if it knows what a next hop of it is.
+            (false, false) if is_ip => (Verdict::Device, encapsulated()),
+            (false, false) => return Outcome { by_xdp: false, ..self.ended(Verdict::Unresolved) },
         };
-        Outcome { way: Way::To(leaving), vteps: vec![(index, count)], ..self.ended(binding.bd, verdict) }
+        let count = VtepCount { served_as_slave, ..self.one_sent() };
+        Outcome {
+            way: Way::To(leaving),
+            vteps: vec![(index, count)],
+            by_xdp: vtep.resolved && vtep.takes_xdp,
+            ..self.ended(verdict)
+        }
+    }
+
+    fn too_big(&self, room: u16) -> Outcome {
+        let interface = self.tables.interfaces.get(&self.ifindex);
+        let told_enough = interface.is_some_and(|interface| interface.told_enough);
+        match icmp::too_big(self.frame, room) {
+            Some(answer) if !told_enough => {
+                self.to_port(&answer, self.binding.local_port, Verdict::TooBigTold)
+            }
+            _ => self.ended(Verdict::TooBig),
+        }
+    }
+
+    fn to_many(&self, network: &Network) -> Outcome {
+        if network.suppresses
+            && is_group(self.ethernet.destination())
+            && let Some(answer) = suppress::answer(self.tables, self.binding, self.frame)
+        {
+            return self.to_port(&answer, self.binding.local_port, Verdict::Answered);
+        }
+        let of_port = self.tables.interfaces.get(&self.ifindex).and_then(|interface| interface.storm);
+        if of_port.is_some_and(Storm::is_over) {
+            return self.ended(Verdict::PortStorm);
+        }
+        let paid = Paid { interface: Some(self.ifindex), vni: None };
+        if network.storm.is_some_and(Storm::is_over) {
+            return Outcome { paid, ..self.ended(Verdict::VniStorm) };
+        }
+        Outcome { paid: Paid { vni: Some(self.binding.vni), ..paid }, ..self.flooded(network) }
     }
 
     /// One copy for each member that can take one, but not back.
-    fn flooded(&self, binding: &Binding, network: &Network) -> Outcome {
+    fn flooded(&self, network: &Network) -> Outcome {
+        let link_local = is_link_local(self.ethernet.destination());
         let mut copies = Vec::new();
         let mut vteps = Vec::new();
         let (mut failed, mut too_big) = (false, false);
+        // Room is made once, for outer headers of one length: of the first VTEP that can have them.
+        let mut shared_length = None;
         for member in &network.flood {
             match *member {
-                Place::Port(port) if port == binding.local_port => {}
-                Place::Port(port) => match self.tables.local_port(port, binding.vni) {
+                Place::Port(port) if port == self.binding.local_port => {}
+                Place::Port(port) => match self.tables.local_port(port, self.binding.vni) {
+                    Some(port) if link_local && !port.link_local => {}
                     Some(port) => copies.push(at_port(self.frame, port)),
                     None => failed = true,
                 },
                 Place::Vtep(index) if self.tables.is_up(index) && self.tables.vteps[&index].routed => {
                     let vtep = &self.tables.vteps[&index];
+                    let error = (index, VtepCount { copy_errors: 1, ..VtepCount::default() });
                     if !encap::fits(self.frame, vtep) {
                         too_big = true;
-                        vteps.push((index, VtepCount { copy_errors: 1, ..VtepCount::default() }));
-                        continue;
+                        vteps.push(error);
+                    } else if vtep.resolved
+                        && *shared_length.get_or_insert(encap::outer_length(vtep))
+                            == encap::outer_length(vtep)
+                    {
+                        vteps.push((index, self.one_sent()));
+                        copies.push(encap::encapsulated(self.frame, self.binding.vni, vtep));
+                    } else if vtep.encapsulation == Encapsulation::Vxlan {
+                        vteps.push((index, self.one_sent()));
+                        copies.push(self.by_device());
+                    } else {
+                        failed = true;
+                        vteps.push(error);
                     }
-                    vteps.push((index, self.one_sent()));
-                    copies.push(match encap::by(self.frame, vtep) {
-                        By::Program => encap::encapsulated(self.frame, binding.vni, vtep),
-                        By::Device => Leaving::plain(self.tables.host.tunnel, self.frame.to_vec()),
-                    });
                 }
                 Place::Vtep(_) | Place::Nowhere => {}
             }
@@ -135,18 +193,24 @@ impl Arrived<'_> {
             (false, _, _) => Verdict::Flooded,
             (true, true, _) => Verdict::EncapFailed,
             (true, false, true) => Verdict::TooBig,
+            (true, false, false) if link_local => Verdict::LinkLocal,
             (true, false, false) => Verdict::NoMembers,
         };
         let way = if copies.is_empty() { Way::Dropped } else { Way::Copies(copies) };
-        Outcome { way, vteps, ..self.ended(binding.bd, verdict) }
+        Outcome { way, vteps, ..self.ended(verdict) }
+    }
+
+    /// The kernel's tunnel device gets the frame as it is.
+    fn by_device(&self) -> Leaving {
+        Leaving::plain(self.tables.host.tunnel, self.frame.to_vec())
     }
 
     fn one_sent(&self) -> VtepCount {
         VtepCount { sent: 1, sent_bytes: self.frame.len() as u64, ..VtepCount::default() }
     }
 
-    fn ended(&self, bd: u32, verdict: Verdict) -> Outcome {
-        Outcome { verdict, bd, bytes: self.frame.len() as u64, way: Way::Dropped, vteps: Vec::new() }
+    fn ended(&self, verdict: Verdict) -> Outcome {
+        Outcome::ended(self.binding.bd, self.frame.len(), verdict)
     }
 }
 

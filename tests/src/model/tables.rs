@@ -1,8 +1,12 @@
 //! What the agent tells the programs, without layouts, slots and generations.
+#![expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what an operator, or the network, says yes or no to"
+)]
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub type Mac = [u8; 6];
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tables {
     pub host: Host,
     /// By VTEP index.
@@ -27,43 +32,97 @@ pub struct Tables {
     /// By VNI and MAC.
     #[serde(with = "pairs")]
     pub fdb: BTreeMap<(u32, Mac), Entry>,
+    /// By VNI and IP address: who answers for it.
+    #[serde(with = "pairs")]
+    pub neighbours: BTreeMap<(u32, IpAddr), Mac>,
+    /// What frames of an interface may come from.
+    pub allowed: BTreeSet<(u32, Address)>,
+    /// By interface.
+    pub interfaces: BTreeMap<u32, Interface>,
+    /// Whether MACs are kept in the kernel's hash, not in the table of buckets.
+    pub hashed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Host {
-    pub address: Ipv4Addr,
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
     pub udp_port: u16,
     /// The kernel's tunnel device.
     pub tunnel: u32,
+    /// Whether some VTEP uses it. Otherwise it is the host's.
+    pub geneve: bool,
+    pub nvgre: bool,
+    /// A reserved bit that is set costs the frame.
+    pub strict: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Encapsulation {
+    Vxlan,
+    Geneve,
+    Nvgre,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vtep {
-    pub local: Ipv4Addr,
-    pub remote: Ipv4Addr,
+    pub encapsulation: Encapsulation,
+    /// Both of one family.
+    pub local: IpAddr,
+    pub remote: IpAddr,
     pub uplink: u32,
     pub uplink_mac: Mac,
     pub next_hop: Mac,
     /// Of the largest outer IP packet.
     pub mtu: u16,
+    /// Of VXLAN.
     pub udp_port: u16,
-    pub ttl: u8,
-    /// Six bits.
-    pub dscp: u8,
+    /// First and last.
+    pub source_ports: (u16, u16),
+    pub policy: Policy,
     pub up: bool,
     pub routed: bool,
     pub resolved: bool,
+    /// Whether the uplink takes what XDP redirects.
+    pub takes_xdp: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Fields of the outer header. What is inherited of an IP packet is fixed for other frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Policy {
+    pub ttl: u8,
+    pub inherits_ttl: bool,
+    /// Six bits.
+    pub dscp: u8,
+    pub inherits_dscp: bool,
+    pub dont_fragment: bool,
+    pub inherits_dont_fragment: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Network {
     pub bd: u32,
     pub drops_unknown: bool,
-    /// Local ports first.
+    /// From the underlay: the source must live behind the sender.
+    pub checks_source: bool,
+    /// Answers ARP requests and neighbour solicitations.
+    pub suppresses: bool,
+    pub storm: Option<Storm>,
+    /// Local ports first, then VTEPs.
     pub flood: Vec<Place>,
 }
 
+/// So many frames may be flooded, and so many were. No time passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Storm {
+    pub burst: u32,
+    pub spent: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LocalPort {
     pub ifindex: u32,
     pub vni: u32,
@@ -71,14 +130,34 @@ pub struct LocalPort {
     /// 0: untagged.
     pub vlan: u16,
     pub decap_in_program: bool,
+    pub link_local: bool,
+    pub takes_xdp: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Binding {
     pub vni: u32,
     pub bd: u32,
     pub local_port: u32,
     pub learns: bool,
+    pub link_local: bool,
+    pub checks_macs: bool,
+    pub checks_ips: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Interface {
+    pub storm: Option<Storm>,
+    /// Its VM was told of so many frames that were too big that it is told of no more.
+    pub told_enough: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Address {
+    Mac(Mac),
+    Ip(IpAddr),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -96,7 +175,13 @@ pub enum Place {
 
 impl Default for Host {
     fn default() -> Self {
-        Self { address: Ipv4Addr::UNSPECIFIED, udp_port: 4789, tunnel: 0 }
+        Self { v4: None, v6: None, udp_port: 4789, tunnel: 0, geneve: false, nvgre: false, strict: false }
+    }
+}
+
+impl Storm {
+    pub(super) fn is_over(self) -> bool {
+        self.spent >= self.burst
     }
 }
 
@@ -108,6 +193,18 @@ impl Tables {
     /// A port of that network: an index that names another network's is none.
     pub(super) fn local_port(&self, index: u32, vni: u32) -> Option<&LocalPort> {
         self.local_ports.get(&index).filter(|port| port.vni == vni)
+    }
+
+    /// Takes what the frame of this outcome has cost out of the buckets.
+    pub fn pay(&mut self, paid: super::Paid) {
+        let interface = paid.interface.and_then(|index| self.interfaces.get_mut(&index));
+        if let Some(storm) = interface.and_then(|interface| interface.storm.as_mut()) {
+            storm.spent += 1;
+        }
+        let network = paid.vni.and_then(|vni| self.networks.get_mut(&vni));
+        if let Some(storm) = network.and_then(|network| network.storm.as_mut()) {
+            storm.spent += 1;
+        }
     }
 }
 

@@ -1,194 +1,206 @@
-//! From the underlay.
+//! From the underlay, outer headers and all.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use vtep_abi::Verdict;
 
 use super::{
     ecn,
-    header::{ETHERNET, Ethernet, IPV4, TYPE_IPV4, TYPE_IPV6, UDP, VXLAN, is_group, is_station, word},
-    outcome::{Outcome, VtepCount, Way},
-    port::at_port,
-    tables::{Entry, Place, Tables},
+    encap::{GENEVE_PORT, TYPE_BRIDGED},
+    header::{ETHERNET, Ethernet, IPV4, IPV6, TUNNEL, TYPE_IPV4, TYPE_IPV6, UDP, word},
+    outcome::{Outcome, Way},
+    security::{v4, v6},
+    tables::{Encapsulation, Tables},
+    tunnel::{Arrival, Decision},
 };
 
-pub(super) fn enter(tables: &Tables, tag: Option<(u16, u16)>, frame: &[u8]) -> Outcome {
-    let bare = Outcome {
-        verdict: Verdict::NotOurs,
-        bd: 0,
-        bytes: frame.len() as u64,
-        way: Way::On,
-        vteps: Vec::new(),
-    };
+pub(super) fn enter(tables: &Tables, at_xdp: bool, tag: Option<(u16, u16)>, frame: &[u8]) -> Outcome {
+    let ended = |verdict| Outcome::ended(0, frame.len(), verdict);
     // A VLAN of the underlay has an interface of its own.
     let datagram = if tag.is_some() { None } else { Datagram::to_us(tables, frame) };
     let Some(datagram) = datagram else {
-        return bare;
+        return Outcome { way: Way::On, by_xdp: false, ..ended(Verdict::NotOurs) };
     };
-    let dropped = |verdict| Outcome { verdict, way: Way::Dropped, ..bare.clone() };
     if datagram.more_fragments {
-        return dropped(Verdict::OuterFragment);
+        return ended(Verdict::OuterFragment);
     }
-    let Some(payload) = datagram.payload() else {
-        return dropped(Verdict::OuterMalformed);
+    let inside = match datagram.inside(tables.host.strict) {
+        Ok(inside) => inside,
+        Err(verdict) => return ended(verdict),
     };
-    // Flag I (RFC 7348 §5); the others are reserved and ignored.
-    if payload[0] & 8 == 0 {
-        return dropped(Verdict::VxlanFlags);
-    }
-    let arrival = Arrival {
-        vni: u32::from_be_bytes([0, payload[4], payload[5], payload[6]]),
-        sender: IpAddr::V4(datagram.source),
-        ecn: datagram.tos & 3,
-        is_checksummed: datagram.is_checksummed(),
-        is_trailed: datagram.is_trailed(),
-        inner: &payload[VXLAN..],
-    };
-    arrival.admitted(tables)
+    decided(tables, at_xdp, &datagram, &inside)
 }
 
-/// UDP in IPv4 for our address and port.
+/// IP for our address, with a tunnel in it that somebody uses.
 struct Datagram<'a> {
-    source: Ipv4Addr,
+    encapsulation: Encapsulation,
+    source: IpAddr,
     tos: u8,
     more_fragments: bool,
-    /// From its IP header to the end of the frame.
-    packet: &'a [u8],
+    /// What IP says of its length without its own header, and what there is behind it.
+    length: usize,
+    payload: &'a [u8],
+}
+
+/// A tunnel's own header, and what is behind it and its options.
+struct Inside<'a> {
+    vni: u32,
+    frame: &'a [u8],
+}
+
+impl Inside<'_> {
+    /// With less than an IP header behind the inner Ethernet header, it is more than the program at TC can take.
+    fn is_runt(&self) -> bool {
+        let ethernet = Ethernet::parse(self.frame).expect("it is longer than an Ethernet header");
+        ethernet.payload().len() < if ethernet.kind() == TYPE_IPV6 { IPV6 } else { IPV4 }
+    }
 }
 
 impl<'a> Datagram<'a> {
     fn to_us(tables: &Tables, frame: &'a [u8]) -> Option<Self> {
         let ethernet = Ethernet::parse(frame)?;
         let packet = ethernet.payload();
-        // No VTEP sends options.
-        let whole = packet.len() >= IPV4 + UDP && packet[0] == 0x45;
-        if ethernet.kind() != TYPE_IPV4 || !whole {
-            return None;
-        }
-        let address =
-            |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).expect("four bytes"));
-        let fragment = word(packet, 6);
-        let offset = fragment & 0x1fff;
-        let to_us = packet[9] == 17
-            && offset == 0
-            && address(16) == tables.host.address
-            && word(packet, IPV4 + 2) == tables.host.udp_port;
-        to_us.then(|| Self {
-            source: address(12),
-            tos: packet[1],
-            more_fragments: fragment & 0x2000 != 0,
-            packet,
-        })
-    }
-
-    fn is_checksummed(&self) -> bool {
-        word(self.packet, IPV4 + 6) != 0
-    }
-
-    /// Whether the frame goes on behind the packet.
-    fn is_trailed(&self) -> bool {
-        usize::from(word(self.packet, 2)) < self.packet.len()
-    }
-
-    /// What UDP carries, if both lengths agree, the frame has as much, and a VXLAN and an Ethernet header are in it.
-    fn payload(&self) -> Option<&'a [u8]> {
-        let ip_length = usize::from(word(self.packet, 2));
-        let udp_length = usize::from(word(self.packet, IPV4 + 4));
-        let agree = ip_length == IPV4 + udp_length && ip_length <= self.packet.len();
-        (agree && udp_length >= UDP + VXLAN + ETHERNET).then(|| &self.packet[IPV4 + UDP..ip_length])
-    }
-}
-
-struct Arrival<'a> {
-    vni: u32,
-    sender: IpAddr,
-    ecn: u8,
-    /// No program can verify a UDP checksum.
-    is_checksummed: bool,
-    /// The device cuts off what is behind the packet.
-    is_trailed: bool,
-    inner: &'a [u8],
-}
-
-impl Arrival<'_> {
-    fn admitted(&self, tables: &Tables) -> Outcome {
-        let ended = |bd, verdict| Outcome {
-            verdict,
-            bd,
-            bytes: self.inner.len() as u64,
-            way: Way::Dropped,
-            vteps: Vec::new(),
-        };
-        let Some(network) = tables.networks.get(&self.vni) else {
-            return ended(0, Verdict::UnknownVni);
-        };
-        let bd = network.bd;
-        let Some(&vtep) = tables.senders.get(&(self.vni, self.sender)) else {
-            let elsewhere = tables.senders.contains_key(&(0, self.sender));
-            return ended(bd, if elsewhere { Verdict::SenderNotInVni } else { Verdict::UnknownSender });
-        };
-        let ethernet = Ethernet::parse(self.inner).expect("the payload has an Ethernet header");
-        let destination = ethernet.destination();
-        if ethernet.is_tagged() {
-            return ended(bd, Verdict::ExtraTag);
-        }
-        if !is_station(ethernet.source()) {
-            return ended(bd, Verdict::GroupSource);
-        }
-        // A MAC of our own ports, from elsewhere: a loop, or a forgery.
-        if let Some(Entry { master: Place::Port(_), .. }) = tables.fdb.get(&(self.vni, ethernet.source())) {
-            return ended(bd, Verdict::LocalSource);
-        }
-        let inner_ecn = ecn::field(self.inner);
-        let combined = ecn::leaving_tunnel(inner_ecn.unwrap_or(ecn::NOT_ECT), self.ecn);
-        let to_device = match (inner_ecn, combined) {
-            (Some(_), None) => ended(bd, Verdict::EcnCongested),
-            _ => Outcome { way: Way::On, ..ended(bd, Verdict::Admitted) },
-        };
-        if is_group(destination) {
-            return to_device;
-        }
-        let entry = match tables.fdb.get(&(self.vni, destination)) {
-            None if network.drops_unknown => return ended(bd, Verdict::UnknownUnicast),
-            None => return to_device,
-            Some(entry) => entry,
-        };
-        // Never back to the underlay.
-        let Some(index) = [entry.master, entry.slave].into_iter().find_map(port) else {
-            return ended(bd, Verdict::SplitHorizon);
-        };
-        let port = tables.local_port(index, self.vni).filter(|port| port.decap_in_program);
-        match (port, inner_ecn, combined) {
-            (None, ..) | (_, Some(_), None) => to_device,
-            _ if self.is_checksummed || self.is_trailed || self.is_runt() => to_device,
-            (Some(port), field, combined) => {
-                let inner = match (field, combined) {
-                    (Some(_), Some(combined)) => ecn::with(self.inner, combined),
-                    _ => self.inner.to_vec(),
-                };
-                Outcome {
-                    way: Way::To(at_port(&inner, port)),
-                    vteps: vec![(vtep, self.one_received())],
-                    ..ended(bd, Verdict::Delivered)
-                }
+        let host = &tables.host;
+        let (protocol, mut datagram) = match ethernet.kind() {
+            // No VTEP sends options.
+            TYPE_IPV4 if packet.len() >= IPV4 + UDP && packet[0] == 0x45 => {
+                let ours = host.v4.is_some_and(|ours| v4(packet, 16) == ours);
+                let fragment = word(packet, 6);
+                let is_first = fragment << 3 == 0;
+                (ours && is_first).then(|| {
+                    (
+                        packet[9],
+                        Self {
+                            encapsulation: Encapsulation::Vxlan,
+                            source: v4(packet, 12),
+                            tos: packet[1],
+                            more_fragments: fragment & 0x2000 != 0,
+                            length: usize::from(word(packet, 2)).saturating_sub(IPV4),
+                            payload: &packet[IPV4..],
+                        },
+                    )
+                })
             }
+            TYPE_IPV6 if packet.len() >= IPV6 + UDP && packet[0] >> 4 == 6 => {
+                let ours = host.v6.is_some_and(|ours| v6(packet, 24) == ours);
+                ours.then(|| {
+                    (
+                        packet[6],
+                        Self {
+                            encapsulation: Encapsulation::Vxlan,
+                            source: v6(packet, 8),
+                            tos: packet[0] << 4 | packet[1] >> 4,
+                            more_fragments: false,
+                            length: usize::from(word(packet, 4)),
+                            payload: &packet[IPV6..],
+                        },
+                    )
+                })
+            }
+            _ => None,
+        }?;
+        let port = word(datagram.payload, 2);
+        datagram.encapsulation = match protocol {
+            17 if port == host.udp_port => Encapsulation::Vxlan,
+            17 if port == GENEVE_PORT && host.geneve => Encapsulation::Geneve,
+            // With a key (RFC 2890 §2).
+            47 if port == TYPE_BRIDGED && datagram.payload[0] & 0x20 != 0 && host.nvgre => {
+                Encapsulation::Nvgre
+            }
+            _ => return None,
+        };
+        Some(datagram)
+    }
+
+    fn is_in_udp(&self) -> bool {
+        self.encapsulation != Encapsulation::Nvgre
+    }
+
+    /// No program can verify a UDP checksum.
+    fn is_checksummed(&self) -> bool {
+        self.is_in_udp() && word(self.payload, 6) != 0
+    }
+
+    /// Whether the frame goes on behind the packet. The device cuts it off.
+    fn is_trailed(&self) -> bool {
+        self.length < self.payload.len()
+    }
+
+    fn inside(&self, strict: bool) -> Result<Inside<'a>, Verdict> {
+        let before = if self.is_in_udp() { UDP } else { 0 };
+        let agree = !self.is_in_udp() || usize::from(word(self.payload, 4)) == self.length;
+        let whole = self.length >= before + TUNNEL + ETHERNET && self.length <= self.payload.len();
+        if !agree || !whole {
+            return Err(Verdict::OuterMalformed);
         }
+        let (header, rest) = self.payload[before..self.length].split_at(TUNNEL);
+        let options = self.options(header, strict)?;
+        // Options may not leave less than an Ethernet header.
+        let frame = rest.get(options..).filter(|frame| frame.len() >= ETHERNET);
+        let frame = frame.ok_or(Verdict::OuterMalformed)?;
+        Ok(Inside { vni: u32::from_be_bytes([0, header[4], header[5], header[6]]), frame })
     }
 
-    /// Less than an IP header behind the inner Ethernet header is more than the program can take.
-    fn is_runt(&self) -> bool {
-        let ethernet = Ethernet::parse(self.inner).expect("the payload has an Ethernet header");
-        ethernet.payload().len() < if ethernet.kind() == TYPE_IPV6 { 40 } else { 20 }
-    }
-
-    fn one_received(&self) -> VtepCount {
-        VtepCount { received: 1, received_bytes: self.inner.len() as u64, ..VtepCount::default() }
+    /// Their length.
+    fn options(&self, header: &[u8], strict: bool) -> Result<usize, Verdict> {
+        let (reserved, options) = match self.encapsulation {
+            Encapsulation::Vxlan => {
+                // Flag I (RFC 7348 §5).
+                if header[0] & 8 == 0 {
+                    return Err(Verdict::VxlanFlags);
+                }
+                (header[0] & 0xf7 | header[1] | header[2] | header[3] | header[7], 0)
+            }
+            Encapsulation::Geneve => {
+                if header[0] >> 6 != 0 || word(header, 2) != TYPE_BRIDGED {
+                    return Err(Verdict::TunnelHeader);
+                }
+                // A control packet, or critical options (RFC 8926 §3.4).
+                if header[1] & 0xc0 != 0 {
+                    return Err(Verdict::GeneveCritical);
+                }
+                (header[1] & 0x3f | header[7], usize::from(header[0] & 0x3f) * 4)
+            }
+            Encapsulation::Nvgre => {
+                // No checksum, no routing, no sequence number, version 0 (RFC 7637 §3.2).
+                if header[0] & 0xd0 != 0 || header[1] & 7 != 0 {
+                    return Err(Verdict::TunnelHeader);
+                }
+                (header[0] & 0x0f | header[1] & 0xf8, 0)
+            }
+        };
+        if strict && reserved != 0 { Err(Verdict::ReservedBits) } else { Ok(options) }
     }
 }
 
-fn port(place: Place) -> Option<u32> {
-    match place {
-        Place::Port(index) => Some(index),
-        Place::Vtep(_) | Place::Nowhere => None,
+fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Inside<'_>) -> Outcome {
+    let arrival = Arrival { tables, vni: inside.vni, sender: datagram.source, frame: inside.frame };
+    let (admitted, decision) = match arrival.admitted() {
+        Ok(admitted) => admitted,
+        Err(outcome) => return outcome,
+    };
+    let ecn = ecn::field(inside.frame);
+    let combined = ecn::leaving_tunnel(ecn.unwrap_or(ecn::NOT_ECT), datagram.tos & 3);
+    if ecn.is_some() && combined.is_none() {
+        return arrival.ended(admitted.network.bd, Verdict::EcnCongested);
     }
+    // There is a device for VXLAN only; it verifies checksums, which XDP does without.
+    let is_vxlan = datagram.encapsulation == Encapsulation::Vxlan;
+    let port = match decision {
+        Decision::Port(index) => tables.local_port(index, inside.vni),
+        Decision::Flood => None,
+    };
+    let by_program = port.is_some_and(|port| if at_xdp { port.takes_xdp } else { port.decap_in_program });
+    let is_runt = !at_xdp && inside.is_runt();
+    let by_device = !by_program || datagram.is_trailed() || is_runt || datagram.is_checksummed() && !at_xdp;
+    if (is_vxlan || at_xdp) && by_device {
+        let outcome = arrival.ended(admitted.network.bd, Verdict::Admitted);
+        return Outcome { way: Way::On, by_xdp: false, ..outcome };
+    }
+    let frame = match (ecn, combined) {
+        (Some(_), Some(combined)) => ecn::with(inside.frame, combined),
+        _ => inside.frame.to_vec(),
+    };
+    let arrival = Arrival { frame: &frame, ..arrival };
+    if is_runt { arrival.stuck(&admitted) } else { arrival.delivered(&admitted, decision) }
 }
