@@ -22,10 +22,11 @@ pub(crate) struct Sender {
 /// Whether a MAC that was learnt on a port has been silent there for so long that this is no frame of its own, come round.
 #[inline(never)]
 fn has_left(vni: u32, entry: &FdbValue, mac: [u8; 6]) -> bool {
-    const SILENCE_SECS: u32 = 3;
+    /// In the unit of the times: more than 3 s.
+    const SILENCE: u32 = 4;
     entry.flags() & FdbValue::LEARNT != 0
         && maps::seen(&FdbKey::new(vni, mac))
-            .is_some_and(|seen| context::now_secs().wrapping_sub(seen.at_secs()) >= SILENCE_SECS)
+            .is_some_and(|seen| context::now_coarse().wrapping_sub(seen.at()) >= SILENCE)
 }
 
 /// Whether a MAC can be the source of what this VTEP sends; where that is learnt, it is.
@@ -39,7 +40,10 @@ pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result
         return Err(Verdict::LocalSource);
     }
     if network.flags & VniValue::LEARN_UNDERLAY != 0 {
-        learning::from_underlay(sender, network.bd, entry.as_ref(), mac);
+        let [a, b, c, d, e, f] = mac;
+        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let word = entry.map_or(0, FdbValue::word);
+        learning::from_underlay(sender.vni, sender.vtep, network.bd, word, mac);
     }
     if network.flags & VniValue::CHECK_SOURCE == 0 {
         return Ok(());

@@ -1,28 +1,26 @@
 //! Source MACs: reported where they are news, and otherwise kept young.
+//!
+//! What needs a place on the stack is a call of its own, gone when frames are encapsulated or decapsulated.
 
 use vtep_abi::{Event, EventKind, FdbKey, FdbValue, PortValue, SEEN_MARKS, SeenMark, SeenValue, Target};
 
-use crate::admission::Sender;
 use crate::context::{self, Frame};
 use crate::maps;
 use crate::police;
 
 /// From a learning port.
-///
-/// A call of its own: what it puts on the stack is gone when frames are encapsulated.
 #[inline(never)]
 pub(crate) fn from_port(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
     let here = Target::LocalPort(port.local_port);
-    let key = FdbKey::new(port.vni, mac);
     match maps::lookup(port.bd, port.vni, mac) {
         // What was configured does not age.
         Some(entry) if entry.master() == here => {
             if entry.flags() & FdbValue::LEARNT != 0 {
-                touch(&key, here);
+                touch(port.vni, mac, here);
             }
         }
         // A MAC that the table has elsewhere is claimed once, and kept.
-        _ if write(&key, seen(here)) => {}
+        _ if write(&FdbKey::new(port.vni, mac), seen(here)) => {}
         _ if police::learning(port.buckets) => maps::report(Event {
             kind: EventKind::MacSeen as u32,
             vni: port.vni,
@@ -36,37 +34,36 @@ pub(crate) fn from_port(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u
 }
 
 /// From a VTEP that was let in, in a VNI that learns from the underlay. What the table or a port of this host says stands.
+///
+/// Its arguments are what registers hold: the callers have no stack to spare.
 #[inline(never)]
-pub(crate) fn from_underlay(sender: Sender, bd: u32, entry: Option<&FdbValue>, mac: [u8; 6]) {
-    let there = Target::Vtep(sender.vtep);
-    let key = FdbKey::new(sender.vni, mac);
-    match entry {
-        Some(entry) if entry.flags() & FdbValue::LEARNT == 0 => {}
-        Some(entry) if entry.master() == there => touch(&key, there),
-        _ if police::underlay_learning(bd) => {
-            if let Some(adj) = maps::adjacency(sender.vtep) {
-                maps::report(Event {
-                    kind: EventKind::MacBehind as u32,
-                    vni: sender.vni,
-                    ifindex: 0,
-                    vlan: 0,
-                    mac,
-                    address: adj.remote,
-                });
-            }
-        }
-        _ => {}
+pub(crate) fn from_underlay(vni: u32, vtep: u32, bd: u32, entry: u64, mac: u64) {
+    let there = Target::Vtep(vtep);
+    let [_, _, mac @ ..] = mac.to_be_bytes();
+    let found = FdbValue::from_word(entry);
+    if entry != 0 && found.flags() & FdbValue::LEARNT == 0 {
+        return;
+    }
+    if entry != 0 && found.master() == there {
+        touch(vni, mac, there);
+        return;
+    }
+    if police::underlay_learning(bd)
+        && let Some(adj) = maps::adjacency(vtep)
+    {
+        let (kind, address) = (EventKind::MacBehind as u32, adj.remote);
+        maps::report(Event { kind, vni, ifindex: 0, vlan: 0, mac, address });
     }
 }
 
 #[inline(always)]
-fn touch(key: &FdbKey, target: Target) {
-    let seen = seen(target);
-    let at = u32::from(key.mac[5]) & (SEEN_MARKS - 1);
-    let Some(mark) = maps::seen_mark(at) else { return };
-    let wanted = SeenMark { key: *key, seen };
-    if *mark != wanted && write(key, seen) {
-        *mark = wanted;
+fn touch(vni: u32, mac: [u8; 6], target: Target) {
+    let key = FdbKey::new(vni, mac);
+    let turn = context::turn();
+    let Some(mark) = maps::seen_mark(u32::from(mac[5]) & (SEEN_MARKS - 1)) else { return };
+    let is_marked = mark.turn == turn && mark.target == target.to_bits() && mark.key == key;
+    if !is_marked && write(&key, seen(target)) {
+        *mark = SeenMark { key, target: target.to_bits(), turn };
     }
 }
 
@@ -78,5 +75,5 @@ fn write(key: &FdbKey, seen: SeenValue) -> bool {
 
 #[inline(always)]
 fn seen(target: Target) -> SeenValue {
-    SeenValue { target: target.to_bits(), at_secs: context::now_secs() }
+    SeenValue { target: target.to_bits(), at: context::now_coarse() }
 }

@@ -271,9 +271,9 @@ pub(crate) struct Seen(*mut SeenValue);
 
 impl Seen {
     #[inline(always)]
-    pub(crate) fn at_secs(self) -> u32 {
+    pub(crate) fn at(self) -> u32 {
         // SAFETY: see `write`.
-        unsafe { (&raw const (*self.0).at_secs).read_volatile() }
+        unsafe { (&raw const (*self.0).at).read_volatile() }
     }
 
     /// Whether the MAC was learnt where it is seen; the time is written only then.
@@ -285,7 +285,7 @@ impl Seen {
             if (&raw const (*self.0).target).read_volatile() != seen.target {
                 return false;
             }
-            (&raw mut (*self.0).at_secs).write_volatile(seen.at_secs);
+            (&raw mut (*self.0).at).write_volatile(seen.at);
         }
         true
     }

@@ -1,11 +1,12 @@
 //! Where learnt MACs are, and when they were last seen there: map `SEEN`. Programs write the times.
 
 use std::path::Path;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use nix::time::{ClockId, clock_gettime};
-use vtep_abi::{FdbKey, SeenValue, Target, map};
+use vtep_abi::{FdbKey, SEEN_SHIFT, SeenValue, Target, map};
 
 use super::bpf::Map;
 use super::error::{ApplyError, failed};
@@ -14,13 +15,21 @@ use super::{Applied, Entry, Reason, write};
 #[derive(Debug)]
 pub(super) struct Seen(Map<FdbKey, SeenValue>);
 
-/// Seconds of the programs' clock, by MAC.
+/// Seconds of the programs' clock, by MAC: those in which the unit began in which it was seen.
 pub type SeenTimes = HashMap<FdbKey, u32, RandomState>;
 
 /// Seconds of the programs' clock.
 pub fn now_secs() -> u32 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|now| now.tv_sec()).unwrap_or_default();
-    u32::try_from(now).unwrap_or(u32::MAX)
+    u32::try_from(now().as_secs()).unwrap_or(u32::MAX)
+}
+
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
+fn secs(at: u32) -> u32 {
+    let ns = u64::from(at) << SEEN_SHIFT;
+    u32::try_from(Duration::from_nanos(ns).as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Seen {
@@ -35,13 +44,13 @@ impl Seen {
 
     pub(super) fn times(&self) -> Result<SeenTimes, ApplyError> {
         let rows = self.0.dump().map_err(failed("dump", map::SEEN))?;
-        Ok(rows.into_iter().map(|(key, seen)| (key, seen.at_secs)).collect())
+        Ok(rows.into_iter().map(|(key, seen)| (key, secs(seen.at))).collect())
     }
 
     /// As seen by now.
     pub(super) fn put(&self, rows: &[(FdbKey, Target)]) -> Result<Applied, ApplyError> {
-        let at_secs = now_secs();
-        let value = |target: &Target| SeenValue { target: target.to_bits(), at_secs };
+        let at = u32::try_from(now().as_nanos() >> SEEN_SHIFT).unwrap_or(u32::MAX);
+        let value = |target: &Target| SeenValue { target: target.to_bits(), at };
         let (keys, values): (Vec<_>, Vec<_>) = rows.iter().map(|(key, target)| (*key, value(target))).unzip();
         let full = write::upsert(&self.0, &keys, &values).map_err(failed("update", map::SEEN))?;
         let mut applied = Applied::written(rows.len() - full.len());

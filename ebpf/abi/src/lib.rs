@@ -34,7 +34,7 @@ pub use meta::{ADMITTED_MARK, Config, Meta};
 pub use neighbour::{ALLOWED_MAX, AllowedKey, AllowedValue, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue};
 pub use police::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
-pub use seen::{SEEN_MARKS, SeenMark, SeenValue};
+pub use seen::{SEEN_MARKS, SEEN_SHIFT, SeenMark, SeenValue};
 pub use stats::{Counter, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
 pub use verdict::{VERDICTS_MAX, Verdict};

@@ -8,15 +8,15 @@ use aya_ebpf::bindings::{
     BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_tunnel_key,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
-    bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head,
+    bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns,
+    bpf_ktime_get_ns, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head,
     bpf_skb_change_tail, bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data,
     bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 
-use vtep_abi::{ADMITTED_MARK, LocalPort, VtepAdj, mapped_v4};
+use vtep_abi::{ADMITTED_MARK, LocalPort, SEEN_SHIFT, VtepAdj, mapped_v4};
 use vtep_outer::{Inner, Shape};
 
 use super::{Action, Frame, Refused, TunnelKey};
@@ -389,11 +389,18 @@ pub(crate) fn repeat<S>(times: u32, state: &mut S, body: extern "C" fn(u32, &mut
     }
 }
 
-/// Seconds of the same clock as of its last tick, which costs a load instead of a read of the hardware.
+/// Changes every 128 ticks of the kernel's timer. The verifier makes a load of it, where every clock is a call.
 #[inline(always)]
-pub(crate) fn now_secs() -> u32 {
+pub(crate) fn turn() -> u32 {
     // SAFETY: the helper takes nothing.
-    (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    (unsafe { bpf_jiffies64() } >> 7) as u32
+}
+
+/// The same clock as of its last tick, which costs a load instead of a read of the hardware, as `SeenValue` has it.
+#[inline(always)]
+pub(crate) fn now_coarse() -> u32 {
+    // SAFETY: the helper takes nothing.
+    (unsafe { bpf_ktime_get_coarse_ns() } >> SEEN_SHIFT) as u32
 }
 
 /// Nanoseconds since the host started, without the time that it slept.
