@@ -46,6 +46,10 @@ pub enum Request {
     Trace {
         question: Question,
     },
+    /// Where the kernel's tables are not what was written: now, or what was mended.
+    Diff {
+        past: bool,
+    },
     /// What happens, for as long as the client listens.
     Monitor {
         wanted: Wanted,

@@ -14,6 +14,7 @@ mod complaints;
 mod host;
 mod learn;
 pub(crate) mod packet_rate;
+mod prove;
 mod refused;
 mod scrape;
 mod trace;
@@ -213,8 +214,10 @@ impl Daemon {
         let mut watch = tokio::time::interval(WATCH_PACE);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut aged = Instant::now();
+        let mut proved = Instant::now();
         loop {
             let ageing = tokio::time::Instant::from_std(aged + self.host.ageing_pace());
+            let proof = tokio::time::Instant::from_std(proved + self.host.proof.pace());
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
             tokio::select! {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
@@ -253,6 +256,13 @@ impl Daemon {
                     aged = Instant::now();
                     if tokio::task::block_in_place(|| self.host.age()) {
                         self.hint();
+                    }
+                }
+                () = tokio::time::sleep_until(proof), if self.due.is_none() => {
+                    let differs = tokio::task::block_in_place(|| self.host.prove());
+                    proved = Instant::now();
+                    if differs {
+                        self.reconcile().await;
                     }
                 }
                 _ = watchdog.tick() => self.notify.alive(&self.host.summary()),
@@ -412,6 +422,9 @@ impl Daemon {
                 drop(reply.send(self.host.capture(&filter)));
             }
             Ask::Client { request: Request::Release { vni }, reply } => drop(reply.send(self.release(vni))),
+            Ask::Client { request: Request::Diff { past }, reply } => {
+                drop(reply.send(tokio::task::block_in_place(|| self.host.differences(past))));
+            }
             Ask::Client { request, reply } => {
                 let metrics = self.metrics;
                 drop(reply.send(tokio::task::block_in_place(|| self.host.answer(&request, metrics))));

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use vtep_abi::{
-    AllowedKey, Config, FdbKey, Limit, LocalPort, NeighbourKey, PortKey, PortValue, Target, VniValue,
-    VtepAdj, VtepByIpKey,
+    AllowedKey, Config, FdbKey, FdbValue, Limit, LocalPort, NeighbourKey, PortKey, PortValue, Target,
+    VniValue, VtepAdj, VtepByIpKey,
 };
 
 /// What the maps hold, except counters, events and `META`.
@@ -64,6 +64,12 @@ pub struct FdbTarget {
     pub master: Target,
     pub slave: Target,
     pub flags: u32,
+}
+
+impl FdbTarget {
+    pub fn value(&self) -> FdbValue {
+        FdbValue::new(self.master, self.slave, self.flags)
+    }
 }
 
 impl From<PortId> for PortKey {

@@ -61,6 +61,7 @@ use self::seen::Seen;
 use self::vteps::Vteps;
 use crate::dataplane::{Dataplane, Network, PortId, VtepRow};
 use crate::plan::Step;
+use crate::proof::Digests;
 
 /// What the kernel's side needs: for maps and programs, for hooks and devices, for arithmetic on packet pointers.
 pub const CAPABILITIES: [Capability; 3] =
@@ -136,19 +137,30 @@ impl Kernel {
 
     /// Reads everything back, and clears what a process that was killed half-way has left.
     pub fn installed(&mut self) -> Result<Dataplane, ApplyError> {
-        let networks = self.maps.networks.installed()?;
+        let mut installed = self.installed_but_macs()?;
+        installed.fdb = self.maps.fdb.installed(&installed.networks)?;
+        installed.seen = self.maps.seen.installed()?;
+        Ok(installed)
+    }
+
+    /// Reads back what is small, without tables of MACs.
+    pub fn installed_but_macs(&mut self) -> Result<Dataplane, ApplyError> {
         Ok(Dataplane {
             config: self.maps.host.config()?,
             vteps: self.maps.vteps.installed()?,
             senders: self.maps.vteps.installed_senders()?,
             local_ports: self.maps.ports.installed_local()?,
             ports: self.maps.ports.installed()?,
-            fdb: self.maps.fdb.installed(&networks)?,
-            networks,
+            networks: self.maps.networks.installed()?,
             neighbours: self.maps.addresses.installed_neighbours()?,
             allowed: self.maps.addresses.installed_allowed()?,
-            seen: self.maps.seen.installed()?,
+            ..Dataplane::default()
         })
+    }
+
+    /// Of the MACs that the kernel holds.
+    pub fn digests(&self) -> Result<Digests, ApplyError> {
+        self.maps.fdb.digests()
     }
 
     /// Carries out one step.

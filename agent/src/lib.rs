@@ -27,6 +27,7 @@ pub mod netlink;
 pub mod overheard;
 pub mod packet_rate;
 pub mod plan;
+pub mod proof;
 pub mod roles;
 pub mod source;
 pub mod table;

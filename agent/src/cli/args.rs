@@ -20,6 +20,7 @@ Examples:
   vtep-agent status                                 what it does, and what is wrong
   vtep-agent fdb show --vni 5001 --limit 20         the first MACs of a network
   vtep-agent stats --drops                          why frames were dropped
+  vtep-agent diff                                   does the kernel hold what was written?
   vtep-agent trace --port tap0 --dst 02:00:00:00:00:01   where a frame would go, and why
   vtep-agent monitor drops                          what is dropped, as it happens
   vtep-agent capture --reason drops -w drops.pcapng   the same as frames, for Wireshark
@@ -73,6 +74,17 @@ pub(super) enum Command {
     },
     /// Show what became of frames
     Stats(StatsArgs),
+    /// Compare the kernel's tables with what the agent wrote
+    ///
+    /// The agent does so all the time, and mends what differs; `status` says since when nothing did. Ends with 5 if
+    /// there is a difference now.
+    Diff {
+        /// What was found and mended, instead of what is there now
+        #[arg(long)]
+        past: bool,
+        #[command(flatten)]
+        client: Client,
+    },
     /// Say what would become of a frame, and why
     ///
     /// The programs themselves decide, on the live tables, in an instance of their own: nothing is sent, no counter

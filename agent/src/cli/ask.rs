@@ -14,7 +14,9 @@ use super::render::{self, FDB_HEADER};
 use crate::config::{self, Config};
 use crate::control::Request;
 use crate::control::client::ClientError;
-use crate::control::view::{CountRow, DetachRow, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow};
+use crate::control::view::{
+    CountRow, DetachRow, DifferenceRow, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow,
+};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
 use crate::links::Tunnel;
@@ -49,6 +51,7 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         Command::Stats(StatsArgs { drops, vni, client }) => {
             client.terminal().table::<StatsRow>(&Request::Stats { vni, drops })?;
         }
+        Command::Diff { past, client } => return diff(past, &client),
         Command::Trace(args) => {
             let request = Request::Trace { question: args.question() };
             args.client.terminal().one::<TraceRow>(&request, render::trace)?;
@@ -71,6 +74,22 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         other => anyhow::bail!("{other:?} is not the daemon's"),
     }
     Ok(Exit::Ok)
+}
+
+fn diff(past: bool, client: &Client) -> Result<Exit> {
+    let rows = client.terminal().rows::<DifferenceRow>(&Request::Diff { past })?;
+    let mut out = output();
+    if client.json {
+        json(&mut out, &rows)?;
+    } else if rows.is_empty() {
+        writeln!(out, "no difference")?;
+    } else {
+        for row in &rows {
+            render::difference(&mut out, row)?;
+        }
+    }
+    out.flush()?;
+    Ok(if rows.is_empty() || past { Exit::Ok } else { Exit::CheckFailed })
 }
 
 /// By the daemon, or without one under its lock.

@@ -1,8 +1,12 @@
 use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use vtep_api::control::terminal::Table;
 
-use crate::control::view::{FdbEnd, FdbRow, Origin, PortRow, StatsRow, Status, VniRow, VtepRow};
+use crate::control::view::{
+    DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow,
+};
+use crate::proof::Difference;
 use crate::roles::Rule;
 use crate::source::SessionStatus;
 use crate::trace::view::TraceRow;
@@ -211,6 +215,15 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     write!(out, "kernel    {} MACs{pending}, {} learnt, ", counts.macs, counts.macs_learnt)?;
     writeln!(out, "{} VTEPs, {} VNIs, {} port bindings", counts.vteps, counts.vnis, counts.ports)?;
     writeln!(out, "compared  {} times, last in {:.1} ms", status.reconciles, status.last_reconcile_ms)?;
+    let ProofStatus { in_sync_since, checks, last_check_ms, differences } = status.proof;
+    let since = in_sync_since.map_or_else(
+        || "not proved".to_owned(),
+        |since| format!("for {} s", unix_now().saturating_sub(since)),
+    );
+    writeln!(
+        out,
+        "in sync   {since}; {checks} checks, last in {last_check_ms:.1} ms, {differences} differences mended"
+    )?;
     for attached in &status.attached {
         writeln!(out, "program   {} at {}", attached.program, attached.interface)?;
     }
@@ -221,6 +234,27 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
         writeln!(out, "alarm     {} {}: {}", alarm.kind.name(), alarm.subject, alarm.message.trim_end())?;
     }
     Ok(())
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(super) fn difference(out: &mut dyn Write, row: &DifferenceRow) -> io::Result<()> {
+    let DifferenceRow { seconds_ago, difference } = row;
+    let Difference { map, vni, key, kind, written, found } = difference;
+    let vni = vni.map(|vni| format!(" VNI {vni}")).unwrap_or_default();
+    write!(out, "{}: {map}{vni} {key}", kind.name())?;
+    if let Some(written) = written {
+        write!(out, "; written {written}")?;
+    }
+    if let Some(found) = found {
+        write!(out, "; found {found}")?;
+    }
+    match seconds_ago {
+        Some(seconds) => writeln!(out, "; mended {seconds} s ago"),
+        None => writeln!(out),
+    }
 }
 
 fn session_status(out: &mut dyn Write, session: &SessionStatus) -> io::Result<()> {

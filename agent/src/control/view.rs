@@ -11,6 +11,7 @@ use vtep_api::MacAddr;
 use crate::alarm::Alarm;
 use crate::dataplane::FdbTarget;
 use crate::learnt::Tally;
+use crate::proof::Difference;
 use crate::source::{Refusal, Refusals, SessionStatus};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,7 @@ pub struct Status {
     pub counts: Counts,
     pub learning: Tally,
     pub moves: Moves,
+    pub proof: ProofStatus,
     pub attached: Vec<AttachedRow>,
     pub alarms: Vec<Alarm>,
 }
@@ -80,6 +82,33 @@ pub struct Counts {
     pub vnis: usize,
     pub ports: usize,
     pub alarms: usize,
+}
+
+/// Whether the kernel's tables are what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ProofStatus {
+    /// Unix time from which on every check found no difference, and nothing was refused.
+    pub in_sync_since: Option<u64>,
+    pub checks: u64,
+    pub last_check_ms: f64,
+    /// Entries that were found to differ, since this process began.
+    pub differences: u64,
+}
+
+/// Of a VNI's MACs, or of all tables but MACs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvedSince {
+    pub vni: Option<u32>,
+    /// Unix time.
+    pub since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferenceRow {
+    /// When it was found and mended; none: it is there now.
+    pub seconds_ago: Option<u64>,
+    #[serde(flatten)]
+    pub difference: Difference,
 }
 
 /// MACs whose entries changed their place, since this process began.
@@ -168,6 +197,8 @@ pub struct VniRow {
     /// Addresses that are answered for; none: the VNI is not set to it.
     pub neighbours: Option<usize>,
     pub macs: usize,
+    /// Unix time from which on its MACs have been what was written, at every check.
+    pub in_sync_since: Option<u64>,
     pub flood: Vec<String>,
 }
 
@@ -293,6 +324,7 @@ pub struct Scrape {
     pub status: Status,
     pub vnis: Vec<VniCounters>,
     pub vteps: Vec<VtepScrape>,
+    pub proved: Vec<ProvedSince>,
 }
 
 /// What was counted at least once.

@@ -25,6 +25,7 @@ use crate::links::Links;
 use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step, plan};
+use crate::proof::Proof;
 use crate::roles::{Roles, RolesError, Rule};
 use crate::source::{Inherited, Macs, Report, SessionStatus, SourceEvent};
 use crate::table::{LogicalSwitch, MacEntry, Table};
@@ -68,6 +69,7 @@ pub(super) struct Host {
     pub(super) reconciles: u64,
     pub(super) last_reconcile: Duration,
     stale: bool,
+    pub(super) proof: Proof,
     pub(super) complaints: Complaints,
     pub(super) watchers: Watchers,
     pub(super) moves: Moves,
@@ -96,6 +98,7 @@ impl Host {
             source: SourceStatus { kind: kind.to_owned(), from, ..SourceStatus::default() },
             config,
             kernel,
+            proof: Proof::of(&installed),
             installed,
             table: None,
             links: Links::default(),
@@ -260,8 +263,7 @@ impl Host {
         match self.kernel.installed() {
             Ok(installed) => {
                 if installed != self.installed {
-                    warn!("the kernel's tables are not what was written; correcting");
-                    self.installed = installed;
+                    self.correct(installed);
                 }
                 self.stale = false;
             }
@@ -377,6 +379,7 @@ impl Host {
                     let step = refused::without(step, &applied.refused);
                     self.watch_step(&step);
                     self.count_moves(&step);
+                    self.proof.follow(&step, &self.installed);
                     self.installed.apply(step);
                 }
                 Err(error) => {
@@ -396,6 +399,7 @@ impl Host {
         }
         self.meta.epoch = epoch;
         self.meta.abi_version = ABI_VERSION;
+        self.meta.digest = self.proof.digest();
         if let Err(error) = self.kernel.set_meta(&self.meta) {
             warn!(error = &error as &dyn std::error::Error, "the epoch was not written");
         }

@@ -13,7 +13,12 @@ impl Host {
             up: row.up,
             stats: self.kernel.vtep_stats(index).unwrap_or_default(),
         });
-        Scrape { status: self.status(metrics), vnis: self.counters(), vteps: vteps.collect() }
+        Scrape {
+            status: self.status(metrics),
+            vnis: self.counters(),
+            vteps: vteps.collect(),
+            proved: self.proved_since(),
+        }
     }
 
     pub(super) fn counters(&self) -> Vec<VniCounters> {

@@ -51,6 +51,7 @@ impl Host {
             Request::RoleSet { .. }
             | Request::Release { .. }
             | Request::Trace { .. }
+            | Request::Diff { .. }
             | Request::Monitor { .. }
             | Request::Capture { .. } => Reply::error(ErrorKind::Failed, "the agent is stopping"),
             Request::Detach => Reply::error(ErrorKind::Failed, "the agent is detaching already"),
@@ -87,6 +88,7 @@ impl Host {
             },
             learning: self.tally(),
             moves: self.moves,
+            proof: self.proof_status(),
             attached: self.attached_rows(),
             alarms,
         }
@@ -259,6 +261,7 @@ impl Host {
                 .to_owned(),
             neighbours: (network.flags & VniValue::SUPPRESS != 0).then(|| neighbours(vni)),
             macs: macs.get(&vni).copied().unwrap_or(0),
+            in_sync_since: self.proof.vni_since(vni).map(super::prove::unix_secs),
             flood: network.flood.iter().map(|target| label(&labels, *target)).collect(),
         };
         wanted.map(row).collect()

@@ -13,6 +13,7 @@ use super::error::{ApplyError, failed};
 use super::mactab::{MacTab, Put, Recovered};
 use super::{Applied, Entry, MacTable, Reason, write};
 use crate::dataplane::{FdbTarget, Network};
+use crate::proof::{Digest, Digests};
 
 /// Entries that are turned into keys and values at a time.
 const CHUNK: usize = 4096;
@@ -109,17 +110,9 @@ impl Fdb {
             }
             Kept::Bucketed(table) => table,
         };
-        let mut vnis = self.domains.of_bd.clone();
-        vnis.extend(networks.iter().map(|(vni, network)| (network.bd, *vni)));
+        let by_bd = self.domains.by_bd(networks.iter().map(|(vni, network)| (network.bd, *vni)));
         let mut rows = Rows::with_capacity_and_hasher(table.len(), RandomState::default());
         let mut orphans = Vec::new();
-        // Entries of one bridge domain lie scattered, so the way from domain to VNI is one index.
-        let mut by_bd = vec![None; 1 << 16];
-        for (bd, vni) in vnis {
-            if let Some(slot) = by_bd.get_mut(bd as usize) {
-                *slot = Some(vni);
-            }
-        }
         for (key, value) in table.iter() {
             match by_bd[usize::from(key.bd())] {
                 Some(vni) => {
@@ -130,6 +123,30 @@ impl Fdb {
         }
         table.remove_all(&orphans);
         Ok(rows)
+    }
+
+    /// Of the MACs of every VNI, from the kernel.
+    pub(super) fn digests(&self) -> Result<Digests, ApplyError> {
+        let table = match &self.kept {
+            Kept::Hash(map) => {
+                let mut digests = Digests::new();
+                for (key, value) in map.dump().map_err(failed("dump", map::FDB))? {
+                    digests.entry(key.vni).or_default().add(key.vni, key.mac, value);
+                }
+                return Ok(digests);
+            }
+            Kept::Bucketed(table) => table,
+        };
+        let by_bd = self.domains.by_bd([]);
+        let mut sums = vec![Digest::default(); by_bd.len()];
+        for (key, value) in table.iter() {
+            let bd = usize::from(key.bd());
+            if let Some(vni) = by_bd[bd] {
+                sums[bd].add(vni, key.mac(), FdbValue::from_word(value.get()));
+            }
+        }
+        let taken = by_bd.into_iter().zip(sums).filter(|(_, digest)| *digest != Digest::default());
+        Ok(taken.filter_map(|(vni, digest)| Some((vni?, digest))).collect())
     }
 
     pub(super) fn lookup(&self, key: &FdbKey) -> Result<Option<FdbValue>, ApplyError> {
@@ -148,7 +165,7 @@ impl Fdb {
             Kept::Hash(map) => {
                 for rows in rows.chunks(CHUNK) {
                     let (keys, values): (Vec<_>, Vec<_>) =
-                        rows.iter().map(|(key, target)| (*key, value(target))).unzip();
+                        rows.iter().map(|(key, target)| (*key, target.value())).unzip();
                     let full = write::upsert(map, &keys, &values).map_err(failed("update", map::FDB))?;
                     applied.written += rows.len() - full.len();
                     applied.refuse(full.into_iter().map(|at| Entry::Fdb(keys[at])), Reason::Full);
@@ -167,7 +184,7 @@ impl Fdb {
                         }
                         let domain = last.filter(|(vni, _)| *vni == key.vni);
                         let word = domain.and_then(|(_, bd)| MacKey::new(bd, key.mac));
-                        match (word, NonZeroU64::new(value(target).word())) {
+                        match (word, NonZeroU64::new(target.value().word())) {
                             (Some(word), Some(value)) => {
                                 words.push((word, value));
                                 keys.push(*key);
@@ -235,13 +252,22 @@ impl Domains {
         true
     }
 
+    /// Every domain's VNI, and of those whom `also` names. Entries of one domain lie scattered, so the way from domain to
+    /// VNI is one index.
+    fn by_bd(&self, also: impl IntoIterator<Item = (u32, u32)>) -> Vec<Option<u32>> {
+        let mut by_bd = vec![None; 1 << 16];
+        let known = self.of_bd.iter().map(|(bd, vni)| (*bd, *vni));
+        for (bd, vni) in known.chain(also) {
+            if let Some(slot) = by_bd.get_mut(bd as usize) {
+                *slot = Some(vni);
+            }
+        }
+        by_bd
+    }
+
     fn key(&self, key: &FdbKey) -> Option<MacKey> {
         MacKey::new(*self.of_vni.get(&key.vni)?, key.mac)
     }
-}
-
-fn value(target: &FdbTarget) -> FdbValue {
-    FdbValue::new(target.master, target.slave, target.flags)
 }
 
 fn target(value: FdbValue) -> FdbTarget {

@@ -4,7 +4,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
-use crate::control::view::{Moves, Scrape, Status, VniCounters, VtepScrape};
+use crate::control::view::{Moves, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape};
 use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
 
@@ -17,11 +17,31 @@ struct Exposed(Scrape);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape { status, vnis, vteps } = &self.0;
+        let Scrape { status, vnis, vteps, proved } = &self.0;
         state(&mut encoder, status)?;
+        proof(&mut encoder, status, proved)?;
         frames(&mut encoder, vnis)?;
         endpoints(&mut encoder, vteps)
     }
+}
+
+fn proof(encoder: &mut DescriptorEncoder<'_>, status: &Status, proved: &[ProvedSince]) -> fmt::Result {
+    let ProofStatus { in_sync_since, checks, differences, .. } = status.proof;
+    let in_sync = [(Labels::new(), u64::from(in_sync_since.is_some()))];
+    gauges(encoder, "in_sync", "Whether the kernel's tables are proved to be what is wanted", in_sync)?;
+    let since = proved.iter().map(|ProvedSince { vni, since }| {
+        let of = vni.map_or_else(|| "none".to_owned(), |vni| vni.to_string());
+        (vec![("vni", of)], *since)
+    });
+    gauges(
+        encoder,
+        "in_sync_since_timestamp_seconds",
+        "Since when a VNI's MACs, or without a VNI the other tables, are what was written",
+        since,
+    )?;
+    counters(encoder, "proofs", "Checks of the kernel's tables", [(Labels::new(), checks)])?;
+    let found = [(Labels::new(), differences)];
+    counters(encoder, "differences", "Entries in the kernel that were not what was written", found)
 }
 
 fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {

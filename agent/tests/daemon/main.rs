@@ -4,6 +4,7 @@
 mod controller;
 mod file;
 mod host;
+mod intent;
 mod learning;
 mod ovsdb;
 mod seeing;

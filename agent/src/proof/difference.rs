@@ -1,0 +1,208 @@
+//! In what two dataplanes differ, entry by entry, in words.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use vtep_abi::{FdbValue, Target, map};
+use vtep_api::MacAddr;
+
+use crate::dataplane::{Dataplane, FdbTarget, PortId};
+use crate::desired;
+
+/// An entry of a map that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    pub map: String,
+    pub vni: Option<u32>,
+    pub key: String,
+    pub kind: DifferenceKind,
+    pub written: Option<String>,
+    pub found: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// It was written, and is not there.
+    Missing,
+    /// It is there, and was not written.
+    Superfluous,
+    Different,
+}
+
+impl DifferenceKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Superfluous => "superfluous",
+            Self::Different => "different",
+        }
+    }
+}
+
+/// The first `limit` of them, and how many there are. Where learnt MACs are seen is left out: programs write there.
+pub fn differences(written: &Dataplane, found: &Dataplane, limit: usize) -> (Vec<Difference>, usize) {
+    let mut list = List { rows: Vec::new(), limit, count: 0 };
+    let config = |dataplane: &Dataplane| dataplane.config.map(|config| ((), config)).into_iter().collect();
+    list.compare(map::CONFIG, &config(written), &config(found), |()| (None, "host".to_owned()), debug);
+    list.compare(map::VTEP_ADJ, &written.vteps, &found.vteps, |vtep| (None, format!("VTEP #{vtep}")), debug);
+    let binding = |id: &PortId| (None, format!("interface {} VLAN {}", id.ifindex, id.vlan));
+    list.compare(map::PORT, &written.ports, &found.ports, binding, debug);
+    let port = |index: &u32| (None, format!("port #{index}"));
+    list.compare(map::LOCAL_PORT, &written.local_ports, &found.local_ports, port, debug);
+    list.compare(map::VNI, &written.networks, &found.networks, |vni| (Some(*vni), vni.to_string()), debug);
+    list.compare(
+        map::NEIGH,
+        &written.neighbours,
+        &found.neighbours,
+        |key| (Some(key.vni), desired::ip(key.address).to_string()),
+        |mac| MacAddr::new(*mac).to_string(),
+    );
+    let allowed = |dataplane: &Dataplane| -> BTreeMap<_, _> {
+        dataplane.allowed.iter().map(|key| (*key, true)).collect()
+    };
+    let may = |_: &bool| "allowed".to_owned();
+    list.compare(map::ALLOWED, &allowed(written), &allowed(found), |key| (None, debug(key)), may);
+    list.compare_hashed(
+        map::VTEP_BY_IP,
+        &written.senders,
+        &found.senders,
+        |key| (Some(key.vni).filter(|vni| *vni != 0), desired::ip(key.address).to_string()),
+        |vtep| format!("VTEP #{vtep}"),
+    );
+    list.compare_hashed(
+        map::FDB,
+        &written.fdb,
+        &found.fdb,
+        |key| (Some(key.vni), MacAddr::new(key.mac).to_string()),
+        |target| entry(target, [written, found]),
+    );
+    (list.rows, list.count)
+}
+
+struct List {
+    rows: Vec<Difference>,
+    limit: usize,
+    count: usize,
+}
+
+impl List {
+    fn compare<K: Ord, V: PartialEq>(
+        &mut self,
+        map: &str,
+        written: &BTreeMap<K, V>,
+        found: &BTreeMap<K, V>,
+        key: impl Fn(&K) -> (Option<u32>, String),
+        value: impl Fn(&V) -> String,
+    ) {
+        for (at, wrote) in written {
+            self.note(map, || key(at), Some(wrote), found.get(at), &value);
+        }
+        for (at, there) in found.iter().filter(|(at, _)| !written.contains_key(at)) {
+            self.note(map, || key(at), None, Some(there), &value);
+        }
+    }
+
+    fn compare_hashed<K: Eq + Hash, V: PartialEq, S: std::hash::BuildHasher>(
+        &mut self,
+        map: &str,
+        written: &HashMap<K, V, S>,
+        found: &HashMap<K, V, S>,
+        key: impl Fn(&K) -> (Option<u32>, String),
+        value: impl Fn(&V) -> String,
+    ) {
+        for (at, wrote) in written {
+            self.note(map, || key(at), Some(wrote), found.get(at), &value);
+        }
+        for (at, there) in found.iter().filter(|(at, _)| !written.contains_key(*at)) {
+            self.note(map, || key(at), None, Some(there), &value);
+        }
+    }
+
+    fn note<V: PartialEq>(
+        &mut self,
+        map: &str,
+        key: impl Fn() -> (Option<u32>, String),
+        written: Option<&V>,
+        found: Option<&V>,
+        value: impl Fn(&V) -> String,
+    ) {
+        if written == found {
+            return;
+        }
+        self.count += 1;
+        if self.rows.len() >= self.limit {
+            return;
+        }
+        let kind = match (written, found) {
+            (Some(_), None) => DifferenceKind::Missing,
+            (None, _) => DifferenceKind::Superfluous,
+            _ => DifferenceKind::Different,
+        };
+        let (vni, key) = key();
+        let (written, found) = (written.map(&value), found.map(&value));
+        self.rows.push(Difference { map: map.to_owned(), vni, key, kind, written, found });
+    }
+}
+
+fn debug(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+fn entry(target: &FdbTarget, dataplanes: [&Dataplane; 2]) -> String {
+    let end =
+        |target: Target| -> Option<String> {
+            match target {
+                Target::None => None,
+                Target::LocalPort(index) => Some(format!("port #{index}")),
+                Target::Vtep(index) => {
+                    let row = dataplanes.iter().find_map(|dataplane| dataplane.vteps.get(&index));
+                    Some(row.map_or_else(
+                        || format!("VTEP #{index}"),
+                        |row| desired::ip(row.adj.remote).to_string(),
+                    ))
+                }
+            }
+        };
+    let master = end(target.master).unwrap_or_else(|| "nobody".to_owned());
+    let slave = end(target.slave).map(|slave| format!(", slave {slave}")).unwrap_or_default();
+    let learnt = if target.flags & FdbValue::LEARNT == 0 { "" } else { ", learnt" };
+    format!("{master}{slave}{learnt}")
+}
+
+#[cfg(test)]
+mod tests {
+    use vtep_abi::FdbKey;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_is_told_with_what_was_written_and_found() {
+        let (mut written, mut found) = (Dataplane::default(), Dataplane::default());
+        let target = |vtep| FdbTarget { master: Target::Vtep(vtep), slave: Target::None, flags: 0 };
+        let key = |mac| FdbKey::new(7, [2, 0, 0, 0, 0, mac]);
+        written.fdb.extend([(key(1), target(1)), (key(2), target(1)), (key(4), target(1))]);
+        found.fdb.extend([(key(2), target(2)), (key(3), target(1)), (key(4), target(1))]);
+        let (mut rows, count) = differences(&written, &found, 10);
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.key.as_str(), row.kind, row.written.as_deref(), row.found.as_deref()))
+            .collect();
+        assert_eq!(count, 3);
+        assert_eq!(
+            told,
+            [
+                ("02:00:00:00:00:01", DifferenceKind::Missing, Some("VTEP #1"), None),
+                ("02:00:00:00:00:02", DifferenceKind::Different, Some("VTEP #1"), Some("VTEP #2")),
+                ("02:00:00:00:00:03", DifferenceKind::Superfluous, None, Some("VTEP #1")),
+            ]
+        );
+        assert!(rows.iter().all(|row| row.vni == Some(7) && row.map == map::FDB));
+        let (rows, count) = differences(&written, &found, 1);
+        assert_eq!((rows.len(), count), (1, 3), "the list is bounded, the count is not");
+    }
+}
