@@ -5,7 +5,7 @@ use vtep_outer::read::{self, Packet, TAIL};
 use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, ecn};
 
 use crate::admission::Sender;
-use crate::context::{Frame, Refused, Skb};
+use crate::context::{Frame, Refused};
 use crate::flood;
 use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::liveness;
@@ -24,62 +24,36 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
     let Some(config) = maps::config() else {
         return Verdict::NotOurs.into();
     };
-    let mut packet = Packet::ROOM;
-    let ours = match (ether_type(frame), frame.skb()) {
-        (EtherType::IPV4, Some(skb)) => ipv4_apart(skb, config, &mut packet),
-        (EtherType::IPV6, Some(skb)) => ipv6_apart(skb, config, &mut packet),
-        (EtherType::IPV4, None) => ipv4(frame, config, &mut packet),
-        (EtherType::IPV6, None) => ipv6(frame, config, &mut packet),
-        _ => false,
-    };
-    if !ours {
-        return liveness::beside_tunnels(frame, config);
-    }
-    match arrival(frame, &packet, config) {
-        Ok(arrival) if liveness::is_inner(config, &arrival.ethernet) => {
+    let mut arrival = Arrival::NONE;
+    match receive(frame, config, &mut arrival) {
+        Ok(()) if liveness::is_inner(config, &arrival.ethernet) => {
             liveness::in_tunnel(frame, arrival.outer_len, arrival.vni, &arrival.source)
         }
-        Ok(arrival) => {
+        Ok(()) => {
             account.bytes = arrival.inner_len();
             decide(frame, &arrival, account)
         }
+        Err(Verdict::NotOurs) => liveness::beside_tunnels(frame, config),
         Err(verdict) => verdict.into(),
     }
 }
 
-#[inline(always)]
-fn ether_type(frame: &impl Frame) -> EtherType {
-    frame.head::<ETH_LEN>().map_or(EtherType::from_be(0), |head| Ethernet(head).ether_type())
-}
-
-/// A call of its own at TC, as the next one: copies, and what the kernel is asked for, need the stack.
+/// A call of its own: the headers that it puts on the stack are gone when the frame is decided on.
 #[inline(never)]
-fn ipv4_apart(frame: Skb, config: &Config, packet: &mut Packet) -> bool {
-    ipv4(&frame, config, packet)
-}
-
-#[inline(never)]
-fn ipv6_apart(frame: Skb, config: &Config, packet: &mut Packet) -> bool {
-    ipv6(&frame, config, packet)
-}
-
-/// Whether a packet is for our tunnels, and which. In place: the empty half of an `Option` may not even be copied.
-#[inline(always)]
-fn ipv4(frame: &impl Frame, config: &Config, packet: &mut Packet) -> bool {
-    let found = frame.head::<{ read::IPV4_HEAD }>().and_then(|head| read::ipv4(&head, config));
-    if let Some(found) = found {
-        *packet = found;
-    }
-    found.is_some()
+fn receive<F: Frame>(frame: &mut F, config: &Config, arrival: &mut Arrival) -> Result<(), Verdict> {
+    let packet = packet(frame, config).ok_or(Verdict::NotOurs)?;
+    *arrival = self::arrival(frame, &packet, config)?;
+    Ok(())
 }
 
 #[inline(always)]
-fn ipv6(frame: &impl Frame, config: &Config, packet: &mut Packet) -> bool {
-    let found = frame.head::<{ read::IPV6_HEAD }>().and_then(|head| read::ipv6(&head, config));
-    if let Some(found) = found {
-        *packet = found;
+fn packet(frame: &impl Frame, config: &Config) -> Option<Packet> {
+    let head = frame.head::<{ read::IPV4_HEAD }>()?;
+    match EtherType::from_be(u16::from_ne_bytes([head[12], head[13]])) {
+        EtherType::IPV4 => read::ipv4(&head, config),
+        EtherType::IPV6 => read::ipv6(&frame.head()?, config),
+        _ => None,
     }
-    found.is_some()
 }
 
 /// A frame of a tunnel that is in order.
@@ -97,6 +71,17 @@ struct Arrival {
 }
 
 impl Arrival {
+    const NONE: Self = Self {
+        encapsulation: Encapsulation::Vxlan,
+        outer_len: 0,
+        end: 0,
+        vni: 0,
+        source: [0; 16],
+        ethernet: Ethernet([0; ETH_LEN]),
+        outer_tos: 0,
+        checksummed: false,
+    };
+
     /// Where the inner IP header begins.
     #[inline(always)]
     fn inner_ip(&self) -> u32 {
@@ -161,7 +146,8 @@ fn tail(frame: &impl Frame, shape: Shape) -> Option<[u8; TAIL]> {
     }
 }
 
-#[inline(always)]
+/// As [`receive`].
+#[inline(never)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, ethernet, .. } = arrival;
     let Some(network) = maps::network(vni) else {

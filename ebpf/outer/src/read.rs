@@ -128,18 +128,6 @@ fn encapsulation(protocol: u8, payload: &[u8; 8], config: &Config) -> Option<(En
 }
 
 impl Packet {
-    /// To be filled in.
-    pub const ROOM: Self = Self {
-        encapsulation: Encapsulation::Vxlan,
-        shape: Shape::Ipv4Udp,
-        source: [0; 16],
-        tos: 0,
-        checksummed: false,
-        len: 0,
-        udp_len: None,
-        fragment: false,
-    };
-
     /// Where the packet ends in its frame: what lies behind is padding, or nobody's.
     ///
     /// `frame_len`: of the whole frame. `merged`: the receive path made one of several, whose lengths may exceed 16 bits.

@@ -39,14 +39,9 @@ pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stim
     match rng.random_range(0..1000) {
         0..600 => {}
         600..880 => flip(rng, &mut frame),
-<<<<<<< HEAD
         880..900 if matches!(hook, Hook::Uplink | Hook::UplinkXdp) => {
             let trail = grammar::bytes(rng, 1..61);
             frame.extend(trail);
-=======
-        880..900 if hook == Hook::Uplink => {
-            frame.extend((0..rng.random_range(1..=60)).map(|_| rng.random::<u8>()));
->>>>>>> 44b7d50 (agent, tests: satisfy clippy)
         }
         880..960 => frame.truncate(rng.random_range(14..=frame.len().max(14))),
         960..990 => scramble(rng, &mut frame),
