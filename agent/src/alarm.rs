@@ -38,6 +38,11 @@ pub enum AlarmKind {
     NeighbourTableFull,
     /// A VTEP has more MACs in a VNI than it may.
     VtepQuota,
+    /// A VTEP's BFD session is down.
+    BfdDown,
+    /// A VTEP that is somebody's slave could not serve.
+    SlaveWouldFail,
+    UplinkNoCarrier,
 }
 
 impl AlarmKind {
@@ -66,6 +71,9 @@ impl AlarmKind {
             Self::PacketRate => "packet_rate",
             Self::NeighbourTableFull => "neighbour_table_full",
             Self::VtepQuota => "vtep_quota",
+            Self::BfdDown => "bfd_down",
+            Self::SlaveWouldFail => "slave_would_fail",
+            Self::UplinkNoCarrier => "uplink_no_carrier",
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the operator wrote: one TOML file, every key known, every value in range. `docs/config.md` describes it.
 
+mod bfd;
 mod limit;
 mod network;
 mod origin;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
+pub use bfd::{Bfd, BfdSettings, BfdTransport};
 pub use limit::FloodLimit;
 pub use network::{DuplicateNetworkError, Network, Networks};
 pub use origin::{Override, settings};
@@ -39,6 +41,8 @@ pub struct Config {
     pub ports: Ports,
     #[serde(default, rename = "network")]
     pub networks: Networks,
+    #[serde(default)]
+    pub bfd: Bfd,
     #[serde(default)]
     pub control: Control,
     #[serde(default)]

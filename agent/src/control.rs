@@ -58,6 +58,14 @@ pub enum Request {
     Capture {
         filter: Filter,
     },
+    /// Sessions of BFD.
+    BfdShow {
+        vtep: Option<String>,
+    },
+    /// Brings a VTEP back whose session is up again.
+    BfdRestore {
+        vtep: String,
+    },
     /// Lets the MACs go that a snapshot lacked.
     Release {
         vni: u32,

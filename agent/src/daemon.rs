@@ -34,19 +34,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
-use vtep_abi::Event;
+use vtep_abi::{Event, EventKind};
 use vtep_api::daemon::Notify;
 use vtep_api::daemon::chain;
 
 use self::host::{Host, Taken};
 use self::trace::Answered;
 use crate::config::{self, Config, Override};
-use crate::control::view::{CountRow, DetachRow};
+use crate::control::view::{CountRow, DetachRow, RestoredRow};
 use crate::control::{Ask, ErrorKind, Reply, Request, Server};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::mactab::Recovered;
 use crate::kernel::{Events, Kernel, Samples, Settings, Sizes};
 use crate::links::{self, Links, Tunnel};
+use crate::liveness::Liveness;
 use crate::metrics;
 use crate::netlink::Changes;
 use crate::roles::Rule;
@@ -109,6 +110,7 @@ struct Daemon {
     source: Source,
     links: watch::Receiver<Links>,
     underlay: watch::Receiver<Underlay>,
+    liveness: Liveness,
     xdp: Changes,
     targets: watch::Sender<BTreeSet<IpAddr>>,
     report: watch::Sender<Option<Arc<Report>>>,
@@ -157,7 +159,11 @@ impl Daemon {
         tunnel.ensure().await?;
         let links = links::watch().await?;
         let xdp = Changes::of_xdp()?;
+        let packets = kernel.take_bfd_packets()?.context("the packets of BFD have a reader already")?;
+        let sessions = kernel.bfd()?;
         let host = Host::adopt(config.clone(), kernel)?;
+        let suspects = host.installed.vteps.iter().filter(|(_, row)| row.suspect).map(|(index, _)| *index);
+        let liveness = Liveness::spawn(sessions, packets, suspects.collect());
         let (targets, wanted) = watch::channel(host.targets());
         let underlay = underlay::watch(config.underlay.address.iter().collect(), wanted).await?;
         let (report, reported) = watch::channel(None);
@@ -180,6 +186,7 @@ impl Daemon {
             source,
             links,
             underlay,
+            liveness,
             xdp,
             targets,
             report,
@@ -223,6 +230,7 @@ impl Daemon {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
                 Ok(()) = self.links.changed() => self.hint(),
                 Ok(()) = self.underlay.changed() => self.hint(),
+                Ok(()) = self.liveness.findings.changed() => self.hint(),
                 result = self.xdp.changed() => {
                     result.context("changes of drivers cannot be followed")?;
                     self.hint();
@@ -243,7 +251,7 @@ impl Daemon {
                     tokio::task::block_in_place(|| self.host.watch_tick());
                 }
                 Some(ask) = self.asks.recv() => {
-                    if let Some(reply) = self.answer(ask) {
+                    if let Some(reply) = self.answer(ask).await {
                         return Ok(End::Detach(reply));
                     }
                 }
@@ -306,6 +314,9 @@ impl Daemon {
     }
 
     fn learn(&mut self, batch: &mut Vec<Event>) {
+        for event in batch.iter().filter(|event| event.kind == EventKind::VtepSilent as u32) {
+            self.liveness.silent(crate::desired::ip(event.address));
+        }
         let learning = tokio::task::block_in_place(|| self.host.learn(batch));
         batch.clear();
         self.events_from = Instant::now() + EVENTS_PACE;
@@ -336,6 +347,7 @@ impl Daemon {
         self.due = None;
         self.host.links = self.links.borrow_and_update().clone();
         self.host.underlay = self.underlay.borrow_and_update().clone();
+        self.host.liveness = Arc::clone(&self.liveness.findings.borrow_and_update());
         if self.awaits_underlay() {
             return;
         }
@@ -392,6 +404,9 @@ impl Daemon {
             *last = targets;
             changed
         });
+        if let Some(wishes) = self.host.wishes() {
+            self.liveness.want(wishes);
+        }
         let Some(report) = self.host.report() else { return };
         self.report.send_if_modified(|last| {
             let changed = last.as_deref() != Some(&report);
@@ -406,13 +421,17 @@ impl Daemon {
         tokio::task::block_in_place(|| self.host.reread());
     }
 
-    fn answer(&mut self, ask: Ask) -> Option<oneshot::Sender<Reply>> {
+    async fn answer(&mut self, ask: Ask) -> Option<oneshot::Sender<Reply>> {
         self.host.note_session(&self.source.status.borrow());
         // A client that does not wait for its answer needs none.
         match ask {
             Ask::Client { request: Request::Detach, reply } => return Some(reply),
             Ask::Client { request: Request::RoleSet { rule }, reply } => {
                 drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
+            }
+            Ask::Client { request: Request::BfdRestore { vtep }, reply } => {
+                let restored = self.restore(&vtep).await;
+                drop(reply.send(restored));
             }
             Ask::Client { request: Request::Trace { question }, reply } => self.trace(&question, reply),
             Ask::Client { request: Request::Monitor { wanted }, reply } => {
@@ -467,6 +486,19 @@ impl Daemon {
         }
     }
 
+    /// Gives a VTEP that is held back its MACs.
+    async fn restore(&self, vtep: &str) -> Reply {
+        let mut restored = 0;
+        for index in self.host.vteps_called(vtep) {
+            restored += usize::from(self.liveness.restore(index).await);
+        }
+        if restored == 0 {
+            return Reply::error(ErrorKind::NotFound, format!("no VTEP {vtep} is up again and held back"));
+        }
+        info!(vtep, "a VTEP is brought back");
+        Reply::rows([RestoredRow { vteps: restored }])
+    }
+
     fn release(&self, vni: u32) -> Reply {
         let status = self.source.status.borrow();
         let macs = status.tables.iter().filter(|table| table.vni == vni).map(|table| table.held).sum();
@@ -499,7 +531,8 @@ impl Daemon {
     }
 
     async fn detach(self, reply: oneshot::Sender<Reply>) -> Result<()> {
-        let Self { host, tunnel, source, server, targets, underlay, .. } = self;
+        let Self { host, tunnel, source, server, targets, underlay, liveness, .. } = self;
+        liveness.leave().await;
         drop((source, underlay));
         // Whoever follows the underlay would ask for its next hops again.
         targets.closed().await;

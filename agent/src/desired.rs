@@ -14,6 +14,7 @@ mod network;
 mod port;
 mod quota;
 mod shortcut;
+mod standby;
 mod vtep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ use crate::dataplane::{Dataplane, PortId, VtepRow};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::overheard::Overheard;
+use crate::liveness::Findings;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step};
 use crate::table::{Encapsulation, Table};
@@ -53,6 +55,7 @@ pub struct Inputs<'a> {
     pub announced: &'a Announced,
     pub installed: &'a Dataplane,
     pub packet_rate: &'a PacketRate,
+    pub liveness: &'a Findings,
     pub now: Instant,
 }
 
@@ -95,6 +98,7 @@ impl Inputs<'_> {
         network::admit(self, &vteps, &networks, senders, &mut desired);
         neighbours::add(self, &networks, &mut desired);
         kept::networks(self, &mut desired);
+        standby::alarms(self, &mut desired);
         mtu::alarms(self, &mut desired);
         desired.names.vtep_indices = vteps;
         desired.dataplane.config = config(self, used(&desired.dataplane), &mut desired.alarms);
@@ -134,6 +138,12 @@ fn config(inputs: &Inputs<'_>, used: u16, alarms: &mut BTreeSet<Alarm>) -> Optio
     for uplink in &inputs.config.underlay.uplinks {
         if !inputs.links.by_name.contains_key(uplink.as_str()) {
             alarms.insert(Alarm::new(AlarmKind::UplinkMissing, uplink, "the interface does not exist"));
+        } else if !inputs.links.by_name.get(uplink.as_str()).is_some_and(|link| link.up && link.carrier) {
+            alarms.insert(Alarm::new(
+                AlarmKind::UplinkNoCarrier,
+                uplink,
+                "the interface is down or has no carrier",
+            ));
         }
     }
     let Some(tunnel) = inputs.links.by_name.get(TUNNEL_DEVICE) else {
@@ -153,7 +163,7 @@ fn config(inputs: &Inputs<'_>, used: u16, alarms: &mut BTreeSet<Alarm>) -> Optio
         local_v4: underlay.address.v4().map_or([0; 4], |v4| v4.octets()),
         tunnel_ifindex: tunnel.ifindex,
         udp_port: underlay.udp_port.as_u16().to_be_bytes(),
-        flags: used | strict,
+        flags: used | strict | if inputs.config.bfd.is_on() { vtep_abi::Config::BFD } else { 0 },
     })
 }
 

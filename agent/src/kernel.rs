@@ -6,6 +6,7 @@
 
 mod addresses;
 mod applied;
+mod bfd;
 mod bpf;
 mod capture;
 mod error;
@@ -32,11 +33,12 @@ use std::path::Path;
 use aya::programs::ProgramFd;
 use caps::{CapSet, Capability};
 use vtep_abi::{
-    ABI_VERSION, CaptureSettings, Counter, FdbKey, FdbValue, LocalPort, Meta, PortValue, VERDICTS_MAX,
-    VtepByIpKey, VtepStats, map,
+    ABI_VERSION, BfdHeard, CaptureSettings, Counter, FdbKey, FdbValue, LocalPort, Meta, PortValue,
+    VERDICTS_MAX, VtepByIpKey, VtepStats, map,
 };
 
 pub use self::applied::{Applied, Entry, Reason, Refused};
+pub use self::bfd::{Bfd, BfdPackets};
 pub use self::bpf::{Hook, Mapped};
 pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
@@ -325,6 +327,21 @@ impl Kernel {
         self.programs.take_samples().map(Samples::open).transpose().map_err(KernelError::Events)
     }
 
+    /// What the programs heard of a VTEP.
+    pub fn bfd_heard(&self, vtep: u32) -> Result<BfdHeard, ApplyError> {
+        self.maps.bfd.heard(vtep)
+    }
+
+    /// The sessions of BFD, by handles of their own.
+    pub fn bfd(&self) -> Result<Bfd, ApplyError> {
+        Bfd::open(&self.pins.maps())
+    }
+
+    /// The one reader of control packets; none at the second call. Needs a tokio runtime.
+    pub fn take_bfd_packets(&mut self) -> Result<Option<BfdPackets>, KernelError> {
+        self.programs.take_bfd().map(BfdPackets::open).transpose().map_err(KernelError::Events)
+    }
+
     /// Says which frames the programs copy.
     pub fn set_capture(&self, settings: &CaptureSettings) -> Result<(), ApplyError> {
         self.maps.capture.set(settings)
@@ -384,6 +401,7 @@ fn remove_pins(pins: &Pins) -> Result<usize, KernelError> {
 struct Maps {
     host: Host,
     vteps: Vteps,
+    bfd: Bfd,
     networks: Networks,
     ports: Ports,
     fdb: Fdb,
@@ -401,6 +419,7 @@ impl Maps {
         Ok(Self {
             host: Host::open(maps)?,
             vteps: Vteps::open(maps)?,
+            bfd: Bfd::open(maps)?,
             networks,
             ports: Ports::open(maps)?,
             fdb,
@@ -419,6 +438,9 @@ impl Maps {
         other.host.set_meta(&self.host.meta()?)?;
         if let Some(full) = self.vteps.copy_to(&other.vteps)? {
             return Ok(Some(full));
+        }
+        if !self.bfd.copy_to(&other.bfd)? {
+            return Ok(Some(map::BFD_SESSION));
         }
         if let Some(full) = self.ports.copy_to(&other.ports)? {
             return Ok(Some(full));

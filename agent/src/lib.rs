@@ -21,6 +21,7 @@ pub mod genetlink;
 pub mod kernel;
 pub mod learnt;
 pub mod links;
+pub mod liveness;
 pub mod metrics;
 pub mod monitor;
 pub mod netlink;

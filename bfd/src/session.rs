@@ -16,6 +16,8 @@ const FORGET: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
     Received(Packet),
+    /// Somebody else watched meanwhile: packets came in time, of which this was the last, at that time.
+    Sustained(Packet, Instant),
     /// [`Session::due`] has come.
     Tick,
     Configure(Parameters),
@@ -191,6 +193,11 @@ impl Session {
         }
     }
 
+    /// When the peer's silence ends the session.
+    pub const fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
     /// What we would send now.
     pub fn packet(&self) -> Packet {
         Packet {
@@ -212,6 +219,14 @@ impl Session {
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
+            Event::Sustained(packet, at) if self.state == State::Up => {
+                self.hear(&packet);
+                self.expect(at);
+            }
+            Event::Sustained(..) => {}
+            _ => self.expire(now, &mut actions),
+        }
+        match event {
             Event::Received(packet) => self.receive(&packet, now, &mut actions),
             Event::Configure(parameters) => {
                 self.parameters = parameters;
@@ -224,9 +239,8 @@ impl Session {
             Event::Enable if self.state == State::AdminDown => {
                 self.enter(State::Down, Diagnostic::NONE, now, &mut actions);
             }
-            Event::Tick | Event::Enable => {}
+            Event::Tick | Event::Enable | Event::Sustained(..) => {}
         }
-        self.expire(now, &mut actions);
         self.transmit(now, &mut actions);
         actions
     }

@@ -67,6 +67,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: VtepCommand,
     },
+    /// Show the sessions of BFD with VTEPs, and bring VTEPs back
+    Bfd {
+        #[command(subcommand)]
+        command: BfdCommand,
+    },
     /// Show ports
     Port {
         #[command(subcommand)]
@@ -301,6 +306,25 @@ pub(super) enum VtepCommand {
     /// List VTEPs, or show one by name or address
     Show {
         vtep: Option<String>,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BfdCommand {
+    /// List sessions, or show that with one VTEP by name or address
+    Show {
+        vtep: Option<String>,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Give a VTEP its MACs back at once
+    ///
+    /// For one whose session is up again while `bfd.hold_ms` runs, or whose return waits for the operator
+    /// (`bfd.revertive = false`).
+    Restore {
+        vtep: String,
         #[command(flatten)]
         client: Client,
     },

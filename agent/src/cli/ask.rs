@@ -8,14 +8,15 @@ use vtep_api::control::terminal::{json, output};
 
 use super::Exit;
 use super::args::{
-    Client, Command, DetachArgs, FdbCommand, PortCommand, RoleCommand, StatsArgs, VniCommand, VtepCommand,
+    BfdCommand, Client, Command, DetachArgs, FdbCommand, PortCommand, RoleCommand, StatsArgs, VniCommand,
+    VtepCommand,
 };
 use super::render::{self, FDB_HEADER};
 use crate::config::{self, Config};
 use crate::control::Request;
 use crate::control::client::ClientError;
 use crate::control::view::{
-    CountRow, DetachRow, DifferenceRow, FdbRow, PortRow, StatsRow, Status, VniRow, VtepRow,
+    BfdRow, CountRow, DetachRow, DifferenceRow, FdbRow, PortRow, RestoredRow, StatsRow, Status, VniRow, VtepRow,
 };
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
@@ -44,6 +45,14 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::Vtep { command: VtepCommand::Show { vtep, client } } => {
             client.terminal().table::<VtepRow>(&Request::VtepShow { vtep })?;
+        }
+        Command::Bfd { command: BfdCommand::Show { vtep, client } } => {
+            client.terminal().table::<BfdRow>(&Request::BfdShow { vtep })?;
+        }
+        Command::Bfd { command: BfdCommand::Restore { vtep, client } } => {
+            let restored =
+                |out: &mut dyn Write, row: &RestoredRow| writeln!(out, "{} brought back", row.vteps);
+            client.terminal().one::<RestoredRow>(&Request::BfdRestore { vtep }, restored)?;
         }
         Command::Port { command: PortCommand::Show { port, client } } => {
             client.terminal().table::<PortRow>(&Request::PortShow { port })?;

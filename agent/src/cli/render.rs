@@ -3,9 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vtep_api::control::terminal::Table;
 
-use crate::control::view::{
-    DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow,
-};
+use crate::control::view::{BfdRow, DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow};
 use crate::proof::Difference;
 use crate::roles::Rule;
 use crate::source::SessionStatus;
@@ -32,6 +30,7 @@ impl Table for VtepRow {
         "ADDRESS",
         "NAME",
         "STATE",
+        "BFD",
         "NEXT HOP",
         "VIA",
         "MTU",
@@ -47,12 +46,14 @@ impl Table for VtepRow {
             Self { routed: false, .. } => "no route",
             Self { up: false, .. } => "down",
             Self { alive: false, .. } => "silent",
+            Self { suspect: true, .. } => "suspect",
             _ => "up",
         };
         vec![
             self.address.clone(),
             self.name.clone().unwrap_or_default(),
             state.to_owned(),
+            self.bfd.clone().unwrap_or_default(),
             self.next_hop.map_or_else(|| "unresolved".to_owned(), |mac| mac.to_string()),
             self.interface.clone().unwrap_or_default(),
             self.mtu.to_string(),
@@ -61,6 +62,26 @@ impl Table for VtepRow {
             self.macs_as_slave.to_string(),
             self.sent_packets.to_string(),
             self.received_packets.to_string(),
+        ]
+    }
+}
+
+impl Table for BfdRow {
+    const HEADER: &[&str] =
+        &["VTEP", "NAME", "STATE", "REMOTE", "STANDING", "DETECTION", "INTERVAL", "FAILURES", "LAST"];
+
+    fn cells(&self) -> Vec<String> {
+        let millis = |time: Option<u64>| time.map(|time| format!("{time} ms")).unwrap_or_default();
+        vec![
+            self.vtep.clone(),
+            self.name.clone().unwrap_or_default(),
+            self.state.clone(),
+            self.remote_state.clone(),
+            self.standing.clone(),
+            millis(self.detection_ms),
+            millis(self.interval_ms),
+            self.failures.to_string(),
+            self.complaint.clone().unwrap_or_else(|| self.diagnostic.clone()),
         ]
     }
 }

@@ -202,7 +202,7 @@ pub struct VniRow {
     pub flood: Vec<String>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts, each a column of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each a column of its own")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VtepRow {
     pub index: u32,
@@ -212,6 +212,10 @@ pub struct VtepRow {
     pub up: bool,
     /// The programs' word.
     pub alive: bool,
+    /// Something speaks against it, and others serve its MACs where they can.
+    pub suspect: bool,
+    /// The state of its BFD session, if it has one.
+    pub bfd: Option<String>,
     pub routed: bool,
     pub resolved: bool,
     pub interface: Option<String>,
@@ -228,6 +232,34 @@ pub struct VtepRow {
     pub received_bytes: u64,
     pub served_as_slave: u64,
     pub copy_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BfdRow {
+    pub vtep: String,
+    pub name: Option<String>,
+    pub transport: String,
+    pub state: String,
+    pub remote_state: String,
+    /// Why it was last taken down.
+    pub diagnostic: String,
+    /// `unproven`, `alive`, `failed`, `returning`, `waiting`.
+    pub standing: String,
+    pub suspect: bool,
+    pub detection_ms: Option<u64>,
+    pub interval_ms: Option<u64>,
+    pub failures: u64,
+    /// By the programs: packets that counted, answers in the agent's stead, times that silence was found.
+    pub heard: u64,
+    pub answered: u64,
+    pub expired: u64,
+    /// Why the last packet was refused, or not sent.
+    pub complaint: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoredRow {
+    pub vteps: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -325,6 +357,7 @@ pub struct Scrape {
     pub vnis: Vec<VniCounters>,
     pub vteps: Vec<VtepScrape>,
     pub proved: Vec<ProvedSince>,
+    pub bfd: Vec<BfdRow>,
 }
 
 /// What was counted at least once.

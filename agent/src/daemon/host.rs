@@ -23,6 +23,7 @@ use crate::kernel::{Attachment, Kernel};
 use crate::learnt::{Learnt, Said};
 use crate::links::Links;
 use crate::overheard::Overheard;
+use crate::liveness::{Findings, Wish, Wishes};
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step, plan};
 use crate::proof::Proof;
@@ -63,6 +64,7 @@ pub(super) struct Host {
     pub(super) kernel_alarms: BTreeSet<Alarm>,
     pub(super) attached: Vec<Attachment>,
     pub(super) packet_rate: PacketRate,
+    pub(super) liveness: Arc<Findings>,
     pub(super) source: SourceStatus,
     meta: Meta,
     pub(super) started: Instant,
@@ -107,6 +109,7 @@ impl Host {
             kernel_alarms: BTreeSet::new(),
             attached,
             packet_rate: PacketRate::default(),
+            liveness: Arc::default(),
             meta,
             started: Instant::now(),
             reconciles: 0,
@@ -237,10 +240,26 @@ impl Host {
         })
     }
 
+    /// The sessions of BFD that should be. `None`: no table says yet which VTEPs there are.
+    pub(super) fn wishes(&self) -> Option<Wishes> {
+        if !self.outcome.complete {
+            return None;
+        }
+        let Config { bfd, underlay, .. } = &self.config;
+        let wish = |(&index, name)| {
+            let settings = bfd.of(name)?;
+            let address = desired::ip(self.installed.vteps.get(&index)?.adj.remote);
+            let local = underlay.address.toward(address)?;
+            Some((index, Wish { address, local, udp_port: underlay.udp_port.as_u16(), settings }))
+        };
+        Some(self.outcome.names.vteps.iter().filter_map(wish).collect())
+    }
+
     /// Takes what can change while running. Whether that is all that differs.
     pub(super) fn reconfigure(&mut self, config: &Config) -> bool {
         self.config.ports = config.ports.clone();
         self.config.networks = config.networks.clone();
+        self.config.bfd = config.bfd.clone();
         self.config.underlay.uplinks.clone_from(&config.underlay.uplinks);
         self.config.underlay.packet_rate.clone_from(&config.underlay.packet_rate);
         self.config.underlay.ttl = config.underlay.ttl;
@@ -331,6 +350,7 @@ impl Host {
             announced: &self.announced,
             installed: &self.installed,
             packet_rate: &self.packet_rate,
+            liveness: &self.liveness,
             now,
         }
     }

@@ -18,6 +18,7 @@ impl Host {
             vnis: self.counters(),
             vteps: vteps.collect(),
             proved: self.proved_since(),
+            bfd: self.bfd_rows(None),
         }
     }
 

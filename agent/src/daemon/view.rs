@@ -11,13 +11,14 @@ use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::Port;
 use crate::control::view::{
-    AttachedRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, StatsRow, Status, VniCounters, VniRow,
-    VtepRow,
+    AttachedRow, BfdRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, StatsRow, Status, VniCounters,
+    VniRow, VtepRow,
 };
 use crate::control::{ErrorKind, FdbFilter, Reply, Request};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::desired::{self, TUNNEL_DEVICE};
 use crate::kernel::Program;
+use crate::liveness::Known;
 
 /// `dataplane.macs_max` entries are 0.90 of the slots, and new ones are refused from 0.95 on.
 const MAC_TABLE_LOAD_MAX: f64 = 0.92;
@@ -39,6 +40,9 @@ impl Host {
             Request::VtepShow { vtep } => {
                 found(self.vtep_rows(vtep.as_deref()), vtep.is_some(), "there is no such VTEP")
             }
+            Request::BfdShow { vtep } => {
+                found(self.bfd_rows(vtep.as_deref()), vtep.is_some(), "there is no session with such a VTEP")
+            }
             Request::PortShow { port } => {
                 found(self.port_rows(port.as_deref()), port.is_some(), "there is no such port")
             }
@@ -50,6 +54,7 @@ impl Host {
             // The loop takes them before.
             Request::RoleSet { .. }
             | Request::Release { .. }
+            | Request::BfdRestore { .. }
             | Request::Trace { .. }
             | Request::Diff { .. }
             | Request::Monitor { .. }
@@ -211,7 +216,7 @@ impl Host {
         Ok(entries)
     }
 
-    fn vteps_called(&self, text: &str) -> Vec<u32> {
+    pub(super) fn vteps_called(&self, text: &str) -> Vec<u32> {
         let table = self.table.as_ref();
         let named = table.and_then(|table| table.vteps.iter().find(|(name, _)| name.as_str() == text));
         let address = named.map(|(_, vtep)| vtep.address).or_else(|| text.parse().ok());
@@ -291,6 +296,8 @@ impl Host {
                 address: desired::ip(adj.remote).to_string(),
                 up: row.up,
                 alive: self.kernel.vtep_oper_up(index).unwrap_or(false),
+                suspect: row.suspect,
+                bfd: self.liveness.get(&index).map(|known| known.state.to_string()),
                 routed: adj.is(VtepAdj::ROUTED),
                 resolved: adj.is(VtepAdj::RESOLVED),
                 interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
@@ -308,6 +315,37 @@ impl Host {
             }
         };
         rows.map(row).collect()
+    }
+
+    pub(super) fn bfd_rows(&self, vtep: Option<&str>) -> Vec<BfdRow> {
+        let wanted = vtep.map(|vtep| self.vteps_called(vtep));
+        let known = self.liveness.iter();
+        let known = known.filter(|(index, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(index)));
+        let millis = |time: Option<std::time::Duration>| {
+            time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        };
+        let row = |(&index, known): (&u32, &Known)| {
+            // Counters that cannot be read show as zero.
+            let heard = self.kernel.bfd_heard(index).unwrap_or_else(|_| bytemuck::Zeroable::zeroed());
+            BfdRow {
+                vtep: known.address.to_string(),
+                name: self.outcome.names.vteps.get(&index).map(ToString::to_string),
+                transport: known.transport.to_owned(),
+                state: known.state.to_string(),
+                remote_state: known.remote_state.to_string(),
+                diagnostic: known.diagnostic.to_string(),
+                standing: known.standing.to_owned(),
+                suspect: known.suspect,
+                detection_ms: millis(known.detection),
+                interval_ms: millis(known.interval),
+                failures: known.failures,
+                heard: heard.heard,
+                answered: heard.answered,
+                expired: heard.expired,
+                complaint: known.complaint.clone(),
+            }
+        };
+        known.map(row).collect()
     }
 
     /// Every binding of the table, whether its interface exists or not.

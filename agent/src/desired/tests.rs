@@ -57,6 +57,7 @@ struct Host {
     announced: Announced,
     installed: Dataplane,
     packet_rate: PacketRate,
+    liveness: Findings,
     allocation: Allocation,
     now: Instant,
 }
@@ -73,6 +74,7 @@ impl Host {
             announced: Announced::default(),
             installed: Dataplane::default(),
             packet_rate: PacketRate::default(),
+            liveness: Findings::new(),
             allocation: Allocation::default(),
             now: Instant::now(),
         };
@@ -110,6 +112,7 @@ impl Host {
             announced: &self.announced,
             installed: &self.installed,
             packet_rate: &self.packet_rate,
+            liveness: &self.liveness,
             now: self.now,
         }
     }

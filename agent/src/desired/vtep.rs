@@ -58,11 +58,26 @@ fn row(inputs: &Inputs<'_>, vtep: &Vtep, index: u32) -> Option<VtepRow> {
     let known = inputs.underlay.targets.contains(&vtep.address);
     let before = installed(inputs, vtep.address, index).filter(|before| !known && before == vtep);
     if before.is_some() {
-        return inputs.installed.vteps.get(&index).map(|row| for_xdp(inputs, *row));
+        let row = inputs.installed.vteps.get(&index);
+        return row.map(|row| judged(inputs, vtep, index, for_xdp(inputs, *row)));
     }
     let path = inputs.underlay.paths.get(&vtep.address);
     let adj = adjacency::adjacency(&inputs.config.underlay, vtep, path)?;
-    Some(for_xdp(inputs, VtepRow { adj, up: path.is_some(), suspect: false }))
+    Some(judged(inputs, vtep, index, for_xdp(inputs, VtepRow { adj, up: path.is_some(), suspect: false })))
+}
+
+/// With what speaks against the VTEP. Where it is watched and nothing was found out yet, what is installed holds.
+fn judged(inputs: &Inputs<'_>, vtep: &Vtep, index: u32, row: VtepRow) -> VtepRow {
+    let uplink = inputs.links.by_index(row.adj.ifindex).is_none_or(|(_, link)| link.up && link.carrier);
+    let watched = inputs.config.bfd.is_on();
+    let silent = match inputs.liveness.get(&index).filter(|known| known.address == vtep.address) {
+        Some(known) => known.suspect,
+        None if watched && inputs.liveness.is_empty() => {
+            inputs.installed.vteps.get(&index).is_some_and(|row| row.suspect)
+        }
+        None => false,
+    };
+    VtepRow { suspect: silent || !(uplink || row.adj.ifindex == 0), ..row }
 }
 
 fn for_xdp(inputs: &Inputs<'_>, mut row: VtepRow) -> VtepRow {

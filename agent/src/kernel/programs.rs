@@ -140,6 +140,10 @@ impl Programs {
         self.ebpf.take_map(map::EVENTS)
     }
 
+    pub(super) fn take_bfd(&mut self) -> Option<aya::maps::Map> {
+        self.ebpf.take_map(map::BFD_RECEIVED)
+    }
+
     pub(super) fn take_samples(&mut self) -> Option<aya::maps::Map> {
         self.ebpf.take_map(map::CAPTURE)
     }

@@ -4,7 +4,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
-use crate::control::view::{Moves, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape};
+use crate::control::view::{BfdRow, Moves, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape};
 use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
 
@@ -17,11 +17,12 @@ struct Exposed(Scrape);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape { status, vnis, vteps, proved } = &self.0;
+        let Scrape { status, vnis, vteps, proved, bfd } = &self.0;
         state(&mut encoder, status)?;
         proof(&mut encoder, status, proved)?;
         frames(&mut encoder, vnis)?;
-        endpoints(&mut encoder, vteps)
+        endpoints(&mut encoder, vteps)?;
+        sessions(&mut encoder, bfd)
     }
 }
 
@@ -156,4 +157,20 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::
     counters(encoder, "vtep_served_as_slave_frames", "Frames that the VTEP got as slave", served)?;
     let errors = each(|vtep| vtep.stats.copy_errors);
     counters(encoder, "vtep_copy_errors", "Flood copies that the kernel refused to send", errors)
+}
+
+fn sessions(encoder: &mut DescriptorEncoder<'_>, bfd: &[BfdRow]) -> fmt::Result {
+    let each =
+        |value: fn(&BfdRow) -> u64| bfd.iter().map(move |row| (vec![("vtep", row.vtep.clone())], value(row)));
+    gauges(encoder, "bfd_up", "Whether the BFD session is up", each(|row| (row.state == "up").into()))?;
+    gauges(encoder, "bfd_suspect", "Whether slaves serve for the VTEP", each(|row| row.suspect.into()))?;
+    counters(encoder, "bfd_failures", "Times that the session went down", each(|row| row.failures))?;
+    counters(encoder, "bfd_heard", "Control packets that kept the VTEP alive", each(|row| row.heard))?;
+    counters(
+        encoder,
+        "bfd_answered",
+        "Answers of the programs, the agent being silent",
+        each(|row| row.answered),
+    )?;
+    counters(encoder, "bfd_expired", "Times that the programs found silence", each(|row| row.expired))
 }

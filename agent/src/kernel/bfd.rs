@@ -1,0 +1,87 @@
+//! Sessions of BFD as the programs know them: maps `BFD_SESSION`, `BFD_HEARD` and `BFD_RECEIVED`.
+
+use std::io;
+use std::path::Path;
+
+use aya::maps::{Map as AyaMap, MapData, RingBuf};
+use bytemuck::Zeroable;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use vtep_abi::{BfdHeard, BfdReceived, BfdSession, map};
+
+use super::bpf::Map;
+use super::error::{ApplyError, failed};
+use super::write;
+
+#[derive(Debug)]
+pub struct Bfd {
+    sessions: Map<u32, BfdSession>,
+    heard: Map<u32, BfdHeard>,
+}
+
+impl Bfd {
+    pub(super) fn open(maps: &Path) -> Result<Self, ApplyError> {
+        Ok(Self {
+            sessions: Map::open(&maps.join(map::BFD_SESSION)).map_err(failed("opening", map::BFD_SESSION))?,
+            heard: Map::open(&maps.join(map::BFD_HEARD)).map_err(failed("opening", map::BFD_HEARD))?,
+        })
+    }
+
+    /// Those that there are, by VTEP index.
+    pub(crate) fn sessions(&self) -> Result<Vec<(u32, BfdSession)>, ApplyError> {
+        let mut sessions = self.sessions.dump().map_err(failed("dump", map::BFD_SESSION))?;
+        sessions.retain(|(_, session)| session.transport != 0);
+        Ok(sessions)
+    }
+
+    pub(crate) fn set(&self, vtep: u32, session: &BfdSession) -> Result<(), ApplyError> {
+        self.sessions.update(&vtep, session).map_err(failed("update", map::BFD_SESSION))
+    }
+
+    pub(crate) fn remove(&self, vtep: u32) -> Result<(), ApplyError> {
+        self.set(vtep, &BfdSession::zeroed())
+    }
+
+    /// Whether they have room. What was heard is not copied: the next packet starts it anew.
+    pub(super) fn copy_to(&self, other: &Self) -> Result<bool, ApplyError> {
+        write::copy(&self.sessions, &other.sessions).map_err(failed("copy", map::BFD_SESSION))
+    }
+
+    pub(crate) fn heard(&self, vtep: u32) -> Result<BfdHeard, ApplyError> {
+        let heard = self.heard.lookup(&vtep).map_err(failed("lookup", map::BFD_HEARD))?;
+        Ok(heard.unwrap_or_else(BfdHeard::zeroed))
+    }
+}
+
+/// The one reader of the control packets that the programs hand up.
+pub struct BfdPackets {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl BfdPackets {
+    /// In a runtime, whose reactor wakes the reader.
+    #[expect(
+        deprecated,
+        reason = "its successor asks for unsafe code; the ring keeps its one descriptor until it is dropped"
+    )]
+    pub(super) fn open(map: AyaMap) -> io::Result<Self> {
+        let ring = RingBuf::try_from(map).map_err(io::Error::other)?;
+        Ok(Self { ring: AsyncFd::with_interest(ring, Interest::READABLE)? })
+    }
+
+    /// Waits for packets. Nothing is lost if the wait is given up.
+    pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        self.ring.readable_mut().await?.clear_ready();
+        Ok(())
+    }
+
+    /// What is there, at most `limit`.
+    pub(crate) fn take(&mut self, packets: &mut Vec<BfdReceived>, limit: usize) {
+        let ring = self.ring.get_mut();
+        while packets.len() < limit
+            && let Some(item) = ring.next()
+        {
+            packets.extend(bytemuck::try_pod_read_unaligned::<BfdReceived>(&item));
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One session: the socket that it sends from, and what the programs are told of it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use vtep_abi::{BfdHeard, BfdReceived, BfdSession};
+use vtep_bfd::{Action, Adopted, Event, Inner, Packet, SOURCE_PORTS, Session, Standing, State, Transport};
+
+use super::task::Clock;
+use super::{Known, Wish};
+use crate::config::BfdTransport;
+
+/// How many source ports are tried.
+const PORTS_TRIED: usize = 32;
+/// Class selector 6, for control traffic.
+const TOS: u8 = 0xc0;
+/// A handshake takes two or three slow intervals.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Inside a tunnel nobody else speaks; locally administered.
+const INNER_SRC_MAC: [u8; 6] = [0x02, 0x76, 0x74, 0x65, 0x70, 0x64];
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) wish: Wish,
+    pub(super) session: Session,
+    pub(super) standing: Standing,
+    socket: UdpSocket,
+    source_port: u16,
+    since: Instant,
+    /// How often the programs had found it silent.
+    expired: u64,
+    /// What was told of packets up to then is known already.
+    heard_until_ns: u64,
+    pub(super) complaint: Option<String>,
+}
+
+/// What the maps hold of the session of an earlier agent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    pub(super) told: BfdSession,
+    pub(super) heard: BfdHeard,
+    pub(super) suspect: bool,
+}
+
+impl Peer {
+    pub(super) fn new(wish: Wish, left: Option<&Left>, clock: &Clock, now: Instant) -> io::Result<Self> {
+        let port = left.map(|left| u16::from_be_bytes(left.told.source_port));
+        let (socket, source_port) = socket(&wish, port)?;
+        let seed = rand::random();
+        let parameters = wish.settings.parameters;
+        let same = left.filter(|left| left.told.transport == code(wish.settings.transport));
+        let adopted = same.filter(|left| left.told.flags & BfdSession::UP != 0).and_then(|left| {
+            let sent = Packet::parse(&left.told.packet).ok()?;
+            let heard = Packet::parse(&left.heard.packet).ok()?;
+            let ours = heard.your_discriminator == sent.my_discriminator;
+            ours.then(|| Adopted { sent, heard, heard_at: clock.at(left.heard.heard_ns) })
+        });
+        let suspect = left.is_some_and(|left| left.suspect);
+        let (session, standing) = match adopted {
+            Some(adopted) => {
+                let session = Session::adopt(parameters, &adopted, seed, now);
+                (session, Standing::adopted(suspect, &wish.settings.holding, now))
+            }
+            None => {
+                let discriminator = rand::random::<u32>().max(1);
+                let mut standing = Standing::new();
+                if suspect {
+                    standing.rise(&wish.settings.holding, now);
+                    standing.fail(&wish.settings.holding, now);
+                }
+                (Session::new(parameters, discriminator, seed, now), standing)
+            }
+        };
+        let expired = left.map_or(0, |left| left.heard.expired);
+        let heard_until_ns = 0;
+        Ok(Self {
+            wish,
+            session,
+            standing,
+            socket,
+            source_port,
+            since: now,
+            expired,
+            heard_until_ns,
+            complaint: None,
+        })
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        match (self.session.due(), self.standing.due()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    pub(super) fn known(&self, now: Instant) -> Known {
+        Known {
+            address: self.wish.address,
+            transport: transport(self.wish.settings.transport).name(),
+            state: self.session.state(),
+            remote_state: self.session.remote_state(),
+            diagnostic: self.session.diagnostic(),
+            standing: self.standing.name(),
+            suspect: self.standing.is_suspect(),
+            overdue: self.session.state() != State::Up
+                && !self.standing.is_suspect()
+                && now.saturating_duration_since(self.since) > HANDSHAKE,
+            failures: self.standing.failures(),
+            detection: self.session.detection_time(),
+            interval: self.session.transmit_interval(),
+            complaint: self.complaint.clone(),
+        }
+    }
+
+    /// What came, as it came. Whether the programs are to be told something.
+    pub(super) fn receive(&mut self, received: &BfdReceived, at: Instant) -> bool {
+        // After a pause the maps knew more than the ring.
+        if received.at_ns <= self.heard_until_ns {
+            return false;
+        }
+        let transport = transport(self.wish.settings.transport);
+        let len = usize::from(received.len).min(received.packet.len());
+        let packet = match transport.check(received.port, received.ttl) {
+            Ok(()) => Packet::parse(&received.packet[..len]).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match packet {
+            Ok(packet) => self.step(Event::Received(packet), at),
+            Err(complaint) => {
+                self.complaint = Some(complaint);
+                false
+            }
+        }
+    }
+
+    /// Before silence is believed: whoever was stopped for a while has heard nothing, the programs may have.
+    pub(super) fn sustain(&mut self, heard: &BfdHeard, clock: &Clock, now: Instant) {
+        if heard.expired != self.expired {
+            self.expired = heard.expired;
+            return;
+        }
+        if let Ok(packet) = Packet::parse(&heard.packet)
+            && packet.your_discriminator == self.session.discriminator()
+        {
+            self.heard_until_ns = heard.heard_ns;
+            self.step(Event::Sustained(packet, clock.at(heard.heard_ns)), now);
+        }
+    }
+
+    /// Whether the programs are to be told something.
+    pub(super) fn step(&mut self, event: Event, now: Instant) -> bool {
+        let actions = self.session.step(event, now);
+        self.standing.tick(now);
+        let holding = self.wish.settings.holding;
+        let mut tells = false;
+        for action in actions {
+            match action {
+                Action::Send(packet) => {
+                    tells = true;
+                    if let Err(error) = self.send(&packet) {
+                        self.complaint = Some(format!("a packet was not sent: {error}"));
+                    }
+                }
+                Action::Changed { from, to, diagnostic } => {
+                    tells = true;
+                    self.complaint = None;
+                    let (vtep, from, to) = (self.wish.address, from.name(), to);
+                    tracing::info!(%vtep, from, to = to.name(), %diagnostic, "a BFD session changed");
+                    match to {
+                        State::Up => self.standing.rise(&holding, now),
+                        State::Down | State::AdminDown if from == State::Up.name() => {
+                            if self.session.remote_state() == State::AdminDown || to == State::AdminDown {
+                                self.standing.pardon();
+                            } else {
+                                self.standing.fail(&holding, now);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                Action::Refused(refusal) => self.complaint = Some(refusal.to_string()),
+            }
+        }
+        tells
+    }
+
+    /// The programs' word, where our own timer has not run out.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if self.session.state() == State::Up && !self.standing.is_suspect() {
+            let holding = self.wish.settings.holding;
+            self.standing.fail(&holding, now);
+            self.standing.rise(&holding, now);
+        }
+    }
+
+    fn send(&self, packet: &Packet) -> io::Result<()> {
+        let Wish { address, udp_port, settings, .. } = &self.wish;
+        let sent = match settings.transport {
+            BfdTransport::SingleHop | BfdTransport::MultiHop => {
+                let to = SocketAddr::new(*address, transport(settings.transport).port());
+                self.socket.send_to(&packet.bytes(), to)
+            }
+            BfdTransport::Vxlan => {
+                let inner = Inner {
+                    dst_mac: Inner::DST_MAC,
+                    src_mac: INNER_SRC_MAC,
+                    dst_ip: Inner::LOCAL_IP,
+                    src_ip: Inner::REMOTE_IP,
+                    src_port: self.source_port,
+                };
+                let mut bytes = vec![0x08, 0, 0, 0];
+                bytes.extend((settings.vni << 8).to_be_bytes());
+                bytes.extend(inner.wrap(packet));
+                self.socket.send_to(&bytes, SocketAddr::new(*address, *udp_port))
+            }
+        };
+        match sent {
+            // What an earlier packet met: the peer's host has nobody at the port yet.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// What the programs are to know.
+    pub(super) fn told(&self, clock: &Clock) -> BfdSession {
+        let packet = Packet { poll: false, is_final: false, ..self.session.packet() };
+        // A little later than we would send at the latest.
+        let silence = self.session.transmit_interval().unwrap_or_default() * 11 / 10;
+        BfdSession {
+            sent_ns: clock.now_ns(),
+            silence_ns: u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX),
+            packet: packet.bytes(),
+            required_min_rx_us: self.session.required_min_rx_us(),
+            source_port: self.source_port.to_be_bytes(),
+            transport: code(self.wish.settings.transport),
+            flags: if self.session.state() == State::Up { BfdSession::UP } else { 0 },
+        }
+    }
+}
+
+/// At our tunnel address, at a port that a session keeps (RFC 5881 §4).
+fn socket(wish: &Wish, port: Option<u16>) -> io::Result<(UdpSocket, u16)> {
+    let drawn = std::iter::repeat_with(|| rand::random_range(SOURCE_PORTS));
+    let mut refused = None;
+    for port in port.filter(|port| SOURCE_PORTS.contains(port)).into_iter().chain(drawn.take(PORTS_TRIED)) {
+        match UdpSocket::bind(SocketAddr::new(wish.local, port)) {
+            Ok(socket) => {
+                socket.set_nonblocking(true)?;
+                let ttl = i32::from(Transport::TTL);
+                match wish.local {
+                    IpAddr::V4(_) => {
+                        setsockopt(&socket, sockopt::Ipv4Ttl, &ttl)?;
+                        setsockopt(&socket, sockopt::Ipv4Tos, &i32::from(TOS))?;
+                    }
+                    IpAddr::V6(_) => {
+                        setsockopt(&socket, sockopt::Ipv6Ttl, &ttl)?;
+                        setsockopt(&socket, sockopt::Ipv6TClass, &i32::from(TOS))?;
+                    }
+                }
+                return Ok((socket, port));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+const fn transport(transport: BfdTransport) -> Transport {
+    match transport {
+        BfdTransport::SingleHop => Transport::SingleHop,
+        BfdTransport::MultiHop => Transport::MultiHop,
+        BfdTransport::Vxlan => Transport::Vxlan,
+    }
+}
+
+const fn code(transport: BfdTransport) -> u8 {
+    match transport {
+        BfdTransport::SingleHop => BfdSession::SINGLE_HOP,
+        BfdTransport::MultiHop => BfdSession::MULTI_HOP,
+        BfdTransport::Vxlan => BfdSession::VXLAN,
+    }
+}
