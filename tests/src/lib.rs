@@ -4,6 +4,7 @@
 //! fail where they lack it.
 
 pub mod bench;
+pub mod bird;
 pub mod bpffs;
 pub mod deadline;
 pub mod dissect;

@@ -1,0 +1,103 @@
+//! A TOR dies, and its slave serves.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use vtep_tests::{deadline::wait_for, lab::rig::SOON};
+
+use crate::rig::{Flow, Hops, Pair};
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum AgentIs {
+    Alive,
+    Stopped,
+    Dead,
+}
+
+/// 50 ms × 3: the detection time is 150 ms, and the rest is what this machine takes beside it.
+#[test]
+fn a_cut_link_costs_little_traffic_whatever_has_become_of_the_agent() {
+    for agent in [AgentIs::Alive, AgentIs::Stopped, AgentIs::Dead] {
+        let mut pair = Pair::new(Hops::Multi, "hold_ms = 500");
+        pair.wait_until_up();
+        match agent {
+            AgentIs::Alive => {}
+            AgentIs::Stopped => pair.agent.daemon().unwrap().signal(Signal::SIGSTOP).unwrap(),
+            AgentIs::Dead => pair.agent.daemon().unwrap().kill().unwrap(),
+        }
+        let flow = Flow::start(&pair);
+        wait_for("frames at the master", SOON, || (flow.arrived(0) > 5000).then_some(())).unwrap();
+        assert_eq!(flow.arrived(1), 0, "the slave serves nothing yet");
+        let cut = Instant::now();
+        pair.tors[0].machine.uplink.down().unwrap();
+        wait_for("frames at the slave", SOON, || (flow.arrived(1) > 0).then_some(())).unwrap();
+        let first = cut.elapsed();
+        wait_for("more frames at the slave", SOON, || (flow.arrived(1) > 5000).then_some(())).unwrap();
+        let flown = flow.finish();
+        println!(
+            "agent {agent:?}: first frame at the slave after {} ms; {} of {} frames lost, {} ms of traffic",
+            first.as_millis(),
+            flown.lost(),
+            flown.sent,
+            flown.outage().as_millis()
+        );
+        // The aim is 200 ms; a machine that runs other tests beside this one may wake late.
+        assert!(flown.outage() < Duration::from_millis(400), "agent {agent:?}: {:?}", flown.outage());
+        if agent == AgentIs::Stopped {
+            pair.agent.daemon().unwrap().signal(Signal::SIGCONT).unwrap();
+        }
+        if agent == AgentIs::Dead {
+            pair.agent.start().unwrap();
+        }
+        wait_for("the agent's word", SOON, || {
+            let shown = pair.vtep("a");
+            (shown["suspect"] == true).then_some(())
+        })
+        .unwrap();
+        pair.tors[0].machine.uplink.up().unwrap();
+        wait_for("failback", SOON, || {
+            let shown = pair.vtep("a");
+            (shown["suspect"] == false && shown["alive"] == true).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:?} {:?}", pair.vtep("a"), pair.session("a")));
+        let flow = Flow::start(&pair);
+        wait_for("frames at the master again", SOON, || (flow.arrived(0) > 100).then_some(())).unwrap();
+        flow.finish();
+    }
+}
+
+/// Silence of both says more about our own link than about theirs.
+#[test]
+fn timers_never_take_down_both_of_a_pair() {
+    let mut pair = Pair::new(Hops::Multi, "hold_ms = 500");
+    pair.wait_until_up();
+    for tor in &mut pair.tors {
+        // The daemons go, the way stays.
+        tor.bird.as_mut().unwrap().daemon().kill().unwrap();
+    }
+    for name in ["a", "b"] {
+        wait_for("silence", SOON, || (pair.vtep(name)["suspect"] == true).then_some(())).unwrap();
+    }
+    let flow = Flow::start(&pair);
+    wait_for("frames at the master", SOON, || (flow.arrived(0) > 1000).then_some(())).unwrap();
+    assert_eq!(flow.arrived(1), 0);
+    flow.finish();
+    let alarms = pair.agent.json(&["status"]).unwrap()["alarms"].to_string();
+    assert!(alarms.contains("bfd_down") && alarms.contains("slave_would_fail"), "{alarms}");
+}
+
+#[test]
+fn without_reversion_a_vtep_comes_back_by_the_operators_word() {
+    let mut pair = Pair::new(Hops::Multi, "hold_ms = 0\nrevertive = false");
+    pair.wait_until_up();
+    pair.tors[0].machine.uplink.down().unwrap();
+    wait_for("silence", SOON, || (pair.vtep("a")["suspect"] == true).then_some(())).unwrap();
+    assert!(!pair.agent.command(&["bfd", "restore", "a"]).unwrap().status.success(), "it is down");
+    pair.tors[0].machine.uplink.up().unwrap();
+    wait_for("a session that waits", SOON, || (pair.session("a")?["standing"] == "waiting").then_some(()))
+        .unwrap();
+    assert_eq!(pair.vtep("a")["suspect"], true);
+    pair.agent.json(&["bfd", "restore", "a"]).unwrap();
+    wait_for("the VTEP back", SOON, || (pair.vtep("a")["suspect"] == false).then_some(())).unwrap();
+    pair.agent.daemon().unwrap();
+}

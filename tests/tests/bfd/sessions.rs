@@ -1,0 +1,61 @@
+//! Handshake, negotiation, restarts.
+
+use nix::sys::signal::Signal;
+use vtep_tests::{deadline::wait_for, lab::rig::SOON};
+
+use crate::rig::{Hops, Pair};
+
+#[test]
+fn sessions_with_bird_come_up_and_agree_on_timers() {
+    for hops in [Hops::Single, Hops::Multi] {
+        let pair = Pair::new(hops, "");
+        pair.wait_until_up();
+        let session = pair.session("a").unwrap();
+        assert_eq!((&session["remote_state"], &session["standing"]), (&"up".into(), &"alive".into()));
+        let theirs = pair.tors[0].bird.as_ref().unwrap().sessions().unwrap();
+        assert!(theirs.contains("Up") && theirs.contains("0.050") && theirs.contains("0.150"), "{theirs}");
+        let shown = pair.vtep("a");
+        assert_eq!((&shown["bfd"], &shown["suspect"]), (&"up".into(), &false.into()));
+        assert!(pair.agent.metrics().unwrap().contains("vtepd_agent_bfd_up{vtep=\"192.0.2.11\"} 1"));
+    }
+}
+
+/// An agent that stops, or is killed, leaves its sessions to the programs, and its successor goes on with them.
+#[test]
+fn a_session_outlives_its_agent_without_a_flap() {
+    let mut pair = Pair::new(Hops::Multi, "");
+    pair.wait_until_up();
+    let birds_view = |pair: &Pair| pair.tors[0].bird.as_ref().unwrap().sessions().unwrap();
+    let since = |text: &str| -> String {
+        let line = text.lines().find(|line| line.starts_with("192.0.2.1")).unwrap_or_default().to_owned();
+        line.split_whitespace().nth(3).unwrap_or_default().to_owned()
+    };
+    let before = since(&birds_view(&pair));
+    for end in ["kill", "terminate"] {
+        if end == "kill" {
+            pair.agent.daemon().unwrap().kill().unwrap();
+        } else {
+            pair.agent.daemon().unwrap().terminate(SOON).unwrap();
+        }
+        // Many detection times.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert!(birds_view(&pair).contains("Up"), "after {end}: {}", birds_view(&pair));
+        pair.agent.start().unwrap();
+        pair.wait_until_up();
+        let session = pair.session("a").unwrap();
+        assert!(session["answered"].as_u64().unwrap() > 10, "the programs answered: {session}");
+        assert_eq!(
+            (session["failures"].as_u64(), session["expired"].as_u64()),
+            (Some(0), Some(0)),
+            "{session}"
+        );
+        assert_eq!(since(&birds_view(&pair)), before, "BIRD has seen no other session");
+    }
+    pair.agent.daemon().unwrap().signal(Signal::SIGSTOP).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    pair.agent.daemon().unwrap().signal(Signal::SIGCONT).unwrap();
+    wait_for("the session as it was", SOON, || (pair.session("a")?["state"] == "up").then_some(())).unwrap();
+    let session = pair.session("a").unwrap();
+    assert_eq!((session["failures"].as_u64(), session["expired"].as_u64()), (Some(0), Some(0)), "{session}");
+    assert_eq!(since(&birds_view(&pair)), before, "BIRD has seen no other session");
+}
