@@ -94,7 +94,7 @@ pub async fn run(start: Start) -> Result<()> {
             info!("stopped; the kernel goes on forwarding");
             Ok(())
         }
-        End::Detach(reply) => daemon.detach(reply).await,
+        End::Detach(reply) => Box::pin(daemon.detach(reply)).await,
     }
 }
 

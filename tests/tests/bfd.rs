@@ -1,5 +1,7 @@
 //! BFD between the agent and daemons of others, and what a VTEP's silence does to frames, with the agent and without.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "bfd/failover.rs"]
 mod failover;
 #[path = "bfd/rig.rs"]

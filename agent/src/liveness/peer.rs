@@ -58,20 +58,16 @@ impl Peer {
             ours.then(|| Adopted { sent, heard, heard_at: clock.at(left.heard.heard_ns) })
         });
         let suspect = left.is_some_and(|left| left.suspect);
-        let (session, standing) = match adopted {
-            Some(adopted) => {
-                let session = Session::adopt(parameters, &adopted, seed, now);
-                (session, Standing::adopted(suspect, &wish.settings.holding, now))
+        let (session, standing) = if let Some(adopted) = adopted {
+            let session = Session::adopt(parameters, &adopted, seed, now);
+            (session, Standing::adopted(suspect, &wish.settings.holding, now))
+        } else {
+            let mut standing = Standing::new();
+            if suspect {
+                standing.rise(&wish.settings.holding, now);
+                standing.fail(&wish.settings.holding, now);
             }
-            None => {
-                let discriminator = rand::random::<u32>().max(1);
-                let mut standing = Standing::new();
-                if suspect {
-                    standing.rise(&wish.settings.holding, now);
-                    standing.fail(&wish.settings.holding, now);
-                }
-                (Session::new(parameters, discriminator, seed, now), standing)
-            }
+            (Session::new(parameters, rand::random::<u32>().max(1), seed, now), standing)
         };
         let expired = left.map_or(0, |left| left.heard.expired);
         let heard_until_ns = 0;

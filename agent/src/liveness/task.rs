@@ -220,7 +220,9 @@ impl Task {
             }
             Order::Leave(reply) => {
                 let all: Vec<u32> = self.peers.keys().copied().collect();
-                all.into_iter().for_each(|index| self.end(index, now));
+                for index in all {
+                    self.end(index, now);
+                }
                 let _ = reply.send(());
             }
         }

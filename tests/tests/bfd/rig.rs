@@ -27,7 +27,7 @@ pub(crate) struct Pair {
     pub(crate) agent: Agent,
     pub(crate) vm: Vm,
     pub(crate) tors: [Tor; 2],
-    pub(crate) host: Machine,
+    _host: Machine,
     _fabric: Fabric,
 }
 
@@ -80,7 +80,7 @@ impl Pair {
             "\n[bfd]\nenabled = true\ntransport = \"{transport}\"\nmin_tx_ms = 50\nmin_rx_ms = 50\nmultiplier = 3\n{bfd}\n"
         );
         agent.reconfigure(|text| text + &section).unwrap();
-        let mut pair = Self { agent, vm, tors, host, _fabric: fabric };
+        let mut pair = Self { agent, vm, tors, _host: host, _fabric: fabric };
         pair.agent.start().unwrap();
         pair.vm.eth0.add_neighbour(pair.tors[0].far.address, pair.tors[0].far.mac).unwrap();
         pair
@@ -190,7 +190,8 @@ impl Flown {
 
     /// For how long nothing arrived, by what was lost at the rate that was sent at.
     pub(crate) fn outage(&self) -> Duration {
-        self.took.mul_f64(self.lost() as f64 / self.sent as f64)
+        let few = |count| u32::try_from(count).unwrap();
+        self.took * few(self.lost()) / few(self.sent)
     }
 }
 

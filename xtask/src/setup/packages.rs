@@ -12,6 +12,7 @@ use crate::{
 
 /// The compiler that brings `core` for BPF, what bpf-linker is built with, and what the tests run.
 pub(super) const TEST: &[&str] = &[
+    "bird2",
     "bpftool",
     "ca-certificates",
     "etcd-server",
@@ -38,7 +39,7 @@ pub(super) const TEST: &[&str] = &[
 /// The clippy that belongs to `rustc-web`, for the programs.
 const LINT: &[&str] = &["rust-web-clippy"];
 /// Only their programs are used; at the next boot their daemons would take ports that tests want.
-const SERVICES: &[&str] = &["etcd", "keepalived", "nftables", "openvswitch-switch"];
+const SERVICES: &[&str] = &["bird", "etcd", "keepalived", "nftables", "openvswitch-switch"];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub(super) struct Packages {
@@ -76,7 +77,11 @@ impl Packages {
 
     /// By the name of its package.
     fn is_new(&self, service: &str) -> bool {
-        let package = if service == "etcd" { "etcd-server" } else { service };
+        let package = match service {
+            "bird" => "bird2",
+            "etcd" => "etcd-server",
+            other => other,
+        };
         self.missing.contains(&package)
     }
 
