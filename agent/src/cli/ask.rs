@@ -16,7 +16,8 @@ use crate::config::{self, Config};
 use crate::control::Request;
 use crate::control::client::ClientError;
 use crate::control::view::{
-    BfdRow, CountRow, DetachRow, DifferenceRow, FdbRow, PortRow, RestoredRow, StatsRow, Status, VniRow, VtepRow,
+    BfdRow, CountRow, DetachRow, DifferenceRow, FdbRow, PortRow, RestoredRow, StatsRow, Status, VniRow,
+    VtepRow,
 };
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;

@@ -3,7 +3,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vtep_api::control::terminal::Table;
 
-use crate::control::view::{BfdRow, DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow};
+use crate::control::view::{
+    BfdRow, DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow,
+};
 use crate::proof::Difference;
 use crate::roles::Rule;
 use crate::source::SessionStatus;

@@ -4,7 +4,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
-use crate::control::view::{BfdRow, Moves, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape};
+use crate::control::view::{
+    BfdRow, Moves, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape,
+};
 use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
 
