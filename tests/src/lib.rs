@@ -15,6 +15,7 @@ pub mod lab;
 pub mod link;
 pub mod model;
 pub mod netns;
+pub mod ovs;
 pub mod ovsdb;
 pub mod packet;
 pub mod pki;

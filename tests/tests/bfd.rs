@@ -4,6 +4,8 @@
 
 #[path = "bfd/failover.rs"]
 mod failover;
+#[path = "bfd/ovs.rs"]
+mod ovs;
 #[path = "bfd/rig.rs"]
 mod rig;
 #[path = "bfd/sessions.rs"]

@@ -187,6 +187,7 @@ impl Host {
     }
 
     fn serve(&self, chain: &mut Chain, entry: &FdbTarget, from: u32) -> Result<(), ApplyError> {
+        let mut suspect = None;
         for (target, role, verdict) in
             [(entry.master, "master", Verdict::Master), (entry.slave, "slave", Verdict::Slave)]
         {
@@ -203,15 +204,22 @@ impl Host {
                 }
                 Target::Vtep(index) => {
                     let Some(row) = self.kernel.vtep(index)? else { continue };
-                    let up = row.up && self.kernel.vtep_oper_up(index)?;
-                    let vtep = self.vtep_end(index, &row, up);
+                    let sound = row.up && !row.suspect;
+                    let vtep = self.vtep_end(index, &row, sound);
                     chain.steps.push(Step::Vtep { vtep, role: role.to_owned() });
-                    if up {
+                    if sound {
                         self.adjacency_step(chain, index, &row, verdict);
                         return Ok(());
                     }
+                    if row.up {
+                        suspect.get_or_insert((index, row, verdict));
+                    }
                 }
             }
+        }
+        if let Some((index, row, verdict)) = suspect {
+            self.adjacency_step(chain, index, &row, verdict);
+            return Ok(());
         }
         let nobody = entry.master == Target::None && entry.slave == Target::None;
         chain.leads_to.push(if nobody { Verdict::UnknownUnicast } else { Verdict::BothDown });
