@@ -16,12 +16,13 @@ mod side;
 
 use std::{
     fmt,
+    panic::{self, AssertUnwindSafe},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use rand::{SeedableRng as _, rngs::SmallRng};
 use vtep_abi::Verdict;
 
@@ -61,10 +62,11 @@ pub fn run(plan: Plan) -> Result<Agreed> {
     run_seeded(plan, None)
 }
 
-/// With a mistake on purpose.
+/// With a mistake on purpose, which is found and not made small.
 pub fn run_seeded(plan: Plan, seed: Option<Seed>) -> Result<Agreed> {
     let start = Instant::now();
-    let shared = Shared { plan, next: AtomicU64::new(0), failed: AtomicBool::new(false) };
+    let is_seeded = seed.is_some();
+    let shared = Shared { plan, is_seeded, next: AtomicU64::new(0), failed: AtomicBool::new(false) };
     let done: Vec<Result<Done>> = thread::scope(|scope| {
         let jobs: Vec<_> = (0..plan.jobs.max(1))
             .map(|_| scope.spawn(|| Rig::seeded(seed, |rig| shared.work(rig))?))
@@ -85,6 +87,7 @@ pub fn run_seeded(plan: Plan, seed: Option<Seed>) -> Result<Agreed> {
 
 struct Shared {
     plan: Plan,
+    is_seeded: bool,
     /// Rounds that are taken.
     next: AtomicU64,
     failed: AtomicBool,
@@ -108,13 +111,19 @@ impl Shared {
             }
             let round = first_round + taken;
             let drawn = Round::draw(seed, round, ROUND_FRAMES.min(frames - before));
-            let found =
-                drawn.first_difference(rig).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
-            if let Some(found) = found {
+            let replay = format!(
+                "replay: cargo xtask fuzz dataplane --frames {ROUND_FRAMES} --seed {seed} --round {round}"
+            );
+            // The model may fail, too.
+            let found = panic::catch_unwind(AssertUnwindSafe(|| drawn.first_difference(rig)))
+                .unwrap_or_else(|_| Err(anyhow!("the model panicked")))
+                .inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
+                .with_context(|| replay.clone())?;
+            if let Some((found, difference)) = found {
                 self.failed.store(true, Ordering::Relaxed);
+                ensure!(!self.is_seeded, "the model says otherwise: {difference}");
                 let small = minimise::smallest(rig, found)?;
-                let replay = format!("cargo xtask fuzz dataplane --seed {seed} --round {round}");
-                anyhow::bail!("{}\nreplay: {replay}", small.report(rig)?);
+                anyhow::bail!("{difference}\nmade small: {}\n{replay}", small.report(rig)?);
             }
             done.frames += drawn.stimuli.len() as u64;
             done.rounds += 1;
@@ -141,23 +150,25 @@ impl Round {
         Self { tables, stimuli }
     }
 
-    fn first_difference(&self, rig: &mut Rig) -> Result<Option<Case>> {
+    /// As it was when the frame came, and what differed.
+    fn first_difference(&self, rig: &mut Rig) -> Result<Option<(Case, String)>> {
         rig.install(&self.tables)?;
         for stimulus in &self.stimuli {
             if let Some(difference) = rig.differs(stimulus)? {
-                println!("{difference}");
-                return Ok(Some(Case { tables: rig.tables().clone(), stimulus: stimulus.clone() }));
+                let tables = rig.tables().clone();
+                return Ok(Some((Case { tables, stimulus: stimulus.clone() }, difference)));
             }
         }
-        if rig.settles()? {
+        if rig.unsettled()?.is_none() {
             return Ok(None);
         }
         // Some counter moved that no frame was to move: which one's was it?
         rig.install(&self.tables)?;
         for stimulus in &self.stimuli {
             let tables = rig.tables().clone();
-            if rig.differs(stimulus)?.is_some() || !rig.settles()? {
-                return Ok(Some(Case { tables, stimulus: stimulus.clone() }));
+            let differs = rig.differs(stimulus)?;
+            if let Some(difference) = differs.or(rig.unsettled()?) {
+                return Ok(Some((Case { tables, stimulus: stimulus.clone() }, difference)));
             }
         }
         anyhow::bail!("counters of a whole round differ, and those of none of its frames do")

@@ -31,7 +31,7 @@ impl Case {
     pub fn difference(&self, rig: &mut Rig) -> Result<Option<String>> {
         rig.install(&self.tables)?;
         let differs = rig.differs(&self.stimulus)?;
-        Ok(differs.or(if rig.settles()? { None } else { Some(rig.unsettled()?) }))
+        Ok(differs.or(rig.unsettled()?))
     }
 
     /// The frame, both answers, and the case as it may be kept.

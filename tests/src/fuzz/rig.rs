@@ -148,7 +148,7 @@ impl Rig {
     }
 
     /// Runs a frame, and says how the program's answer differs from the model's. The counters of the bridge domain that
-    /// the model names are read, and all of them where these did not move; [`Self::settles`] reads the rest.
+    /// the model names are read, and all of them where these did not move; [`Self::unsettled`] reads the rest.
     pub(super) fn differs(&mut self, stimulus: &Stimulus) -> Result<Option<String>> {
         if self.filled.elapsed() > FILLED_MAX {
             self.refill()?;
@@ -199,25 +199,21 @@ impl Rig {
         self.tables.pay(expected.paid);
     }
 
-    /// Whether all counters are where the frames since the tables were installed should have brought them: each frame
+    /// None if all counters are where the frames since the tables were installed should have brought them: each frame
     /// counted once, each VTEP with what it got and sent.
-    pub(super) fn settles(&mut self) -> Result<bool> {
+    pub(super) fn unsettled(&mut self) -> Result<Option<String>> {
         for bd in 0..=DOMAINS_MAX {
-            if !self.side().moved(bd)?.is_empty() {
-                return Ok(false);
+            let moved = self.side().moved(bd)?;
+            if !moved.is_empty() {
+                return Ok(Some(format!("domain {bd} counts what no frame came to: {moved:?}")));
             }
         }
-        let each_once = self.side().counted() == self.counted_before + self.ended;
-        Ok(each_once && self.side().vteps()? == self.vteps)
-    }
-
-    pub(super) fn unsettled(&mut self) -> Result<String> {
         let counted = self.side().counted() - self.counted_before;
+        if counted != self.ended {
+            return Ok(Some(format!("{counted} frames are counted of {}", self.ended)));
+        }
         let vteps = self.side().vteps()?;
-        Ok(format!(
-            "{counted} frames are counted of {}; VTEPs count {vteps:?}, not {:?}",
-            self.ended, self.vteps
-        ))
+        Ok((vteps != self.vteps).then(|| format!("VTEPs count {vteps:?}, not {:?}", self.vteps)))
     }
 
     fn heard(&self) -> Result<Vec<(u32, Vec<u8>)>> {

@@ -36,6 +36,10 @@ pub(super) fn with(frame: &[u8], field: u8) -> Vec<u8> {
         frame[ETHERNET + 1] = (frame[ETHERNET + 1] & 0xcf) | (field << 4);
         return frame;
     }
+    // A header that is cut before its checksum is for the packet's receiver to refuse.
+    if frame.len() < ETHERNET + 12 {
+        return frame;
+    }
     let before = word(&frame, ETHERNET);
     frame[ETHERNET + 1] = (frame[ETHERNET + 1] & !3) | field;
     let after = word(&frame, ETHERNET);
