@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "packet/bfd.rs"]
+mod bfd;
 #[path = "packet/outer.rs"]
 mod outer;
 #[path = "packet/packet_rate.rs"]

@@ -10,6 +10,7 @@ use super::*;
 use crate::dataplane::FdbTarget;
 use crate::learnt::{Said, Sight};
 use crate::links::Link;
+use crate::liveness::Known;
 use crate::packet_rate::PacketRate;
 use crate::plan::plan;
 use crate::source::file::{Document, build};
@@ -493,4 +494,80 @@ fn what_a_partial_table_does_not_name_stays() {
     host.table = Table::default();
     host.settle();
     assert_eq!((host.installed.fdb.len(), host.installed.networks.len()), (0, 0));
+}
+
+fn known(last: u8, suspect: bool) -> Known {
+    Known {
+        address: [192, 0, 2, last].into(),
+        transport: "multi-hop",
+        state: vtep_bfd::State::Down,
+        remote_state: vtep_bfd::State::Down,
+        diagnostic: vtep_bfd::Diagnostic::TIME_EXPIRED,
+        standing: "failed",
+        suspect,
+        overdue: false,
+        failures: 1,
+        detection: None,
+        interval: None,
+        complaint: None,
+    }
+}
+
+#[test]
+fn a_silent_vtep_is_suspect_and_neither_down_nor_another_of_its_index() {
+    let mut host = Host::new();
+    host.settle();
+    let a = mapped_v4([192, 0, 2, 11]);
+    let index = *host.installed.vteps.iter().find(|(_, row)| row.adj.remote == a).unwrap().0;
+    host.liveness.insert(index, known(11, true));
+    host.check_alarm(AlarmKind::BfdDown, "192.0.2.11");
+    host.settle();
+    assert!(host.installed.vteps[&index].up && host.installed.vteps[&index].suspect);
+    host.liveness.insert(index, known(99, true));
+    host.settle();
+    assert!(!host.installed.vteps[&index].suspect, "that was said of another VTEP");
+}
+
+#[test]
+fn an_uplink_without_carrier_makes_its_vteps_suspect_and_says_so() {
+    let mut host = Host::new();
+    host.settle();
+    host.links.by_name.get_mut("eth0").unwrap().carrier = false;
+    host.check_alarm(AlarmKind::UplinkNoCarrier, "eth0");
+    host.check_alarm(AlarmKind::SlaveWouldFail, "192.0.2.12");
+    host.settle();
+    assert!(host.installed.vteps.values().all(|row| row.suspect && row.up));
+}
+
+#[test]
+fn a_slave_whose_next_hop_is_unresolved_is_told_before_it_is_needed() {
+    let mut host = Host::new();
+    let would_fail = |host: &mut Host| -> Vec<String> {
+        let alarms = host.desired().alarms.into_iter();
+        let alarms = alarms.filter(|alarm| alarm.kind == AlarmKind::SlaveWouldFail);
+        alarms.map(|alarm| alarm.subject).collect()
+    };
+    assert_eq!(would_fail(&mut host), Vec::<String>::new());
+    for path in host.underlay.paths.values_mut() {
+        path.dst_mac = None;
+    }
+    assert_eq!(would_fail(&mut host), ["192.0.2.12"], "192.0.2.11 is no slave");
+}
+
+/// What was installed holds until the sessions were looked at: an agent that starts does not bring anybody back.
+#[test]
+fn a_suspect_vtep_stays_so_until_its_session_says_otherwise() {
+    let mut host = Host::new();
+    host.config.bfd.enabled = true;
+    host.settle();
+    for row in host.installed.vteps.values_mut() {
+        row.suspect = true;
+    }
+    host.settle();
+    assert!(host.installed.vteps.values().all(|row| row.suspect));
+    let index = *host.installed.vteps.keys().next().unwrap();
+    let last = host.installed.vteps[&index].adj.remote[15];
+    host.liveness.insert(index, known(last, false));
+    host.settle();
+    assert!(!host.installed.vteps[&index].suspect);
 }

@@ -34,7 +34,7 @@ impl Bfd {
         Ok(sessions)
     }
 
-    pub(crate) fn set(&self, vtep: u32, session: &BfdSession) -> Result<(), ApplyError> {
+    pub fn set(&self, vtep: u32, session: &BfdSession) -> Result<(), ApplyError> {
         self.sessions.update(&vtep, session).map_err(failed("update", map::BFD_SESSION))
     }
 
