@@ -71,14 +71,6 @@ impl Claims {
         }
     }
 
-    /// The next revision claims it as if for the first time.
-    pub fn renew(&mut self, name: &LogicalSwitchName, vni: u32, mac: MacAddr) {
-        self.recovered.remove(&(vni, mac));
-        if let Some(macs) = Arc::make_mut(&mut self.made).get_mut(name) {
-            macs.remove(&mac);
-        }
-    }
-
     fn is_recovered(&mut self, vni: Option<u32>, mac: MacAddr) -> bool {
         !self.recovered.is_empty() && vni.is_some_and(|vni| self.recovered.remove(&(vni, mac)))
     }

@@ -2,8 +2,8 @@
 //!
 //! Seeing a frame is a claim, for a VM chooses its source addresses itself. Where the table names a MAC, the table
 //! stands and the claim only goes upstream; where it does not, or does so no more, what was seen is the entry. A claim
-//! that the table has answered by naming another VTEP is made once more when the MAC is seen again, and no more until
-//! the table has answered that.
+//! that the table outvotes stands by until its MAC ages: a frame that comes late does not take the MAC back, and when the
+//! other VTEP withdraws, nothing has to be learnt anew.
 
 mod flap;
 
@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vtep_abi::{FdbKey, FdbValue, Target};
-use vtep_api::VtepName;
 
 use self::flap::Flap;
 pub use self::flap::{MOVES_MAX, WINDOW_SECS};
@@ -32,48 +31,23 @@ struct Sighting {
     port: PortId,
     /// By the programs' clock. None until they are asked, of what an earlier agent learnt.
     at_secs: Option<u32>,
-    word: Word,
-    /// The table has answered the claim by naming another VTEP.
-    is_answered: bool,
     flap: Flap,
-}
-
-/// What the table said of a MAC last.
-#[derive(Debug, Clone, PartialEq)]
-enum Word {
-    Unheard,
-    Nothing,
-    Elsewhere(VtepName),
-}
-
-/// What the table says of a MAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said<'a> {
-    /// It may lack the MAC, for it is not whole.
-    Unknown,
-    Nothing,
-    Elsewhere(&'a VtepName),
 }
 
 /// What is known when a MAC is seen.
 #[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
+pub struct Sight {
     pub now_secs: u32,
     pub port_max: u32,
     pub vni_max: u32,
-    pub said: Said<'a>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lesson {
     New,
-    /// `again`: to be claimed anew.
     Moved {
         from: PortId,
-        again: bool,
     },
-    /// Seen where it was, though the table has it elsewhere by now: to be claimed anew.
-    Again,
     Known,
     /// The port, or the VNI, has as many as it may.
     Full,
@@ -109,52 +83,42 @@ impl Learnt {
             _ => None,
         };
         let entries = installed.fdb.iter().filter(|(_, target)| target.flags & FdbValue::LEARNT != 0);
-        let entries = entries.map(|(key, target)| (key, target.master, Word::Nothing));
-        let claims = installed.seen.iter().map(|(key, target)| (key, *target, Word::Unheard));
-        for (key, target, word) in entries.chain(claims) {
+        let entries = entries.map(|(key, target)| (key, target.master));
+        let claims = installed.seen.iter().map(|(key, target)| (key, *target));
+        for (key, target) in entries.chain(claims) {
             if let Some(port) = port(target).filter(|_| !learnt.contains(key)) {
-                learnt.insert((key.vni, key.mac), Sighting { word, ..Sighting::new(port, None) });
+                learnt.insert((key.vni, key.mac), Sighting::new(port, None));
             }
         }
         learnt
     }
 
-    pub fn observe(&mut self, key: FdbKey, port: PortId, sight: Sight<'_>) -> Lesson {
+    pub fn observe(&mut self, key: FdbKey, port: PortId, sight: Sight) -> Lesson {
         let id = (key.vni, key.mac);
-        let before = self.by_mac.get(&id).map(|sighting| sighting.port);
-        if before == Some(port) {
-            let Some(sighting) = self.by_mac.get_mut(&id) else { return Lesson::Known };
-            sighting.at_secs = Some(sight.now_secs);
-            let again = std::mem::take(&mut sighting.is_answered);
-            return if again { Lesson::Again } else { Lesson::Known };
+        let before = self.by_mac.get(&id).cloned();
+        let from = before.as_ref().map(|sighting| sighting.port);
+        if from == Some(port) {
+            return Lesson::Known;
         }
-        if self.is_full(before, port, key.vni, sight) {
+        if self.is_full(from, port, key.vni, sight) {
             return Lesson::Full;
         }
-        let Some(from) = before else {
-            let word = match sight.said {
-                Said::Unknown => Word::Unheard,
-                Said::Nothing => Word::Nothing,
-                Said::Elsewhere(name) => Word::Elsewhere(name.clone()),
-            };
-            self.insert(id, Sighting { word, ..Sighting::new(port, Some(sight.now_secs)) });
+        let Some(mut sighting) = before else {
+            self.insert(id, Sighting::new(port, Some(sight.now_secs)));
             return Lesson::New;
         };
-        let Some(mut sighting) = self.by_mac.get(&id).cloned() else { return Lesson::Known };
+        let from = sighting.port;
         let was_damped = sighting.flap.damped_until.is_some();
         if !sighting.flap.admits(sight.now_secs) {
-            if let Some(kept) = self.by_mac.get_mut(&id) {
-                kept.flap = sighting.flap;
-            }
+            self.insert(id, sighting);
             self.tally.damped += u64::from(!was_damped);
             return Lesson::Damped { new: !was_damped };
         }
-        let again = std::mem::take(&mut sighting.is_answered);
         self.insert(id, Sighting { port, at_secs: Some(sight.now_secs), ..sighting });
-        Lesson::Moved { from, again }
+        Lesson::Moved { from }
     }
 
-    fn is_full(&mut self, before: Option<PortId>, port: PortId, vni: u32, sight: Sight<'_>) -> bool {
+    fn is_full(&mut self, before: Option<PortId>, port: PortId, vni: u32, sight: Sight) -> bool {
         let moves_in = before.is_none_or(|before| before.ifindex != port.ifindex);
         let port_full = moves_in && self.count(port.ifindex) >= sight.port_max;
         let vni_full = before.is_none() && self.count_in(vni) >= sight.vni_max;
@@ -168,24 +132,6 @@ impl Learnt {
         if let Some(sighting) = self.by_mac.remove(&(key.vni, key.mac)) {
             release(&mut self.per_interface, sighting.port.ifindex);
             release(&mut self.per_vni, key.vni);
-        }
-    }
-
-    /// Takes what the table says by now.
-    pub fn hear<'a>(&mut self, said: impl Fn(&FdbKey) -> Said<'a>) {
-        for ((vni, mac), sighting) in &mut self.by_mac {
-            match (said(&FdbKey::new(*vni, *mac)), &mut sighting.word) {
-                (Said::Unknown, _) => {}
-                (Said::Nothing, word) => {
-                    *word = Word::Nothing;
-                    sighting.is_answered = false;
-                }
-                (Said::Elsewhere(now), Word::Elsewhere(before)) if before == now => {}
-                (Said::Elsewhere(now), word) => {
-                    sighting.is_answered = *word != Word::Unheard;
-                    *word = Word::Elsewhere(now.clone());
-                }
-            }
         }
     }
 
@@ -252,12 +198,6 @@ impl Learnt {
         self.by_mac.iter().map(|((vni, mac), sighting)| (FdbKey::new(*vni, *mac), sighting.port))
     }
 
-    /// Of which the programs should note when they are seen, and not report them.
-    pub fn quiet(&self) -> impl Iterator<Item = (FdbKey, PortId)> {
-        let quiet = self.by_mac.iter().filter(|(_, sighting)| !sighting.is_answered);
-        quiet.map(|((vni, mac), sighting)| (FdbKey::new(*vni, *mac), sighting.port))
-    }
-
     /// MACs that moved too often.
     pub fn damped(&self) -> impl Iterator<Item = (FdbKey, PortId)> {
         let damped = self.by_mac.iter().filter(|(_, sighting)| sighting.flap.damped_until.is_some());
@@ -298,7 +238,7 @@ impl Learnt {
 
 impl Sighting {
     fn new(port: PortId, at_secs: Option<u32>) -> Self {
-        Self { port, at_secs, word: Word::Unheard, is_answered: false, flap: Flap::default() }
+        Self { port, at_secs, flap: Flap::default() }
     }
 }
 

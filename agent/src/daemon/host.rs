@@ -20,7 +20,7 @@ use crate::control::view::{Moves, SourceStatus};
 use crate::dataplane::{Dataplane, FdbTarget, PortId};
 use crate::desired::{self, Allocation, Desired, Inputs, Present};
 use crate::kernel::{Attachment, Kernel};
-use crate::learnt::{Learnt, Said};
+use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::liveness::{Findings, Wish, Wishes};
 use crate::overheard::Overheard;
@@ -53,7 +53,7 @@ pub(super) struct Host {
     pub(super) announced: Announced,
     /// By interface, the last frame that was refused for its source.
     pub(super) refused_sources: BTreeMap<u32, String>,
-    pub(super) claims: Claims,
+    claims: Claims,
     pub(super) roles: Roles,
     /// None until the source's first snapshot: what is absent from no table is not withdrawn.
     pub(super) table: Option<Arc<Table>>,
@@ -368,13 +368,12 @@ impl Host {
         self.learnt.revise(|port| bound.get(&port).copied());
         let names: BTreeMap<u32, &LogicalSwitch> =
             table.logical_switches.values().map(|switch| (switch.vni.as_u32(), switch)).collect();
-        self.learnt.hear(|key| said(names.get(&key.vni).copied(), key));
         let Self { overheard, learnt, config, .. } = self;
         let of_table = |vtep| table.vteps.values().any(|there| there.address == desired::ip(vtep));
         overheard.revise(|key, vtep| {
             config.networks.of(key.vni).learn_underlay
                 && !learnt.contains(key)
-                && !matches!(said(names.get(&key.vni).copied(), key), Said::Elsewhere(_))
+                && !matches!(said(names.get(&key.vni).copied(), key), Said::Elsewhere)
                 && (table.partial || of_table(vtep))
         });
     }
@@ -443,13 +442,21 @@ impl Host {
     }
 }
 
-/// What the table says of a MAC behind our ports.
-pub(super) fn said<'a>(switch: Option<&'a LogicalSwitch>, key: &FdbKey) -> Said<'a> {
+/// What the table says of a MAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It may lack the MAC, for it is not whole.
+    Unknown,
+    Nothing,
+    Elsewhere,
+}
+
+pub(super) fn said(switch: Option<&LogicalSwitch>, key: &FdbKey) -> Said {
     let Some(switch) = switch else { return Said::Unknown };
-    match switch.macs.get(&MacAddr::new(key.mac)) {
-        Some(entry) => Said::Elsewhere(&entry.master),
-        None if switch.partial => Said::Unknown,
-        None => Said::Nothing,
+    match switch.macs.contains_key(&MacAddr::new(key.mac)) {
+        true => Said::Elsewhere,
+        false if switch.partial => Said::Unknown,
+        false => Said::Nothing,
     }
 }
 

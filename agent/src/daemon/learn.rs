@@ -4,12 +4,12 @@ use tracing::{debug, warn};
 use vtep_abi::{Event, EventKind, FdbKey, FdbValue, NeighbourKey, PortValue, Target, VtepByIpKey};
 use vtep_api::{MacAddr, PortName};
 
-use super::host::{Host, said};
+use super::host::{Host, Said, said};
 use crate::announced::Announcement;
 use crate::config::Port;
 use crate::dataplane::{FdbTarget, PortId};
 use crate::kernel::now_secs;
-use crate::learnt::{Lesson, Said, Sight, Tally};
+use crate::learnt::{Lesson, Sight, Tally};
 use crate::overheard::Heard;
 use crate::plan::{Plan, Step};
 
@@ -78,12 +78,10 @@ impl Host {
             now_secs: now_secs(),
             port_max: self.learn_max(port.ifindex),
             vni_max: self.config.networks.of(key.vni).learn_max.as_u32(),
-            said,
         };
-        let (from, again) = match self.learnt.observe(key, port, sight) {
-            Lesson::New => (None, false),
-            Lesson::Moved { from, again } => (Some(from), again),
-            Lesson::Again => (Some(port), true),
+        let from = match self.learnt.observe(key, port, sight) {
+            Lesson::New => None,
+            Lesson::Moved { from } => Some(from),
             Lesson::Damped { new } => {
                 learning.done &= !new;
                 return;
@@ -96,7 +94,7 @@ impl Host {
         let is_named = match said {
             Said::Nothing => false,
             Said::Unknown => switch.is_none() || self.installed.fdb.contains_key(&key),
-            Said::Elsewhere(_) => true,
+            Said::Elsewhere => true,
         };
         self.watch_seen(&key, from, port, is_named);
         if !is_named {
@@ -104,11 +102,7 @@ impl Host {
             batch.fdb.push((key, target));
         }
         if let Some(name) = name {
-            let mac = MacAddr::new(key.mac);
-            if again {
-                self.claims.renew(&name, key.vni, mac);
-            }
-            self.outcome.local_macs.entry(name).or_default().insert(mac, port);
+            self.outcome.local_macs.entry(name).or_default().insert(MacAddr::new(key.mac), port);
         }
         learning.news = true;
         // For the alarms.

@@ -110,7 +110,7 @@ fn overheard(
 
 /// Also of MACs that the table has elsewhere: they are claimed as long as they are seen here.
 fn sightings(inputs: &Inputs<'_>, ports: &BoundPorts, desired: &mut Desired) {
-    for (key, port) in inputs.learnt.quiet() {
+    for (key, port) in inputs.learnt.iter() {
         if let Some(bound) = ports.get(&port).filter(|bound| bound.vni == key.vni) {
             desired.dataplane.seen.insert(key, Target::LocalPort(bound.local_port));
         }

@@ -8,7 +8,7 @@ use vtep_api::{MacAddr, VtepName};
 
 use super::*;
 use crate::dataplane::FdbTarget;
-use crate::learnt::{Said, Sight};
+use crate::learnt::Sight;
 use crate::links::Link;
 use crate::liveness::Known;
 use crate::packet_rate::PacketRate;
@@ -268,7 +268,7 @@ fn only_ports_that_were_offered_are_bound() {
     assert_eq!(host.desired().dataplane.ports.len(), 2);
 }
 
-const SIGHT: Sight<'static> = Sight { now_secs: 1, port_max: 9, vni_max: 9, said: Said::Nothing };
+const SIGHT: Sight = Sight { now_secs: 1, port_max: 9, vni_max: 9 };
 
 const LEARNT: FdbTarget =
     FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };

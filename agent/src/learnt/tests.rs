@@ -4,17 +4,13 @@ const KEY: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
 const OTHER: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 2]);
 const TAP0: PortId = PortId { ifindex: 7, vlan: 0 };
 const TAP1: PortId = PortId { ifindex: 8, vlan: 0 };
-const SIGHT: Sight<'static> = Sight { now_secs: 100, port_max: 10, vni_max: 20, said: Said::Nothing };
-
-fn vtep(name: &str) -> VtepName {
-    name.try_into().unwrap()
-}
+const SIGHT: Sight = Sight { now_secs: 100, port_max: 10, vni_max: 20 };
 
 #[test]
 fn a_mac_moves_between_ports_and_goes_with_its_binding() {
     let mut learnt = Learnt::default();
     assert_eq!(learnt.observe(KEY, TAP0, SIGHT), Lesson::New);
-    assert_eq!(learnt.observe(KEY, TAP1, SIGHT), Lesson::Moved { from: TAP0, again: false });
+    assert_eq!(learnt.observe(KEY, TAP1, SIGHT), Lesson::Moved { from: TAP0 });
     assert_eq!((learnt.count(7), learnt.count(8), learnt.count_in(5001)), (0, 1, 1));
     learnt.revise(|port| (port == TAP0).then_some(5001));
     assert!(learnt.is_empty());
@@ -37,7 +33,7 @@ fn a_full_port_learns_no_more_and_keeps_what_it_has() {
     learnt.observe(KEY, TAP0, sight);
     assert_eq!(learnt.observe(OTHER, TAP0, sight), Lesson::Full);
     assert_eq!(learnt.observe(KEY, TAP0, sight), Lesson::Known);
-    let moved = Lesson::Moved { from: TAP0, again: false };
+    let moved = Lesson::Moved { from: TAP0 };
     assert_eq!(learnt.observe(KEY, PortId { vlan: 5, ..TAP0 }, sight), moved);
     assert_eq!(learnt.tally, Tally { refused_by_port: 1, ..Tally::default() });
 }
@@ -75,33 +71,6 @@ fn what_an_earlier_agent_learnt_has_a_whole_age_before_it_if_nobody_noted_its_ti
     assert!(!learnt.age(1000, |_| None, |_| 300, &mut vec![]));
     assert!(!learnt.age(1299, |_| None, |_| 300, &mut vec![]));
     assert!(learnt.age(1300, |_| None, |_| 300, &mut vec![]));
-}
-
-#[test]
-fn a_claim_is_made_once_for_each_answer_of_the_table() {
-    let (a, b) = (vtep("a"), vtep("b"));
-    let mut learnt = Learnt::default();
-    assert_eq!(learnt.observe(KEY, TAP0, SIGHT), Lesson::New);
-    learnt.hear(|_| Said::Nothing);
-    assert_eq!((learnt.observe(KEY, TAP0, SIGHT), learnt.quiet().count()), (Lesson::Known, 1));
-    learnt.hear(|_| Said::Elsewhere(&a));
-    assert_eq!(learnt.quiet().count(), 0, "to be reported");
-    learnt.hear(|_| Said::Unknown);
-    assert_eq!(learnt.observe(KEY, TAP0, SIGHT), Lesson::Again);
-    learnt.hear(|_| Said::Elsewhere(&a));
-    assert_eq!((learnt.observe(KEY, TAP0, SIGHT), learnt.quiet().count()), (Lesson::Known, 1));
-    learnt.hear(|_| Said::Elsewhere(&b));
-    assert_eq!(learnt.observe(KEY, TAP1, SIGHT), Lesson::Moved { from: TAP0, again: true });
-}
-
-#[test]
-fn what_the_table_has_elsewhere_already_is_claimed_by_being_learnt() {
-    let a = vtep("a");
-    let mut learnt = Learnt::default();
-    let sight = Sight { said: Said::Elsewhere(&a), ..SIGHT };
-    assert_eq!(learnt.observe(KEY, TAP0, sight), Lesson::New);
-    learnt.hear(|_| Said::Elsewhere(&a));
-    assert_eq!(learnt.observe(KEY, TAP0, sight), Lesson::Known);
 }
 
 #[test]

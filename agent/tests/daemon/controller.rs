@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status, Streaming};
 use vtep_api::daemon::TlsFiles;
 use vtep_api::grpc::{self, PeerNames, VtepSession};
 use vtep_api::{
-    Binding, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL, Placement,
-    Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId, Vni, VtepName,
-    VtepOutline,
+    Binding, Cause, Change, FromVtep, Held, LocalMac, LogicalSwitchName, MacAddr, Network, PROTOCOL,
+    Placement, Replication, Role, Row, TableUpdate, Term, ToVtep, UnknownUnicast, Version, VlanId, Vni,
+    VtepName, VtepOutline,
 };
 use vtep_tests::deadline::wait_for;
 use vtep_tests::frame::{Endpoint, arp_request, udp};
@@ -439,45 +439,56 @@ fn obeyed(controller: &Controller) -> Session {
     session
 }
 
-/// A → B → A, and away for good.
+/// A → B → A by a withdrawal at B, and once more by the MAC's age.
 #[test]
-fn a_learnt_mac_is_claimed_when_it_comes_back_and_withdrawn_when_it_ages() {
+fn a_late_frame_takes_no_mac_back_and_a_withdrawal_and_a_return_do() {
     let (host, _controller, _daemon, session) = learning("mac_age_secs = 4");
     let vm = PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap();
     let guest = Endpoint::new(OWN_MAC.octets(), [10, 0, 0, 1], 1000);
     let frame = udp(guest, Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000), &[1; 20]);
+    let next = || session.inbound.try_iter().find_map(|message| told(message, false, OWN_MAC));
     let claim_of_a_frame = || {
         let told = || {
             vm.send(&frame).unwrap();
-            session.inbound.try_iter().find_map(|message| told(message, false, OWN_MAC))
+            next()
         };
         match wait_for("what is told of the MAC", PATIENCE, told).unwrap() {
             Told::Claim(local) => local,
             Told::Withdrawal => panic!("it is withdrawn"),
         }
     };
+    let master = || {
+        let entry = host.json(&["fdb", "get", "5001", &OWN_MAC.to_string()])?;
+        Some(entry["master"].clone())
+    };
     let first = claim_of_a_frame();
 
-    // It moved: the controller says so.
+    // It moved, the controller says; a frame of it comes late, or from a link that stands by.
     session.say(ToVtep::Table(table(Some(1), 2, &[(0xaa, "b")])));
     session.applied(2);
-    let own = || host.json(&["fdb", "get", "5001", &OWN_MAC.to_string()]);
-    assert_eq!(own().unwrap()["master"]["vtep"]["address"], "192.0.2.12");
-    let second = claim_of_a_frame();
-    assert!(second.origin.is_some() && second.origin != first.origin, "{second:?}");
-    assert!(second.claimed_at_ms > first.claimed_at_ms);
-
-    // A controller that stays with the other is not asked again, whatever the VM sends; the end is silence.
+    assert_eq!(master().unwrap()["vtep"]["address"], "192.0.2.12");
     let speaks = Instant::now();
     while speaks.elapsed() < Duration::from_secs(5) {
         vm.send(&frame).unwrap();
-        let more = session.inbound.try_iter().find_map(|message| told(message, false, OWN_MAC));
-        assert_eq!(more, None);
+        assert_eq!(next(), None, "nothing is claimed, and what is seen does not age");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let last = session.until(|message| told(message, false, OWN_MAC));
-    assert_eq!(last, Told::Withdrawal);
-    assert_eq!(own().unwrap()["master"]["vtep"]["address"], "192.0.2.12");
+    assert_eq!(master().unwrap()["vtep"]["address"], "192.0.2.12");
+
+    // The other VTEP withdraws it: it is here already.
+    let gone = Change::Remove(Cause::Withdrawn);
+    let changes = [(OWN_MAC, gone)].into_iter().collect();
+    session.say(ToVtep::Table(TableUpdate { changes, ..table(Some(2), 3, &[]) }));
+    session.applied(3);
+    assert_eq!(master().unwrap()["port"]["name"], "tap0");
+
+    // It moves again and is silent here; then it is back.
+    session.say(ToVtep::Table(table(Some(3), 4, &[(0xaa, "b")])));
+    session.applied(4);
+    assert_eq!(session.until(|message| told(message, false, OWN_MAC)), Told::Withdrawal);
+    let second = claim_of_a_frame();
+    assert!(second.origin.is_some() && second.origin != first.origin, "{second:?}");
+    assert!(second.claimed_at_ms > first.claimed_at_ms);
 }
 
 #[test]
