@@ -18,7 +18,7 @@ pub use bfd::{Bfd, BfdSettings, BfdTransport};
 pub use limit::FloodLimit;
 pub use network::{DuplicateNetworkError, Network, Networks};
 pub use origin::{Override, settings};
-pub use port::{DuplicatePortError, Port, Ports};
+pub use port::{DuplicatePortError, InnerTag, Port, Ports, UnboundTag};
 pub use source::{ControllerSource, FileSource, OvsdbSource, Source, SourceError, TlsFiles};
 pub use underlay::{DontFragment, Inheritable, ReservedBits, SourcePorts, Underlay};
 pub use vtep_api::daemon::{Bounded, Log, LogFormat, LogLevel, Origin, Setting};

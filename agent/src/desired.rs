@@ -15,6 +15,7 @@ mod port;
 mod quota;
 mod shortcut;
 mod standby;
+mod tags;
 mod vtep;
 
 use std::collections::{BTreeMap, BTreeSet};

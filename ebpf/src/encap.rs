@@ -75,7 +75,7 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
 }
 
 #[inline(always)]
-fn count_sent(vtep: u32, verdict: Verdict, bytes: u32) {
+pub(crate) fn count_sent(vtep: u32, verdict: Verdict, bytes: u32) {
     maps::with_vtep_stats(vtep, |stats| {
         stats.sent.packets += 1;
         stats.sent.bytes += u64::from(bytes);

@@ -9,18 +9,21 @@ use crate::context::{self, Frame as _, Refused, Skb, repeat};
 use crate::encap;
 use crate::header::Ethernet;
 use crate::maps;
+use crate::port::Entrant;
+use crate::tagged;
+use crate::vlan::{Bound, Tag};
 
 /// What the loops share.
-struct Copies {
-    frame: Skb,
-    inner: Inner,
+pub(crate) struct Copies {
+    pub(crate) frame: Skb,
+    pub(crate) inner: Inner,
     generation: u16,
     first: u16,
     /// The local port that the frame came from, 0 from the underlay.
-    from: u32,
+    pub(crate) from: u32,
     sent: u16,
     failed: u16,
-    too_big: u16,
+    pub(crate) too_big: u16,
     /// VTEPs that wait for the second loop, which sends encapsulated copies.
     pending: u16,
     /// Length of the outer headers that they share: room is made once. 0 as long as none waits.
@@ -55,7 +58,43 @@ pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethern
 /// To the VNI's local ports only (split horizon).
 #[inline(always)]
 pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
-    let inner = Inner {
+    let mut copies = Copies::new(*frame, bare(vni, ethernet), network, 0);
+    repeat(limit(network.flood_local), &mut copies, copy_plain);
+    copies.end(Verdict::DeliveredFlood)
+}
+
+/// Of a frame that keeps a tag.
+#[inline(never)]
+pub(crate) fn tagged_from_port(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
+    let &Entrant { bound: Bound { ref port, kept, .. }, ethernet } = entrant;
+    let mut inner = encap::inner(&frame, port.vni, ethernet);
+    inner.len += Tag::LEN;
+    inner.packet_len += Tag::LEN;
+    let copies = Copies::new(frame, inner, network, port.local_port);
+    let mut copies = tagged::Copies { copies, kept, refused: false };
+    repeat(limit(network.flood_members), &mut copies, tagged::copy);
+    copies.end(Verdict::Flooded)
+}
+
+/// The same from a tunnel.
+#[inline(always)]
+pub(crate) fn tagged_from_underlay(
+    frame: &Skb,
+    vni: u32,
+    network: &VniValue,
+    ethernet: Ethernet,
+    kept: Tag,
+) -> End {
+    let copies = Copies::new(*frame, bare(vni, ethernet), network, 0);
+    let mut copies = tagged::Copies { copies, kept, refused: false };
+    repeat(limit(network.flood_local), &mut copies, tagged::copy);
+    copies.end(Verdict::DeliveredFlood)
+}
+
+/// Of what no outer header is made.
+#[inline(always)]
+fn bare(vni: u32, ethernet: Ethernet) -> Inner {
+    Inner {
         ethernet: ethernet.0,
         vni,
         len: 0,
@@ -63,10 +102,7 @@ pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet:
         ip: InnerIp::NONE,
         flow_hash: 0,
         identification: 0,
-    };
-    let mut copies = Copies::new(*frame, inner, network, 0);
-    repeat(limit(network.flood_local), &mut copies, copy_plain);
-    copies.end(Verdict::DeliveredFlood)
+    }
 }
 
 #[inline(always)]
@@ -93,7 +129,7 @@ impl Copies {
     }
 
     #[inline(always)]
-    fn end(&self, verdict: Verdict) -> End {
+    pub(crate) fn end(&self, verdict: Verdict) -> End {
         match (self.sent, self.failed, self.too_big) {
             (0, 0, 0) if admission::is_link_local(Ethernet(self.inner.ethernet).dst()) => {
                 Verdict::LinkLocal.into()
@@ -106,12 +142,12 @@ impl Copies {
     }
 
     #[inline(always)]
-    fn member(&self, index: u32) -> Target {
+    pub(crate) fn member(&self, index: u32) -> Target {
         maps::flood_member(self.inner.vni, self.generation, self.first.wrapping_add(index as u16))
     }
 
     #[inline(always)]
-    fn count(&mut self, sent: Result<(), Refused>) {
+    pub(crate) fn count(&mut self, sent: Result<(), Refused>) {
         match sent {
             Ok(()) => self.sent += 1,
             Err(Refused) => self.failed += 1,
@@ -119,7 +155,7 @@ impl Copies {
     }
 
     #[inline(always)]
-    fn count_vtep(&mut self, vtep: u32, sent: Result<(), Refused>) {
+    pub(crate) fn count_vtep(&mut self, vtep: u32, sent: Result<(), Refused>) {
         let bytes = u64::from(self.inner.len);
         maps::with_vtep_stats(vtep, |stats| match sent {
             Ok(()) => {
@@ -134,7 +170,7 @@ impl Copies {
 
 /// A VTEP that can take a copy, and how to reach it. One that is down or has no route gets none.
 #[inline(always)]
-fn reachable(vtep: u32) -> Option<&'static VtepAdj> {
+pub(crate) fn reachable(vtep: u32) -> Option<&'static VtepAdj> {
     if !maps::vtep_is_up(vtep) {
         return None;
     }
@@ -199,12 +235,14 @@ fn copy_to_port(copies: &Copies, to: u32) -> Option<Result<(), Refused>> {
     let Some(port) = maps::local_port(to, copies.inner.vni) else {
         return Some(Err(Refused));
     };
-    if admission::is_link_local(Ethernet(copies.inner.ethernet).dst())
-        && port.flags & LocalPort::LINK_LOCAL == 0
-    {
-        return None;
-    }
-    Some(copy_tagged(copies, port))
+    if takes(copies, port) { Some(copy_tagged(copies, port)) } else { None }
+}
+
+/// Control frames of one link go to ports that ask for them.
+#[inline(always)]
+pub(crate) fn takes(copies: &Copies, port: &LocalPort) -> bool {
+    !admission::is_link_local(Ethernet(copies.inner.ethernet).dst())
+        || port.flags & LocalPort::LINK_LOCAL != 0
 }
 
 #[inline(always)]
@@ -221,7 +259,7 @@ fn copy_tagged(copies: &Copies, port: &LocalPort) -> Result<(), Refused> {
 }
 
 #[inline(always)]
-fn copy_through_device(copies: &Copies, adj: &VtepAdj) -> Result<(), Refused> {
+pub(crate) fn copy_through_device(copies: &Copies, adj: &VtepAdj) -> Result<(), Refused> {
     if adj.encap != VtepAdj::VXLAN {
         return Err(Refused);
     }

@@ -37,10 +37,12 @@ mod police;
 mod port;
 mod security;
 mod suppress;
+mod tagged;
 mod too_big;
 mod trace;
 mod tunnel;
 mod uplink;
+mod vlan;
 
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};

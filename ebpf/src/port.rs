@@ -13,24 +13,25 @@ use crate::maps;
 use crate::police;
 use crate::security;
 use crate::suppress::{self, Origin};
+use crate::tagged;
 use crate::too_big::{self, TooBig};
+use crate::vlan::{self, Bound, Tag};
 use crate::{Account, End};
 
-const ETH_P_8021Q: u16 = 0x8100;
-const VLAN_ID: u16 = 0x0fff;
-
 /// A frame that a port let in.
-struct Entrant {
-    port: PortValue,
-    vlan: u16,
-    ethernet: Ethernet,
+pub(crate) struct Entrant {
+    pub(crate) bound: Bound,
+    pub(crate) ethernet: Ethernet,
 }
 
 #[inline(always)]
 pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
-    let mut entrant = Entrant { port: PortValue::UNBOUND, vlan: 0, ethernet: Ethernet([0; ETH_LEN]) };
+    let mut entrant = Entrant {
+        bound: Bound { port: PortValue::UNBOUND, vlan: 0, kept: Tag::NONE },
+        ethernet: Ethernet([0; ETH_LEN]),
+    };
     let admitted = admit(frame, &mut entrant);
-    let Entrant { port, vlan, ethernet } = &entrant;
+    let Entrant { bound: Bound { port, vlan, kept }, ethernet } = &entrant;
     account.bd = port.bd;
     // As TC counts, which has a tag beside the frame.
     account.bytes -= frame.noted_tag_len();
@@ -50,16 +51,22 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     }
     match way(port, ethernet) {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
-        Way::LocalPort(to) => deliver(frame, port.vni, to, Verdict::Local),
+        Way::LocalPort(to) => match frame.skb() {
+            Some(skb) if !kept.is_none() => tagged::deliver(skb, port.vni, to, *kept, Verdict::Local),
+            _ => deliver(frame, port.vni, to, Verdict::Local),
+        },
         Way::Vtep(vtep, verdict) => {
-            let end = encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet: *ethernet });
+            let end = match frame.skb() {
+                Some(skb) if !kept.is_none() => tagged::send(skb, &entrant, vtep, verdict),
+                _ => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet: *ethernet }),
+            };
             match (end.verdict, frame.skb()) {
-                (Verdict::TooBig, Some(skb)) => too_big(skb, port, vtep, *ethernet),
+                (Verdict::TooBig, Some(skb)) => too_big(skb, &entrant, vtep),
                 _ => end,
             }
         }
         Way::Flood(network) => match frame.skb() {
-            Some(skb) => flood(skb, port, *vlan, &network, *ethernet),
+            Some(skb) => flood(skb, &entrant, &network),
             None => Verdict::Passed.into(),
         },
         Way::Nowhere(verdict) => verdict.into(),
@@ -71,24 +78,9 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
 /// A call of its own, as the next two: what they put on the stack is gone when frames are encapsulated.
 #[inline(never)]
 fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> {
-    let tag = frame.tag();
-    // There it is only noted, and the frame still passes on as it came.
-    if tag.is_some() && frame.skb().is_none() {
-        frame.pop_tag().map_err(|_| Verdict::VlanFailed)?;
-    }
-    entrant.vlan = match tag {
-        None => 0,
-        Some((ETH_P_8021Q, tci)) => tci & VLAN_ID,
-        // A provider tag (IEEE 802.1ad) selects no binding.
-        Some(_) => return Err(Verdict::Unbound),
-    };
-    entrant.port = maps::port(frame.ifindex(), entrant.vlan).ok_or(Verdict::Unbound)?;
-    // The tag told the network; left on, it would end up on the outer frame, in a VLAN of the underlay.
-    if tag.is_some() && frame.pop_tag().is_err() {
-        return Err(Verdict::VlanFailed);
-    }
+    vlan::bind(frame, &mut entrant.bound)?;
     entrant.ethernet = Ethernet(frame.head().ok_or(Verdict::InnerTruncated)?);
-    let Entrant { port, ethernet, .. } = entrant;
+    let Entrant { bound: Bound { port, .. }, ethernet } = entrant;
     // The kernel moves a second tag to where the first one was.
     if frame.tag().is_some() || ethernet.is_tagged() {
         return Err(Verdict::ExtraTag);
@@ -131,22 +123,29 @@ fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
 }
 
 #[inline(always)]
-fn too_big(frame: Skb, port: &PortValue, vtep: u32, ethernet: Ethernet) -> End {
+fn too_big(frame: Skb, entrant: &Entrant, vtep: u32) -> End {
+    let &Entrant { bound: Bound { ref port, kept, .. }, ethernet } = entrant;
     match maps::adjacency(vtep) {
-        Some(adj) => too_big::tell(frame, &TooBig { port, ethernet, room: adj.room() }),
+        Some(adj) => too_big::tell(
+            frame,
+            &TooBig { port, ethernet, kept, room: adj.room().saturating_sub(kept.len()) },
+        ),
         None => Verdict::TooBig.into(),
     }
 }
 
 #[inline(always)]
-fn flood(frame: Skb, port: &PortValue, vlan: u16, network: &VniValue, ethernet: Ethernet) -> End {
-    if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) {
+fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
+    let &Entrant { bound: Bound { ref port, vlan, kept }, ethernet } = entrant;
+    // Inside the VNI a kept tag is another link, of whose addresses nothing is known.
+    if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) && kept.is_none() {
         let origin = Origin::port(frame, port, vlan);
         if suppress::answer(frame, &origin, &ethernet) {
             return deliver(&frame, port.vni, port.local_port, Verdict::Answered);
         }
     }
     match police::flood(port, network) {
+        Ok(()) if !kept.is_none() => flood::tagged_from_port(frame, entrant, network),
         Ok(()) => flood::from_port(frame, port, network, ethernet),
         Err(verdict) => verdict.into(),
     }

@@ -8,6 +8,8 @@ use crate::context::{Frame as _, Refused, Skb, repeat};
 use crate::header::{ETH_LEN, EtherType, Ethernet, IPV4_LEN, IPV6_LEN};
 use crate::police;
 use crate::port;
+use crate::tagged;
+use crate::vlan::Tag;
 
 const ICMP_LEN: usize = 8;
 const V4_HEAD: usize = ETH_LEN + IPV4_LEN + ICMP_LEN;
@@ -20,6 +22,7 @@ const HOPS: u8 = 64;
 pub(crate) struct TooBig<'a> {
     pub(crate) port: &'a PortValue,
     pub(crate) ethernet: Ethernet,
+    pub(crate) kept: Tag,
     /// The largest inner IP packet on the path.
     pub(crate) room: u16,
 }
@@ -32,8 +35,11 @@ pub(crate) fn tell(frame: Skb, refused: &TooBig<'_>) -> End {
         EtherType::IPV6 => tell_v6(frame, refused),
         _ => Err(Refused),
     };
-    let TooBig { port, .. } = refused;
+    let &TooBig { port, kept, .. } = refused;
     match told {
+        Ok(()) if !kept.is_none() => {
+            tagged::deliver(frame, port.vni, port.local_port, kept, Verdict::TooBigTold)
+        }
         Ok(()) => port::deliver(&frame, port.vni, port.local_port, Verdict::TooBigTold),
         Err(Refused) => Verdict::TooBig.into(),
     }

@@ -11,6 +11,8 @@ use crate::maps;
 use crate::police;
 use crate::port;
 use crate::suppress;
+use crate::tagged;
+use crate::vlan;
 use crate::{Account, End};
 
 /// From the kernel's tunnel device, outer headers gone.
@@ -34,11 +36,16 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
     let Some(head) = frame.head::<ETH_LEN>() else {
         return Verdict::InnerTruncated.into();
     };
-    if frame.tag().is_some() {
-        return Verdict::ExtraTag.into();
-    }
+    let kept = match vlan::take_inner(*frame, &network) {
+        Ok(kept) => kept,
+        Err(verdict) => return verdict.into(),
+    };
     let ethernet = Ethernet(head);
     match destination(Sender { vni: key.vni, vtep }, &network, &ethernet) {
+        Destination::Port(to) if !kept.is_none() => {
+            tagged::deliver(*frame, key.vni, to, kept, Verdict::Delivered)
+        }
+        Destination::Flood if !kept.is_none() => tagged::flood(*frame, key.vni, &network, &ethernet, kept),
         Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
         Destination::Flood => flood(*frame, key.vni, &network, ethernet),
         Destination::Nowhere(verdict) => verdict.into(),

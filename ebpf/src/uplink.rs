@@ -1,6 +1,6 @@
 //! From the underlay, outer headers and all. What is not for our tunnels goes to the host untouched.
 
-use vtep_abi::{AddrBytes, Config, Verdict};
+use vtep_abi::{AddrBytes, Config, Verdict, VniValue};
 use vtep_outer::read::{self, Packet, TAIL};
 use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, ecn};
 
@@ -31,7 +31,11 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
         }
         Ok(()) => {
             account.bytes = arrival.inner_len();
-            decide(frame, &arrival, account)
+            match decide(frame, &arrival, account) {
+                // Behind the device the tag is beside the frame, to be taken off.
+                End { verdict: Verdict::ExtraTag, .. } if is_carried(&arrival) => admit(frame),
+                end => end,
+            }
         }
         Err(Verdict::NotOurs) => liveness::beside_tunnels(frame, config),
         Err(verdict) => verdict.into(),
@@ -57,10 +61,13 @@ fn packet(frame: &impl Frame, config: &Config) -> Option<Packet> {
 }
 
 /// A frame of a tunnel that is in order.
+///
+/// The verifier remembers the bounds of a number in memory only where eight bytes begin, and offsets need theirs.
+#[repr(C, align(8))]
 struct Arrival {
-    encapsulation: Encapsulation,
     /// With Geneve's options.
     outer_len: u32,
+    encapsulation: Encapsulation,
     /// Where the inner frame ends. The frame may go on.
     end: u32,
     vni: u32,
@@ -146,6 +153,13 @@ fn tail(frame: &impl Frame, shape: Shape) -> Option<[u8; TAIL]> {
     }
 }
 
+/// Whether its network has ports for frames with a tag inside, and the kernel a device that takes them out.
+#[inline(always)]
+fn is_carried(arrival: &Arrival) -> bool {
+    matches!(arrival.encapsulation, Encapsulation::Vxlan)
+        && maps::network(arrival.vni).is_some_and(|network| network.flags & VniValue::CARRIES_TAGS != 0)
+}
+
 /// As [`receive`].
 #[inline(never)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
@@ -158,15 +172,16 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
     };
+    // There is a device for VXLAN only.
+    let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
     let destination = tunnel::destination(Sender { vni, vtep }, &network, &ethernet);
     let port = match destination {
         Destination::Port(to) => maps::local_port(to, vni),
         Destination::Flood => None,
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    // There is a device for VXLAN only. It verifies a UDP checksum, which no program can; that a receiver may do without
-    // (RFC 7348 §5), whoever asks for packet-rate mode has chosen.
-    let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
+    // The device verifies a UDP checksum, which no program can; that a receiver may do without (RFC 7348 §5), whoever
+    // asks for packet-rate mode has chosen.
     let is_trailed = frame.len() != arrival.end;
     let by_program = if has_device || frame.skb().is_none() {
         port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)

@@ -3,6 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vtep_api::control::terminal::Table;
 
+use crate::config::{InnerTag, UnboundTag};
 use crate::control::view::{
     BfdRow, DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow,
 };
@@ -88,6 +89,17 @@ impl Table for BfdRow {
     }
 }
 
+/// What differs from dropping tags without a binding and taking off the others.
+fn tags(row: &PortRow) -> &'static str {
+    match (row.vlan, row.unbound_tag, row.keep_tag, row.inner_tag) {
+        (0, UnboundTag::Pop, ..) => "unbound popped",
+        (0, UnboundTag::Keep, ..) => "unbound kept",
+        (1.., _, true, _) => "kept",
+        (1.., _, _, InnerTag::Keep) => "inner kept",
+        _ => "",
+    }
+}
+
 impl Table for PortRow {
     const HEADER: &[&str] = &[
         "PORT",
@@ -98,6 +110,7 @@ impl Table for PortRow {
         "DECAP",
         "PACKET RATE",
         "LEARNING",
+        "TAGS",
         "MTU",
         "PATH MTU",
         "MACS",
@@ -126,6 +139,7 @@ impl Table for PortRow {
             },
             self.packet_rate.clone().unwrap_or_default(),
             if self.learning { "yes" } else { "no" }.to_owned(),
+            tags(self).to_owned(),
             self.mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
             self.path_mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
             macs.join(", "),

@@ -9,7 +9,7 @@ use super::{Bounded, Decap, FloodLimit};
 /// What is known of one VM port beforehand.
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the file, independent of the others")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Written")]
+#[serde(try_from = "Written")]
 pub struct Port {
     pub name: PortName,
     /// MACs behind the port, in every logical switch that it is bound to.
@@ -33,9 +33,36 @@ pub struct Port {
     pub flood_limit: Option<FloodLimit>,
     /// XDP serves the port, if it can be (`packet_rate`).
     pub packet_rate: bool,
+    /// What becomes of a frame whose tag has no binding of its own.
+    pub unbound_tag: UnboundTag,
+    /// The tag that a binding is for goes on inside the tunnel.
+    pub keep_tag: bool,
+    /// What becomes of a frame with a tag behind the one that a binding is for.
+    pub inner_tag: InnerTag,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnboundTag {
+    #[default]
+    Drop,
+    /// It belongs to the untagged binding, without its tag.
+    Pop,
+    /// It belongs to the untagged binding and has its tag inside the tunnel.
+    Keep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InnerTag {
+    #[default]
+    Drop,
+    /// It has that tag inside the tunnel.
+    Keep,
 }
 
 /// A port as it stands in the file.
+#[expect(clippy::struct_excessive_bools, reason = "as of `Port`")]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -54,11 +81,27 @@ struct Written {
     flood_limit: Option<FloodLimit>,
     #[serde(default)]
     packet_rate: bool,
+    #[serde(default)]
+    unbound_tag: UnboundTag,
+    #[serde(default)]
+    keep_tag: bool,
+    #[serde(default)]
+    inner_tag: InnerTag,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "port {name:?} has keep_tag = true and inner_tag = \"keep\"; expected one of them, for one tag goes inside"
+)]
+struct TwoTagsError {
+    name: PortName,
 }
 
 /// Who lists the MACs of a port has said which it has.
-impl From<Written> for Port {
-    fn from(written: Written) -> Self {
+impl TryFrom<Written> for Port {
+    type Error = TwoTagsError;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
         let Written {
             name,
             macs,
@@ -70,9 +113,15 @@ impl From<Written> for Port {
             allowed_ips,
             flood_limit,
             packet_rate,
+            unbound_tag,
+            keep_tag,
+            inner_tag,
         } = written;
+        if keep_tag && inner_tag == InnerTag::Keep {
+            return Err(TwoTagsError { name });
+        }
         let learn = learn.unwrap_or(macs.is_empty());
-        Self {
+        Ok(Self {
             name,
             macs,
             learn,
@@ -83,7 +132,10 @@ impl From<Written> for Port {
             allowed_ips,
             flood_limit,
             packet_rate,
-        }
+            unbound_tag,
+            keep_tag,
+            inner_tag,
+        })
     }
 }
 
@@ -103,6 +155,9 @@ impl Port {
             allowed_ips: None,
             flood_limit: None,
             packet_rate: false,
+            unbound_tag: UnboundTag::Drop,
+            keep_tag: false,
+            inner_tag: InnerTag::Drop,
         }
     }
 }

@@ -9,6 +9,7 @@ use vtep_abi::{Counter, FdbKey, FdbValue, Target, Verdict, VtepStats};
 use vtep_api::MacAddr;
 
 use crate::alarm::Alarm;
+use crate::config::{InnerTag, UnboundTag};
 use crate::dataplane::FdbTarget;
 use crate::learnt::Tally;
 use crate::proof::Difference;
@@ -276,6 +277,10 @@ pub struct PortRow {
     /// None: not asked for. `on`, or why not, or what keeps frames from being redirected to it.
     pub packet_rate: Option<String>,
     pub learning: bool,
+    /// What becomes of tags without a binding, of those with one, and of tags behind these.
+    pub unbound_tag: UnboundTag,
+    pub keep_tag: bool,
+    pub inner_tag: InnerTag,
     /// The source of the last frame that was refused for it.
     pub refused_source: Option<String>,
     /// The interface's own.

@@ -71,7 +71,11 @@ pub(super) fn add(
     desired: &mut Desired,
 ) {
     let mut local = BTreeMap::<u32, Vec<Target>>::new();
+    let mut carrying = BTreeSet::new();
     for bound in ports.values() {
+        if bound.carries_tags {
+            carrying.insert(bound.vni);
+        }
         local.entry(bound.vni).or_default().push(Target::LocalPort(bound.local_port));
     }
     for (name, network) in networks {
@@ -94,7 +98,8 @@ pub(super) fn add(
             flood.truncate(members_max);
         }
         let settings = inputs.config.networks.of(network.vni);
-        let flags = flags(settings, network.logical_switch.unknown_unicast);
+        let mut flags = flags(settings, network.logical_switch.unknown_unicast);
+        flags |= if carrying.contains(&network.vni) { VniValue::CARRIES_TAGS } else { 0 };
         let flood_limit = settings.flood_limit.map(FloodLimit::limit).unwrap_or_default();
         desired.dataplane.networks.insert(network.vni, Network { bd: network.bd, flags, flood_limit, flood });
     }

@@ -6,6 +6,7 @@ use vtep_api::{MacAddr, PortName};
 use super::allocation::{Indices, LocalPortKey, Room};
 use super::decap::{self, Way};
 use super::network::Numbered;
+use super::tags::Tags;
 use super::{Desired, Inputs, TUNNEL_DEVICE, neighbours};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::{Config, FloodLimit, Port, Source};
@@ -15,6 +16,8 @@ use crate::dataplane::PortId;
 pub(super) struct Bound {
     pub(super) vni: u32,
     pub(super) local_port: u32,
+    /// It takes frames with a tag inside.
+    pub(super) carries_tags: bool,
     pub(super) macs: BTreeSet<MacAddr>,
 }
 
@@ -57,18 +60,21 @@ pub(super) fn add(
             desired.alarms.insert(Alarm::new(AlarmKind::PortTableFull, &label(&port, id), message));
             continue;
         };
+        let tags = Tags::of(&port, id.vlan);
         let mut flags = decap.flags();
         flags |= if port.link_local { LocalPort::LINK_LOCAL } else { 0 };
+        flags |= tags.leaving();
         let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
         desired.dataplane.local_ports.insert(local_port, local);
         let mut flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
         flags |= if port.link_local { PortValue::LINK_LOCAL } else { 0 };
+        flags |= tags.entering();
         flags |= allow(&port, id.ifindex, &mut desired.dataplane.allowed);
         let flood = port.flood_limit.map(FloodLimit::limit).unwrap_or_default();
         let buckets = *buckets.entry(id.ifindex).or_insert(local_port);
         let value = PortValue { vni, bd, local_port, flags, flood, buckets, pad: 0 };
         desired.dataplane.ports.insert(id, value);
-        bound.insert(id, Bound { vni, local_port, macs: port.macs });
+        bound.insert(id, Bound { vni, local_port, carries_tags: tags.carries(), macs: port.macs });
     }
     bound
 }

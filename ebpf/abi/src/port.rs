@@ -56,6 +56,12 @@ impl PortValue {
     /// Source MACs, and source IP addresses, must stand in `ALLOWED`.
     pub const CHECK_MACS: u32 = 4;
     pub const CHECK_IPS: u32 = 8;
+    /// The tag that selected the binding goes on inside the tunnel.
+    pub const KEEP_TAG: u32 = 16;
+    /// So does the one behind it. Of the untagged binding: a tag that has no binding of its own.
+    pub const CARRY_TAG: u32 = 32;
+    /// Of the untagged binding: it takes frames whose tag has no binding of its own, without the tag.
+    pub const POP_TAG: u32 = 64;
 }
 
 /// How a frame leaves to a port.
@@ -79,6 +85,8 @@ impl LocalPort {
     pub const DECAP_IN_PROGRAM: u16 = 1;
     /// As of [`PortValue`].
     pub const LINK_LOCAL: u16 = 2;
+    pub const KEEP_TAG: u16 = 4;
+    pub const CARRY_TAG: u16 = 8;
     /// The interface is in packet-rate mode and takes frames that XDP redirects to it. Without the flag XDP leaves them
     /// to TC.
     pub const TAKES_XDP: u16 = 1 << 8;
@@ -109,6 +117,8 @@ impl VniValue {
     pub const SUPPRESS: u32 = 4;
     /// Report source MACs from the underlay that the FDB does not show.
     pub const LEARN_UNDERLAY: u32 = 8;
+    /// Some port of this host takes frames with a tag inside.
+    pub const CARRIES_TAGS: u32 = 16;
 
     #[inline]
     pub const fn new(bd: u32, flags: u32) -> Self {

@@ -1,0 +1,132 @@
+//! Frames that keep a tag inside the tunnel. The kernel's tunnel device puts it there and takes it out again: to VTEPs
+//! that are not VXLAN they cannot be sent.
+
+use vtep_abi::{LocalPort, Target, Verdict, VniValue, VtepAdj};
+
+use crate::End;
+use crate::context::{Frame as _, Refused, Skb};
+use crate::encap;
+use crate::flood;
+use crate::header::Ethernet;
+use crate::maps;
+use crate::police;
+use crate::port::Entrant;
+use crate::vlan::{self, Bound, Tag};
+
+/// A call of its own: what it puts on the stack is gone when other frames are encapsulated.
+#[inline(never)]
+pub(crate) fn send(frame: Skb, entrant: &Entrant, vtep: u32, verdict: Verdict) -> End {
+    let &Entrant { bound: Bound { ref port, kept, .. }, ethernet } = entrant;
+    let Some(adj) = maps::adjacency(vtep).filter(|adj| adj.is(VtepAdj::ROUTED)) else {
+        return Verdict::NoRoute.into();
+    };
+    if adj.encap != VtepAdj::VXLAN {
+        return Verdict::EncapFailed.into();
+    }
+    let mut inner = encap::inner(&frame, port.vni, ethernet);
+    inner.len += Tag::LEN;
+    inner.packet_len += Tag::LEN;
+    if !inner.fits(adj) {
+        return Verdict::TooBig.into();
+    }
+    encap::count_sent(vtep, verdict, inner.len);
+    let addressed = vlan::put_back(frame, kept).and_then(|()| encap::address_device(&frame, adj, &inner));
+    match addressed {
+        Ok(device) => End::redirect(Verdict::Device, device),
+        Err(Refused) => Verdict::EncapFailed.into(),
+    }
+}
+
+/// To a port of this host, by [`vlan::put_on`].
+#[inline(always)]
+pub(crate) fn deliver(frame: Skb, vni: u32, to: u32, kept: Tag, verdict: Verdict) -> End {
+    let Some(port) = maps::local_port(to, vni) else {
+        return Verdict::PortGone.into();
+    };
+    match vlan::put_on(frame, port, kept) {
+        Ok(_) => End::redirect(verdict, port.ifindex),
+        Err(refused) => refused.into(),
+    }
+}
+
+/// From the tunnel device, tag taken off.
+#[inline(always)]
+pub(crate) fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: &Ethernet, kept: Tag) -> End {
+    match police::vni_flood(network) {
+        Ok(()) => flood::tagged_from_underlay(&frame, vni, network, *ethernet, kept),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// What the loop shares.
+pub(crate) struct Copies {
+    pub(crate) copies: flood::Copies,
+    pub(crate) kept: Tag,
+    /// A port does not take the tag.
+    pub(crate) refused: bool,
+}
+
+impl Copies {
+    #[inline(always)]
+    pub(crate) fn end(&self, verdict: Verdict) -> End {
+        match self.copies.end(verdict) {
+            End { verdict: Verdict::NoMembers, .. } if self.refused => Verdict::ExtraTag.into(),
+            end => end,
+        }
+    }
+}
+
+/// One member's copy.
+pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
+    let copies = &tagged.copies;
+    match copies.member(index) {
+        Target::LocalPort(to) if to != copies.from => match maps::local_port(to, copies.inner.vni) {
+            Some(port) if flood::takes(copies, port) => copy_to_port(tagged, port),
+            Some(_) => {}
+            None => tagged.copies.count(Err(Refused)),
+        },
+        Target::Vtep(vtep) => {
+            if let Some(adj) = flood::reachable(vtep) {
+                copy_to_vtep(tagged, vtep, adj);
+            }
+        }
+        Target::LocalPort(_) | Target::None => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn copy_to_port(tagged: &mut Copies, port: &LocalPort) {
+    let &mut Copies { ref mut copies, kept, ref mut refused } = tagged;
+    let mut frame = copies.frame;
+    let sent = match vlan::put_on(frame, port, kept) {
+        Ok(tags) => {
+            let sent = frame.copy_to(port.ifindex);
+            // The next copy must start from the bare frame.
+            let bare = frame.pop_tag().and_then(|()| if tags > 1 { frame.pop_tag() } else { Ok(()) });
+            bare.and(sent)
+        }
+        Err(Verdict::ExtraTag) => {
+            *refused = true;
+            return;
+        }
+        Err(_) => Err(Refused),
+    };
+    copies.count(sent);
+}
+
+#[inline(always)]
+fn copy_to_vtep(tagged: &mut Copies, vtep: u32, adj: &VtepAdj) {
+    let &mut Copies { ref mut copies, kept, .. } = tagged;
+    if !copies.inner.fits(adj) {
+        copies.too_big += 1;
+        maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);
+        return;
+    }
+    let mut frame = copies.frame;
+    let sent = vlan::put_back(frame, kept).and_then(|()| {
+        let sent = flood::copy_through_device(copies, adj);
+        frame.pop_tag().and(sent)
+    });
+    copies.count_vtep(vtep, sent);
+}

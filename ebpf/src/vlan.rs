@@ -1,0 +1,136 @@
+//! Tags: which of them select a binding, which go on inside a tunnel, and where these may come out again.
+
+use vtep_abi::{LocalPort, PortValue, Verdict, VniValue};
+
+use crate::context::{Frame, Refused, Skb};
+use crate::maps;
+
+const ETH_P_8021Q: u16 = 0x8100;
+const VLAN_ID: u16 = 0x0fff;
+
+/// A tag that was taken off a frame and goes on with it. One at most.
+#[derive(Clone, Copy)]
+pub(crate) struct Tag {
+    tpid: u16,
+    tci: u16,
+}
+
+impl Tag {
+    pub(crate) const LEN: u32 = 4;
+    pub(crate) const NONE: Self = Self { tpid: 0, tci: 0 };
+
+    #[inline(always)]
+    pub(crate) const fn is_none(self) -> bool {
+        self.tpid == 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn len(self) -> u16 {
+        if self.is_none() { 0 } else { Self::LEN as u16 }
+    }
+
+    #[inline(always)]
+    const fn vlan(self) -> Option<u16> {
+        // A provider tag (IEEE 802.1ad) selects no binding.
+        if self.tpid == ETH_P_8021Q { Some(self.tci & VLAN_ID) } else { None }
+    }
+
+    #[inline(always)]
+    fn of(frame: &impl Frame) -> Self {
+        match frame.tag() {
+            Some((tpid, tci)) => Self { tpid, tci },
+            None => Self::NONE,
+        }
+    }
+}
+
+/// The binding of a frame of a port.
+pub(crate) struct Bound {
+    pub(crate) port: PortValue,
+    pub(crate) vlan: u16,
+    pub(crate) kept: Tag,
+}
+
+/// Finds it, and takes off every tag: left on, one would end up on the outer frame, in a VLAN of the underlay.
+#[inline(always)]
+pub(crate) fn bind<F: Frame>(frame: &mut F, bound: &mut Bound) -> Result<(), Verdict> {
+    let tag = Tag::of(frame);
+    // There it is only noted, and the frame still passes on as it came.
+    if !tag.is_none() && frame.skb().is_none() {
+        frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
+    }
+    let vlan = if tag.is_none() { Some(0) } else { tag.vlan() };
+    let own = vlan.and_then(|vlan| maps::port(frame.ifindex(), vlan));
+    let is_own = own.is_some();
+    bound.port = match own {
+        Some(port) => port,
+        None => untagged(frame.ifindex()).ok_or(Verdict::Unbound)?,
+    };
+    if tag.is_none() {
+        return Ok(());
+    }
+    frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
+    let flags = bound.port.flags;
+    if !is_own {
+        bound.kept = if flags & PortValue::CARRY_TAG != 0 { tag } else { Tag::NONE };
+    } else {
+        bound.vlan = vlan.unwrap_or(0);
+        if flags & PortValue::KEEP_TAG != 0 {
+            bound.kept = tag;
+        } else if flags & PortValue::CARRY_TAG != 0 && bound.vlan != 0 {
+            bound.kept = Tag::of(frame);
+            if !bound.kept.is_none() && frame.skb().is_some() {
+                frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
+            }
+        }
+    }
+    // XDP has no place beside a frame for its tag.
+    if !bound.kept.is_none() && frame.skb().is_none() { Err(Verdict::Passed) } else { Ok(()) }
+}
+
+/// The binding that takes frames whose tag has none of its own.
+#[inline(always)]
+fn untagged(ifindex: u32) -> Option<PortValue> {
+    maps::port(ifindex, 0).filter(|port| port.flags & (PortValue::POP_TAG | PortValue::CARRY_TAG) != 0)
+}
+
+/// Takes the tag off a frame that came out of a tunnel, where its network has ports for it.
+#[inline(always)]
+pub(crate) fn take_inner(mut frame: Skb, network: &VniValue) -> Result<Tag, Verdict> {
+    let tag = Tag::of(&frame);
+    if tag.is_none() {
+        return Ok(tag);
+    }
+    if network.flags & VniValue::CARRIES_TAGS == 0 {
+        return Err(Verdict::ExtraTag);
+    }
+    frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
+    // The kernel moves a second tag to where the first one was.
+    if frame.tag().is_some() { Err(Verdict::ExtraTag) } else { Ok(tag) }
+}
+
+/// Gives a frame the tags with which it leaves to a port. How many.
+///
+/// A kept tag opens no network: it comes out where it says nothing else than the binding, or behind the binding's tag, or
+/// where no binding has it.
+#[inline(always)]
+pub(crate) fn put_on(frame: Skb, port: &LocalPort, kept: Tag) -> Result<u32, Verdict> {
+    let keeps = port.flags & LocalPort::KEEP_TAG != 0 && kept.vlan() == Some(port.vlan);
+    let carries = port.flags & LocalPort::CARRY_TAG != 0
+        && (port.vlan != 0 || kept.vlan().is_none_or(|vlan| maps::port(port.ifindex, vlan).is_none()));
+    if !keeps && !carries {
+        return Err(Verdict::ExtraTag);
+    }
+    frame.push_tag_of(kept.tpid, kept.tci).map_err(|Refused| Verdict::VlanFailed)?;
+    if keeps || port.vlan == 0 {
+        return Ok(1);
+    }
+    frame.push_tag(port.vlan).map_err(|Refused| Verdict::VlanFailed)?;
+    Ok(2)
+}
+
+/// Puts the tag beside the frame, for the kernel's tunnel device to put it inside.
+#[inline(always)]
+pub(crate) fn put_back(frame: Skb, kept: Tag) -> Result<(), Refused> {
+    frame.push_tag_of(kept.tpid, kept.tci)
+}

@@ -1,0 +1,191 @@
+//! What becomes of VLAN tags at a port: dropped, taken off, or carried inside the tunnel; on an outer frame, never.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use vtep_abi::Verdict;
+use vtep_tests::{
+    deadline::wait_for,
+    frame::{self, Endpoint},
+    lab::{
+        Vm,
+        rig::{Rig, SOON, VNI, binding, mac, network, table},
+    },
+    packet::PacketSocket,
+};
+
+/// After this long without a frame no more is expected.
+const QUIET: Duration = Duration::from_millis(200);
+const MARK: &[u8] = b"with tags";
+const Q: u16 = 0x8100;
+const AD: u16 = 0x88a8;
+
+/// TPID and VID, from the outermost on.
+type Tags<'a> = &'a [(u16, u16)];
+
+#[derive(Clone, Copy, Debug)]
+enum End<'a> {
+    /// Into the tunnel, with these tags inside.
+    Inside(Tags<'a>),
+    Dropped(Verdict),
+}
+
+type Case<'a> = (Tags<'a>, End<'a>);
+
+use End::{Dropped, Inside};
+
+#[test]
+fn no_tag_of_a_vm_is_on_an_outer_frame_whatever_the_port_does_with_it() {
+    let drop: &[Case<'_>] = &[
+        (&[], Inside(&[])),
+        (&[(Q, 0)], Inside(&[])),
+        (&[(Q, 42)], Dropped(Verdict::Unbound)),
+        (&[(AD, 42)], Dropped(Verdict::Unbound)),
+        (&[(Q, 42), (Q, 43)], Dropped(Verdict::Unbound)),
+        (&[(AD, 42), (Q, 43)], Dropped(Verdict::Unbound)),
+        (&[(Q, 0), (Q, 43)], Dropped(Verdict::ExtraTag)),
+    ];
+    let pop: &[Case<'_>] = &[
+        (&[(Q, 0)], Inside(&[])),
+        (&[(Q, 42)], Inside(&[])),
+        (&[(AD, 42)], Inside(&[])),
+        (&[(Q, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        (&[(AD, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+    ];
+    let keep: &[Case<'_>] = &[
+        (&[], Inside(&[])),
+        (&[(Q, 0)], Inside(&[])),
+        (&[(Q, 42)], Inside(&[(Q, 42)])),
+        (&[(AD, 42)], Inside(&[(AD, 42)])),
+        (&[(Q, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        (&[(AD, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        (&[(Q, 0), (Q, 43)], Dropped(Verdict::ExtraTag)),
+    ];
+    check("unbound_tag = \"drop\"", 0, drop);
+    check("unbound_tag = \"pop\"", 0, pop);
+    check("unbound_tag = \"keep\"", 0, keep);
+}
+
+#[test]
+fn a_bound_tag_stays_inside_or_carries_another_where_the_port_says_so() {
+    let keep: &[Case<'_>] = &[
+        (&[(Q, 100)], Inside(&[(Q, 100)])),
+        (&[(Q, 100), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        (&[], Dropped(Verdict::Unbound)),
+        (&[(Q, 101)], Dropped(Verdict::Unbound)),
+    ];
+    let inner: &[Case<'_>] = &[
+        (&[(Q, 100)], Inside(&[])),
+        (&[(Q, 100), (Q, 43)], Inside(&[(Q, 43)])),
+        (&[(Q, 100), (AD, 43)], Inside(&[(AD, 43)])),
+        (&[(Q, 100), (Q, 43), (Q, 44)], Dropped(Verdict::ExtraTag)),
+        (&[(AD, 100), (Q, 43)], Dropped(Verdict::Unbound)),
+    ];
+    check("keep_tag = true", 100, keep);
+    check("inner_tag = \"keep\"", 100, inner);
+}
+
+/// One unicast and one broadcast frame for each case.
+#[track_caller]
+fn check(policy: &str, bound: u16, cases: &[Case<'_>]) {
+    let rig = rig(policy, bound);
+    let vm = PacketSocket::bind(&rig.vm.eth0).unwrap();
+    let underlay = PacketSocket::leaving(&rig.host.uplink).unwrap();
+    for (tags, expected) in cases {
+        for to in [rig.far.mac.octets(), [0xff; 6]] {
+            let dropped = match expected {
+                Dropped(verdict) => Some((*verdict, rig.count(*verdict))),
+                Inside(_) => None,
+            };
+            let mut bare = frame::udp(endpoint(&rig.vm), endpoint(&rig.far), MARK);
+            bare[..6].copy_from_slice(&to);
+            vm.send(&tagged(&bare, tags)).unwrap();
+            let left = underlay.receive_all(QUIET, |frame| frame.ends_with(MARK)).unwrap();
+            let said = format!("{policy}: {tags:x?} to {to:x?}");
+            match (expected, dropped) {
+                (Inside(inside), _) => {
+                    assert_eq!(left.len(), 1, "{said}");
+                    assert_eq!(left[0][12..14], [8, 0], "{said}: what is outside is IPv4, without a tag");
+                    let (outer, inner) = frame::decap(&left[0]).unwrap();
+                    assert_eq!(outer.vni, VNI, "{said}");
+                    assert_eq!(inner, tagged(&bare, inside), "{said}");
+                }
+                (Dropped(_), Some((verdict, before))) => {
+                    assert_eq!(left.len(), 0, "{said}");
+                    wait_for("the counter", SOON, || (rig.count(verdict) == before + 1).then_some(()))
+                        .unwrap();
+                }
+                (Dropped(_), None) => unreachable!(),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kept_tag_opens_no_other_network_of_a_port() {
+    let rig = Rig::new().unwrap();
+    let text = [
+        network("blue", VNI, &["tor"]),
+        network("red", 5002, &["tor"]),
+        binding("p1", 0, "blue"),
+        binding("p1", 100, "red"),
+        mac("blue", &rig.far, "tor"),
+    ];
+    let rig = with_policy(rig, "unbound_tag = \"keep\"", &table(&[("tor", 11)], &text.concat()), 100);
+    let port = PacketSocket::leaving(&rig.port).unwrap();
+    let far = PacketSocket::bind(&rig.far.eth0).unwrap();
+    for to in [rig.vm.mac.octets(), [0xff; 6]] {
+        let mut bare = frame::udp(endpoint(&rig.far), endpoint(&rig.vm), MARK);
+        bare[..6].copy_from_slice(&to);
+        let before = rig.count(Verdict::ExtraTag);
+        far.send(&tagged(&bare, &[(Q, 100)])).unwrap();
+        wait_for("the counter", SOON, || (rig.count(Verdict::ExtraTag) == before + 1).then_some(())).unwrap();
+        far.send(&tagged(&bare, &[(Q, 42)])).unwrap();
+        let arrived = port.receive_all(QUIET, |frame| frame.ends_with(MARK)).unwrap();
+        assert_eq!(arrived, [tagged(&bare, &[(Q, 42)])], "the VLAN that has a binding is another network");
+    }
+}
+
+/// `p1` bound for that VLAN, with a policy.
+fn rig(policy: &str, bound: u16) -> Rig {
+    let rig = Rig::new().unwrap();
+    let text =
+        [network("blue", VNI, &["tor"]), binding("p1", bound, "blue"), mac("blue", &rig.far, "tor")].concat();
+    with_policy(rig, policy, &table(&[("tor", 11)], &text), bound)
+}
+
+/// The agent starts anew with it, so what it shows is installed.
+fn with_policy(mut rig: Rig, policy: &str, table: &str, bound: u16) -> Rig {
+    rig.agent
+        .reconfigure(|text| text.replacen("name = \"p1\"", &format!("name = \"p1\"\n{policy}"), 1))
+        .unwrap();
+    rig.agent.write_table(table).unwrap();
+    rig.agent.daemon().unwrap().kill().unwrap();
+    rig.agent.start().unwrap();
+    wait_for("the binding", SOON, || {
+        let rows = rig.agent.json(&["port", "show", "p1"]).ok()?;
+        let bound =
+            |row: &serde_json::Value| row["vlan"] == bound && row["attached"] == true && row["vni"].is_u64();
+        rows.as_array()?.iter().any(bound).then_some(())
+    })
+    .unwrap();
+    if bound == 0 {
+        rig.wait_until_forwarding().unwrap();
+    }
+    wait_for("a resolved VTEP", SOON, || (rig.vtep("tor")?["resolved"] == true).then_some(())).unwrap();
+    rig
+}
+
+fn tagged(bare: &[u8], tags: Tags<'_>) -> Vec<u8> {
+    let mut frame = bare[..12].to_vec();
+    for (tpid, vlan) in tags {
+        frame.extend(tpid.to_be_bytes());
+        frame.extend(vlan.to_be_bytes());
+    }
+    frame.extend(&bare[12..]);
+    frame
+}
+
+fn endpoint(vm: &Vm) -> Endpoint {
+    Endpoint { mac: vm.mac, address: vm.address, port: 7001 }
+}
