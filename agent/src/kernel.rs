@@ -33,7 +33,7 @@ use std::path::Path;
 use aya::programs::ProgramFd;
 use caps::{CapSet, Capability};
 use vtep_abi::{
-    ABI_VERSION, BfdHeard, CaptureSettings, Counter, FdbKey, FdbValue, LocalPort, Meta, PortValue,
+    ABI_VERSION, BfdHeard, CaptureSettings, Counter, FdbKey, FdbValue, LocalPort, Meta, PortStats, PortValue,
     VERDICTS_MAX, VtepByIpKey, VtepStats, map,
 };
 
@@ -44,7 +44,7 @@ pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
-pub use self::seen::{SeenTimes, now_secs};
+pub use self::seen::{SeenTimes, now, now_secs};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
 pub use self::tracer::{Traced, Tracer};
 
@@ -278,6 +278,10 @@ impl Kernel {
     /// The counters of a bridge domain by verdict code; those of domain 0 belong to no VNI.
     pub fn vni_stats(&self, bd: u32) -> Result<[Counter; VERDICTS_MAX], ApplyError> {
         self.maps.networks.stats(bd)
+    }
+
+    pub fn port_stats(&self, local_port: u32) -> Result<PortStats, ApplyError> {
+        self.maps.ports.stats(local_port)
     }
 
     pub fn vtep_stats(&self, index: u32) -> Result<VtepStats, ApplyError> {

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use vtep_abi::{
-    Config, FdbKey, LocalPort, PortValue, Target, VniStats, VniValue, VtepAdj, VtepByIpKey, VtepStats, map,
-    mapped_v4,
+    Config, FdbKey, LocalPort, PortStats, PortValue, Target, VniStats, VniValue, VtepAdj, VtepByIpKey,
+    VtepStats, map, mapped_v4,
 };
 use vtep_agent::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
 use vtep_agent::kernel::{
@@ -202,6 +202,22 @@ fn a_vtep_inherits_nothing_from_the_last_one_of_its_index() {
     put_vtep(&mut kernel, 3, 4, true);
     assert_eq!(kernel.vtep_stats(3).unwrap(), VtepStats::default());
     assert!(kernel.vtep_oper_up(3).unwrap());
+}
+
+#[test]
+fn a_port_inherits_no_counters_from_the_last_one_of_its_index() {
+    let bpffs = Bpffs::new().unwrap();
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    let put = |kernel: &mut Kernel, ifindex, flags| {
+        let port = LocalPort { ifindex, vni: 100, vlan: 0, flags, bd: 1 };
+        kernel.apply(&Step::PutLocalPorts(vec![(3, port)])).unwrap();
+    };
+    put(&mut kernel, 7, 0);
+    fill(&bpffs, map::PORT_STATS, 3, size_of::<PortStats>());
+    put(&mut kernel, 7, LocalPort::LINK_LOCAL);
+    assert_ne!(kernel.port_stats(3).unwrap(), PortStats::default(), "it is the same port still");
+    put(&mut kernel, 8, 0);
+    assert_eq!(kernel.port_stats(3).unwrap(), PortStats::default());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod skb;
 mod xdp;
 
-pub(crate) use self::skb::{Skb, now_coarse, now_ns, random, repeat, turn};
+pub(crate) use self::skb::{Skb, now_coarse, now_coarse_ns, now_ns, random, repeat, turn};
 pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;

@@ -181,6 +181,9 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     match copies.member(index) {
         Target::LocalPort(to) if to != copies.from => {
             if let Some(sent) = copy_to_port(copies, to) {
+                if sent.is_ok() {
+                    maps::count_to_port(to, copies.frame.len());
+                }
                 copies.count(sent);
             }
         }

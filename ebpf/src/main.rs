@@ -129,6 +129,8 @@ fn uplink_xdp(ctx: XdpContext) -> u32 {
 /// Who counts the frame, and as how many bytes.
 struct Account {
     bd: u32,
+    /// That it came from; 0: from none, or from one that let it in nowhere.
+    local_port: u32,
     bytes: u32,
     /// The frame's length as it came, if [`capture`] kept its head; 0 if not.
     kept: u32,
@@ -137,7 +139,7 @@ struct Account {
 #[inline(always)]
 fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -> F::Code {
     // The path may change the frame's length; the counter takes it as it came.
-    let mut account = Account { bd: 0, bytes: frame.len(), kept: 0 };
+    let mut account = Account { bd: 0, local_port: 0, bytes: frame.len(), kept: 0 };
     let end = path(&mut frame, &mut account);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&frame, "bd {} verdict {} ifindex {}", account.bd, end.verdict as u32, end.ifindex);
@@ -199,6 +201,9 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     // What XDP leaves to TC, TC counts.
     if frame.skb().is_some() || !matches!(action, Action::Next) {
         maps::count(account.bd, end.verdict, account.bytes);
+        if account.local_port != 0 {
+            maps::count_from_port(account.local_port, account.bytes, end.verdict.is_drop());
+        }
         capture::offer(frame, account, end);
     }
     frame.act(action)

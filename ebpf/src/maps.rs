@@ -15,9 +15,9 @@ use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
     ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, BfdHeard, BfdReceived, BfdScratch, BfdSession,
     CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
-    MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortValue, SEEN_MARKS,
-    SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj,
-    VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
+    MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats, PortValue,
+    SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue,
+    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
 use crate::mactab::{self, omit};
@@ -56,6 +56,8 @@ static LOCAL_PORT: Array<LocalPort, 4096> = Array::new();
 static STATS: PerCpuArray<VniStats, 1024> = PerCpuArray::new();
 #[btf_map]
 static VTEP_STATS: PerCpuArray<VtepStats, 4096> = PerCpuArray::new();
+#[btf_map]
+static PORT_STATS: PerCpuArray<PortStats, 4096> = PerCpuArray::new();
 /// Of [`Event`]s. The type parameter would declare a value size, which libbpf refuses for a ring buffer.
 #[btf_map]
 static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
@@ -190,6 +192,30 @@ pub(crate) fn with_vtep_stats(vtep: u32, update: impl FnOnce(&mut VtepStats)) {
         // SAFETY: the pointer is this CPU's element, and programs on one CPU do not preempt each other at tcx.
         update(unsafe { &mut *stats });
     }
+}
+
+#[inline(always)]
+pub(crate) fn with_port_stats(local_port: u32, update: impl FnOnce(&mut PortStats)) {
+    if let Some(stats) = PORT_STATS.get_ptr_mut(local_port) {
+        // SAFETY: as for `with_vtep_stats`.
+        update(unsafe { &mut *stats });
+    }
+}
+
+/// A call of its own, which spares its callers registers.
+#[inline(never)]
+pub(crate) fn count_from_port(local_port: u32, bytes: u32, dropped: bool) {
+    with_port_stats(local_port, |stats| {
+        stats.received.add(bytes);
+        if dropped {
+            stats.dropped.add(bytes);
+        }
+    });
+}
+
+#[inline(always)]
+pub(crate) fn count_to_port(local_port: u32, bytes: u32) {
+    with_port_stats(local_port, |stats| stats.sent.add(bytes));
 }
 
 /// The MAC that answers for an address.

@@ -33,6 +33,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     let admitted = admit(frame, &mut entrant);
     let Entrant { bound: Bound { port, vlan, kept }, ethernet } = &entrant;
     account.bd = port.bd;
+    account.local_port = port.local_port;
     // As TC counts, which has a tag beside the frame.
     account.bytes -= frame.noted_tag_len();
     if let Err(verdict) = admitted {
@@ -157,16 +158,20 @@ pub(crate) fn deliver<F: Frame>(frame: &F, vni: u32, to: u32, verdict: Verdict) 
     match maps::local_port(to, vni) {
         None => Verdict::PortGone.into(),
         Some(port) if port.flags & F::PORT_NEEDS != F::PORT_NEEDS => Verdict::Passed.into(),
-        Some(port) => leave(frame, port, verdict),
+        Some(port) => leave(frame, to, port, verdict),
     }
 }
 
 /// To a port that takes this kind of frame.
 #[inline(always)]
-pub(crate) fn leave(frame: &impl Frame, port: &LocalPort, verdict: Verdict) -> End {
+pub(crate) fn leave(frame: &impl Frame, to: u32, port: &LocalPort, verdict: Verdict) -> End {
+    let bytes = frame.len();
     let tagged = if port.vlan != 0 { frame.push_tag(port.vlan) } else { frame.settle() };
     match tagged {
-        Ok(()) => End::redirect(verdict, port.ifindex),
+        Ok(()) => {
+            maps::count_to_port(to, bytes);
+            End::redirect(verdict, port.ifindex)
+        }
         Err(Refused) => Verdict::VlanFailed.into(),
     }
 }

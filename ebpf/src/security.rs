@@ -8,7 +8,6 @@ use crate::maps;
 use crate::police;
 
 const ARP_LEN: usize = ETH_LEN + 28;
-const NA_LEN: usize = ETH_LEN + IPV6_LEN + 24;
 
 /// Refuses a frame whose source address the port was not given.
 ///
@@ -85,22 +84,17 @@ fn claimed<F: Frame>(frame: &F, ethernet: &Ethernet) -> Claimed {
 
 #[inline(always)]
 fn claimed_v6<F: Frame>(frame: &F) -> Claimed {
-    const SRC: usize = ETH_LEN + 8;
-    const TARGET: usize = ETH_LEN + IPV6_LEN + 8;
+    const NEXT_HEADER: u32 = ETH_LEN as u32 + 6;
+    const SRC: u32 = ETH_LEN as u32 + 8;
+    const ICMP: u32 = (ETH_LEN + IPV6_LEN) as u32;
+    const TARGET: u32 = ICMP + 8;
+    const ICMPV6: u8 = 58;
     const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-    let mut address = [0; 16];
-    if let Some(head) = frame.head::<NA_LEN>()
-        && head[ETH_LEN + 6] == 58
-        && head[ETH_LEN + IPV6_LEN] == NEIGHBOUR_ADVERTISEMENT
-    {
-        address.copy_from_slice(&head[TARGET..TARGET + 16]);
-        return Claimed::Address(address);
-    }
-    match frame.head::<{ ETH_LEN + IPV6_LEN }>() {
-        Some(head) => {
-            address.copy_from_slice(&head[SRC..SRC + 16]);
-            Claimed::Address(address)
-        }
+    let advertises =
+        frame.byte(NEXT_HEADER) == Some(ICMPV6) && frame.byte(ICMP) == Some(NEIGHBOUR_ADVERTISEMENT);
+    let target = if advertises { frame.load(TARGET) } else { None };
+    match target.or_else(|| frame.load(SRC)) {
+        Some(address) => Claimed::Address(address),
         None => Claimed::Unreadable,
     }
 }

@@ -4,7 +4,7 @@ use vtep_abi::{AddrBytes, Verdict, VniValue};
 
 use crate::admission::{self, Sender};
 use crate::choice;
-use crate::context::{Frame as _, Skb};
+use crate::context::{self, Frame as _, Skb};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
@@ -67,8 +67,8 @@ fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
 #[inline(always)]
 pub(crate) fn count_received(vtep: u32, bytes: u32) {
     maps::with_vtep_stats(vtep, |stats| {
-        stats.received.packets += 1;
-        stats.received.bytes += u64::from(bytes);
+        stats.received.add(bytes);
+        stats.last_received_ns = context::now_coarse_ns();
     });
 }
 

@@ -212,7 +212,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         return Verdict::DecapFailed.into();
     }
     match (port, destination, frame.skb()) {
-        (Some(port), ..) => port::leave(frame, port, Verdict::Delivered),
+        (Some(port), Destination::Port(to), _) => port::leave(frame, to, port, Verdict::Delivered),
         (None, Destination::Flood, Some(skb)) => match police::vni_flood(&network) {
             Ok(()) => flood::from_underlay(&skb, vni, &network, ethernet),
             Err(verdict) => verdict.into(),

@@ -15,7 +15,9 @@ mod rig;
 use rig::{
     FABRIC_MAC, HOST, PEER, PEER_2, Rig, TOR_A, TOR_B, TOR_LOST, TOR_UNRESOLVED, VM, VM_2, VNI, VNI_STRICT,
 };
-use vtep_abi::{FdbValue, Limit, LocalPort, PortValue, Target, Verdict, VniValue, mapped_v4};
+use vtep_abi::{
+    Counter, FdbValue, Limit, LocalPort, PortStats, PortValue, Target, Verdict, VniValue, mapped_v4,
+};
 use vtep_agent::{
     dataplane::{FdbTarget, Network, VtepRow},
     kernel::Program,
@@ -104,6 +106,25 @@ fn flows_differ_in_source_port_and_one_flow_keeps_its_own() {
         let ports: std::collections::BTreeSet<u16> = (1000..1064).map(&mut port_of).collect();
         assert!(ports.len() > 32, "64 flows share {} source ports", ports.len());
         assert_eq!(port_of(1000), port_of(1000));
+    });
+}
+
+#[test]
+fn a_port_counts_what_comes_from_it_what_of_that_is_dropped_and_what_is_sent_to_it() {
+    Rig::with(|rig| {
+        let inner = frame::udp(VM, PEER, b"payload");
+        let bytes = inner.len() as u64;
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        check_port(rig, &inner, Verdict::Master, REDIRECT);
+        rig.put(VNI, PEER.mac, FdbTarget { master: Target::Vtep(TOR_LOST), slave: Target::None, flags: 0 });
+        check_port(rig, &inner, Verdict::NoRoute, DROP);
+        let local = FdbTarget { master: Target::LocalPort(2), slave: Target::None, flags: 0 };
+        rig.put(VNI, PEER.mac, local);
+        check_port(rig, &inner, Verdict::Local, REDIRECT);
+        let count = |packets| Counter { packets, bytes: packets * bytes };
+        let expected = PortStats { received: count(3), dropped: count(1), sent: Counter::default() };
+        assert_eq!(rig.kernel.port_stats(1).unwrap(), expected);
+        assert_eq!(rig.kernel.port_stats(2).unwrap(), PortStats { sent: count(1), ..PortStats::default() });
     });
 }
 

@@ -42,6 +42,7 @@ impl Table for VtepRow {
         "AS SLAVE",
         "SENT",
         "RECEIVED",
+        "LAST SEEN",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -65,6 +66,7 @@ impl Table for VtepRow {
             self.macs_as_slave.to_string(),
             self.sent_packets.to_string(),
             self.received_packets.to_string(),
+            self.last_seen_secs.map_or_else(|| "never".to_owned(), |secs| format!("{secs} s ago")),
         ]
     }
 }
@@ -113,6 +115,9 @@ impl Table for PortRow {
         "TAGS",
         "MTU",
         "PATH MTU",
+        "RECEIVED",
+        "DROPPED",
+        "SENT",
         "MACS",
     ];
 
@@ -142,6 +147,9 @@ impl Table for PortRow {
             tags(self).to_owned(),
             self.mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
             self.path_mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),
+            self.traffic.received_packets.to_string(),
+            self.traffic.dropped_packets.to_string(),
+            self.traffic.sent_packets.to_string(),
             macs.join(", "),
         ]
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use vtep_abi::{Counter, FdbKey, FdbValue, Target, Verdict, VtepStats};
+use vtep_abi::{Counter, FdbKey, FdbValue, PortStats, Target, Verdict, VtepStats};
 use vtep_api::MacAddr;
 
 use crate::alarm::Alarm;
@@ -83,6 +83,32 @@ pub struct Counts {
     pub vnis: usize,
     pub ports: usize,
     pub alarms: usize,
+}
+
+/// Frames of a binding, as the port sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortTraffic {
+    pub received_packets: u64,
+    pub received_bytes: u64,
+    /// Of those that were received.
+    pub dropped_packets: u64,
+    pub dropped_bytes: u64,
+    pub sent_packets: u64,
+    pub sent_bytes: u64,
+}
+
+impl From<PortStats> for PortTraffic {
+    fn from(stats: PortStats) -> Self {
+        let PortStats { received, dropped, sent } = stats;
+        Self {
+            received_packets: received.packets,
+            received_bytes: received.bytes,
+            dropped_packets: dropped.packets,
+            dropped_bytes: dropped.bytes,
+            sent_packets: sent.packets,
+            sent_bytes: sent.bytes,
+        }
+    }
 }
 
 /// Whether the kernel's tables are what is wanted.
@@ -233,6 +259,8 @@ pub struct VtepRow {
     pub received_bytes: u64,
     pub served_as_slave: u64,
     pub copy_errors: u64,
+    /// Since its last frame; none came yet.
+    pub last_seen_secs: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -266,6 +294,8 @@ pub struct RestoredRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortRow {
     pub port: String,
+    #[serde(flatten)]
+    pub traffic: PortTraffic,
     pub ifindex: Option<u32>,
     pub vlan: u16,
     pub vni: Option<u32>,
@@ -361,8 +391,16 @@ pub struct Scrape {
     pub status: Status,
     pub vnis: Vec<VniCounters>,
     pub vteps: Vec<VtepScrape>,
+    pub ports: Vec<PortScrape>,
     pub proved: Vec<ProvedSince>,
     pub bfd: Vec<BfdRow>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortScrape {
+    pub port: String,
+    pub vlan: u16,
+    pub traffic: PortTraffic,
 }
 
 /// What was counted at least once.
@@ -378,6 +416,7 @@ pub struct VtepScrape {
     pub address: String,
     pub up: bool,
     pub stats: VtepStats,
+    pub last_seen_secs: Option<u64>,
 }
 
 impl fmt::Display for FdbEnd {

@@ -3,23 +3,39 @@ use std::net::SocketAddr;
 use vtep_abi::Verdict;
 
 use super::host::Host;
-use crate::control::view::{Scrape, VniCounters, VtepScrape};
+use super::view::last_seen;
+use crate::control::view::{PortScrape, Scrape, VniCounters, VtepScrape};
 use crate::desired;
 
 impl Host {
     pub(super) fn scrape(&self, metrics: Option<SocketAddr>) -> Scrape {
-        let vteps = self.installed.vteps.iter().map(|(&index, row)| VtepScrape {
-            address: desired::ip(row.adj.remote).to_string(),
-            up: row.up,
-            stats: self.kernel.vtep_stats(index).unwrap_or_default(),
+        let vteps = self.installed.vteps.iter().map(|(&index, row)| {
+            let stats = self.kernel.vtep_stats(index).unwrap_or_default();
+            VtepScrape {
+                address: desired::ip(row.adj.remote).to_string(),
+                up: row.up,
+                last_seen_secs: last_seen(&stats),
+                stats,
+            }
         });
         Scrape {
             status: self.status(metrics),
             vnis: self.counters(),
             vteps: vteps.collect(),
+            ports: self.port_scrapes(),
             proved: self.proved_since(),
             bfd: self.bfd_rows(None),
         }
+    }
+
+    fn port_scrapes(&self) -> Vec<PortScrape> {
+        let ports = self.installed.local_ports.iter();
+        let scrapes = ports.map(|(&index, port)| PortScrape {
+            port: self.interface(port.ifindex),
+            vlan: port.vlan,
+            traffic: self.port_traffic(index),
+        });
+        scrapes.collect()
     }
 
     pub(super) fn counters(&self) -> Vec<VniCounters> {

@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hashbrown::HashMap;
-use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VniValue, VtepAdj};
+use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VniValue, VtepAdj, VtepStats};
 use vtep_api::MacAddr;
 
 use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::Port;
 use crate::control::view::{
-    AttachedRow, BfdRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, StatsRow, Status, VniCounters,
-    VniRow, VtepRow,
+    AttachedRow, BfdRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, PortTraffic, StatsRow, Status,
+    VniCounters, VniRow, VtepRow,
 };
 use crate::control::{ErrorKind, FdbFilter, Reply, Request};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::desired::{self, TUNNEL_DEVICE};
-use crate::kernel::Program;
+use crate::kernel::{self, Program};
 use crate::liveness::Known;
 
 /// `dataplane.macs_max` entries are 0.90 of the slots, and new ones are refused from 0.95 on.
@@ -312,6 +313,7 @@ impl Host {
                 received_bytes: stats.received.bytes,
                 served_as_slave: stats.served_as_slave,
                 copy_errors: stats.copy_errors,
+                last_seen_secs: last_seen(&stats),
             }
         };
         rows.map(row).collect()
@@ -377,6 +379,7 @@ impl Host {
                 link.map(|link| desired::decap::choose(&self.config, &settings, link, &self.packet_rate));
             rows.push(PortRow {
                 port: name.to_string(),
+                traffic: bound.map(|bound| self.port_traffic(bound.local_port)).unwrap_or_default(),
                 ifindex,
                 vlan: vlan.as_u16(),
                 vni: bound.map(|bound| bound.vni),
@@ -401,6 +404,11 @@ impl Host {
         rows
     }
 
+    /// Counters that cannot be read show as zero.
+    pub(super) fn port_traffic(&self, local_port: u32) -> PortTraffic {
+        self.kernel.port_stats(local_port).unwrap_or_default().into()
+    }
+
     fn stats_rows(&self, vni: Option<u32>, drops: bool) -> Option<Vec<StatsRow>> {
         if vni.is_some_and(|vni| !self.installed.networks.contains_key(&vni)) {
             return None;
@@ -422,6 +430,11 @@ impl Host {
 
 fn found<T: serde::Serialize>(rows: Vec<T>, asked_for_one: bool, none: &'static str) -> Reply {
     if rows.is_empty() && asked_for_one { Reply::error(ErrorKind::NotFound, none) } else { Reply::rows(rows) }
+}
+
+pub(super) fn last_seen(stats: &VtepStats) -> Option<u64> {
+    let last = (stats.last_received_ns != 0).then(|| Duration::from_nanos(stats.last_received_ns))?;
+    Some(kernel::now().saturating_sub(last).as_secs())
 }
 
 fn vtep_index(target: Target) -> Option<u32> {

@@ -7,9 +7,9 @@ use bytemuck::Pod;
 use vtep_abi::{
     ALLOWED_MAX, AllowedKey, AllowedValue, BfdHeard, BfdScratch, BfdSession, CaptureCpu, CaptureSettings,
     Config, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort, MacBucket, MacTabControl, Meta,
-    NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortValue, SEEN_MARKS, SeenMark,
-    SeenValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue,
-    VtepOper, VtepStats, map,
+    NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats, PortValue, SEEN_MARKS,
+    SeenMark, SeenValue, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
+    VtepByIpValue, VtepOper, VtepStats, map,
 };
 
 use super::bpf::AnyMap;
@@ -104,7 +104,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 29] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 30] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -130,6 +130,7 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 29] {
         shape::<u32, LocalPort>(map::LOCAL_PORT, ARRAY, sizes.ports_max + 1),
         shape::<u32, VniStats>(map::STATS, PER_CPU, sizes.vnis_max + 1),
         shape::<u32, VtepStats>(map::VTEP_STATS, PER_CPU, vteps),
+        shape::<u32, PortStats>(map::PORT_STATS, PER_CPU, sizes.ports_max + 1),
         Layout { name: map::EVENTS, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
         shape::<u32, Meta>(map::META, ARRAY, 1),
         shape::<u32, Config>(map::CONFIG, ARRAY, 1),

@@ -1,12 +1,12 @@
-//! Ports of this host: maps `PORT` and `LOCAL_PORT`.
+//! Ports of this host: maps `PORT`, `LOCAL_PORT` and `PORT_STATS`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytemuck::Zeroable;
-use vtep_abi::{LocalPort, PortKey, PortValue, map};
+use vtep_abi::{Counter, LocalPort, PortKey, PortStats, PortValue, map};
 
-use super::bpf::Map;
+use super::bpf::{Map, PerCpu};
 use super::error::{ApplyError, failed};
 use super::{Applied, Entry, Reason, write};
 use crate::dataplane::PortId;
@@ -15,6 +15,7 @@ use crate::dataplane::PortId;
 pub(super) struct Ports {
     port: Map<PortKey, PortValue>,
     local: Map<u32, LocalPort>,
+    stats: PerCpu<PortStats>,
 }
 
 impl Ports {
@@ -22,6 +23,7 @@ impl Ports {
         Ok(Self {
             port: Map::open(&maps.join(map::PORT)).map_err(failed("opening", map::PORT))?,
             local: Map::open(&maps.join(map::LOCAL_PORT)).map_err(failed("opening", map::LOCAL_PORT))?,
+            stats: PerCpu::open(&maps.join(map::PORT_STATS)).map_err(failed("opening", map::PORT_STATS))?,
         })
     }
 
@@ -63,12 +65,36 @@ impl Ports {
         let fits = |index: u32| index != 0 && index < self.local.capacity();
         let (keys, values): (Vec<u32>, Vec<LocalPort>) =
             rows.iter().filter(|(index, _)| fits(*index)).copied().unzip();
+        for (index, port) in keys.iter().zip(&values) {
+            self.forget_predecessor(*index, port)?;
+        }
         write::upsert(&self.local, &keys, &values).map_err(failed("update", map::LOCAL_PORT))?;
         let mut applied = Applied::written(keys.len());
         let beyond =
             rows.iter().filter(|(index, _)| !fits(*index)).map(|(index, _)| Entry::LocalPort(*index));
         applied.refuse(beyond, Reason::OutOfRange);
         Ok(applied)
+    }
+
+    /// Indices are reused: what was counted under this one may be another port's.
+    fn forget_predecessor(&self, index: u32, port: &LocalPort) -> Result<(), ApplyError> {
+        let last = self.lookup_local(index)?;
+        if last.is_some_and(|last| (last.ifindex, last.vlan) == (port.ifindex, port.vlan)) {
+            return Ok(());
+        }
+        self.stats.clear(index).map_err(failed("update", map::PORT_STATS))
+    }
+
+    /// All CPUs together.
+    pub(super) fn stats(&self, index: u32) -> Result<PortStats, ApplyError> {
+        let values = self.stats.lookup(index).map_err(failed("lookup", map::PORT_STATS))?;
+        let add =
+            |a: Counter, b: Counter| Counter { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
+        Ok(values.unwrap_or_default().into_iter().fold(PortStats::default(), |sum, cpu| PortStats {
+            received: add(sum.received, cpu.received),
+            dropped: add(sum.dropped, cpu.dropped),
+            sent: add(sum.sent, cpu.sent),
+        }))
     }
 
     pub(super) fn remove_local(&self, indices: &[u32]) -> Result<Applied, ApplyError> {

@@ -23,7 +23,8 @@ pub fn now_secs() -> u32 {
     u32::try_from(now().as_secs()).unwrap_or(u32::MAX)
 }
 
-fn now() -> Duration {
+/// The programs' clock.
+pub fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
 

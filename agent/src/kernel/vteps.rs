@@ -155,6 +155,7 @@ impl Vteps {
             received: add(sum.received, cpu.received),
             served_as_slave: sum.served_as_slave + cpu.served_as_slave,
             copy_errors: sum.copy_errors + cpu.copy_errors,
+            last_received_ns: sum.last_received_ns.max(cpu.last_received_ns),
         }))
     }
 

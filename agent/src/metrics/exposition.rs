@@ -5,7 +5,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
 use crate::control::view::{
-    BfdRow, Moves, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape,
+    BfdRow, Moves, PortScrape, PortTraffic, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape,
 };
 use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
@@ -19,10 +19,11 @@ struct Exposed(Scrape);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape { status, vnis, vteps, proved, bfd } = &self.0;
+        let Scrape { status, vnis, vteps, ports, proved, bfd } = &self.0;
         state(&mut encoder, status)?;
         proof(&mut encoder, status, proved)?;
         frames(&mut encoder, vnis)?;
+        self::ports(&mut encoder, ports)?;
         endpoints(&mut encoder, vteps)?;
         sessions(&mut encoder, bfd)
     }
@@ -144,6 +145,23 @@ fn frames(encoder: &mut DescriptorEncoder<'_>, vnis: &[VniCounters]) -> fmt::Res
     counters(encoder, "frame_bytes", "Bytes of inner frames, by what became of them", bytes)
 }
 
+fn ports(encoder: &mut DescriptorEncoder<'_>, ports: &[PortScrape]) -> fmt::Result {
+    let each = |value: fn(&PortTraffic) -> u64| {
+        let labels = |port: &PortScrape| vec![("port", port.port.clone()), ("vlan", port.vlan.to_string())];
+        ports.iter().map(move |port| (labels(port), value(&port.traffic)))
+    };
+    let received = each(|traffic| traffic.received_packets);
+    counters(encoder, "port_received_frames", "Frames that came from the port", received)?;
+    let received = each(|traffic| traffic.received_bytes);
+    counters(encoder, "port_received_bytes", "Bytes that came from the port", received)?;
+    let dropped = each(|traffic| traffic.dropped_packets);
+    counters(encoder, "port_dropped_frames", "Frames from the port that were dropped", dropped)?;
+    let sent = each(|traffic| traffic.sent_packets);
+    counters(encoder, "port_sent_frames", "Frames sent to the port", sent)?;
+    let sent = each(|traffic| traffic.sent_bytes);
+    counters(encoder, "port_sent_bytes", "Bytes sent to the port", sent)
+}
+
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::Result {
     let each = |value: fn(&VtepScrape) -> u64| {
         vteps.iter().map(move |vtep| (vec![("vtep", vtep.address.clone())], value(vtep)))
@@ -157,6 +175,9 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::
     counters(encoder, "vtep_received_bytes", "Bytes received from the VTEP", received)?;
     let served = each(|vtep| vtep.stats.served_as_slave);
     counters(encoder, "vtep_served_as_slave_frames", "Frames that the VTEP got as slave", served)?;
+    let seen =
+        vteps.iter().filter_map(|vtep| Some((vec![("vtep", vtep.address.clone())], vtep.last_seen_secs?)));
+    gauges(encoder, "vtep_last_seen_seconds", "Since the last frame from the VTEP", seen)?;
     let errors = each(|vtep| vtep.stats.copy_errors);
     counters(encoder, "vtep_copy_errors", "Flood copies that the kernel refused to send", errors)
 }

@@ -35,7 +35,7 @@ pub use neighbour::{ALLOWED_MAX, AllowedKey, AllowedValue, NEIGHBOURS_MAX, Neigh
 pub use police::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
 pub use seen::{SEEN_MARKS, SEEN_SHIFT, SeenMark, SeenValue};
-pub use stats::{Counter, VniStats, VtepStats};
+pub use stats::{Counter, PortStats, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
 pub use verdict::{VERDICTS_MAX, Verdict};
 pub use vtep::{AddrBytes, Template, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, mapped_v4};
@@ -74,6 +74,8 @@ pub mod map {
     pub const STATS: &str = "STATS";
     /// Per-CPU array, VTEP index → [`VtepStats`](crate::VtepStats).
     pub const VTEP_STATS: &str = "VTEP_STATS";
+    /// Per-CPU array, local port index → [`PortStats`](crate::PortStats).
+    pub const PORT_STATS: &str = "PORT_STATS";
     /// Ring buffer of [`Event`](crate::Event).
     pub const EVENTS: &str = "EVENTS";
     /// Array of one, [`Meta`](crate::Meta).
@@ -91,6 +93,7 @@ pub mod map {
     pub const WRITTEN_BY_PROGRAMS: &[&str] = &[
         STATS,
         VTEP_STATS,
+        PORT_STATS,
         EVENTS,
         CAPTURE_SET,
         CAPTURE_CPU,
@@ -128,7 +131,7 @@ pub mod map {
     /// Per-CPU array of one, [`BfdScratch`](crate::BfdScratch). Means nothing between two packets.
     pub const BFD_SCRATCH: &str = "BFD_SCRATCH";
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 29] = [
+    pub const ALL: [&str; 30] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -142,6 +145,7 @@ pub mod map {
         LOCAL_PORT,
         STATS,
         VTEP_STATS,
+        PORT_STATS,
         EVENTS,
         META,
         CONFIG,

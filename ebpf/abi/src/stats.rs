@@ -10,6 +10,14 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+impl Counter {
+    #[inline]
+    pub fn add(&mut self, bytes: u32) {
+        self.packets += 1;
+        self.bytes += u64::from(bytes);
+    }
+}
+
 /// One counter per [`Verdict`](crate::Verdict). Bridge domain 0 holds what was decided before a VNI was known.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -27,8 +35,23 @@ pub struct VtepStats {
     pub served_as_slave: u64,
     /// Flood copies that the kernel refused to send.
     pub copy_errors: u64,
+    /// When the last of `received` came, in nanoseconds of the monotonic clock as of its last tick; 0: none came.
+    pub last_received_ns: u64,
+}
+
+/// Of a port's binding, by its [`LocalPort`](crate::LocalPort) index.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct PortStats {
+    /// Frames that came from the port, whatever became of them.
+    pub received: Counter,
+    /// Of `received`, those that were dropped.
+    pub dropped: Counter,
+    /// Frames sent to the port, flood copies included.
+    pub sent: Counter,
 }
 
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<VniStats>() == 1024);
-const _: () = assert!(size_of::<VtepStats>() == 48);
+const _: () = assert!(size_of::<PortStats>() == 48);
+const _: () = assert!(size_of::<VtepStats>() == 56);

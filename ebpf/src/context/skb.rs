@@ -399,8 +399,13 @@ pub(crate) fn turn() -> u32 {
 /// The same clock as of its last tick, which costs a load instead of a read of the hardware, as `SeenValue` has it.
 #[inline(always)]
 pub(crate) fn now_coarse() -> u32 {
+    (now_coarse_ns() >> SEEN_SHIFT) as u32
+}
+
+#[inline(always)]
+pub(crate) fn now_coarse_ns() -> u64 {
     // SAFETY: the helper takes nothing.
-    (unsafe { bpf_ktime_get_coarse_ns() } >> SEEN_SHIFT) as u32
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// Nanoseconds since the host started, without the time that it slept.
