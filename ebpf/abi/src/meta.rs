@@ -13,7 +13,7 @@ pub struct Meta {
     pub epoch: u64,
     /// The highest term of a controller that was obeyed; a lower one is refused. 0: none was.
     pub term: u64,
-    /// Order-free digest of all (VNI, MAC, master, slave), to be compared with the controller's. 0: the source has none.
+    /// Order-free digest of all (VNI, MAC, master, slave, flags) that the last agent wrote, indices being this host's own.
     pub digest: u64,
 }
 
