@@ -121,6 +121,39 @@ fn check(policy: &str, bound: u16, cases: &[Case<'_>]) {
     }
 }
 
+/// What is too big for the path, from a VM in a VLAN: the answer is in that VLAN, or its stack would not see it.
+#[test]
+fn a_vm_in_a_vlan_is_told_of_the_mtu_in_that_vlan() {
+    for (policy, bound, vlan, mtu) in [
+        ("", 100, 100, 1450_u16),
+        ("keep_tag = true", 100, 100, 1446),
+        ("unbound_tag = \"keep\"", 0, 42, 1446),
+    ] {
+        let rig = rig(policy, bound);
+        let vm = PacketSocket::bind(&rig.vm.eth0).unwrap();
+        rig.vm.eth0.set_mtu(1504).unwrap();
+        let port = PacketSocket::leaving(&rig.port).unwrap();
+        let (from, to) = (endpoint(&rig.vm), endpoint(&rig.far));
+        let payload = [7; 1440];
+        // Where the MTU stands in the answer behind a tag: ICMP (RFC 1191 §4), ICMPv6 (RFC 4443 §3.2).
+        for (bare, kind, at) in [
+            (frame::udp(from, to, &payload), [8, 0], 44),
+            (frame::udp_v6(from, to, &payload), [0x86, 0xdd], 64),
+        ] {
+            let told = rig.count(Verdict::TooBigTold);
+            vm.send(&tagged(&bare, &[(Q, vlan)])).unwrap();
+            let answer = |frame: &[u8]| {
+                frame[..6] == from.mac.octets() && frame[12..16] == tagged(&bare, &[(Q, vlan)])[12..16]
+            };
+            let answer = port.receive_where(SOON, answer).unwrap();
+            let answer = answer.unwrap_or_else(|| panic!("{policy}: no answer in VLAN {vlan}"));
+            assert_eq!(answer[16..18], kind, "{policy}");
+            assert_eq!(answer[at..at + 2], mtu.to_be_bytes(), "{policy}");
+            assert_eq!(rig.count(Verdict::TooBigTold), told + 1, "{policy}");
+        }
+    }
+}
+
 #[test]
 fn a_kept_tag_opens_no_other_network_of_a_port() {
     let rig = Rig::new().unwrap();
