@@ -66,6 +66,11 @@ pub enum Request {
     BfdRestore {
         vtep: String,
     },
+    /// Rehearses a VTEP's failover.
+    Drill {
+        vtep: String,
+        seconds: u64,
+    },
     /// Lets the MACs go that a snapshot lacked.
     Release {
         vni: u32,

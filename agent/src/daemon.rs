@@ -11,6 +11,7 @@
 
 mod attach;
 mod complaints;
+mod drill;
 mod host;
 mod learn;
 pub(crate) mod packet_rate;
@@ -38,6 +39,7 @@ use vtep_abi::{Event, EventKind};
 use vtep_api::daemon::Notify;
 use vtep_api::daemon::chain;
 
+use self::drill::Drill;
 use self::host::{Host, Taken};
 use self::trace::Answered;
 use crate::config::{self, Config, Override};
@@ -126,6 +128,7 @@ struct Daemon {
     answered: mpsc::Receiver<Answered>,
     answering: mpsc::Sender<Answered>,
     traces: usize,
+    drill: Option<Drill>,
     /// When the events may be read again.
     events_from: Instant,
     asks: mpsc::Receiver<Ask>,
@@ -198,6 +201,7 @@ impl Daemon {
             answered,
             answering,
             traces: 0,
+            drill: None,
             events_from: Instant::now(),
             asks,
             metrics,
@@ -226,6 +230,8 @@ impl Daemon {
             let ageing = tokio::time::Instant::from_std(aged + self.host.ageing_pace());
             let proof = tokio::time::Instant::from_std(proved + self.host.proof.pace());
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
+            let drilled = self.drill.as_ref().map(|drill| drill.until);
+            let drilled = tokio::time::sleep_until(drilled.unwrap_or_else(Instant::now).into());
             tokio::select! {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
                 Ok(()) = self.links.changed() => self.hint(),
@@ -246,6 +252,12 @@ impl Daemon {
                 Some(answered) = self.answered.recv() => {
                     self.traces -= 1;
                     tokio::task::block_in_place(|| self.host.end_trace(answered));
+                }
+                () = drilled, if self.drill.is_some() => {
+                    if let Some(drill) = self.drill.take() {
+                        tokio::task::block_in_place(|| drill.end(&mut self.host));
+                        self.reconcile().await;
+                    }
                 }
                 _ = watch.tick(), if !self.host.watchers.is_idle() => {
                     tokio::task::block_in_place(|| self.host.watch_tick());
@@ -428,6 +440,15 @@ impl Daemon {
             Ask::Client { request: Request::Detach, reply } => return Some(reply),
             Ask::Client { request: Request::RoleSet { rule }, reply } => {
                 drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
+            }
+            Ask::Client { request: Request::Drill { vtep, seconds }, reply } => {
+                let begun =
+                    tokio::task::block_in_place(|| Drill::begin(&mut self.host, &vtep, seconds, reply));
+                if begun.is_some() {
+                    info!(vtep, seconds, "a failover is rehearsed");
+                    self.drill = begun;
+                    self.reconcile().await;
+                }
             }
             Ask::Client { request: Request::BfdRestore { vtep }, reply } => {
                 let restored = self.restore(&vtep).await;

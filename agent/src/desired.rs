@@ -57,6 +57,8 @@ pub struct Inputs<'a> {
     pub installed: &'a Dataplane,
     pub packet_rate: &'a PacketRate,
     pub liveness: &'a Findings,
+    /// The VTEP whose failover is rehearsed.
+    pub drill: Option<u32>,
     pub now: Instant,
 }
 

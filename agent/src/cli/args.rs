@@ -72,6 +72,19 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: BfdCommand,
     },
+    /// Rehearse a VTEP's failover on live traffic
+    ///
+    /// Its slaves serve for so long, as if it were silent; then it serves again, and what was counted is printed. Nothing
+    /// is lost: what no slave can take goes to it all the same.
+    Drill {
+        /// By name or address
+        #[arg(long)]
+        vtep: String,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        #[command(flatten)]
+        client: Client,
+    },
     /// Show ports
     Port {
         #[command(subcommand)]

@@ -16,8 +16,8 @@ use crate::config::{self, Config};
 use crate::control::Request;
 use crate::control::client::ClientError;
 use crate::control::view::{
-    BfdRow, CountRow, DetachRow, DifferenceRow, FdbRow, PortRow, RestoredRow, StatsRow, Status, VniRow,
-    VtepRow,
+    BfdRow, CountRow, DetachRow, DifferenceRow, DrillRow, FdbRow, PortRow, RestoredRow, StatsRow, Status,
+    VniRow, VtepRow,
 };
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
@@ -49,6 +49,9 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::Bfd { command: BfdCommand::Show { vtep, client } } => {
             client.terminal().table::<BfdRow>(&Request::BfdShow { vtep })?;
+        }
+        Command::Drill { vtep, seconds, client } => {
+            client.terminal().one::<DrillRow>(&Request::Drill { vtep, seconds }, render::drill)?;
         }
         Command::Bfd { command: BfdCommand::Restore { vtep, client } } => {
             let restored =

@@ -5,7 +5,8 @@ use vtep_api::control::terminal::Table;
 
 use crate::config::{InnerTag, UnboundTag};
 use crate::control::view::{
-    BfdRow, DifferenceRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow, VtepRow,
+    BfdRow, DifferenceRow, DrillRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow,
+    VtepRow,
 };
 use crate::proof::Difference;
 use crate::roles::Rule;
@@ -228,6 +229,14 @@ pub(super) fn trace(out: &mut dyn Write, row: &TraceRow) -> io::Result<()> {
         writeln!(out, "ATTENTION  {disagreement}")?;
     }
     Ok(())
+}
+
+pub(super) fn drill(out: &mut dyn Write, row: &DrillRow) -> io::Result<()> {
+    let DrillRow { macs_with_slave, macs_without_slave, .. } = row;
+    writeln!(out, "VTEP {}, {:.1} s", row.vtep.as_deref().unwrap_or("gone"), row.seconds)?;
+    writeln!(out, "MACs      {macs_with_slave} with a slave, {macs_without_slave} without")?;
+    writeln!(out, "served    {} frames by slaves", row.frames_served_by_slaves)?;
+    writeln!(out, "no way    {} frames that a failure would have cost", row.frames_without_another_way)
 }
 
 pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {

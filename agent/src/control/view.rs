@@ -287,6 +287,18 @@ pub struct BfdRow {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillRow {
+    pub vtep: Option<String>,
+    pub seconds: f64,
+    /// Of those of which it is master.
+    pub macs_with_slave: usize,
+    pub macs_without_slave: usize,
+    pub frames_served_by_slaves: u64,
+    /// That went to it all the same, flood copies among them: what a real failure would have cost.
+    pub frames_without_another_way: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RestoredRow {
     pub vteps: usize,
 }

@@ -65,6 +65,8 @@ pub(super) struct Host {
     pub(super) attached: Vec<Attachment>,
     pub(super) packet_rate: PacketRate,
     pub(super) liveness: Arc<Findings>,
+    /// The VTEP whose failover is rehearsed.
+    pub(super) drill: Option<u32>,
     pub(super) source: SourceStatus,
     meta: Meta,
     pub(super) started: Instant,
@@ -110,6 +112,7 @@ impl Host {
             attached,
             packet_rate: PacketRate::default(),
             liveness: Arc::default(),
+            drill: None,
             meta,
             started: Instant::now(),
             reconciles: 0,
@@ -351,6 +354,7 @@ impl Host {
             installed: &self.installed,
             packet_rate: &self.packet_rate,
             liveness: &self.liveness,
+            drill: self.drill,
             now,
         }
     }

@@ -56,6 +56,7 @@ impl Host {
             Request::RoleSet { .. }
             | Request::Release { .. }
             | Request::BfdRestore { .. }
+            | Request::Drill { .. }
             | Request::Trace { .. }
             | Request::Diff { .. }
             | Request::Monitor { .. }

@@ -114,6 +114,7 @@ impl Host {
             installed: &self.installed,
             packet_rate: &self.packet_rate,
             liveness: &self.liveness,
+            drill: None,
             now: self.now,
         }
     }

@@ -77,7 +77,7 @@ fn judged(inputs: &Inputs<'_>, vtep: &Vtep, index: u32, row: VtepRow) -> VtepRow
         }
         None => false,
     };
-    VtepRow { suspect: silent || !(uplink || row.adj.ifindex == 0), ..row }
+    VtepRow { suspect: silent || inputs.drill == Some(index) || !(uplink || row.adj.ifindex == 0), ..row }
 }
 
 fn for_xdp(inputs: &Inputs<'_>, mut row: VtepRow) -> VtepRow {

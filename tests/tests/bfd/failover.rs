@@ -101,3 +101,21 @@ fn without_reversion_a_vtep_comes_back_by_the_operators_word() {
     wait_for("the VTEP back", SOON, || (pair.vtep("a")["suspect"] == false).then_some(())).unwrap();
     pair.agent.daemon().unwrap();
 }
+
+#[test]
+fn a_drill_moves_traffic_to_the_slave_and_back_and_loses_nothing() {
+    let pair = Pair::new(Hops::Multi, "");
+    pair.wait_until_up();
+    let flow = Flow::start(&pair);
+    wait_for("frames at the master", SOON, || (flow.arrived(0) > 1000).then_some(())).unwrap();
+    let report = pair.agent.json(&["drill", "--vtep", "a", "--seconds", "1"]).unwrap();
+    let report = report.as_array().map_or(&report, |rows| &rows[0]);
+    let (slave, master) = (flow.arrived(1), flow.arrived(0));
+    wait_for("frames at the master again", SOON, || (flow.arrived(0) > master + 1000).then_some(())).unwrap();
+    let flown = flow.finish();
+    assert_eq!(flown.lost(), 0, "of {}", flown.sent);
+    assert!(slave > 1000, "{slave} frames at the slave");
+    assert_eq!(report["frames_served_by_slaves"], flown.arrived[1], "{report}");
+    assert_eq!((&report["macs_with_slave"], &report["macs_without_slave"]), (&1.into(), &0.into()));
+    assert!(!pair.agent.command(&["drill", "--vtep", "nobody"]).unwrap().status.success());
+}

@@ -162,7 +162,7 @@ fn check_answer(frame: &[u8], to: IpAddr, port: u16, polled: bool) {
             let sum = header.calc_checksum_ipv6(&ip.to_header(), udp.payload()).unwrap();
             assert_eq!(header.checksum, sum);
         }
-        other => panic!("{other:?}"),
+        NetSlice::Arp(arp) => panic!("{arp:?}"),
     }
     assert_eq!((header.source_port, header.destination_port), (SOURCE_PORT, port));
     let answer = Packet::parse(udp.payload()).unwrap();

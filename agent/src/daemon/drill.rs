@@ -1,0 +1,90 @@
+//! A failover that is rehearsed: a VTEP is called suspect for a while, as if it were silent, and what its slaves then get
+//! is counted. Nothing is dropped: what no slave can take goes to it all the same.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use vtep_abi::Target;
+
+use super::host::Host;
+use crate::control::view::DrillRow;
+use crate::control::{ErrorKind, Reply};
+
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// One that runs.
+pub(super) struct Drill {
+    pub(super) until: Instant,
+    started: Instant,
+    vtep: u32,
+    before: Tally,
+    reply: oneshot::Sender<Reply>,
+}
+
+#[derive(Clone, Copy)]
+struct Tally {
+    /// To the VTEP.
+    sent: u64,
+    /// By slaves of whichever VTEP.
+    served: u64,
+}
+
+impl Drill {
+    /// The VTEP is suspect from the next comparison on. `None`: it was refused, and the asker knows why.
+    pub(super) fn begin(
+        host: &mut Host,
+        vtep: &str,
+        seconds: u64,
+        reply: oneshot::Sender<Reply>,
+    ) -> Option<Self> {
+        let length = Duration::from_secs(seconds);
+        let found = host.vteps_called(vtep);
+        let refusal = match found.first().and_then(|index| host.installed.vteps.get(index)) {
+            None => Some((ErrorKind::NotFound, format!("there is no VTEP {vtep}"))),
+            Some(_) if host.drill.is_some() => Some((ErrorKind::Failed, "a drill runs already".to_owned())),
+            Some(_) if length.is_zero() || length > LONGEST => Some((
+                ErrorKind::Usage,
+                format!("{seconds} s is no length; expected 1 to {}", LONGEST.as_secs()),
+            )),
+            Some(row) if !row.up || row.suspect => {
+                Some((ErrorKind::Failed, format!("VTEP {vtep} is down or suspect: its slaves serve already")))
+            }
+            Some(_) => None,
+        };
+        if let Some((kind, message)) = refusal {
+            // A client that does not wait for its answer needs none.
+            drop(reply.send(Reply::error(kind, message)));
+            return None;
+        }
+        let vtep = *found.first()?;
+        host.drill = Some(vtep);
+        let started = Instant::now();
+        Some(Self { until: started + length, started, vtep, before: Tally::read(host, vtep), reply })
+    }
+
+    pub(super) fn end(self, host: &mut Host) {
+        let Self { started, vtep, before, reply, .. } = self;
+        let after = Tally::read(host, vtep);
+        host.drill = None;
+        let masters = host.installed.fdb.values().filter(|target| target.master == Target::Vtep(vtep));
+        let with = masters.clone().filter(|target| target.slave != Target::None).count();
+        let row = DrillRow {
+            vtep: host.installed.vteps.get(&vtep).map(|row| crate::desired::ip(row.adj.remote).to_string()),
+            seconds: started.elapsed().as_secs_f64(),
+            macs_with_slave: with,
+            macs_without_slave: masters.count() - with,
+            frames_served_by_slaves: after.served.saturating_sub(before.served),
+            frames_without_another_way: after.sent.saturating_sub(before.sent),
+        };
+        drop(reply.send(Reply::rows([row])));
+    }
+}
+
+impl Tally {
+    /// Counters that cannot be read count as zero.
+    fn read(host: &Host, vtep: u32) -> Self {
+        let stats = |index| host.kernel.vtep_stats(index).unwrap_or_default();
+        let served = host.installed.vteps.keys().map(|index| stats(*index).served_as_slave).sum();
+        Self { sent: stats(vtep).sent.packets, served }
+    }
+}
