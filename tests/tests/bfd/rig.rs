@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 use vtep_tests::{
     bird::Bird,
@@ -21,6 +22,7 @@ use vtep_tests::{
 };
 
 const PORT: u16 = 7000;
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 const MAC_OF_FAR: &str = "02:00:00:00:00:03";
 
 pub(crate) struct Pair {
@@ -147,6 +149,8 @@ impl Flow {
             let socket =
                 tor.far.netns.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))).unwrap().unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            // A receiver that the machine lets wait is no loss of the dataplane's.
+            setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
             let (stop, arrived): (_, Arc<AtomicU64>) = (Arc::clone(&stop), Arc::clone(arrived));
             thread::spawn(move || receive(&socket, &stop, &arrived))
         });
