@@ -91,7 +91,7 @@ fn drawn(rng: &mut SmallRng, tables: &Tables) -> (Hook, u32, Vec<u8>) {
 }
 
 /// One to four bits, most of them in the headers.
-fn flip(rng: &mut SmallRng, frame: &mut [u8]) {
+pub(super) fn flip(rng: &mut SmallRng, frame: &mut [u8]) {
     for _ in 0..rng.random_range(1..=4) {
         let end = if rng.random_bool(0.9) { frame.len().min(100) } else { frame.len() };
         frame[rng.random_range(0..end)] ^= 1 << rng.random_range(0..8);
