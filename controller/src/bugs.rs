@@ -48,6 +48,16 @@ mod seeded {
         LostWhenSlow,
         /// Everything may leave at once.
         NoMassWithdrawGuard,
+        /// A lease is counted from its answer.
+        TenureFromAnswer,
+        /// What a shard keeps is written whoever has the office.
+        UnguardedState,
+        /// An office is taken though somebody has it.
+        TakenAnyway,
+        /// While etcd prolongs the lease, what hung on it counts as ours.
+        LeaseBelieved,
+        /// Nothing is read that no watch hinted at.
+        HintsSuffice,
     }
 
     impl Bug {
@@ -62,6 +72,15 @@ mod seeded {
             Self::ToldToStrangers,
             Self::LostWhenSlow,
             Self::NoMassWithdrawGuard,
+        ];
+
+        /// For the simulation of elections.
+        pub const OF_ELECTIONS: [Self; 5] = [
+            Self::TenureFromAnswer,
+            Self::UnguardedState,
+            Self::TakenAnyway,
+            Self::LeaseBelieved,
+            Self::HintsSuffice,
         ];
     }
 

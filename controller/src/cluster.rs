@@ -15,7 +15,11 @@ mod office;
 mod plan;
 mod reign;
 mod tenure;
+mod time;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use member::{Cluster, Declaration, JoinError, Standing};
 pub(crate) use office::shard_name;

@@ -68,6 +68,18 @@ pub(crate) struct Etcd {
     /// The one that answered last.
     present: AtomicUsize,
     patience: Duration,
+    #[cfg(test)]
+    model: Option<super::tests::model::Client>,
+}
+
+/// In a simulation the model answers.
+macro_rules! model {
+    ($self:ident, $model:ident => $answer:expr) => {
+        #[cfg(test)]
+        if let Some($model) = &$self.model {
+            return $answer;
+        }
+    };
 }
 
 impl Etcd {
@@ -82,7 +94,19 @@ impl Etcd {
             Ok((address.clone(), endpoint(address, tls)?.connect_timeout(patience).connect_lazy()))
         };
         let members = endpoints.iter().map(channel).collect::<Result<_, _>>()?;
-        Ok(Self { members, present: AtomicUsize::new(0), patience })
+        Ok(Self {
+            members,
+            present: AtomicUsize::new(0),
+            patience,
+            #[cfg(test)]
+            model: None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn simulated(model: super::tests::model::Client) -> Self {
+        let (members, present, patience) = (Vec::new(), AtomicUsize::new(0), Duration::ZERO);
+        Self { members, present, patience, model: Some(model) }
     }
 
     /// Several ranges at one revision, linearizable.
@@ -93,6 +117,7 @@ impl Etcd {
 
     /// All of it if every guard holds, else nothing. An error leaves open whether it happened.
     pub(crate) async fn transact(&self, guards: &[Guard], ops: Vec<Op>) -> Result<Outcome, EtcdError> {
+        model!(self, model => model.transact(guards, ops).await);
         let request = words::transaction(guards, ops);
         let call = |channel: Channel| {
             let mut client = KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
@@ -104,6 +129,7 @@ impl Etcd {
 
     /// A lease that ends by itself after so many seconds.
     pub(crate) async fn grant(&self, seconds: i64) -> Result<i64, EtcdError> {
+        model!(self, model => model.grant(seconds).await);
         let request = proto::LeaseGrantRequest { ttl: seconds, id: 0 };
         let call = |channel: Channel| async move { LeaseClient::new(channel).lease_grant(request).await };
         Ok(self.call(call).await?.id)
@@ -111,6 +137,7 @@ impl Etcd {
 
     /// Returns whether there still is such a lease. That may be wrong, and is only ever a hint.
     pub(crate) async fn keep_alive(&self, lease: i64) -> Result<bool, EtcdError> {
+        model!(self, model => model.keep_alive(lease).await);
         let call = |channel: Channel| async move {
             let beats = tokio_stream::iter([proto::LeaseKeepAliveRequest { id: lease }]);
             let mut answers = LeaseClient::new(channel).lease_keep_alive(beats).await?.into_inner();

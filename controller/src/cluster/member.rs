@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 use vtep_api::daemon::chain;
 use vtep_api::grpc::TransportError;
@@ -16,8 +15,10 @@ use vtep_api::{ControllerName, LogicalSwitchName, Term};
 use super::etcd::{Etcd, EtcdError, Guard, Op, Range};
 use super::keys::Keys;
 use super::plan::{Bid, Me, bids};
+use super::time::{Instant, jitter, sleep, sleep_until, timeout_at, unix_ms};
 use super::view::{Holder, MemberEntry, Settings, View};
 use super::{Office, Reign, StateError, Tenure, shard_of};
+use crate::bugs::bug;
 use crate::config::{Config, EtcdStore};
 use crate::store::{Applied, Envelope};
 
@@ -76,7 +77,7 @@ pub(crate) struct Health {
     pub(crate) failing: Option<String>,
 }
 
-struct Member {
+pub(super) struct Member {
     etcd: Arc<Etcd>,
     keys: Keys,
     name: ControllerName,
@@ -253,18 +254,33 @@ impl Member {
         watching.abort();
     }
 
+    #[cfg(test)]
+    pub(super) fn simulated(
+        etcd: Etcd,
+        name: ControllerName,
+        entry: MemberEntry,
+        shards: u16,
+        lease_for: Duration,
+        hint: Arc<Notify>,
+        standing: watch::Sender<Standing>,
+    ) -> Self {
+        let (etcd, keys) = (Arc::new(etcd), Keys::new("/vtepd"));
+        Self { etcd, keys, name, entry, shards, lease_for, hint, standing, seen: 0, warned: None }
+    }
+
     fn watched(&self) -> [Range; 2] {
         [self.keys.cluster(), Range::key(self.keys.declared())]
     }
 
     /// From a new lease to its end.
-    async fn life(&mut self) -> Result<(), EtcdError> {
+    pub(super) async fn life(&mut self) -> Result<(), EtcdError> {
         self.seen = 0;
         let asked = Instant::now();
         let lease = self.etcd.grant(self.lease_for.as_secs().try_into().unwrap_or(i64::MAX)).await?;
         let tenure = Tenure::until(asked + self.lease_for);
         let (etcd, lease_for) = (self.etcd.clone(), self.lease_for);
         let end = tokio::select! {
+            biased;
             end = keep(&etcd, lease, lease_for, &tenure) => end,
             end = self.govern(lease, &tenure) => end,
         };
@@ -284,11 +300,14 @@ impl Member {
                 Ok(false) => {
                     self.warned = None;
                     tokio::select! {
+                        biased;
                         () = self.hint.notified() => sleep(PACE).await,
-                        () = sleep(DOUBT) => {}
+                        () = sleep(DOUBT), if !bug!(HintsSuffice) => {}
                     }
                 }
-                Err(error) if error.is_not_found() => return "etcd does not know it, though it prolongs it",
+                Err(error) if error.is_not_found() && !bug!(LeaseBelieved) => {
+                    return "etcd does not know it, though it prolongs it";
+                }
                 Err(error) => {
                     self.warn(&error);
                     sleep(jitter(RETRY)).await;
@@ -329,7 +348,9 @@ impl Member {
         }
         let Some(own) = own else {
             // At the beginning, or though etcd still prolongs the lease: then nothing that hung on it is ours.
-            self.tell(view, None, BTreeMap::new(), declared);
+            if !bug!(LeaseBelieved) {
+                self.tell(view, None, BTreeMap::new(), declared);
+            }
             return self.register(lease).await;
         };
         let member = Some(view.term(own.created));
@@ -352,9 +373,7 @@ impl Member {
     }
 
     async fn found(&self) -> Result<bool, EtcdError> {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let term_base = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
-        let (key, settings) = (self.keys.settings(), Settings { shards: self.shards, term_base });
+        let (key, settings) = (self.keys.settings(), Settings { shards: self.shards, term_base: unix_ms() });
         let guard = Guard::Created { key: key.clone(), revision: 0 };
         let op = Op::Put { key, value: json(&settings), lease: None };
         self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
@@ -373,8 +392,9 @@ impl Member {
                 let key = self.keys.office(&office);
                 let holder = Holder { name: self.name.clone(), lease, created: 0 };
                 let vacant = Guard::Created { key: key.clone(), revision: 0 };
+                let vacant = [vacant].into_iter().filter(|_| !bug!(TakenAnyway)).collect::<Vec<_>>();
                 let op = Op::Put { key, value: json(&holder), lease: Some(lease) };
-                if self.etcd.transact(&[vacant], vec![op]).await?.done {
+                if self.etcd.transact(&vacant, vec![op]).await?.done {
                     info!(%office, "took an office");
                 }
             }
@@ -457,6 +477,7 @@ async fn keep(etcd: &Etcd, lease: i64, lease_for: Duration, tenure: &Tenure) -> 
         }
         match timeout_at(deadline, etcd.keep_alive(lease)).await {
             Ok(Ok(true)) => {
+                let asked = if bug!(TenureFromAnswer) { Instant::now() } else { asked };
                 tenure.extend(asked + lease_for);
                 due = asked + lease_for / 3;
             }
@@ -465,10 +486,6 @@ async fn keep(etcd: &Etcd, lease: i64, lease_for: Duration, tenure: &Tenure) -> 
             Err(_) => return "it was not prolonged in time",
         }
     }
-}
-
-fn jitter(ceiling: Duration) -> Duration {
-    ceiling.mul_f64(rand::random())
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

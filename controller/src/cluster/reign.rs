@@ -8,6 +8,7 @@ use vtep_api::{Term, VtepName};
 use super::etcd::{Etcd, EtcdError, Guard, OPS_MAX, Op, Range};
 use super::keys::Keys;
 use super::{Office, Tenure};
+use crate::bugs::bug;
 use crate::logical::Durable;
 use crate::store::{Envelope, Masters};
 
@@ -76,7 +77,8 @@ impl Reign {
         let key = self.keys.office(&self.office);
         let guard = Guard::Created { key: key.clone(), revision: self.created };
         let refused = |source| StateError::Etcd { office: self.office.clone(), source };
-        let outcome = self.etcd.transact(&[guard], ops).await.map_err(refused)?;
+        let guards = [guard].into_iter().filter(|_| !bug!(UnguardedState)).collect::<Vec<_>>();
+        let outcome = self.etcd.transact(&guards, ops).await.map_err(refused)?;
         if outcome.done { Ok(outcome.found.ranges) } else { Err(refused(EtcdError::NotOurs { key })) }
     }
 }

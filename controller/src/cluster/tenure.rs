@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use super::time::Instant;
 
 /// Until when this process may take its lease to be its own, by its own clock, which goes on while the process is stopped.
 /// Counted from before each request, so that it ends before the lease does in etcd. It saves stale messages; what keeps
@@ -14,24 +14,24 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    pub(crate) fn until(end: Instant) -> Self {
+    pub(super) fn until(end: Instant) -> Self {
         let began = Instant::now();
         let tenure = Self { began, until_us: Arc::default() };
         tenure.extend(end);
         tenure
     }
 
-    pub(crate) fn extend(&self, end: Instant) {
+    pub(super) fn extend(&self, end: Instant) {
         let until = u64::try_from((end - self.began).as_micros()).unwrap_or(u64::MAX);
         self.until_us.fetch_max(until, Ordering::Relaxed);
     }
 
     /// Nothing prolongs it any more.
-    pub(crate) fn end(&self) {
+    pub(super) fn end(&self) {
         self.until_us.store(0, Ordering::Relaxed);
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.began + Duration::from_micros(self.until_us.load(Ordering::Relaxed))
     }
 
