@@ -21,12 +21,11 @@ pub(crate) struct Sender {
 
 /// Whether a MAC that was learnt on a port has been silent there for so long that this is no frame of its own, come round.
 #[inline(never)]
-fn has_left(vni: u32, entry: &FdbValue, mac: [u8; 6]) -> bool {
+fn has_left(vni: u32, mac: [u8; 6]) -> bool {
     /// In the unit of the times: more than 3 s.
     const SILENCE: u32 = 4;
-    entry.flags() & FdbValue::LEARNT != 0
-        && maps::seen(&FdbKey::new(vni, mac))
-            .is_some_and(|seen| context::now_coarse().wrapping_sub(seen.at()) >= SILENCE)
+    maps::seen(&FdbKey::new(vni, mac))
+        .is_some_and(|seen| context::now_coarse().wrapping_sub(seen.at()) >= SILENCE)
 }
 
 /// Whether a MAC can be the source of what this VTEP sends; where that is learnt, it is.
@@ -35,13 +34,14 @@ pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result
     let entry = maps::lookup(network.bd, sender.vni, mac);
     if let Some(entry) = entry
         && matches!(entry.master(), Target::LocalPort(_))
-        && !(network.flags & VniValue::LEARN_UNDERLAY != 0 && has_left(sender.vni, &entry, mac))
+        && !(network.flags & VniValue::LEARN_UNDERLAY != 0
+            && entry.flags() & FdbValue::LEARNT != 0
+            && has_left(sender.vni, mac))
     {
         return Err(Verdict::LocalSource);
     }
     if network.flags & VniValue::LEARN_UNDERLAY != 0 {
-        let [a, b, c, d, e, f] = mac;
-        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let mac = u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]);
         let word = entry.map_or(0, FdbValue::word);
         learning::from_underlay(sender.vni, sender.vtep, network.bd, word, mac);
     }

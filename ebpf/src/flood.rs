@@ -71,7 +71,7 @@ pub(crate) fn tagged_from_port(frame: Skb, entrant: &Entrant, network: &VniValue
     inner.len += Tag::LEN;
     inner.packet_len += Tag::LEN;
     let copies = Copies::new(frame, inner, network, port.local_port);
-    let mut copies = tagged::Copies { copies, kept, refused: false };
+    let mut copies = tagged::Copies { shared: copies, kept, refused: false };
     repeat(limit(network.flood_members), &mut copies, tagged::copy);
     copies.end(Verdict::Flooded)
 }
@@ -86,7 +86,7 @@ pub(crate) fn tagged_from_underlay(
     kept: Tag,
 ) -> End {
     let copies = Copies::new(*frame, bare(vni, ethernet), network, 0);
-    let mut copies = tagged::Copies { copies, kept, refused: false };
+    let mut copies = tagged::Copies { shared: copies, kept, refused: false };
     repeat(limit(network.flood_local), &mut copies, tagged::copy);
     copies.end(Verdict::DeliveredFlood)
 }

@@ -43,8 +43,12 @@ pub(crate) fn deliver(frame: Skb, vni: u32, to: u32, kept: Tag, verdict: Verdict
     let Some(port) = maps::local_port(to, vni) else {
         return Verdict::PortGone.into();
     };
+    let bytes = frame.len();
     match vlan::put_on(frame, port, kept) {
-        Ok(_) => End::redirect(verdict, port.ifindex),
+        Ok(_) => {
+            maps::count_to_port(to, bytes);
+            End::redirect(verdict, port.ifindex)
+        }
         Err(refused) => refused.into(),
     }
 }
@@ -60,7 +64,7 @@ pub(crate) fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: &Etherne
 
 /// What the loop shares.
 pub(crate) struct Copies {
-    pub(crate) copies: flood::Copies,
+    pub(crate) shared: flood::Copies,
     pub(crate) kept: Tag,
     /// A port does not take the tag.
     pub(crate) refused: bool,
@@ -69,7 +73,7 @@ pub(crate) struct Copies {
 impl Copies {
     #[inline(always)]
     pub(crate) fn end(&self, verdict: Verdict) -> End {
-        match self.copies.end(verdict) {
+        match self.shared.end(verdict) {
             End { verdict: Verdict::NoMembers, .. } if self.refused => Verdict::ExtraTag.into(),
             end => end,
         }
@@ -78,12 +82,12 @@ impl Copies {
 
 /// One member's copy.
 pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
-    let copies = &tagged.copies;
+    let copies = &tagged.shared;
     match copies.member(index) {
         Target::LocalPort(to) if to != copies.from => match maps::local_port(to, copies.inner.vni) {
-            Some(port) if flood::takes(copies, port) => copy_to_port(tagged, port),
+            Some(port) if flood::takes(copies, port) => copy_to_port(tagged, to, port),
             Some(_) => {}
-            None => tagged.copies.count(Err(Refused)),
+            None => tagged.shared.count(Err(Refused)),
         },
         Target::Vtep(vtep) => {
             if let Some(adj) = flood::reachable(vtep) {
@@ -96,8 +100,8 @@ pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
 }
 
 #[inline(always)]
-fn copy_to_port(tagged: &mut Copies, port: &LocalPort) {
-    let &mut Copies { ref mut copies, kept, ref mut refused } = tagged;
+fn copy_to_port(tagged: &mut Copies, to: u32, port: &LocalPort) {
+    let &mut Copies { shared: ref mut copies, kept, ref mut refused } = tagged;
     let mut frame = copies.frame;
     let sent = match vlan::put_on(frame, port, kept) {
         Ok(tags) => {
@@ -112,12 +116,15 @@ fn copy_to_port(tagged: &mut Copies, port: &LocalPort) {
         }
         Err(_) => Err(Refused),
     };
+    if sent.is_ok() {
+        maps::count_to_port(to, copies.frame.len());
+    }
     copies.count(sent);
 }
 
 #[inline(always)]
 fn copy_to_vtep(tagged: &mut Copies, vtep: u32, adj: &VtepAdj) {
-    let &mut Copies { ref mut copies, kept, .. } = tagged;
+    let &mut Copies { shared: ref mut copies, kept, .. } = tagged;
     if !copies.inner.fits(adj) {
         copies.too_big += 1;
         maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);

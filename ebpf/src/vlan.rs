@@ -71,9 +71,7 @@ pub(crate) fn bind<F: Frame>(frame: &mut F, bound: &mut Bound) -> Result<(), Ver
     }
     frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
     let flags = bound.port.flags;
-    if !is_own {
-        bound.kept = if flags & PortValue::CARRY_TAG != 0 { tag } else { Tag::NONE };
-    } else {
+    if is_own {
         bound.vlan = vlan.unwrap_or(0);
         if flags & PortValue::KEEP_TAG != 0 {
             bound.kept = tag;
@@ -83,6 +81,8 @@ pub(crate) fn bind<F: Frame>(frame: &mut F, bound: &mut Bound) -> Result<(), Ver
                 frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
             }
         }
+    } else {
+        bound.kept = if flags & PortValue::CARRY_TAG != 0 { tag } else { Tag::NONE };
     }
     // XDP has no place beside a frame for its tag.
     if !bound.kept.is_none() && frame.skb().is_none() { Err(Verdict::Passed) } else { Ok(()) }
