@@ -4,12 +4,11 @@ use anyhow::{Context as _, Result};
 
 pub use self::report::{Ratio, Report, Row};
 
+mod aims;
 mod control;
 mod dataplane;
-mod encap;
 mod load;
 mod ovsdb;
-mod packet_rate;
 mod report;
 mod table;
 mod topology;
@@ -50,11 +49,6 @@ pub const BENCHES: &[Bench] = &[
         run: dataplane::run,
     },
     Bench {
-        name: "encap",
-        about: "frames and TCP through a host, beside the kernel's bridge and VXLAN device",
-        run: encap::run,
-    },
-    Bench {
         name: "load",
         about: "a million MACs into the kernel: batches, single updates, bridge -batch",
         run: load::run,
@@ -63,11 +57,6 @@ pub const BENCHES: &[Bench] = &[
         name: "ovsdb",
         about: "an initial dump of a million rows, beside serde_json::Value",
         run: ovsdb::run,
-    },
-    Bench {
-        name: "packet-rate",
-        about: "frames through XDP, beside the kernel's bridge and VXLAN device, and a bare redirect",
-        run: packet_rate::run,
     },
     Bench {
         name: "table",

@@ -166,6 +166,11 @@ impl Link {
         self.netns.run(&format!("ethtool -K {} {feature} {state}", self.name)).map(drop)
     }
 
+    /// Of a veth, in each direction.
+    pub fn set_queues(&self, count: u32) -> Result<()> {
+        self.netns.run(&format!("ethtool -L {} rx {count} tx {count}", self.name)).map(drop)
+    }
+
     pub fn delete(&self) -> Result<()> {
         self.netns.ip(&format!("link delete dev {}", self.name)).map(drop)
     }

@@ -24,7 +24,8 @@ pub(super) fn run(options: Options) -> Result<Vec<Row>> {
     let frames = if quick { 100_000 } else { 1_000_000 };
     let most = macs.last().copied().unwrap_or(1);
     let sides = Mode::ALL.map(|mode| Side::new(mode, most, FLOODS[2]).with_context(|| format!("{mode:?}")));
-    let sides: Vec<Side> = sides.into_iter().collect::<Result<_>>()?;
+    let mut sides: Vec<Side> = sides.into_iter().collect::<Result<_>>()?;
+    sides.push(Side::new(Mode::Device, 1, 1).with_context(|| format!("{:?}", Mode::Device))?);
     let mut bench = Bench { options, sides, rows: Vec::new() };
 
     for &macs in macs {
@@ -48,7 +49,9 @@ struct Bench {
 
 impl Bench {
     fn frames(&mut self, name: &str, load: Load) -> Result<()> {
-        let values = self.rounds(&Mode::ALL, |side| side.frames_per_second(load), name)?;
+        let with_device = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Xdp, Mode::Floor];
+        let modes = if load.direction == Direction::In { &with_device[..] } else { &Mode::ALL };
+        let values = self.rounds(modes, |side| side.frames_per_second(load), name)?;
         self.compare(name, RATE, &values, Mode::Kernel);
         self.compare(name, RATE, &values, Mode::Floor);
         Ok(())
@@ -57,6 +60,7 @@ impl Bench {
     /// What the VMs themselves see.
     fn stations(&mut self, quick: bool) -> Result<()> {
         const WITH_VMS: [Mode; 3] = [Mode::Kernel, Mode::Tc, Mode::Xdp];
+        const INTO_VMS: [Mode; 4] = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Xdp];
         let during = Duration::from_secs(if quick { 1 } else { 2 });
         for offload in [true, false] {
             self.sides.iter().try_for_each(|side| side.set_tunnel_offload(offload))?;
@@ -67,7 +71,7 @@ impl Bench {
             self.compare(&name, "Mbit/s", &values, Mode::Kernel);
             let name = format!("TCP in, {how} tunnel offload");
             let within = |side: &Side| tcp_megabits(&side.far_vm, &side.vm, during);
-            let values = self.rounds(&WITH_VMS, within, &name)?;
+            let values = self.rounds(&INTO_VMS, within, &name)?;
             self.compare(&name, "Mbit/s", &values, Mode::Kernel);
         }
         self.sides.iter().try_for_each(|side| side.set_tunnel_offload(true))?;
@@ -114,10 +118,12 @@ impl Bench {
     /// Our modes with a peer that has values.
     fn compare(&mut self, name: &str, unit: &str, values: &BTreeMap<&'static str, Vec<f64>>, peer: Mode) {
         let Some(peers) = values.get(peer.name()) else { return };
-        for ours in [Mode::Tc, Mode::Xdp] {
+        for ours in [Mode::Tc, Mode::Device, Mode::Xdp] {
             if let Some(own) = values.get(ours.name()) {
                 let name = format!("{name}, {}", ours.name());
-                self.rows.push(Row::new(&name, unit, own.clone(), peer.name(), peers.clone()));
+                let row = Row::new(&name, unit, own.clone(), peer.name(), peers.clone());
+                row.tell();
+                self.rows.push(row);
             }
         }
     }

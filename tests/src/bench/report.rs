@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
+use super::aims::Aim;
+
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
     pub bench: String,
@@ -62,8 +64,15 @@ impl Row {
         Ok(Self::new(name, unit, ours, peer, peers))
     }
 
+    /// At once, for a bench takes minutes.
+    pub(super) fn tell(&self) {
+        let [name, unit, ours, peer, theirs, _, ratio, _, aim, met] = self.cells();
+        eprintln!("{name}: {ours} {unit}, {peer}: {theirs}, ratio {ratio}, aim {aim} {met}");
+    }
+
     /// As every table shows it.
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 10] {
+        let aim = Aim::of(&self.name, &self.peer);
         let ratio =
             |part: fn(Ratio) -> f64| self.ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", part(ratio)));
         [
@@ -75,7 +84,20 @@ impl Row {
             ratio(|ratio| ratio.min),
             ratio(|ratio| ratio.median),
             ratio(|ratio| ratio.max),
+            aim.map_or("-".to_owned(), |aim| aim.to_string()),
+            aim.and_then(|aim| self.meets(aim))
+                .map_or("-", |met| if met { "met" } else { "not met" })
+                .to_owned(),
         ]
+    }
+
+    /// None without a median.
+    fn meets(&self, aim: Aim) -> Option<bool> {
+        Some(match aim {
+            Aim::RatioAtLeast(least) => self.ratio?.median >= least,
+            Aim::AtLeast(least) => median_of(&self.ours)? >= least,
+            Aim::AtMost(most) => median_of(&self.ours)? <= most,
+        })
     }
 }
 
@@ -96,7 +118,7 @@ impl Report {
     /// For `docs/performance.md`.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "`{}` on {}\n\n| measure | unit | ours | peer | peer's | ratio min | median | max |\n|---|---|---|---|---|---|---|---|\n",
+            "`{}` on {}\n\n| measure | unit | ours | peer | peer's | ratio min | median | max | aim | |\n|---|---|---|---|---|---|---|---|---|---|\n",
             self.command, self.machine
         );
         for row in &self.rows {
@@ -125,12 +147,14 @@ impl fmt::Display for Report {
             "ratio min",
             "median",
             "max",
+            "aim",
+            "",
             "rounds",
         ]);
         for row in &self.rows {
             table.add_row(row.cells().into_iter().chain([row.ours.len().to_string()]));
         }
-        for column in [2, 4, 5, 6, 7, 8] {
+        for column in [2, 4, 5, 6, 7, 8, 10] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -145,13 +169,17 @@ impl fmt::Display for Report {
 }
 
 fn shown_median(values: &[f64]) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match median(&sorted) {
+    match median_of(values) {
         None => "-".to_owned(),
         Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
         Some(value) => format!("{value:.3}"),
     }
+}
+
+fn median_of(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    median(&sorted)
 }
 
 fn median(sorted: &[f64]) -> Option<f64> {
@@ -203,10 +231,10 @@ mod tests {
         let row = Row::new("rate", "1/s", vec![2.0], "peer", vec![1.0]);
         let report = Report {
             machine: "m".into(),
-            ..Report::new("encap", "cargo xtask bench encap".into(), vec![row])
+            ..Report::new("dataplane", "cargo xtask bench dataplane".into(), vec![row])
         };
         let expected = serde_json::json!({
-            "bench": "encap", "machine": "m", "command": "cargo xtask bench encap",
+            "bench": "dataplane", "machine": "m", "command": "cargo xtask bench dataplane",
             "rows": [{"name": "rate", "unit": "1/s", "ours": [2.0], "peer": "peer", "peer_values": [1.0],
                       "ratio": {"min": 2.0, "median": 2.0, "max": 2.0}}],
         });
@@ -214,10 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn an_aim_is_met_by_the_median() {
+        #[track_caller]
+        fn check(name: &str, peer: &str, ours: &[f64], theirs: &[f64], expected: Option<bool>) {
+            let row = Row::new(name, "1/s", ours.to_vec(), peer, theirs.to_vec());
+            assert_eq!(Aim::of(name, peer).and_then(|aim| row.meets(aim)), expected);
+        }
+        let theirs = [1.0, 1.0, 1.0];
+        check("out, 1 MACs, TC", "bridge + vxlan", &[2.0, 2.3, 9.0], &theirs, Some(true));
+        check("out, 1 MACs, TC", "bridge + vxlan", &[2.0, 2.1, 9.0], &theirs, Some(false));
+        check("memory, 1000000 MACs", "vxlan + bridge, netlink", &[23.0], &[500.0], Some(true));
+        check("memory, 1000000 MACs", "vxlan + bridge, netlink", &[25.0], &[500.0], Some(false));
+        check("memory, 1 MACs", "vxlan + bridge, netlink", &[25.0], &[500.0], None);
+    }
+
+    #[test]
     fn the_table_shows_medians_and_ratios() {
         let row = Row::new("rate", "1/s", vec![2.0, 4.0, 9.0], "bridge", vec![2.0, 2.0, 3.0]);
-        let shown = Report::new("encap", "cargo xtask bench encap".into(), vec![row]).to_string();
-        for part in ["bench encap on ", "4.000", "bridge", "1.00", "2.00", "3.00", "cargo xtask bench encap"]
+        let shown = Report::new("dataplane", "cargo xtask bench dataplane".into(), vec![row]).to_string();
+        for part in
+            ["bench dataplane on ", "4.000", "bridge", "1.00", "2.00", "3.00", "cargo xtask bench dataplane"]
         {
             assert!(shown.contains(part), "{part:?} is not in\n{shown}");
         }

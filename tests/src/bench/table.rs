@@ -38,7 +38,7 @@ const BD: u32 = 1;
 const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const HASH: &str = "hash, batch calls";
 const NETLINK: &str = "vxlan + bridge, netlink";
-/// The kernel's tables take minutes beyond.
+/// Beyond, one round is minutes of netlink, and gigabytes.
 const NETLINK_MACS_MAX: u32 = 1_000_000;
 const LOOKUPS: u32 = 1_000_000;
 
@@ -47,7 +47,9 @@ pub(super) fn run(options: Options) -> Result<Vec<Row>> {
         if options.quick { &[1, 10_000] } else { &[1, 10_000, 100_000, 1_000_000, 4_000_000] };
     let mut rows = Vec::new();
     for &macs in sizes {
-        rows.extend(compare(macs, options.rounds()).with_context(|| format!("with {macs} MACs"))?);
+        let of_macs = compare(macs, options).with_context(|| format!("with {macs} MACs"))?;
+        of_macs.iter().for_each(Row::tell);
+        rows.extend(of_macs);
     }
     Ok(rows)
 }
@@ -67,7 +69,19 @@ struct Round {
 
 type Part = fn(&Round) -> Option<f64>;
 
-fn compare(macs: u32, rounds: usize) -> Result<Vec<Row>> {
+/// Rounds of ours and of the hash, and how many of them the kernel's tables take part in.
+fn rounds(macs: u32, options: Options) -> (usize, usize) {
+    let all = options.rounds();
+    match macs {
+        0..=10_000 => (all, all),
+        10_001..=100_000 => (all, all.min(3)),
+        100_001..=NETLINK_MACS_MAX => (all.min(3), 1),
+        _ => (1, 0),
+    }
+}
+
+fn compare(macs: u32, options: Options) -> Result<Vec<Row>> {
+    let (rounds, netlink_rounds) = rounds(macs, options);
     let numbers = shuffled(macs);
     let mut bucketed = Side::new(MacTable::Bucketed, macs)?;
     let mut hash = Side::new(MacTable::Hash, macs)?;
@@ -81,7 +95,7 @@ fn compare(macs: u32, rounds: usize) -> Result<Vec<Row>> {
             hashes.push(hash.round(&numbers)?);
             ours.push(bucketed.round(&numbers)?);
         }
-        if macs <= NETLINK_MACS_MAX {
+        if round < netlink_rounds {
             kernels.push(netlink(macs)?);
         }
     }

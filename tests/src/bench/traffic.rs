@@ -56,15 +56,8 @@ impl Source {
         Ok(Self { program: name, ebpf, link: link.clone() })
     }
 
-    /// Returns how long it took until the host had taken the last one.
-    pub(super) fn send(&self, frame: &[u8], count: u32) -> Result<Duration> {
-        const BATCH: u32 = 64;
-        let start = Instant::now();
-        self.send_here(frame, count, BATCH)?;
-        Ok(start.elapsed())
-    }
-
-    /// The same on the first `cores` processors at once, `count` frames together, `batch` at a time.
+    /// On the first `cores` processors at once, `count` frames together, `batch` at a time. Returns how long it took until
+    /// the host had taken the last one.
     pub(super) fn send_from(&self, cores: u32, frame: &[u8], count: u32, batch: u32) -> Result<Duration> {
         let start = Instant::now();
         thread::scope(|scope| {

@@ -32,6 +32,8 @@ pub(super) enum Mode {
     Kernel,
     /// Our programs at tcx.
     Tc,
+    /// The same, but the kernel's tunnel device removes outer headers.
+    Device,
     /// With packet-rate mode.
     Xdp,
     /// An XDP program that redirects and does nothing else.
@@ -39,12 +41,14 @@ pub(super) enum Mode {
 }
 
 impl Mode {
+    /// All that frames leave by.
     pub(super) const ALL: [Self; 4] = [Self::Kernel, Self::Tc, Self::Xdp, Self::Floor];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Kernel => "bridge + vxlan",
             Self::Tc => "TC",
+            Self::Device => "TC by the device",
             Self::Xdp => "packet-rate",
             Self::Floor => "bare XDP redirect",
         }
@@ -94,11 +98,15 @@ impl Side {
             for link in [&vm.eth0, &far.uplink, &far_vm.eth0] {
                 link.set_offload("gro", true)?;
             }
+            // A redirect goes to the ring of its processor; with one ring, one processor would take all frames out.
+            for link in [&vm.eth0, &port, &host.uplink, &far.uplink] {
+                link.set_queues(2)?;
+            }
         }
         let mut side = Self { mode, vm, far_vm, port, far, agent: None, host, members, macs };
         match mode {
             Mode::Kernel => side.forward_by_kernel()?,
-            Mode::Tc | Mode::Xdp => side.forward_by_agent()?,
+            Mode::Tc | Mode::Device | Mode::Xdp => side.forward_by_agent()?,
             Mode::Floor => {}
         }
         Ok(side)
@@ -189,7 +197,10 @@ impl Side {
             name: "host",
             source: AgentSource::Json(self.table(1)?),
             ports: vec![("port", &macs)],
-            dataplane: "macs_max = 1100000",
+            dataplane: match self.mode {
+                Mode::Device => "macs_max = 1100000\ndecap = \"device\"",
+                _ => "macs_max = 1100000",
+            },
         };
         let mut agent = Agent::new(&self.host, &config)?;
         if self.mode == Mode::Xdp {
