@@ -255,8 +255,9 @@ impl Daemon {
                 }
                 () = drilled, if self.drill.is_some() => {
                     if let Some(drill) = self.drill.take() {
-                        tokio::task::block_in_place(|| drill.end(&mut self.host));
+                        let ended = tokio::task::block_in_place(|| drill.end(&mut self.host));
                         self.reconcile().await;
+                        tokio::task::block_in_place(|| ended.report(&self.host));
                     }
                 }
                 _ = watch.tick(), if !self.host.watchers.is_idle() => {
@@ -444,10 +445,11 @@ impl Daemon {
             Ask::Client { request: Request::Drill { vtep, seconds }, reply } => {
                 let begun =
                     tokio::task::block_in_place(|| Drill::begin(&mut self.host, &vtep, seconds, reply));
-                if begun.is_some() {
+                if let Some(mut drill) = begun {
                     info!(vtep, seconds, "a failover is rehearsed");
-                    self.drill = begun;
                     self.reconcile().await;
+                    tokio::task::block_in_place(|| drill.goes_on(&self.host));
+                    self.drill = Some(drill);
                 }
             }
             Ask::Client { request: Request::BfdRestore { vtep }, reply } => {

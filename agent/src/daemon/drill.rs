@@ -17,16 +17,18 @@ pub(super) struct Drill {
     pub(super) until: Instant,
     started: Instant,
     vtep: u32,
-    before: Tally,
+    /// Frames that slaves of whichever VTEP had got before.
+    served: u64,
+    /// Frames that the VTEP had got when its slaves served.
+    sent: u64,
     reply: oneshot::Sender<Reply>,
 }
 
-#[derive(Clone, Copy)]
-struct Tally {
-    /// To the VTEP.
+/// What the VTEP got while its slaves served.
+pub(super) struct Ended {
+    drill: Drill,
     sent: u64,
-    /// By slaves of whichever VTEP.
-    served: u64,
+    length: Duration,
 }
 
 impl Drill {
@@ -59,32 +61,49 @@ impl Drill {
         let vtep = *found.first()?;
         host.drill = Some(vtep);
         let started = Instant::now();
-        Some(Self { until: started + length, started, vtep, before: Tally::read(host, vtep), reply })
+        Some(Self { until: started + length, started, vtep, served: served(host), sent: 0, reply })
     }
 
-    pub(super) fn end(self, host: &mut Host) {
-        let Self { started, vtep, before, reply, .. } = self;
-        let after = Tally::read(host, vtep);
+    /// After the comparison that made the VTEP suspect.
+    pub(super) fn goes_on(&mut self, host: &Host) {
+        self.sent = sent(host, self.vtep);
+    }
+
+    /// It serves again from the next comparison on.
+    pub(super) fn end(self, host: &mut Host) -> Ended {
         host.drill = None;
+        Ended {
+            sent: sent(host, self.vtep).saturating_sub(self.sent),
+            length: self.started.elapsed(),
+            drill: self,
+        }
+    }
+}
+
+impl Ended {
+    /// After that comparison, for slaves served until then.
+    pub(super) fn report(self, host: &Host) {
+        let Self { drill: Drill { vtep, served: before, reply, .. }, sent, length } = self;
         let masters = host.installed.fdb.values().filter(|target| target.master == Target::Vtep(vtep));
         let with = masters.clone().filter(|target| target.slave != Target::None).count();
         let row = DrillRow {
             vtep: host.installed.vteps.get(&vtep).map(|row| crate::desired::ip(row.adj.remote).to_string()),
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: length.as_secs_f64(),
             macs_with_slave: with,
             macs_without_slave: masters.count() - with,
-            frames_served_by_slaves: after.served.saturating_sub(before.served),
-            frames_without_another_way: after.sent.saturating_sub(before.sent),
+            frames_served_by_slaves: served(host).saturating_sub(before),
+            frames_without_another_way: sent,
         };
         drop(reply.send(Reply::rows([row])));
     }
 }
 
-impl Tally {
-    /// Counters that cannot be read count as zero.
-    fn read(host: &Host, vtep: u32) -> Self {
-        let stats = |index| host.kernel.vtep_stats(index).unwrap_or_default();
-        let served = host.installed.vteps.keys().map(|index| stats(*index).served_as_slave).sum();
-        Self { sent: stats(vtep).sent.packets, served }
-    }
+/// Counters that cannot be read count as zero; so below.
+fn served(host: &Host) -> u64 {
+    let stats = |index| host.kernel.vtep_stats(index).unwrap_or_default();
+    host.installed.vteps.keys().map(|index| stats(*index).served_as_slave).sum()
+}
+
+fn sent(host: &Host, vtep: u32) -> u64 {
+    host.kernel.vtep_stats(vtep).unwrap_or_default().sent.packets
 }
