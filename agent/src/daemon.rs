@@ -17,6 +17,7 @@ mod learn;
 pub(crate) mod packet_rate;
 mod prove;
 mod refused;
+mod reseed;
 mod scrape;
 mod trace;
 mod view;
@@ -146,6 +147,9 @@ impl Daemon {
         let config = &start.config;
         let (mut kernel, opened) = tokio::task::block_in_place(|| Kernel::open(&settings(config)))?;
         info!(adopted = opened.adopted, links = opened.links, "kernel tables are open");
+        if !opened.resized.is_empty() {
+            info!(had = ?opened.resized, "maps got another size; what they held is copied");
+        }
         if opened.mended != Recovered::default() {
             let Recovered { copies, astray } = opened.mended;
             warn!(copies, astray, "the MAC table was left in mid-write, and mended");

@@ -20,6 +20,7 @@ mod networks;
 mod pins;
 mod ports;
 mod programs;
+mod rebuild;
 mod seen;
 mod settings;
 mod tracer;
@@ -43,6 +44,7 @@ pub use self::bpf::{Hook, Mapped};
 pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
+pub use self::fdb::Slots;
 pub use self::programs::{Attached, Attachment, Program, TestRun};
 pub use self::seen::{SeenTimes, now, now_secs};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
@@ -121,7 +123,7 @@ impl Kernel {
                 (programs, Maps::open(&pins.maps(), settings.mac_table)?)
             }
         } else {
-            resize(&pins, object, &layouts, &resized)?
+            rebuild::resize(&pins, object, &layouts, &resized)?
         };
         if !adopted {
             maps.host.set_meta(&Meta::new(ABI_VERSION))?;
@@ -270,9 +272,9 @@ impl Kernel {
         self.maps.seen.times()
     }
 
-    /// How full the bucketed MAC table is, of its slots; none for the hash.
-    pub fn mac_table_load(&self) -> Option<f64> {
-        self.maps.fdb.load()
+    /// How full the bucketed MAC table is; none for the hash.
+    pub fn mac_table_slots(&self) -> Option<Slots> {
+        self.maps.fdb.slots()
     }
 
     /// The counters of a bridge domain by verdict code; those of domain 0 belong to no VNI.
@@ -468,28 +470,6 @@ fn hold(maps: &Path) -> Result<Vec<(&'static str, AnyMap)>, KernelError> {
         held.map(|held| (map, held)).map_err(|source| KernelError::Map { call: "opening", map, source })
     };
     map::ALL.into_iter().map(hold).collect()
-}
-
-/// Makes maps of the wanted sizes beside the pinned ones and fills them. Counters start anew.
-fn resize(
-    pins: &Pins,
-    object: &Object<'_>,
-    layouts: &[layout::Layout],
-    resized: &[(&'static str, u32)],
-) -> Result<(Programs, Maps), KernelError> {
-    pins.create_next_maps()?;
-    let programs = Programs::load(object, layouts, &pins.next_maps())?;
-    let mut maps = Maps::open(&pins.next_maps(), object.mac_table)?;
-    let kind = Fdb::kind(&pins.maps())?;
-    let Some(full) = Maps::open(&pins.maps(), kind)?.copy_to(&mut maps)? else {
-        return Ok((programs, maps));
-    };
-    pins.settle()?;
-    let entries = |room| if full == map::MACTAB { mactab::entries_for(room) } else { room };
-    let had = resized.iter().find(|(name, _)| *name == full).map_or(0, |(_, had)| entries(*had));
-    let wanted = layouts.iter().find(|layout| layout.name == full);
-    let wanted = wanted.map_or(0, |layout| entries(layout.capacity));
-    Err(KernelError::Shrunk { map: full, had, wanted })
 }
 
 fn check_version(meta: &Meta, maps: &Path) -> Result<(), KernelError> {

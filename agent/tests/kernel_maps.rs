@@ -79,7 +79,7 @@ fn a_full_bucketed_table_keeps_what_it_holds_and_names_what_waits() {
     let applied = kernel.apply(&Step::PutFdb((0..1100).map(|n| (mac(n), to_vtep(1))).collect())).unwrap();
     assert_eq!(applied.written, 1056);
     assert!(applied.refused.iter().all(|refused| refused.reason == Reason::Full), "{applied:?}");
-    assert!(kernel.mac_table_load().unwrap() > 0.949);
+    assert!(kernel.mac_table_slots().unwrap().load() > 0.949);
 
     let Entry::Fdb(waits) = applied.refused[0].entry else { panic!("{applied:?}") };
     let applied = kernel.apply(&Step::PutFdb(vec![(waits, to_vtep(2)), (mac(3), to_vtep(2))])).unwrap();
@@ -98,7 +98,7 @@ fn a_restart_changes_how_macs_are_kept_and_keeps_them() {
     for mac_table in [MacTable::Bucketed, MacTable::Hash, MacTable::Bucketed] {
         let (mut kernel, opened) = open_with(&bpffs, SMALL, mac_table).unwrap();
         assert!(opened.adopted && !opened.resized.is_empty(), "{opened:?}");
-        assert_eq!(kernel.mac_table_load().is_some(), mac_table == MacTable::Bucketed);
+        assert_eq!(kernel.mac_table_slots().is_some(), mac_table == MacTable::Bucketed);
         check_equal(&kernel.installed().unwrap(), &before);
         let found = kernel.fdb_entry(&mac(7)).unwrap().map(|value| value.master());
         assert_eq!(found, Some(to_vtep(2).master));
@@ -130,7 +130,7 @@ fn macs_of_no_network_are_gone_after_a_restart() {
     let settings = Settings { mac_table: MacTable::Bucketed, ..settings(&root(&bpffs), SMALL) };
     let (mut kernel, _) = Kernel::open(&settings).unwrap();
     assert!(kernel.installed().unwrap().fdb.is_empty());
-    assert!(kernel.mac_table_load().unwrap() < f64::EPSILON);
+    assert!(kernel.mac_table_slots().unwrap().load() < f64::EPSILON);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use vtep_api::MacAddr;
 use crate::alarm::Alarm;
 use crate::config::{InnerTag, UnboundTag};
 use crate::dataplane::FdbTarget;
+use crate::kernel::Slots;
 use crate::learnt::Tally;
 use crate::proof::Difference;
 use crate::source::{Refusal, Refusals, SessionStatus};
@@ -401,6 +402,9 @@ impl Labels {
 #[derive(Debug)]
 pub struct Scrape {
     pub status: Status,
+    /// Of the bucketed MAC table.
+    pub slots: Option<Slots>,
+    pub reseeds: u64,
     pub vnis: Vec<VniCounters>,
     pub vteps: Vec<VtepScrape>,
     pub ports: Vec<PortScrape>,

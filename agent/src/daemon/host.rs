@@ -11,6 +11,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
 use super::refused;
+use super::reseed::Reseeds;
 use super::watchers::Watchers;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::announced::Announced;
@@ -77,6 +78,7 @@ pub(super) struct Host {
     pub(super) complaints: Complaints,
     pub(super) watchers: Watchers,
     pub(super) moves: Moves,
+    pub(super) reseeds: Reseeds,
 }
 
 impl Host {
@@ -121,6 +123,7 @@ impl Host {
             complaints: Complaints::default(),
             watchers: Watchers::default(),
             moves: Moves::default(),
+            reseeds: Reseeds::default(),
         })
     }
 
@@ -391,7 +394,7 @@ impl Host {
         let mut taken = true;
         for step in plan.steps {
             let wanted = step.len();
-            match self.kernel.apply(&step) {
+            match self.write(&step) {
                 Ok(applied) => {
                     debug!(entries = applied.written, "wrote a step");
                     if let Some(first) = applied.refused.first() {

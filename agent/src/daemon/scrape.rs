@@ -20,6 +20,8 @@ impl Host {
         });
         Scrape {
             status: self.status(metrics),
+            slots: self.kernel.mac_table_slots(),
+            reseeds: self.reseeds.done(),
             vnis: self.counters(),
             vteps: vteps.collect(),
             ports: self.port_scrapes(),

@@ -18,7 +18,7 @@ use crate::control::view::{
 use crate::control::{ErrorKind, FdbFilter, Reply, Request};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::desired::{self, TUNNEL_DEVICE};
-use crate::kernel::{self, Program};
+use crate::kernel::{self, Program, Slots};
 use crate::liveness::Known;
 
 /// `dataplane.macs_max` entries are 0.90 of the slots, and new ones are refused from 0.95 on.
@@ -134,7 +134,8 @@ impl Host {
     fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = self.outcome.alarms.clone();
         alarms.extend(self.kernel_alarms.iter().cloned());
-        if let Some(load) = self.kernel.mac_table_load().filter(|load| *load > MAC_TABLE_LOAD_MAX) {
+        let load = self.kernel.mac_table_slots().map(Slots::load);
+        if let Some(load) = load.filter(|load| *load > MAC_TABLE_LOAD_MAX) {
             let message = format!(
                 "{:.0} % of the MAC table's slots are taken; raise dataplane.macs_max, and restart",
                 load * 100.0

@@ -47,6 +47,11 @@ impl Applied {
         Self { written, refused: Vec::new() }
     }
 
+    /// Whether another seed of the MAC table would help.
+    pub fn is_crowded(&self) -> bool {
+        self.refused.iter().any(|refused| refused.reason == Reason::Crowded)
+    }
+
     pub(super) fn refuse(&mut self, entries: impl IntoIterator<Item = Entry>, reason: Reason) {
         self.refused.extend(entries.into_iter().map(|entry| Refused { entry, reason }));
     }

@@ -30,8 +30,22 @@ enum Kept {
     Bucketed(Box<MacTab<Mapped>>),
 }
 
+/// Of the bucketed MAC table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots {
+    pub taken: usize,
+    pub all: usize,
+}
+
+impl Slots {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of fewer than 2^53 slots")]
+    pub fn load(self) -> f64 {
+        self.taken as f64 / self.all as f64
+    }
+}
+
 /// Bridge domains and VNIs, each by the other. The bucketed table knows MACs by bridge domain.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Domains {
     of_vni: BTreeMap<u32, u32>,
     of_bd: BTreeMap<u32, u32>,
@@ -76,11 +90,11 @@ impl Fdb {
         }
     }
 
-    /// Entries by slots; none for the hash, which has as many as it has room for.
-    pub(super) fn load(&self) -> Option<f64> {
+    /// None for the hash, which holds as many entries as it has room for.
+    pub(super) fn slots(&self) -> Option<Slots> {
         match &self.kept {
             Kept::Hash(_) => None,
-            Kept::Bucketed(table) => Some(table.load()),
+            Kept::Bucketed(table) => Some(Slots { taken: table.len(), all: table.slots() }),
         }
     }
 
@@ -216,6 +230,17 @@ impl Fdb {
                 Ok(Applied::written(table.remove_all(&keys)))
             }
         }
+    }
+
+    /// Copies a bucketed table into another one, which is empty: the same keys under another seed. False if they do not
+    /// fit, or if either is no such table.
+    pub(super) fn copy_table_to(&self, other: &mut Self) -> bool {
+        let (Kept::Bucketed(table), Kept::Bucketed(next)) = (&self.kept, &mut other.kept) else {
+            return false;
+        };
+        let rows: Vec<_> = table.iter().collect();
+        other.domains = self.domains.clone();
+        next.put_all(&rows).is_empty()
     }
 
     /// Copies all entries, whichever way each of the two keeps them. False if they do not fit.

@@ -148,6 +148,15 @@ impl Programs {
         self.ebpf.take_map(map::CAPTURE)
     }
 
+    /// Has no maps to hand over that those before it have handed over: they are the same maps, with one reader.
+    pub(super) fn follow(&mut self, former: &Self) {
+        for name in [map::EVENTS, map::CAPTURE, map::BFD_RECEIVED] {
+            if former.ebpf.map(name).is_none() {
+                drop(self.ebpf.take_map(name));
+            }
+        }
+    }
+
     pub(super) fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }

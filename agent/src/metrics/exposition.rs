@@ -7,6 +7,7 @@ use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 use crate::control::view::{
     BfdRow, Moves, PortScrape, PortTraffic, ProofStatus, ProvedSince, Scrape, Status, VniCounters, VtepScrape,
 };
+use crate::kernel::Slots;
 use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
 
@@ -19,8 +20,9 @@ struct Exposed(Scrape);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape { status, vnis, vteps, ports, proved, bfd } = &self.0;
+        let Scrape { status, slots, reseeds, vnis, vteps, ports, proved, bfd } = &self.0;
         state(&mut encoder, status)?;
+        mac_table(&mut encoder, *slots, *reseeds)?;
         proof(&mut encoder, status, proved)?;
         frames(&mut encoder, vnis)?;
         self::ports(&mut encoder, ports)?;
@@ -101,6 +103,16 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let alarms = alarms
         .map(|alarm| (vec![("kind", alarm.kind.name().to_owned()), ("subject", alarm.subject.clone())], 1));
     gauges(encoder, "alarm", "Conditions that an operator should know", alarms)
+}
+
+/// Of the hash there is nothing to say.
+fn mac_table(encoder: &mut DescriptorEncoder<'_>, slots: Option<Slots>, reseeds: u64) -> fmt::Result {
+    let Some(Slots { taken, all }) = slots else { return Ok(()) };
+    let plain = |value: usize| [(Labels::new(), value as u64)];
+    gauges(encoder, "mac_table_slots", "Slots of the bucketed MAC table", plain(all))?;
+    gauges(encoder, "mac_table_slots_taken", "Slots with an entry", plain(taken))?;
+    let help = "Times that the bucketed MAC table got another seed";
+    counters(encoder, "mac_table_reseeds", help, [(Labels::new(), reseeds)])
 }
 
 fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt::Result {
