@@ -109,7 +109,12 @@ pub(crate) fn lookup(bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
     }
     // SAFETY: the element may be rewritten while it is copied only if it was deleted and its memory reused; agents
     // reuse what it names (VTEP and port indices) after a grace period only.
-    unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied()
+    let found = unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied();
+    // By its word, as the other table has it: what joins both must not read a value that was never set.
+    match found.map_or(0, FdbValue::word) {
+        0 => None,
+        word => Some(FdbValue::from_word(word)),
+    }
 }
 
 #[inline(always)]
