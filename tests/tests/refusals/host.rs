@@ -22,6 +22,8 @@ use vtep_tests::{
 
 /// An operator who types `run` has the answer while he looks.
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// What is found out once the programs are loaded, whom the verifier walks through first.
+const LOADED: Duration = Duration::from_secs(10);
 
 /// A host with an agent that was not started yet.
 struct Host {
@@ -42,7 +44,12 @@ impl Host {
     /// `run` ends with exit code 1, and every one of `expected` in what it prints.
     #[track_caller]
     fn check_refused(&self, expected: &[&str]) {
-        check_refused(&mut self.agent.run().unwrap(), expected);
+        self.check_refused_within(AT_ONCE, expected);
+    }
+
+    #[track_caller]
+    fn check_refused_within(&self, limit: Duration, expected: &[&str]) {
+        check_refused(&mut self.agent.run().unwrap(), limit, expected);
         assert!(!self.agent.socket().exists());
     }
 
@@ -55,7 +62,7 @@ impl Host {
 }
 
 #[track_caller]
-fn check_refused(command: &mut Command, expected: &[&str]) {
+fn check_refused(command: &mut Command, limit: Duration, expected: &[&str]) {
     let start = Instant::now();
     let done = command.output().unwrap();
     let took = start.elapsed();
@@ -65,7 +72,7 @@ fn check_refused(command: &mut Command, expected: &[&str]) {
         assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
     }
     assert!(!printed.contains("panicked"), "{printed}");
-    assert!(took < AT_ONCE, "it took {took:?} to say:\n{printed}");
+    assert!(took < limit, "it took {took:?} to say:\n{printed}");
 }
 
 #[test]
@@ -101,7 +108,11 @@ fn a_second_agent_names_the_first_and_does_not_disturb_it() {
     let attached = rig.agent.json(&["status"]).unwrap()["attached"].clone();
     let stream = Stream::start(&rig.vm, &rig.far, Duration::from_millis(1)).unwrap();
     for _ in 0..3 {
-        check_refused(&mut rig.agent.run().unwrap(), &["another agent", &format!("process {first}")]);
+        check_refused(
+            &mut rig.agent.run().unwrap(),
+            AT_ONCE,
+            &["another agent", &format!("process {first}")],
+        );
     }
     let report = stream.finish().unwrap();
     assert_eq!(report.received, report.sent);
@@ -121,7 +132,7 @@ fn a_process_without_root_is_told_what_it_lacks() {
     let mut nobody = host.machine.netns.command("setpriv");
     nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     nobody.arg("run").arg("--config").arg(host.agent.config_path());
-    check_refused(&mut nobody, &["CAP_BPF", "CAP_NET_ADMIN", "missing", "run as root"]);
+    check_refused(&mut nobody, AT_ONCE, &["CAP_BPF", "CAP_NET_ADMIN", "missing", "run as root"]);
     assert_eq!(host.present(), before);
 }
 
@@ -162,7 +173,7 @@ fn a_device_of_another_that_has_our_name_is_not_touched() {
     let host = Host::new();
     Link::bridge(&host.machine.netns, "vtepd-vxlan").unwrap();
     let shown = host.machine.netns.ip("link show dev vtepd-vxlan").unwrap();
-    host.check_refused(&["interface vtepd-vxlan is a bridge device", "it was not touched"]);
+    host.check_refused_within(LOADED, &["interface vtepd-vxlan is a bridge device", "it was not touched"]);
     assert_eq!(host.machine.netns.ip("link show dev vtepd-vxlan").unwrap(), shown);
 }
 
@@ -170,11 +181,11 @@ fn a_device_of_another_that_has_our_name_is_not_touched() {
 fn a_vxlan_device_of_another_on_our_port_is_named() {
     let host = Host::new();
     let other = Link::vxlan(&host.machine.netns, "other", &Vxlan::new(7, host.machine.address)).unwrap();
-    host.check_refused(&["UDP port 4789 is taken by VXLAN device other"]);
+    host.check_refused_within(LOADED, &["UDP port 4789 is taken by VXLAN device other"]);
     assert!(!host.machine.netns.ip("-brief link show").unwrap().contains("vtepd-vxlan"));
     other.delete().unwrap();
     Link::add(&host.machine.netns, "other", "type vxlan external dstport 4789").unwrap();
-    host.check_refused(&["UDP port 4789 is taken by VXLAN device other"]);
+    host.check_refused_within(LOADED, &["UDP port 4789 is taken by VXLAN device other"]);
 }
 
 /// The kernel here is not old: strace answers for it as an old one would.
@@ -186,7 +197,7 @@ fn a_kernel_that_is_too_old_is_told_with_the_version_it_takes() {
     strace.args(["--follow-forks", "--quiet=all", "--output=/dev/null"]);
     strace.args(["--trace=bpf", "--inject=bpf:error=EINVAL:when=1"]).arg(binary("vtep-agent").unwrap());
     strace.arg("run").arg("--config").arg(host.agent.config_path());
-    check_refused(&mut strace, &["the kernel lacks tcx", "which came with Linux 6.6"]);
+    check_refused(&mut strace, AT_ONCE, &["the kernel lacks tcx", "which came with Linux 6.6"]);
     assert_eq!(host.present(), before);
 }
 
