@@ -237,16 +237,16 @@ fn detection_ns(session: &BfdSession, packet: &Packet) -> u64 {
 /// silent do not answer each other's answers: their last word is too young then.
 #[inline(always)]
 fn is_silent(session: &BfdSession, heard: &BfdHeard, now: u64) -> bool {
-    now.wrapping_sub(session.sent_ns) >= session.silence_ns
-        && now.wrapping_sub(heard.answered_ns) >= session.silence_ns / 2
+    now.saturating_sub(session.sent_ns) >= session.silence_ns
+        && now.saturating_sub(heard.answered_ns) >= session.silence_ns / 2
 }
 
 /// The kernel calls it on some CPU, without a frame. It refuses BTF of a function whose argument has no name.
 extern "C" fn expired(_map: *mut core::ffi::c_void, vtep: &u32, heard: &mut BfdHeard) -> u64 {
     let vtep = *vtep;
     let Some(session) = maps::bfd_session(vtep) else { return 0 };
-    // Another CPU may have heard something while this one came here.
-    let silent = context::now_ns().wrapping_sub(heard.heard_ns) >= heard.detect_ns;
+    // Another CPU may have heard something while this one came here, even since it read the clock.
+    let silent = context::now_ns().saturating_sub(heard.heard_ns) >= heard.detect_ns;
     // An index that got another session since has another discriminator.
     let same = word(&heard.packet, 8) == word(&session.packet, 4);
     if session.flags & BfdSession::UP == 0 || !silent || !same || !maps::take_down(vtep) {

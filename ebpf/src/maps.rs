@@ -400,9 +400,12 @@ pub(crate) fn expect_again(vtep: u32, within_ns: u64, expired: Expired) {
 /// Called with the map, the VTEP's index, and what was heard of it.
 pub(crate) type Expired = extern "C" fn(*mut c_void, &u32, &mut BfdHeard) -> u64;
 
-/// Whether it was up before.
+/// Whether it was up before. A trace takes nobody down: it has timers of its own, and the live byte.
 #[inline(always)]
 pub(crate) fn take_down(vtep: u32) -> bool {
+    if is_tracing() {
+        return false;
+    }
     let Some(oper) = VTEP_OPER.get_ptr_mut(vtep) else { return false };
     // SAFETY: the pointer is that of an element of one byte.
     unsafe {

@@ -114,7 +114,7 @@ pub(crate) fn take_inner(mut frame: Skb, network: &VniValue) -> Result<Tag, Verd
 /// A kept tag opens no network: it comes out where it says nothing else than the binding, or behind the binding's tag, or
 /// where no binding has it.
 #[inline(always)]
-pub(crate) fn put_on(frame: Skb, port: &LocalPort, kept: Tag) -> Result<u32, Verdict> {
+pub(crate) fn put_on(mut frame: Skb, port: &LocalPort, kept: Tag) -> Result<u32, Verdict> {
     let keeps = port.flags & LocalPort::KEEP_TAG != 0 && kept.vlan() == Some(port.vlan);
     let carries = port.flags & LocalPort::CARRY_TAG != 0
         && (port.vlan != 0 || kept.vlan().is_none_or(|vlan| maps::port(port.ifindex, vlan).is_none()));
@@ -125,7 +125,11 @@ pub(crate) fn put_on(frame: Skb, port: &LocalPort, kept: Tag) -> Result<u32, Ver
     if keeps || port.vlan == 0 {
         return Ok(1);
     }
-    frame.push_tag(port.vlan).map_err(|Refused| Verdict::VlanFailed)?;
+    if frame.push_tag(port.vlan).is_err() {
+        // The next copy of a flood must start from the bare frame.
+        let _ = frame.pop_tag();
+        return Err(Verdict::VlanFailed);
+    }
     Ok(2)
 }
 

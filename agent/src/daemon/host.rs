@@ -10,6 +10,7 @@ use vtep_abi::{ABI_VERSION, FdbKey, FdbValue, Meta, Target};
 use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
+use super::prove::forgive;
 use super::refused;
 use super::reseed::Reseeds;
 use super::watchers::Watchers;
@@ -286,7 +287,8 @@ impl Host {
             }
         }
         match self.kernel.installed() {
-            Ok(installed) => {
+            Ok(mut installed) => {
+                forgive(&mut installed, &self.installed);
                 if installed != self.installed {
                     self.correct(installed);
                 }

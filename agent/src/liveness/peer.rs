@@ -116,7 +116,14 @@ impl Peer {
         if received.at_ns <= self.heard_until_ns {
             return false;
         }
-        let transport = transport(self.wish.settings.transport);
+        let settings = &self.wish.settings;
+        let transport = transport(settings.transport);
+        // Any VM of the peer's host can send what looks like a control packet, into its own network.
+        if settings.transport == BfdTransport::Vxlan && received.vni != settings.vni {
+            self.complaint =
+                Some(format!("a control packet came in VNI {}, not {}", received.vni, settings.vni));
+            return false;
+        }
         let len = usize::from(received.len).min(received.packet.len());
         let packet = match transport.check(received.port, received.ttl) {
             Ok(()) => Packet::parse(&received.packet[..len]).map_err(|error| error.to_string()),

@@ -8,7 +8,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 use super::document::{BindingRow, Document, LogicalSwitchRow, MacRow, VtepRow};
 use crate::source::Refusals;
-use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Table, Vtep};
+use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Replication, Table, Vtep};
 use crate::tunnel_address::{OwnAddresses, TunnelAddress};
 
 /// What stood in `previous` and has a bad row now stays as it was.
@@ -134,8 +134,8 @@ impl Build<'_> {
             self.refusals.push(|| format!("logical_switch[{at}].vni"), &vni, expected);
             return None;
         }
-        if row.flood.len() > FLOOD_MEMBERS_MAX as usize {
-            let expected = format!("at most {FLOOD_MEMBERS_MAX} members, or a service node");
+        if row.replication == Replication::SourceNode && row.flood.len() > FLOOD_MEMBERS_MAX as usize {
+            let expected = format!("at most {FLOOD_MEMBERS_MAX} members, or replication = \"service_node\"");
             let members = format!("{} members", row.flood.len());
             self.refusals.push(|| format!("logical_switch[{at}].flood"), &members, expected);
             return None;

@@ -129,6 +129,11 @@ fn a_flood_list_beyond_the_limit_is_refused_and_the_old_one_stays() {
     let members = vec!["\"tor-a\""; 129].join(",");
     let wrong = GOOD.replace("\"tor-a\", \"tor-b\"]", &format!("{members}]"));
     check_kept(&wrong, "logical_switch[0].flood: \"129 members\"", "at most 128");
+    // One of them makes the copies.
+    let right = wrong.replace("vni = 5001", "vni = 5001\nreplication = \"service_node\"");
+    assert_ne!(right, wrong);
+    let document = Document::parse(&right, Path::new("table.toml")).unwrap();
+    assert!(build(document, own(), &Table::default()).1.first().is_empty());
 }
 
 #[test]
