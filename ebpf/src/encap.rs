@@ -77,8 +77,7 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
 #[inline(always)]
 pub(crate) fn count_sent(vtep: u32, verdict: Verdict, bytes: u32) {
     maps::with_vtep_stats(vtep, |stats| {
-        stats.sent.packets += 1;
-        stats.sent.bytes += u64::from(bytes);
+        stats.sent.count(bytes);
         if matches!(verdict, Verdict::Slave) {
             stats.served_as_slave += 1;
         }

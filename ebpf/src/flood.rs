@@ -67,9 +67,7 @@ pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet:
 #[inline(never)]
 pub(crate) fn tagged_from_port(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
     let &Entrant { bound: Bound { ref port, kept, .. }, ethernet } = entrant;
-    let mut inner = encap::inner(&frame, port.vni, ethernet);
-    inner.len += Tag::LEN;
-    inner.packet_len += Tag::LEN;
+    let inner = tagged::inner(&frame, port.vni, ethernet);
     let copies = Copies::new(frame, inner, network, port.local_port);
     let mut copies = tagged::Copies { shared: copies, kept, refused: false };
     repeat(limit(network.flood_members), &mut copies, tagged::copy);
@@ -156,12 +154,9 @@ impl Copies {
 
     #[inline(always)]
     pub(crate) fn count_vtep(&mut self, vtep: u32, sent: Result<(), Refused>) {
-        let bytes = u64::from(self.inner.len);
+        let bytes = self.inner.len;
         maps::with_vtep_stats(vtep, |stats| match sent {
-            Ok(()) => {
-                stats.sent.packets += 1;
-                stats.sent.bytes += bytes;
-            }
+            Ok(()) => stats.sent.count(bytes),
             Err(Refused) => stats.copy_errors += 1,
         });
         self.count(sent);

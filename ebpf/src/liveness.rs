@@ -9,6 +9,7 @@ use vtep_abi::{
 use vtep_outer::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, UDP_LEN};
 
 use crate::End;
+use crate::checksum::{fold, words};
 use crate::context::{self, Frame, Skb};
 use crate::header::{EtherType, Ethernet};
 use crate::maps;
@@ -332,7 +333,7 @@ fn turn_ipv4(skb: Skb, scratch: &BfdScratch) -> Option<u16> {
     skb.write(at + 12, &word(head, 16).to_be_bytes()).ok()?;
     skb.write(at + 16, &word(head, 12).to_be_bytes()).ok()?;
     // Where a device is to complete the checksum, the field has the sum of the pseudo header, and keeps it.
-    let pseudo = sum_of::<8>(head, 12) + u32::from(IPPROTO_UDP) + u32::from(half(head, IPV4_LEN + 4));
+    let pseudo = words(head, 12, 20) + u32::from(IPPROTO_UDP) + u32::from(half(head, IPV4_LEN + 4));
     let came = half(head, IPV4_LEN + 6);
     Some(if fold(pseudo) == came { came } else { 0 })
 }
@@ -347,13 +348,13 @@ fn turn_ipv6(skb: Skb, scratch: &BfdScratch, ports: [u8; 4]) -> Option<u16> {
     skb.write(at + 8, to).ok()?;
     skb.write(at + 24, from).ok()?;
     let len = (UDP_LEN + BfdSession::PACKET_LEN) as u32;
-    let pseudo = sum_of::<32>(head, 8) + len + u32::from(IPPROTO_UDP);
+    let pseudo = words(head, 8, 40) + len + u32::from(IPPROTO_UDP);
     let came = half(head, IPV6_LEN + 6);
     if fold(pseudo) == came {
         return Some(came);
     }
     let rest = u32::from(half(&ports, 0)) + u32::from(half(&ports, 2)) + len;
-    Some(!fold(pseudo + rest + sum_of::<{ BfdSession::PACKET_LEN }>(&scratch.packet, 0)))
+    Some(!fold(pseudo + rest + words(&scratch.packet, 0, BfdSession::PACKET_LEN)))
 }
 
 /// The way that the VTEP's frames take, if there is one; otherwise back to where it came from. 0: it cannot be written.
@@ -382,22 +383,4 @@ fn turn_ethernet(skb: Skb, vtep: u32) -> u32 {
 fn copy_macs<const OUTER_LEN: usize>(adj: &VtepAdj, macs: &mut [u8; 12]) {
     let at = Template::LEN - OUTER_LEN;
     macs.copy_from_slice(&adj.template.bytes[at..at + 12]);
-}
-
-/// Of `LEN` bytes, as 16-bit words.
-#[inline(always)]
-fn sum_of<const LEN: usize>(bytes: &[u8], at: usize) -> u32 {
-    let mut sum = 0;
-    let mut i = 0;
-    while i + 1 < LEN {
-        sum += u32::from(u16::from_be_bytes([bytes[at + i], bytes[at + i + 1]]));
-        i += 2;
-    }
-    sum
-}
-
-#[inline(always)]
-const fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
 }

@@ -23,6 +23,7 @@
 
 mod admission;
 mod capture;
+mod checksum;
 mod choice;
 mod context;
 mod encap;

@@ -185,9 +185,7 @@ pub(crate) fn count(bd: u32, verdict: Verdict, bytes: u32) {
     if let Some(stats) = STATS.get_ptr_mut(bd) {
         // SAFETY: the pointer is this CPU's element, programs on one CPU do not preempt each other at tcx, and `code`
         // is in bounds.
-        let counter = unsafe { &mut (*stats).verdicts[code] };
-        counter.packets += 1;
-        counter.bytes += u64::from(bytes);
+        unsafe { &mut (*stats).verdicts[code] }.count(bytes);
     }
 }
 
@@ -211,16 +209,16 @@ pub(crate) fn with_port_stats(local_port: u32, update: impl FnOnce(&mut PortStat
 #[inline(never)]
 pub(crate) fn count_from_port(local_port: u32, bytes: u32, dropped: bool) {
     with_port_stats(local_port, |stats| {
-        stats.received.add(bytes);
+        stats.received.count(bytes);
         if dropped {
-            stats.dropped.add(bytes);
+            stats.dropped.count(bytes);
         }
     });
 }
 
 #[inline(always)]
 pub(crate) fn count_to_port(local_port: u32, bytes: u32) {
-    with_port_stats(local_port, |stats| stats.sent.add(bytes));
+    with_port_stats(local_port, |stats| stats.sent.count(bytes));
 }
 
 /// The MAC that answers for an address.

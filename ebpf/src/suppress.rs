@@ -3,6 +3,7 @@
 
 use vtep_abi::{AddrBytes, Event, EventKind, PortValue, Target, mapped_v4};
 
+use crate::checksum::fold;
 use crate::context::{Frame as _, Refused, Skb};
 use crate::header::{ETH_LEN, EtherType, Ethernet, IPV6_LEN};
 use crate::maps;
@@ -265,9 +266,7 @@ fn advertise(frame: Skb, ethernet: &Ethernet, neighbour: u64) -> Result<(), Refu
     let mac_words =
         (neighbour >> 32) as u32 + ((neighbour >> 16) as u32 & 0xffff) + (neighbour as u32 & 0xffff);
     let fixed = WORDS.iter().map(|word| u32::from(*word)).sum::<u32>() + ICMP_LEN as u32 + u32::from(ICMPV6);
-    let sum = addresses + mac_words + fixed;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let checksum = !(((sum & 0xffff) + (sum >> 16)) as u16);
+    let checksum = !fold(addresses + mac_words + fixed);
     icmp[2..4].copy_from_slice(&checksum.to_be_bytes());
     frame.write(HEAD as u32, &icmp)
 }

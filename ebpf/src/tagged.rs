@@ -2,6 +2,7 @@
 //! that are not VXLAN they cannot be sent.
 
 use vtep_abi::{LocalPort, Target, Verdict, VniValue, VtepAdj};
+use vtep_outer::Inner;
 
 use crate::End;
 use crate::context::{Frame as _, Refused, Skb};
@@ -23,9 +24,7 @@ pub(crate) fn send(frame: Skb, entrant: &Entrant, vtep: u32, verdict: Verdict) -
     if adj.encap != VtepAdj::VXLAN {
         return Verdict::EncapFailed.into();
     }
-    let mut inner = encap::inner(&frame, port.vni, ethernet);
-    inner.len += Tag::LEN;
-    inner.packet_len += Tag::LEN;
+    let inner = inner(&frame, port.vni, ethernet);
     if !inner.fits(adj) {
         return Verdict::TooBig.into();
     }
@@ -35,6 +34,15 @@ pub(crate) fn send(frame: Skb, entrant: &Entrant, vtep: u32, verdict: Verdict) -
         Ok(device) => End::redirect(Verdict::Device, device),
         Err(Refused) => Verdict::EncapFailed.into(),
     }
+}
+
+/// With the tag, which is beside the frame still.
+#[inline(always)]
+pub(crate) fn inner(frame: &Skb, vni: u32, ethernet: Ethernet) -> Inner {
+    let mut inner = encap::inner(frame, vni, ethernet);
+    inner.len += Tag::LEN;
+    inner.packet_len += Tag::LEN;
+    inner
 }
 
 /// To a port of this host, by [`vlan::put_on`].

@@ -4,6 +4,7 @@
 use vtep_abi::{PortValue, Verdict};
 
 use crate::End;
+use crate::checksum::{fold, words};
 use crate::context::{Frame as _, Refused, Skb, repeat};
 use crate::header::{ETH_LEN, EtherType, Ethernet, IPV4_LEN, IPV6_LEN};
 use crate::police;
@@ -177,22 +178,4 @@ extern "C" fn add_block(index: u32, state: &mut Summing) -> u64 {
     state.sum += block.map_or(0, |block| words(&block, 0, BLOCK as usize));
     state.failed |= block.is_none();
     u64::from(state.failed)
-}
-
-/// The sum of 16-bit words from an even place to another.
-#[inline(always)]
-fn words<const N: usize>(bytes: &[u8; N], from: usize, to: usize) -> u32 {
-    let mut sum = 0;
-    let mut at = from;
-    while at + 1 < to && at + 1 < N {
-        sum += u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-        at += 2;
-    }
-    sum
-}
-
-#[inline(always)]
-const fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
 }

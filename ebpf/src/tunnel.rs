@@ -67,7 +67,7 @@ fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
 #[inline(always)]
 pub(crate) fn count_received(vtep: u32, bytes: u32) {
     maps::with_vtep_stats(vtep, |stats| {
-        stats.received.add(bytes);
+        stats.received.count(bytes);
         stats.last_received_ns = context::now_coarse_ns();
     });
 }

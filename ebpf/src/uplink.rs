@@ -172,17 +172,16 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
     };
-    // There is a device for VXLAN only.
-    let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
     let destination = tunnel::destination(Sender { vni, vtep }, &network, &ethernet);
     let port = match destination {
         Destination::Port(to) => maps::local_port(to, vni),
         Destination::Flood => None,
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    // The device verifies a UDP checksum, which no program can; that a receiver may do without (RFC 7348 §5), whoever
-    // asks for packet-rate mode has chosen.
     let is_trailed = frame.len() != arrival.end;
+    // There is a device for VXLAN only. It verifies a UDP checksum, which no program can; that a receiver may do without
+    // (RFC 7348 §5), whoever asks for packet-rate mode has chosen.
+    let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
     let by_program = if has_device || frame.skb().is_none() {
         port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)
             && !(frame.skb().is_some() && (arrival.checksummed && has_device || arrival.is_runt()))

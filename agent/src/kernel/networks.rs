@@ -140,8 +140,7 @@ impl Networks {
         let mut sums = [Counter::default(); VERDICTS_MAX];
         for cpu in self.stats.lookup(bd).map_err(failed("lookup", map::STATS))?.unwrap_or_default() {
             for (sum, counter) in sums.iter_mut().zip(cpu.verdicts) {
-                sum.packets += counter.packets;
-                sum.bytes += counter.bytes;
+                *sum += counter;
             }
         }
         Ok(sums)

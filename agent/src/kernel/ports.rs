@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytemuck::Zeroable;
-use vtep_abi::{Counter, LocalPort, PortKey, PortStats, PortValue, map};
+use vtep_abi::{LocalPort, PortKey, PortStats, PortValue, map};
 
 use super::bpf::{Map, PerCpu};
 use super::error::{ApplyError, failed};
@@ -88,13 +88,13 @@ impl Ports {
     /// All CPUs together.
     pub(super) fn stats(&self, index: u32) -> Result<PortStats, ApplyError> {
         let values = self.stats.lookup(index).map_err(failed("lookup", map::PORT_STATS))?;
-        let add =
-            |a: Counter, b: Counter| Counter { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
-        Ok(values.unwrap_or_default().into_iter().fold(PortStats::default(), |sum, cpu| PortStats {
-            received: add(sum.received, cpu.received),
-            dropped: add(sum.dropped, cpu.dropped),
-            sent: add(sum.sent, cpu.sent),
-        }))
+        let mut sum = PortStats::default();
+        for cpu in values.unwrap_or_default() {
+            sum.received += cpu.received;
+            sum.dropped += cpu.dropped;
+            sum.sent += cpu.sent;
+        }
+        Ok(sum)
     }
 
     pub(super) fn remove_local(&self, indices: &[u32]) -> Result<Applied, ApplyError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytemuck::Zeroable;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use vtep_abi::{Counter, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map};
+use vtep_abi::{VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map};
 
 use super::bpf::{Map, PerCpu};
 use super::error::{ApplyError, failed};
@@ -148,15 +148,15 @@ impl Vteps {
     /// All CPUs together.
     pub(super) fn stats(&self, index: u32) -> Result<VtepStats, ApplyError> {
         let values = self.stats.lookup(index).map_err(failed("lookup", map::VTEP_STATS))?;
-        let add =
-            |a: Counter, b: Counter| Counter { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
-        Ok(values.unwrap_or_default().into_iter().fold(VtepStats::default(), |sum, cpu| VtepStats {
-            sent: add(sum.sent, cpu.sent),
-            received: add(sum.received, cpu.received),
-            served_as_slave: sum.served_as_slave + cpu.served_as_slave,
-            copy_errors: sum.copy_errors + cpu.copy_errors,
-            last_received_ns: sum.last_received_ns.max(cpu.last_received_ns),
-        }))
+        let mut sum = VtepStats::default();
+        for cpu in values.unwrap_or_default() {
+            sum.sent += cpu.sent;
+            sum.received += cpu.received;
+            sum.served_as_slave += cpu.served_as_slave;
+            sum.copy_errors += cpu.copy_errors;
+            sum.last_received_ns = sum.last_received_ns.max(cpu.last_received_ns);
+        }
+        Ok(sum)
     }
 
     /// The name of the map in which the entries have no room, if there is one.

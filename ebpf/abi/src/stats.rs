@@ -11,10 +11,18 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// One frame more.
     #[inline]
-    pub fn add(&mut self, bytes: u32) {
+    pub fn count(&mut self, bytes: u32) {
         self.packets += 1;
         self.bytes += u64::from(bytes);
+    }
+}
+
+impl core::ops::AddAssign for Counter {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
     }
 }
 
