@@ -21,6 +21,7 @@ mod pins;
 mod ports;
 mod programs;
 mod rebuild;
+mod ring;
 mod seen;
 mod settings;
 mod tracer;

@@ -3,14 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use aya::maps::{Map as AyaMap, MapData, RingBuf};
+use aya::maps::Map as AyaMap;
 use bytemuck::Zeroable;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use vtep_abi::{BfdHeard, BfdReceived, BfdSession, map};
 
 use super::bpf::Map;
 use super::error::{ApplyError, failed};
+use super::ring::{Ring, pod};
 use super::write;
 
 #[derive(Debug)]
@@ -55,33 +54,22 @@ impl Bfd {
 
 /// The one reader of the control packets that the programs hand up.
 pub struct BfdPackets {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
 }
 
 impl BfdPackets {
-    /// In a runtime, whose reactor wakes the reader.
-    #[expect(
-        deprecated,
-        reason = "its successor asks for unsafe code; the ring keeps its one descriptor until it is dropped"
-    )]
+    /// As [`Ring::open`].
     pub(super) fn open(map: AyaMap) -> io::Result<Self> {
-        let ring = RingBuf::try_from(map).map_err(io::Error::other)?;
-        Ok(Self { ring: AsyncFd::with_interest(ring, Interest::READABLE)? })
+        Ok(Self { ring: Ring::open(map)? })
     }
 
-    /// Waits for packets. Nothing is lost if the wait is given up.
+    /// As [`Ring::wait`].
     pub(crate) async fn wait(&mut self) -> io::Result<()> {
-        self.ring.readable_mut().await?.clear_ready();
-        Ok(())
+        self.ring.wait().await
     }
 
-    /// What is there, at most `limit`.
+    /// As [`Ring::take`].
     pub(crate) fn take(&mut self, packets: &mut Vec<BfdReceived>, limit: usize) {
-        let ring = self.ring.get_mut();
-        while packets.len() < limit
-            && let Some(item) = ring.next()
-        {
-            packets.extend(bytemuck::try_pod_read_unaligned::<BfdReceived>(&item));
-        }
+        self.ring.take(packets, limit, pod);
     }
 }

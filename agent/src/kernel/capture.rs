@@ -4,14 +4,13 @@
 use std::io;
 use std::path::Path;
 
-use aya::maps::{Map as AyaMap, MapData, RingBuf};
+use aya::maps::Map as AyaMap;
 use bytemuck::Zeroable;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use vtep_abi::{CaptureCpu, CaptureHead, CaptureSettings, OUTER_MAX, map};
 
 use super::bpf::{Map, PerCpu};
 use super::error::{ApplyError, failed};
+use super::ring::Ring;
 
 /// A frame that a program copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,36 +84,17 @@ impl Sample {
 
 /// The one reader of the ring.
 pub struct Samples {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
 }
 
 impl Samples {
-    /// In a runtime, whose reactor wakes the reader.
-    #[expect(
-        deprecated,
-        reason = "its successor asks for unsafe code; the ring keeps its one descriptor until it is dropped"
-    )]
+    /// As [`Ring::open`].
     pub(super) fn open(map: AyaMap) -> io::Result<Self> {
-        let ring = RingBuf::try_from(map).map_err(io::Error::other)?;
-        Ok(Self { ring: AsyncFd::with_interest(ring, Interest::READABLE)? })
+        Ok(Self { ring: Ring::open(map)? })
     }
 
-    /// Waits for samples and appends at least one, at most `limit`. Nothing is lost if the wait is given up.
+    /// As [`Ring::read`].
     pub async fn read(&mut self, samples: &mut Vec<Sample>, limit: usize) -> io::Result<()> {
-        let before = samples.len();
-        loop {
-            let mut guard = self.ring.readable_mut().await?;
-            let ring = guard.get_inner_mut();
-            while samples.len() - before < limit {
-                let Some(item) = ring.next() else {
-                    guard.clear_ready();
-                    break;
-                };
-                samples.extend(Sample::read(&item));
-            }
-            if samples.len() > before {
-                return Ok(());
-            }
-        }
+        self.ring.read(samples, limit, Sample::read).await
     }
 }
