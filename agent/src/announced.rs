@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use vtep_abi::{FdbKey, NeighbourKey, Target};
 use vtep_api::Ips;
 
+use crate::counts::Counts;
 use crate::dataplane::Dataplane;
 use crate::desired;
 
@@ -17,7 +18,7 @@ use crate::desired;
 pub struct Announced {
     by_address: BTreeMap<NeighbourKey, Announcement>,
     /// How many addresses a MAC of a VNI has.
-    counts: BTreeMap<(u32, [u8; 6]), usize>,
+    counts: Counts<(u32, [u8; 6])>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Announcement {
 impl Announced {
     /// Beyond these what is new is not remembered.
     pub const ADDRESSES_MAX: usize = 16_384;
-    pub const ADDRESSES_PER_MAC_MAX: usize = 64;
+    pub const ADDRESSES_PER_MAC_MAX: u32 = 64;
     /// Of one MAC, told upstream.
     pub const TOLD_MAX: usize = 16;
 
@@ -53,14 +54,14 @@ impl Announced {
             return false;
         }
         let full = before.is_none() && self.by_address.len() >= Self::ADDRESSES_MAX;
-        let has = self.counts.get(&(key.vni, announcement.mac)).copied().unwrap_or(0);
+        let has = self.counts.of(&(key.vni, announcement.mac));
         let moves_in = before.is_none_or(|before| before.mac != announcement.mac);
         if full || (moves_in && has >= Self::ADDRESSES_PER_MAC_MAX) {
             return false;
         }
-        *self.counts.entry((key.vni, announcement.mac)).or_default() += 1;
+        self.counts.add((key.vni, announcement.mac));
         if let Some(before) = self.by_address.insert(key, announcement) {
-            release(&mut self.counts, (key.vni, before.mac));
+            self.counts.release(&(key.vni, before.mac));
         }
         true
     }
@@ -105,19 +106,10 @@ impl Announced {
         by_address.retain(|key, said| {
             let stays = stays(key, said);
             if !stays {
-                release(counts, (key.vni, said.mac));
+                counts.release(&(key.vni, said.mac));
             }
             stays
         });
-    }
-}
-
-fn release(counts: &mut BTreeMap<(u32, [u8; 6]), usize>, of: (u32, [u8; 6])) {
-    if let Some(count) = counts.get_mut(&of) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&of);
-        }
     }
 }
 
@@ -142,7 +134,7 @@ mod tests {
     fn one_mac_has_so_many_addresses_and_another_has_its_own() {
         let mut announced = Announced::default();
         let heard = (0..=255).filter(|last| announced.hear(key(*last), here(MAC))).count();
-        assert_eq!(heard, Announced::ADDRESSES_PER_MAC_MAX);
+        assert_eq!(heard, Announced::ADDRESSES_PER_MAC_MAX as usize);
         assert!(announced.hear(key(200), here(OTHER)) && announced.hear(key(0), here(OTHER)));
         assert!(announced.hear(key(201), here(MAC)), "one went to the other");
         assert_eq!(announced.here()[&(5001, MAC)].len(), Announced::TOLD_MAX);

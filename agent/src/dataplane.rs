@@ -67,6 +67,11 @@ pub struct FdbTarget {
 }
 
 impl FdbTarget {
+    /// Seen on a port or behind a VTEP: nobody configured it, and no table has it.
+    pub const fn is_learnt(&self) -> bool {
+        self.flags & FdbValue::LEARNT != 0
+    }
+
     pub fn value(&self) -> FdbValue {
         FdbValue::new(self.master, self.slave, self.flags)
     }

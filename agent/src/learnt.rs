@@ -10,17 +10,18 @@ mod flap;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vtep_abi::{FdbKey, FdbValue, Target};
+use vtep_abi::{FdbKey, Target};
 
 use self::flap::Flap;
 pub use self::flap::{MOVES_MAX, WINDOW_SECS};
+use crate::counts::Counts;
 use crate::dataplane::{Dataplane, PortId};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Learnt {
     by_mac: BTreeMap<Id, Sighting>,
-    per_interface: BTreeMap<u32, u32>,
-    per_vni: BTreeMap<u32, u32>,
+    per_interface: Counts<u32>,
+    per_vni: Counts<u32>,
     pub tally: Tally,
 }
 
@@ -82,7 +83,7 @@ impl Learnt {
             }
             _ => None,
         };
-        let entries = installed.fdb.iter().filter(|(_, target)| target.flags & FdbValue::LEARNT != 0);
+        let entries = installed.fdb.iter().filter(|(_, target)| target.is_learnt());
         let entries = entries.map(|(key, target)| (key, target.master));
         let claims = installed.seen.iter().map(|(key, target)| (key, *target));
         for (key, target) in entries.chain(claims) {
@@ -130,8 +131,8 @@ impl Learnt {
     /// It was heard from elsewhere.
     pub fn forget(&mut self, key: &FdbKey) {
         if let Some(sighting) = self.by_mac.remove(&(key.vni, key.mac)) {
-            release(&mut self.per_interface, sighting.port.ifindex);
-            release(&mut self.per_vni, key.vni);
+            self.per_interface.release(&sighting.port.ifindex);
+            self.per_vni.release(&key.vni);
         }
     }
 
@@ -148,13 +149,11 @@ impl Learnt {
         let mut changed = false;
         by_mac.retain(|&(vni, mac), sighting| {
             changed |= sighting.flap.lift(now_secs);
-            let at = seen(&FdbKey::new(vni, mac)).max(sighting.at_secs).unwrap_or(now_secs);
-            sighting.at_secs = Some(at);
-            let age_max = age_secs(vni);
-            let stays = age_max == 0 || now_secs.saturating_sub(at) < age_max;
+            let seen = seen(&FdbKey::new(vni, mac));
+            let stays = is_young(&mut sighting.at_secs, seen, now_secs, age_secs(vni));
             if !stays {
-                release(per_interface, sighting.port.ifindex);
-                release(per_vni, vni);
+                per_interface.release(&sighting.port.ifindex);
+                per_vni.release(&vni);
                 tally.aged += 1;
                 aged.push(FdbKey::new(vni, mac));
                 changed = true;
@@ -171,8 +170,8 @@ impl Learnt {
         by_mac.retain(|&(vni, _), sighting| {
             let stands = binding(sighting.port) == Some(vni);
             if !stands {
-                release(per_interface, sighting.port.ifindex);
-                release(per_vni, vni);
+                per_interface.release(&sighting.port.ifindex);
+                per_vni.release(&vni);
             }
             stands
         });
@@ -186,8 +185,8 @@ impl Learnt {
         let moved: Vec<_> = moved.collect();
         for (from, to) in moved {
             let Some(sighting) = self.by_mac.remove(&from) else { continue };
-            release(&mut self.per_interface, sighting.port.ifindex);
-            release(&mut self.per_vni, from.0);
+            self.per_interface.release(&sighting.port.ifindex);
+            self.per_vni.release(&from.0);
             if !self.by_mac.contains_key(&to) {
                 self.insert(to, Sighting::new(sighting.port, sighting.at_secs));
             }
@@ -210,12 +209,12 @@ impl Learnt {
 
     /// MACs learnt on an interface, over all its VLANs.
     pub fn count(&self, ifindex: u32) -> u32 {
-        self.per_interface.get(&ifindex).copied().unwrap_or(0)
+        self.per_interface.of(&ifindex)
     }
 
     /// MACs learnt in a VNI, over all ports.
     pub fn count_in(&self, vni: u32) -> u32 {
-        self.per_vni.get(&vni).copied().unwrap_or(0)
+        self.per_vni.of(&vni)
     }
 
     pub fn len(&self) -> usize {
@@ -227,27 +226,25 @@ impl Learnt {
     }
 
     fn insert(&mut self, id: Id, sighting: Sighting) {
-        *self.per_interface.entry(sighting.port.ifindex).or_default() += 1;
-        *self.per_vni.entry(id.0).or_default() += 1;
+        self.per_interface.add(sighting.port.ifindex);
+        self.per_vni.add(id.0);
         if let Some(before) = self.by_mac.insert(id, sighting) {
-            release(&mut self.per_interface, before.port.ifindex);
-            release(&mut self.per_vni, id.0);
+            self.per_interface.release(&before.port.ifindex);
+            self.per_vni.release(&id.0);
         }
     }
+}
+
+/// Whether what was last seen at `at_secs`, or since by the programs, may stay. What nobody saw yet is seen now.
+pub(crate) fn is_young(at_secs: &mut Option<u32>, seen: Option<u32>, now_secs: u32, age_max: u32) -> bool {
+    let at = seen.max(*at_secs).unwrap_or(now_secs);
+    *at_secs = Some(at);
+    age_max == 0 || now_secs.saturating_sub(at) < age_max
 }
 
 impl Sighting {
     fn new(port: PortId, at_secs: Option<u32>) -> Self {
         Self { port, at_secs, flap: Flap::default() }
-    }
-}
-
-fn release(counts: &mut BTreeMap<u32, u32>, of: u32) {
-    if let Some(count) = counts.get_mut(&of) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&of);
-        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod claims;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod counts;
 pub mod daemon;
 pub mod dataplane;
 pub mod desired;

@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use vtep_abi::{AddrBytes, FdbKey, FdbValue, Target};
+use vtep_abi::{AddrBytes, FdbKey, Target};
 
+use crate::counts::Counts;
 use crate::dataplane::Dataplane;
+use crate::learnt::is_young;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overheard {
     by_mac: BTreeMap<(u32, [u8; 6]), Sighting>,
     /// By VNI and VTEP.
-    counts: BTreeMap<(u32, AddrBytes), u32>,
+    counts: Counts<(u32, AddrBytes)>,
     pub aged: u64,
     /// Reports that were not taken, for the VTEP had as many MACs as it may.
     pub refused: u64,
@@ -39,7 +41,7 @@ impl Overheard {
     /// What an earlier agent had learnt.
     pub fn recover(installed: &Dataplane) -> Self {
         let mut overheard = Self::default();
-        for (key, target) in installed.fdb.iter().filter(|(_, target)| target.flags & FdbValue::LEARNT != 0) {
+        for (key, target) in installed.fdb.iter().filter(|(_, target)| target.is_learnt()) {
             if let Target::Vtep(index) = target.master
                 && let Some(vtep) = installed.vteps.get(&index)
             {
@@ -70,12 +72,7 @@ impl Overheard {
         age_secs: impl Fn(u32) -> u32,
     ) -> bool {
         let before = self.by_mac.len();
-        self.retain(|key, sighting| {
-            let at = seen(key).max(sighting.at_secs).unwrap_or(now_secs);
-            sighting.at_secs = Some(at);
-            let age_max = age_secs(key.vni);
-            age_max == 0 || now_secs.saturating_sub(at) < age_max
-        });
+        self.retain(|key, sighting| is_young(&mut sighting.at_secs, seen(key), now_secs, age_secs(key.vni)));
         let aged = before - self.by_mac.len();
         self.aged += aged as u64;
         aged > 0
@@ -91,11 +88,11 @@ impl Overheard {
 
     /// By VNI and VTEP, how many MACs there are.
     pub fn counts(&self) -> impl Iterator<Item = (u32, AddrBytes, u32)> {
-        self.counts.iter().map(|((vni, vtep), count)| (*vni, *vtep, *count))
+        self.counts.iter().map(|(&(vni, vtep), count)| (vni, vtep, count))
     }
 
     pub fn count(&self, vni: u32, vtep: AddrBytes) -> u32 {
-        self.counts.get(&(vni, vtep)).copied().unwrap_or(0)
+        self.counts.of(&(vni, vtep))
     }
 
     pub fn len(&self) -> usize {
@@ -112,25 +109,16 @@ impl Overheard {
             let vtep = sighting.vtep;
             let stays = stays(&FdbKey::new(vni, mac), sighting);
             if !stays {
-                release(counts, (vni, vtep));
+                counts.release(&(vni, vtep));
             }
             stays
         });
     }
 
     fn insert(&mut self, key: FdbKey, sighting: Sighting) {
-        *self.counts.entry((key.vni, sighting.vtep)).or_default() += 1;
+        self.counts.add((key.vni, sighting.vtep));
         if let Some(before) = self.by_mac.insert((key.vni, key.mac), sighting) {
-            release(&mut self.counts, (key.vni, before.vtep));
-        }
-    }
-}
-
-fn release(counts: &mut BTreeMap<(u32, AddrBytes), u32>, of: (u32, AddrBytes)) {
-    if let Some(count) = counts.get_mut(&of) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&of);
+            self.counts.release(&(key.vni, before.vtep));
         }
     }
 }

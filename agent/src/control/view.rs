@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use vtep_abi::{Counter, FdbKey, FdbValue, PortStats, Target, Verdict, VtepStats};
+use vtep_abi::{Counter, FdbKey, PortStats, Target, Verdict, VtepStats};
 use vtep_api::MacAddr;
 
 use crate::alarm::Alarm;
@@ -199,7 +199,7 @@ pub enum Origin {
 
 impl Origin {
     fn of(target: &FdbTarget) -> Self {
-        let is_learnt = target.flags & FdbValue::LEARNT != 0;
+        let is_learnt = target.is_learnt();
         match target.master {
             Target::LocalPort(_) if is_learnt => Self::Learnt,
             Target::LocalPort(_) => Self::Configured,

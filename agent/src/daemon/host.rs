@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
-use vtep_abi::{ABI_VERSION, FdbKey, FdbValue, Meta, Target};
+use vtep_abi::{ABI_VERSION, FdbKey, Meta, Target};
 use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use super::complaints::Complaints;
@@ -190,9 +190,8 @@ impl Host {
         let mut macs = BTreeMap::<u32, Macs>::new();
         if matches!(self.config.source, config::Source::Controller(_)) {
             let fdb = self.installed.fdb.iter();
-            let told = |target: &FdbTarget| {
-                !matches!(target.master, Target::LocalPort(_)) && target.flags & FdbValue::LEARNT == 0
-            };
+            let told =
+                |target: &FdbTarget| !matches!(target.master, Target::LocalPort(_)) && !target.is_learnt();
             for (key, _) in fdb.filter(|(_, target)| told(target)) {
                 macs.entry(key.vni).or_default().insert(MacAddr::new(key.mac));
             }

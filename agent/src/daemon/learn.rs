@@ -8,10 +8,12 @@ use super::host::{Host, Said, said};
 use crate::announced::Announcement;
 use crate::config::Port;
 use crate::dataplane::{FdbTarget, PortId};
+use crate::desired::Desired;
 use crate::kernel::now_secs;
 use crate::learnt::{Lesson, Sight, Tally};
 use crate::overheard::Heard;
 use crate::plan::{Plan, Step};
+use crate::table::LogicalSwitch;
 
 /// What a batch of events came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +71,13 @@ impl Host {
         let key = FdbKey::new(event.vni, event.mac);
         let port = PortId { ifindex: event.ifindex, vlan: event.vlan };
         let Some(bound) = self.learning(&key, port) else { return };
-        let name = self.outcome.names.networks.get(&key.vni).cloned();
-        let table = self.table.clone();
-        let switch =
-            name.as_ref().zip(table.as_ref()).and_then(|(name, table)| table.logical_switches.get(name));
-        let said = said(switch, &key);
+        let switch = self.switch_of(key.vni);
+        // Where it cannot be told whether the table has the MAC, the next comparison tells.
+        let is_named = match said(switch, &key) {
+            Said::Nothing => false,
+            Said::Unknown => switch.is_none() || self.installed.fdb.contains_key(&key),
+            Said::Elsewhere => true,
+        };
         let sight = Sight {
             now_secs: now_secs(),
             port_max: self.learn_max(port.ifindex),
@@ -90,24 +94,24 @@ impl Host {
         };
         let here = Target::LocalPort(bound.local_port);
         batch.seen.push((key, here));
-        // Where it cannot be told whether the table has the MAC, the next comparison tells.
-        let is_named = match said {
-            Said::Nothing => false,
-            Said::Unknown => switch.is_none() || self.installed.fdb.contains_key(&key),
-            Said::Elsewhere => true,
-        };
         self.watch_seen(&key, from, port, is_named);
         if !is_named {
             let target = FdbTarget { master: here, slave: Target::None, flags: FdbValue::LEARNT };
             batch.fdb.push((key, target));
         }
-        if let Some(name) = name {
-            self.outcome.local_macs.entry(name).or_default().insert(MacAddr::new(key.mac), port);
+        let Desired { names, local_macs, .. } = &mut self.outcome;
+        if let Some(name) = names.networks.get(&key.vni) {
+            local_macs.entry(name.clone()).or_default().insert(MacAddr::new(key.mac), port);
         }
         learning.news = true;
         // For the alarms.
         learning.done &= self.learnt.count(port.ifindex) < sight.port_max;
         learning.done &= self.learnt.count_in(key.vni) < sight.vni_max;
+    }
+
+    /// What the table holds of a network.
+    fn switch_of(&self, vni: u32) -> Option<&LogicalSwitch> {
+        self.table.as_ref()?.logical_switches.get(self.outcome.names.networks.get(&vni)?)
     }
 
     /// Takes a MAC from the underlay where neither the table nor a port has it.
@@ -116,11 +120,11 @@ impl Host {
         let settings = self.config.networks.of(key.vni);
         let sender = self.installed.senders.get(&VtepByIpKey { vni: key.vni, address: event.address });
         let (Some(&index), true) = (sender, settings.learn_underlay) else { return };
-        let name = self.outcome.names.networks.get(&key.vni);
-        let switch = name.zip(self.table.as_ref()).and_then(|(name, table)| table.logical_switches.get(name));
-        let entry = self.installed.fdb.get(&key);
-        let is_free = entry.is_none_or(|entry| entry.flags & FdbValue::LEARNT != 0);
-        if said(switch, &key) != Said::Nothing || !is_free || !MacAddr::new(key.mac).is_station() {
+        let is_free = self.installed.fdb.get(&key).is_none_or(FdbTarget::is_learnt);
+        if said(self.switch_of(key.vni), &key) != Said::Nothing
+            || !is_free
+            || !MacAddr::new(key.mac).is_station()
+        {
             return;
         }
         let max = settings.learn_underlay_max.as_u32();
@@ -131,8 +135,8 @@ impl Host {
         if self.learnt.contains(&key) {
             self.learnt.forget(&key);
             self.announced.forget(&key);
-            let macs = name.cloned().and_then(|name| self.outcome.local_macs.get_mut(&name));
-            if let Some(macs) = macs {
+            let Desired { names, local_macs, .. } = &mut self.outcome;
+            if let Some(macs) = names.networks.get(&key.vni).and_then(|name| local_macs.get_mut(name)) {
                 macs.remove(&MacAddr::new(key.mac));
             }
             learning.news = true;
@@ -213,9 +217,11 @@ impl Host {
     /// The binding of a port that learns and that this MAC is not configured for already.
     fn learning(&self, key: &FdbKey, port: PortId) -> Option<PortValue> {
         let bound = self.installed.ports.get(&port).filter(|bound| bound.vni == key.vni)?;
-        let configured = self.installed.fdb.get(key).is_some_and(|target| {
-            matches!(target.master, Target::LocalPort(_)) && target.flags & FdbValue::LEARNT == 0
-        });
+        let configured = self
+            .installed
+            .fdb
+            .get(key)
+            .is_some_and(|target| matches!(target.master, Target::LocalPort(_)) && !target.is_learnt());
         let learns = bound.flags & PortValue::LEARN != 0 && MacAddr::new(key.mac).is_station();
         (learns && !configured).then_some(*bound)
     }

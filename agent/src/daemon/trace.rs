@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use tokio::sync::oneshot;
-use vtep_abi::{FdbKey, FdbValue, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
+use vtep_abi::{FdbKey, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
 use vtep_api::MacAddr;
 use vtep_api::daemon::chain;
 
@@ -165,7 +165,7 @@ impl Host {
             mac,
             master: self.end(target.master),
             slave: self.end(target.slave),
-            learnt: target.flags & FdbValue::LEARNT != 0,
+            learnt: target.is_learnt(),
         });
         Ok(Some(target))
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use vtep_abi::{FdbKey, FdbValue, PortValue, Target, VniValue, VtepAdj, VtepStats};
+use vtep_abi::{FdbKey, PortValue, Target, VniValue, VtepAdj, VtepStats};
 use vtep_api::MacAddr;
 
 use super::host::Host;
@@ -358,7 +358,7 @@ impl Host {
         let mut macs = BTreeMap::<u32, Vec<(MacAddr, bool)>>::new();
         for (key, target) in &self.installed.fdb {
             if let Target::LocalPort(index) = target.master {
-                let learnt = target.flags & FdbValue::LEARNT != 0;
+                let learnt = target.is_learnt();
                 macs.entry(index).or_default().push((MacAddr::new(key.mac), learnt));
             }
         }

@@ -6,10 +6,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytemuck::Zeroable;
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tracing::warn;
-use vtep_abi::{CaptureSettings, Counter, FdbKey, FdbValue, Verdict};
+use vtep_abi::{CaptureSettings, Counter, FdbKey, Verdict};
 use vtep_api::MacAddr;
 use vtep_api::control::Feed;
 
@@ -19,7 +18,7 @@ use crate::capture::{self, CaptureRow, CapturedFrame, Filter, filter};
 use crate::control::view::{FdbRow, Labels, VniCounters};
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::{FdbTarget, PortId};
-use crate::kernel::{Sample, Tally};
+use crate::kernel::{self, Sample, Tally};
 use crate::monitor::{By, Change, DroppedFrame, Happened, MonitorRow, Topic, Wanted};
 use crate::plan::Step;
 use crate::trace::outer::Outer;
@@ -264,7 +263,7 @@ impl Host {
         let network = vni.and_then(|vni| self.installed.networks.get(&vni));
         settings.bd = network.map_or(CaptureSettings::ANY_BD, |network| network.bd);
         settings.ifindex = ifindex.unwrap_or(0);
-        let lease = monotonic().saturating_add(LEASE);
+        let lease = kernel::now().saturating_add(LEASE);
         settings.until_ns = u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX);
         settings
     }
@@ -272,7 +271,7 @@ impl Host {
     /// Frames that the programs copied.
     pub(super) fn watch_samples(&mut self, samples: &mut Vec<Sample>) {
         let mut watchers = std::mem::take(&mut self.watchers);
-        let booted = wall().saturating_sub(monotonic());
+        let booted = wall().saturating_sub(kernel::now());
         for sample in samples.drain(..) {
             let Some(verdict) = Verdict::from_code(sample.head.verdict) else { continue };
             let vni = self.vni_of(sample.head.bd);
@@ -419,7 +418,7 @@ fn tell_entry(
         (Some(last), None) => (Change::Removed, row(last)),
         _ => return,
     };
-    let learnt = next.is_some_and(|next| next.flags & FdbValue::LEARNT != 0);
+    let learnt = next.is_some_and(FdbTarget::is_learnt);
     if let (Some(last), Some(next)) = (last, next)
         && last.master != next.master
     {
@@ -441,9 +440,4 @@ fn counted(counters: &[VniCounters]) -> Counted {
 
 fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// The programs' clock.
-fn monotonic() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }

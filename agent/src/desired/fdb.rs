@@ -191,9 +191,7 @@ fn fit(inputs: &Inputs<'_>, desired: &mut Desired) {
     let macs_max = inputs.config.dataplane.macs_max.as_usize();
     let fdb = &mut desired.dataplane.fdb;
     if fdb.len() > macs_max {
-        let overheard = |target: &FdbTarget| {
-            target.flags & FdbValue::LEARNT != 0 && matches!(target.master, Target::Vtep(_))
-        };
+        let overheard = |target: &FdbTarget| target.is_learnt() && matches!(target.master, Target::Vtep(_));
         fdb.retain(|_, target| !overheard(target));
     }
     let wanted = fdb.len();

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use vtep_abi::{FdbKey, FdbValue, Target};
+use vtep_abi::{FdbKey, Target};
 
 use super::network::{Numbered, Owners};
 use super::{Desired, Inputs, adjacency};
@@ -28,7 +28,7 @@ pub(super) fn macs(inputs: &Inputs<'_>, networks: &Numbered<'_>, owners: &mut Ow
         return;
     }
     let dataplane = &mut desired.dataplane;
-    let told = |target: &FdbTarget| target.flags & FdbValue::LEARNT == 0;
+    let told = |target: &FdbTarget| !target.is_learnt();
     let kept = inputs.installed.fdb.iter();
     for (key, target) in kept.filter(|(key, target)| partial.contains(&key.vni) && told(target)) {
         let Some(indices) = remote(target) else { continue };

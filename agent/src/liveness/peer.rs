@@ -36,7 +36,7 @@ pub(super) struct Peer {
     pub(super) complaint: Option<String>,
 }
 
-/// What the maps hold of the session of an earlier agent.
+/// What the maps hold of the session of an earlier agent; zeros, if there was none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Left {
     pub(super) told: BfdSession,
@@ -44,21 +44,26 @@ pub(super) struct Left {
     pub(super) suspect: bool,
 }
 
+impl Left {
+    /// That can be gone on with: up, and both sides mean the same one.
+    fn session(&self, transport: BfdTransport, clock: &Clock) -> Option<Adopted> {
+        if self.told.transport != code(transport) || self.told.flags & BfdSession::UP == 0 {
+            return None;
+        }
+        let sent = Packet::parse(&self.told.packet).ok()?;
+        let heard = Packet::parse(&self.heard.packet).ok()?;
+        let ours = heard.your_discriminator == sent.my_discriminator;
+        ours.then(|| Adopted { sent, heard, heard_at: clock.at(self.heard.heard_ns) })
+    }
+}
+
 impl Peer {
-    pub(super) fn new(wish: Wish, left: Option<&Left>, clock: &Clock, now: Instant) -> io::Result<Self> {
-        let port = left.map(|left| u16::from_be_bytes(left.told.source_port));
-        let (socket, source_port) = socket(&wish, port)?;
+    pub(super) fn new(wish: Wish, left: &Left, clock: &Clock, now: Instant) -> io::Result<Self> {
+        let (socket, source_port) = socket(&wish, u16::from_be_bytes(left.told.source_port))?;
         let seed = rand::random();
         let parameters = wish.settings.parameters;
-        let same = left.filter(|left| left.told.transport == code(wish.settings.transport));
-        let adopted = same.filter(|left| left.told.flags & BfdSession::UP != 0).and_then(|left| {
-            let sent = Packet::parse(&left.told.packet).ok()?;
-            let heard = Packet::parse(&left.heard.packet).ok()?;
-            let ours = heard.your_discriminator == sent.my_discriminator;
-            ours.then(|| Adopted { sent, heard, heard_at: clock.at(left.heard.heard_ns) })
-        });
-        let suspect = left.is_some_and(|left| left.suspect);
-        let (session, standing) = if let Some(adopted) = adopted {
+        let suspect = left.suspect;
+        let (session, standing) = if let Some(adopted) = left.session(wish.settings.transport, clock) {
             let session = Session::adopt(parameters, &adopted, seed, now);
             (session, Standing::adopted(suspect, &wish.settings.holding, now))
         } else {
@@ -69,8 +74,6 @@ impl Peer {
             }
             (Session::new(parameters, rand::random::<u32>().max(1), seed, now), standing)
         };
-        let expired = left.map_or(0, |left| left.heard.expired);
-        let heard_until_ns = 0;
         Ok(Self {
             wish,
             session,
@@ -78,8 +81,8 @@ impl Peer {
             socket,
             source_port,
             since: now,
-            expired,
-            heard_until_ns,
+            expired: left.heard.expired,
+            heard_until_ns: 0,
             complaint: None,
         })
     }
@@ -169,11 +172,11 @@ impl Peer {
                 Action::Changed { from, to, diagnostic } => {
                     tells = true;
                     self.complaint = None;
-                    let (vtep, from, to) = (self.wish.address, from.name(), to);
-                    tracing::info!(%vtep, from, to = to.name(), %diagnostic, "a BFD session changed");
+                    let vtep = self.wish.address;
+                    tracing::info!(%vtep, from = from.name(), to = to.name(), %diagnostic, "a BFD session changed");
                     match to {
                         State::Up => self.standing.rise(&holding, now),
-                        State::Down | State::AdminDown if from == State::Up.name() => {
+                        State::Down | State::AdminDown if from == State::Up => {
                             if self.session.remote_state() == State::AdminDown || to == State::AdminDown {
                                 self.standing.pardon();
                             } else {
@@ -243,11 +246,12 @@ impl Peer {
     }
 }
 
-/// At our tunnel address, at a port that a session keeps (RFC 5881 §4).
-fn socket(wish: &Wish, port: Option<u16>) -> io::Result<(UdpSocket, u16)> {
+/// At our tunnel address, at a port that a session keeps (RFC 5881 §4): that of an earlier agent, if it had one.
+fn socket(wish: &Wish, port: u16) -> io::Result<(UdpSocket, u16)> {
     let drawn = std::iter::repeat_with(|| rand::random_range(SOURCE_PORTS));
     let mut refused = None;
-    for port in port.filter(|port| SOURCE_PORTS.contains(port)).into_iter().chain(drawn.take(PORTS_TRIED)) {
+    let kept = Some(port).filter(|port| SOURCE_PORTS.contains(port));
+    for port in kept.into_iter().chain(drawn.take(PORTS_TRIED)) {
         match UdpSocket::bind(SocketAddr::new(wish.local, port)) {
             Ok(socket) => {
                 socket.set_nonblocking(true)?;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 use vtep_abi::BfdReceived;
@@ -12,7 +11,7 @@ use vtep_bfd::{Event, State};
 
 use super::peer::{Left, Peer};
 use super::{Findings, Order, Wishes};
-use crate::kernel::{Bfd, BfdPackets};
+use crate::kernel::{self, Bfd, BfdPackets};
 
 /// Packets taken at once, so that timers get their turn.
 const PACKETS_MAX: usize = 1024;
@@ -28,8 +27,8 @@ pub(super) struct Clock {
 
 impl Clock {
     fn new() -> Self {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-        Self { instant: Instant::now(), ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) }
+        let ns = u64::try_from(kernel::now().as_nanos()).unwrap_or(u64::MAX);
+        Self { instant: Instant::now(), ns }
     }
 
     pub(super) fn at(&self, ns: u64) -> Instant {
@@ -178,7 +177,7 @@ impl Task {
             let suspect = self.suspects.remove(&index);
             let heard = self.maps.heard(index).unwrap_or_else(|_| bytemuck::Zeroable::zeroed());
             let told = left.get(&index).copied().unwrap_or_else(bytemuck::Zeroable::zeroed);
-            match Peer::new(wish.clone(), Some(&Left { told, heard, suspect }), &self.clock, now) {
+            match Peer::new(wish.clone(), &Left { told, heard, suspect }, &self.clock, now) {
                 Ok(peer) => {
                     tell(&self.maps, index, &peer, &self.clock);
                     self.peers.insert(index, peer);

@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use vtep_abi::{FdbValue, Target, map};
+use vtep_abi::{Target, map};
 use vtep_api::MacAddr;
 
 use crate::dataplane::{Dataplane, FdbTarget, PortId};
@@ -169,7 +169,7 @@ fn entry(target: &FdbTarget, dataplanes: [&Dataplane; 2]) -> String {
         };
     let master = end(target.master).unwrap_or_else(|| "nobody".to_owned());
     let slave = end(target.slave).map(|slave| format!(", slave {slave}")).unwrap_or_default();
-    let learnt = if target.flags & FdbValue::LEARNT == 0 { "" } else { ", learnt" };
+    let learnt = if target.is_learnt() { ", learnt" } else { "" };
     format!("{master}{slave}{learnt}")
 }
 
