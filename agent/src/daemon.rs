@@ -9,6 +9,7 @@
 //! programs ─ring───┘        └──watch──→ targets (underlay), local MACs (source)
 //! ```
 
+mod answer;
 mod attach;
 mod complaints;
 mod drill;
@@ -38,14 +39,14 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 use vtep_abi::{Event, EventKind};
 use vtep_api::daemon::Notify;
-use vtep_api::daemon::chain;
 
+use self::answer::TRACES_MAX;
 use self::drill::Drill;
 use self::host::{Host, Taken};
 use self::trace::Answered;
 use crate::config::{self, Config, Override};
-use crate::control::view::{CountRow, DetachRow, RestoredRow};
-use crate::control::{Ask, ErrorKind, Reply, Request, Server};
+use crate::control::view::DetachRow;
+use crate::control::{Ask, ErrorKind, Reply, Server};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::mactab::Recovered;
 use crate::kernel::{Events, Kernel, Samples, Settings, Sizes};
@@ -53,9 +54,7 @@ use crate::links::{self, Links, Tunnel};
 use crate::liveness::Liveness;
 use crate::metrics;
 use crate::netlink::Changes;
-use crate::roles::Rule;
 use crate::source::{Feedback, Report, Source, SourceEvent};
-use crate::trace::Question;
 use crate::underlay::{self, Underlay};
 
 /// Hints that come together are one.
@@ -73,8 +72,6 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const ASKS_MAX: usize = 32;
 /// Events taken at once, so that the other hints get their turn.
 const EVENTS_BATCH: usize = 256;
-/// Traces at a time: each loads the programs.
-const TRACES_MAX: usize = 2;
 /// How often those who watch are told what was counted.
 const WATCH_PACE: Duration = Duration::from_secs(1);
 
@@ -436,107 +433,6 @@ impl Daemon {
 
     fn reread(&mut self) {
         tokio::task::block_in_place(|| self.host.reread());
-    }
-
-    async fn answer(&mut self, ask: Ask) -> Option<oneshot::Sender<Reply>> {
-        self.host.note_session(&self.source.status.borrow());
-        // A client that does not wait for its answer needs none.
-        match ask {
-            Ask::Client { request: Request::Detach, reply } => return Some(reply),
-            Ask::Client { request: Request::RoleSet { rule }, reply } => {
-                drop(reply.send(tokio::task::block_in_place(|| self.set_role(rule))));
-            }
-            Ask::Client { request: Request::Drill { vtep, seconds }, reply } => {
-                let begun =
-                    tokio::task::block_in_place(|| Drill::begin(&mut self.host, &vtep, seconds, reply));
-                if let Some(mut drill) = begun {
-                    info!(vtep, seconds, "a failover is rehearsed");
-                    self.reconcile().await;
-                    tokio::task::block_in_place(|| drill.goes_on(&self.host));
-                    self.drill = Some(drill);
-                }
-            }
-            Ask::Client { request: Request::BfdRestore { vtep }, reply } => {
-                let restored = self.restore(&vtep).await;
-                drop(reply.send(restored));
-            }
-            Ask::Client { request: Request::Trace { question }, reply } => self.trace(&question, reply),
-            Ask::Client { request: Request::Monitor { wanted }, reply } => {
-                drop(reply.send(self.host.monitor(&wanted)));
-            }
-            Ask::Client { request: Request::Capture { filter }, reply } => {
-                drop(reply.send(self.host.capture(&filter)));
-            }
-            Ask::Client { request: Request::Release { vni }, reply } => drop(reply.send(self.release(vni))),
-            Ask::Client { request: Request::Diff { past }, reply } => {
-                drop(reply.send(tokio::task::block_in_place(|| self.host.differences(past))));
-            }
-            Ask::Client { request, reply } => {
-                let metrics = self.metrics;
-                drop(reply.send(tokio::task::block_in_place(|| self.host.answer(&request, metrics))));
-            }
-            Ask::Waits(reply) => drop(reply.send(self.host.waits_for())),
-            Ask::Scrape(reply) => {
-                let metrics = self.metrics;
-                drop(reply.send(Box::new(tokio::task::block_in_place(|| self.host.scrape(metrics)))));
-            }
-        }
-        None
-    }
-
-    /// The programs run beside the loop, for to load them takes long.
-    fn trace(&mut self, question: &Question, reply: oneshot::Sender<Reply>) {
-        if self.traces >= TRACES_MAX {
-            let message = format!("{TRACES_MAX} traces run already, as many as may; ask again");
-            drop(reply.send(Reply::error(ErrorKind::Failed, message)));
-            return;
-        }
-        match self.host.begin_trace(question) {
-            Ok(tracing) => {
-                self.traces += 1;
-                let answering = self.answering.clone();
-                // A daemon that has ended meanwhile takes no answer.
-                tokio::task::spawn_blocking(move || drop(answering.blocking_send(tracing.run(reply))));
-            }
-            Err(refused) => drop(reply.send(refused)),
-        }
-    }
-
-    fn set_role(&mut self, rule: Rule) -> Reply {
-        info!(role = rule.role.as_str(), scope = ?rule.scope, "the role is set");
-        match self.host.set_role(rule) {
-            Ok(()) => {
-                self.publish();
-                Reply::rows(self.host.roles.rules())
-            }
-            Err(error) => Reply::error(ErrorKind::Failed, chain(&error)),
-        }
-    }
-
-    /// Gives a VTEP that is held back its MACs.
-    async fn restore(&self, vtep: &str) -> Reply {
-        let mut restored = 0;
-        for index in self.host.vteps_called(vtep) {
-            restored += usize::from(self.liveness.restore(index).await);
-        }
-        if restored == 0 {
-            return Reply::error(ErrorKind::NotFound, format!("no VTEP {vtep} is up again and held back"));
-        }
-        info!(vtep, "a VTEP is brought back");
-        Reply::rows([RestoredRow { vteps: restored }])
-    }
-
-    fn release(&self, vni: u32) -> Reply {
-        let status = self.source.status.borrow();
-        let macs = status.tables.iter().filter(|table| table.vni == vni).map(|table| table.held).sum();
-        if macs == 0 {
-            return Reply::error(ErrorKind::NotFound, format!("no MACs of VNI {vni} are held"));
-        }
-        if !self.source.release(vni) {
-            return Reply::error(ErrorKind::Failed, "the source is busy");
-        }
-        info!(vni, macs, "MACs that a snapshot lacked are released");
-        Reply::rows([CountRow { macs }])
     }
 
     fn reload(&mut self) {

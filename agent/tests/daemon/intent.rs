@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -65,6 +66,10 @@ fn in_sync(host: &Host) -> Option<u64> {
     host.status()?["proof"]["in_sync_since"].as_u64()
 }
 
+fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 fn vni_since(host: &Host, vni: &str) -> Option<u64> {
     host.json(&["vni", "show", vni])?[0]["in_sync_since"].as_u64()
 }
@@ -92,8 +97,9 @@ fn entries_that_others_wrote_are_found_told_and_mended() {
     let entries = vandal.dump("FDB");
     let of = |mac: &str| entries.iter().find(|(key, _)| key[9] == mac && key[4] == "0x02").unwrap();
     let ((first, first_value), (second, _)) = (of("0x01"), of("0x02"));
-    // The clock of "since" counts seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    // "Since" counts seconds: what begins anew must be seen to be later.
+    let next_second = || (unix_secs() > blue.max(red)?).then_some(());
+    daemon.wait_for("the next second", PATIENCE, next_second).unwrap();
     vandal.write("delete", "FDB", first, None);
     vandal.write("update", "FDB", second, Some(first_value));
     let mut stranger = first.clone();
