@@ -66,6 +66,32 @@ pub struct FdbTarget {
     pub flags: u32,
 }
 
+impl Dataplane {
+    /// MACs are compared by their digests, and where learnt ones are seen the programs write.
+    pub fn is_equal_but_macs(&self, other: &Self) -> bool {
+        let Self {
+            config,
+            vteps,
+            senders,
+            networks,
+            local_ports,
+            ports,
+            fdb: _,
+            neighbours,
+            seen: _,
+            allowed,
+        } = self;
+        *config == other.config
+            && *vteps == other.vteps
+            && *senders == other.senders
+            && *networks == other.networks
+            && *local_ports == other.local_ports
+            && *ports == other.ports
+            && *neighbours == other.neighbours
+            && *allowed == other.allowed
+    }
+}
+
 impl FdbTarget {
     /// Seen on a port or behind a VTEP: nobody configured it, and no table has it.
     pub const fn is_learnt(&self) -> bool {

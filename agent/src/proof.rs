@@ -131,33 +131,40 @@ impl Proof {
 
     /// Compares what was written with what the kernel holds; `rest` says whether all but MACs is equal.
     pub fn check(&mut self, kernel: &Digests, rest: bool, vnis: impl Iterator<Item = u32>) -> Doubts {
-        let of = |digests: &Digests, vni: u32| digests.get(&vni).copied().unwrap_or_default();
-        let all = self.written.keys().chain(kernel.keys());
-        let differs = |vni: &&u32| of(&self.written, **vni) != of(kernel, **vni);
-        let doubts = Doubts { vnis: all.filter(differs).copied().collect(), rest: !rest };
+        let doubts = self.doubt(kernel, rest);
         let now = SystemTime::now();
         let proved = vnis.filter(|vni| !doubts.vnis.contains(vni));
         self.since = proved.map(|vni| (vni, self.since.get(&vni).copied().unwrap_or(now))).collect();
-        self.rest_since = rest.then(|| self.rest_since.unwrap_or(now));
+        if rest {
+            self.rest_since.get_or_insert(now);
+        }
         self.checks += 1;
         doubts
     }
 
+    /// What differs is proved no more.
+    fn doubt(&mut self, kernel: &Digests, rest: bool) -> Doubts {
+        let of = |digests: &Digests, vni: u32| digests.get(&vni).copied().unwrap_or_default();
+        let all = self.written.keys().chain(kernel.keys()).copied();
+        let vnis: BTreeSet<u32> = all.filter(|vni| of(&self.written, *vni) != of(kernel, *vni)).collect();
+        self.since.retain(|vni, _| !vnis.contains(vni));
+        self.rest_since = self.rest_since.filter(|_| rest);
+        Doubts { vnis, rest: !rest }
+    }
+
     /// What was read back replaces what was written; the differences are remembered.
     pub fn correct(&mut self, written: &Dataplane, kernel: &Dataplane) -> usize {
+        let found = digests(&kernel.fdb);
+        self.doubt(&found, kernel.is_equal_but_macs(written));
         let (differences, count) = differences(written, kernel, REMEMBERED_MAX);
         self.found += count as u64;
         for difference in differences {
-            match difference.vni {
-                Some(vni) => drop(self.since.remove(&vni)),
-                None => self.rest_since = None,
-            }
             if self.mended.len() == REMEMBERED_MAX {
                 self.mended.pop_front();
             }
             self.mended.push_back((Instant::now(), difference));
         }
-        self.written = digests(&kernel.fdb);
+        self.written = found;
         count
     }
 

@@ -35,7 +35,7 @@ impl Host {
     }
 
     fn compare_with(&mut self, rest: &Dataplane, digests: &Digests) -> bool {
-        let is_rest = is_equal_but_macs(rest, &self.installed);
+        let is_rest = rest.is_equal_but_macs(&self.installed);
         let doubts = self.proof.check(digests, is_rest, self.installed.networks.keys().copied());
         if !doubts.is_empty() {
             self.reread();
@@ -97,29 +97,6 @@ pub(super) fn forgive(kernel: &mut Dataplane, written: &Dataplane) {
     }
 }
 
-fn is_equal_but_macs(one: &Dataplane, other: &Dataplane) -> bool {
-    let Dataplane {
-        config,
-        vteps,
-        senders,
-        networks,
-        local_ports,
-        ports,
-        fdb: _,
-        neighbours,
-        seen: _,
-        allowed,
-    } = one;
-    *config == other.config
-        && *vteps == other.vteps
-        && *senders == other.senders
-        && *networks == other.networks
-        && *local_ports == other.local_ports
-        && *ports == other.ports
-        && *neighbours == other.neighbours
-        && *allowed == other.allowed
-}
-
 pub(super) fn unix_secs(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
@@ -140,7 +117,7 @@ mod tests {
         };
         let differs = |mut kernel: Dataplane, written: &Dataplane| {
             forgive(&mut kernel, written);
-            !is_equal_but_macs(&kernel, written)
+            !kernel.is_equal_but_macs(written)
         };
         assert!(!differs(of(true, true), &of(true, false)), "taken down by the programs");
         assert!(differs(of(true, false), &of(true, true)), "our own word is gone");
