@@ -1,8 +1,6 @@
 //! What carries control packets, and by what a receiver knows that they are from where they should be.
 
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -58,24 +56,5 @@ impl Transport {
             Self::MultiHop => "multi-hop",
             Self::Vxlan => "vxlan",
         }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::SingleHop, Self::MultiHop, Self::Vxlan]
-            .into_iter()
-            .find(|transport| transport.name() == text)
-            .ok_or_else(|| {
-                format!("\"{text}\" is no transport of BFD; expected single-hop, multi-hop or vxlan")
-            })
     }
 }
