@@ -17,6 +17,7 @@ use vtep_abi::{MacBucket, MacKey, MacTabControl, map};
 use vtep_agent::kernel::Mapped;
 use vtep_agent::kernel::mactab::{MacTab, Put, Recovered};
 use vtep_tests::bpffs::Bpffs;
+use vtep_tests::deadline::wait_for;
 
 /// 400 slots.
 const BUCKETS: u32 = 100;
@@ -103,7 +104,13 @@ fn a_writer_that_is_killed_in_mid_churn_leaves_every_entry() {
     drop(rig.table());
     for round in 0..10 {
         let mut writer = Writer::start(rig.bpffs.path());
-        let moved = rig.moves();
+        let mut moved = rig.moves();
+        if round > 0 {
+            // A process takes its time to begin; what it does then is what counts.
+            let begun = || (rig.moves() > moved).then_some(());
+            wait_for("the writer to write", Duration::from_secs(20), begun).unwrap();
+            moved = rig.moves();
+        }
         let during = Duration::from_millis(150 + 13 * round);
         let seen = rig.read_while(during, |_| false, || thread::sleep(Duration::from_millis(1)));
         assert!(writer.0.try_wait().unwrap().is_none(), "the writer ended by itself");
