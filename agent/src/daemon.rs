@@ -237,7 +237,11 @@ impl Daemon {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
                 Ok(()) = self.links.changed() => self.hint(),
                 Ok(()) = self.underlay.changed() => self.hint(),
-                Ok(()) = self.liveness.findings.changed() => self.hint(),
+                result = self.liveness.changed() => {
+                    // Findings that stay as they were would hold a dead VTEP for alive.
+                    result.context("the sessions of BFD are no longer kept")?;
+                    self.hint();
+                }
                 result = self.xdp.changed() => {
                     result.context("changes of drivers cannot be followed")?;
                     self.hint();

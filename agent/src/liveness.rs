@@ -8,11 +8,13 @@ mod peer;
 mod task;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use vtep_bfd::{Diagnostic, State};
 
 use crate::config::BfdSettings;
@@ -72,6 +74,7 @@ pub struct Liveness {
     pub findings: watch::Receiver<Arc<Findings>>,
     wishes: watch::Sender<Wishes>,
     orders: mpsc::Sender<Order>,
+    task: JoinHandle<io::Result<()>>,
 }
 
 impl Liveness {
@@ -80,8 +83,17 @@ impl Liveness {
         let (wishes, wanted) = watch::channel(Wishes::new());
         let (found, findings) = watch::channel(Arc::default());
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-        tokio::spawn(task::Task::new(maps, packets, suspects, found).run(wanted, ordered));
-        Self { findings, wishes, orders }
+        let task = tokio::spawn(task::Task::new(maps, packets, suspects, found).run(wanted, ordered));
+        Self { findings, wishes, orders, task }
+    }
+
+    /// Waits for other findings; an error once the task has ended, and nothing more is found out.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        if self.findings.changed().await.is_ok() {
+            return Ok(());
+        }
+        (&mut self.task).await??;
+        Err(io::Error::other("the task of BFD ended"))
     }
 
     pub fn want(&self, wishes: Wishes) {
@@ -107,5 +119,24 @@ impl Liveness {
         if self.orders.send(Order::Leave(reply)).await.is_ok() {
             drop(answer.await);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_the_task_is_told_once_what_it_found_is() {
+        let (wishes, _) = watch::channel(Wishes::new());
+        let (found, findings) = watch::channel(Arc::default());
+        let (orders, _) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            found.send_replace(Arc::default());
+            Err(io::Error::other("no ring"))
+        });
+        let mut liveness = Liveness { findings, wishes, orders, task };
+        liveness.changed().await.expect("what was found last");
+        assert_eq!(liveness.changed().await.expect_err("the end").to_string(), "no ring");
     }
 }

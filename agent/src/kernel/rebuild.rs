@@ -35,6 +35,8 @@ impl Kernel {
             self.pins.settle()?;
             return Ok(false);
         }
+        // While these still lie under the next maps: what fails from here on leaves the maps in use in our hands.
+        let held = hold(&next)?;
         programs.follow(&self.programs);
         if let Err(error) = programs.adopt(&self.pins) {
             // All links read one table again, whichever of them was changed.
@@ -44,8 +46,8 @@ impl Kernel {
         }
         self.programs = programs;
         self.maps.fdb = fdb;
+        self.held = held;
         self.pins.promote_next_maps()?;
-        self.held = hold(&self.pins.maps())?;
         Ok(true)
     }
 }

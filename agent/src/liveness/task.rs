@@ -1,6 +1,7 @@
 //! The task that owns all sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,29 +76,25 @@ impl Task {
         }
     }
 
+    /// Until the other end of a channel is gone; an error if the programs' packets cannot be read.
     pub(super) async fn run(
         mut self,
         mut wishes: watch::Receiver<Wishes>,
         mut orders: mpsc::Receiver<Order>,
-    ) {
+    ) -> io::Result<()> {
         let mut batch = Vec::with_capacity(PACKETS_MAX);
         loop {
             let due = self.peers.values().filter_map(Peer::due).chain(self.retry).min();
             let sleep = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into());
             tokio::select! {
-                result = self.packets.wait() => {
-                    if let Err(error) = result {
-                        error!(%error, "packets of BFD cannot be read; sessions are left to the programs");
-                        return;
-                    }
-                }
+                result = self.packets.wait() => result?,
                 order = orders.recv() => match order {
                     Some(order) => self.obey(order),
-                    None => return,
+                    None => return Ok(()),
                 },
                 changed = wishes.changed() => match changed {
                     Ok(()) => self.follow(&wishes.borrow_and_update().clone()),
-                    Err(_) => return,
+                    Err(_) => return Ok(()),
                 },
                 () = sleep, if due.is_some() => {}
             }
