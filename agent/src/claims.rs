@@ -14,6 +14,8 @@ pub struct Claims {
     made: Arc<LocalMacs>,
     /// Behind our ports before this process began, and not claimed by it yet: (VNI, MAC). To tell them again is no news.
     recovered: BTreeSet<(u32, MacAddr)>,
+    /// To be claimed anew, as if they had not been.
+    renewed: BTreeSet<(u32, MacAddr)>,
     /// Apart from those of every other process.
     next: u128,
 }
@@ -34,11 +36,16 @@ impl Claims {
         let claimed = installed.seen.iter().filter(|(_, target)| matches!(target, Target::LocalPort(_)));
         let keys = local.map(|(key, _)| key).chain(claimed.map(|(key, _)| key));
         let recovered = keys.map(|key| (key.vni, MacAddr::new(key.mac))).collect();
-        Self { made: Arc::default(), recovered, next: u128::from(random) << 64 }
+        Self { made: Arc::default(), recovered, renewed: BTreeSet::new(), next: u128::from(random) << 64 }
     }
 
     pub fn made(&self) -> &Arc<LocalMacs> {
         &self.made
+    }
+
+    /// A MAC that is behind our ports again, though its claim never ended.
+    pub fn renew(&mut self, vni: u32, mac: MacAddr) {
+        self.renewed.insert((vni, mac));
     }
 
     /// Claims what is behind our ports. A claim that stands as what it should stays as it is.
@@ -51,13 +58,15 @@ impl Claims {
     ) {
         let before = Arc::clone(&self.made);
         let mut made = LocalMacs::new();
+        let renewed = std::mem::take(&mut self.renewed);
         for (name, macs) in local {
             let before = before.get(name);
             let vni = known.vnis.get(name).copied();
             let claims = macs.iter().map(|(mac, port)| {
                 let role = role(name, *port);
+                let is_renewed = vni.is_some_and(|vni| renewed.contains(&(vni, *mac)));
                 let claim = match before.and_then(|before| before.get(mac)) {
-                    Some(claim) if claim.role == role => claim.clone(),
+                    Some(claim) if claim.role == role && !is_renewed => claim.clone(),
                     None if self.is_recovered(vni, *mac) => LocalMac { role, ..LocalMac::default() },
                     _ => self.claim(role, wall_ms),
                 };
@@ -127,6 +136,17 @@ mod tests {
         assert_eq!(host.revise(&[MAC], Role::Slave, 3), Some(claim(Role::Slave, 3, 1)));
         assert_eq!(host.revise(&[], Role::Slave, 4), None);
         assert_eq!(host.revise(&[MAC], Role::Slave, 5), Some(claim(Role::Slave, 5, 2)));
+    }
+
+    #[test]
+    fn a_mac_that_is_back_is_claimed_anew_once() {
+        let mut host = Host::new(&Dataplane::default());
+        host.revise(&[MAC], Role::Master, 1);
+        host.claims.renew(5001, MAC);
+        assert_eq!(host.revise(&[MAC], Role::Master, 2), Some(claim(Role::Master, 2, 1)));
+        assert_eq!(host.revise(&[MAC], Role::Master, 3), Some(claim(Role::Master, 2, 1)));
+        host.claims.renew(6001, MAC);
+        assert_eq!(host.revise(&[MAC], Role::Master, 4), Some(claim(Role::Master, 2, 1)), "another VNI");
     }
 
     #[test]

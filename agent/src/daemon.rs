@@ -72,6 +72,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const ASKS_MAX: usize = 32;
 /// Events taken at once, so that the other hints get their turn.
 const EVENTS_BATCH: usize = 256;
+/// How often MACs are looked at that the table has elsewhere and that may be back.
+const RETURNS_PACE: Duration = Duration::from_secs(1);
 /// How often those who watch are told what was counted.
 const WATCH_PACE: Duration = Duration::from_secs(1);
 
@@ -225,6 +227,8 @@ impl Daemon {
         let mut samples = Vec::new();
         let mut watch = tokio::time::interval(WATCH_PACE);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut returns = tokio::time::interval(RETURNS_PACE);
+        returns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut aged = Instant::now();
         let mut proved = Instant::now();
         loop {
@@ -281,6 +285,11 @@ impl Daemon {
                 () = tokio::time::sleep_until(ageing) => {
                     aged = Instant::now();
                     if tokio::task::block_in_place(|| self.host.age()) {
+                        self.hint();
+                    }
+                }
+                _ = returns.tick(), if self.host.awaits_returns() => {
+                    if tokio::task::block_in_place(|| self.host.look_for_returns()) {
                         self.hint();
                     }
                 }

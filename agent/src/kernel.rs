@@ -273,6 +273,11 @@ impl Kernel {
         self.maps.seen.times()
     }
 
+    /// When a learnt MAC was last seen.
+    pub fn seen_time(&self, key: &FdbKey) -> Result<Option<u32>, ApplyError> {
+        self.maps.seen.time(key)
+    }
+
     /// How full the bucketed MAC table is; none for the hash.
     pub fn mac_table_slots(&self) -> Option<Slots> {
         self.maps.fdb.slots()

@@ -3,17 +3,21 @@
 //! Seeing a frame is a claim, for a VM chooses its source addresses itself. Where the table names a MAC, the table
 //! stands and the claim only goes upstream; where it does not, or does so no more, what was seen is the entry. A claim
 //! that the table outvotes stands by until its MAC ages: a frame that comes late does not take the MAC back, and when the
-//! other VTEP withdraws, nothing has to be learnt anew.
+//! other VTEP withdraws, nothing has to be learnt anew. A MAC that goes on speaking here is back: it is claimed anew.
 
 mod flap;
+mod outvoted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use vtep_abi::{FdbKey, Target};
+use vtep_api::VtepName;
 
 use self::flap::Flap;
 pub use self::flap::{MOVES_MAX, WINDOW_SECS};
+use self::outvoted::Outvoted;
+pub use self::outvoted::RETURN_SECS;
 use crate::counts::Counts;
 use crate::dataplane::{Dataplane, PortId};
 
@@ -22,6 +26,8 @@ pub struct Learnt {
     by_mac: BTreeMap<Id, Sighting>,
     per_interface: Counts<u32>,
     per_vni: Counts<u32>,
+    /// Outvoted, and perhaps to be claimed anew.
+    waiting: BTreeSet<Id>,
     pub tally: Tally,
 }
 
@@ -33,6 +39,7 @@ struct Sighting {
     /// By the programs' clock. None until they are asked, of what an earlier agent learnt.
     at_secs: Option<u32>,
     flap: Flap,
+    outvoted: Option<Outvoted>,
 }
 
 /// What is known when a MAC is seen.
@@ -115,7 +122,7 @@ impl Learnt {
             self.tally.damped += u64::from(!was_damped);
             return Lesson::Damped { new: !was_damped };
         }
-        self.insert(id, Sighting { port, at_secs: Some(sight.now_secs), ..sighting });
+        self.insert(id, Sighting { port, at_secs: Some(sight.now_secs), outvoted: None, ..sighting });
         Lesson::Moved { from }
     }
 
@@ -145,7 +152,7 @@ impl Learnt {
         age_secs: impl Fn(u32) -> u32,
         aged: &mut Vec<FdbKey>,
     ) -> bool {
-        let Self { by_mac, per_interface, per_vni, tally } = self;
+        let Self { by_mac, per_interface, per_vni, tally, .. } = self;
         let mut changed = false;
         by_mac.retain(|&(vni, mac), sighting| {
             changed |= sighting.flap.lift(now_secs);
@@ -161,6 +168,48 @@ impl Learnt {
             stays
         });
         changed
+    }
+
+    /// Takes what the table says by now: `by` is the VTEP behind which it has a MAC that is claimed from a port.
+    pub fn outvote<'t>(&mut self, now_secs: u32, by: impl Fn(&FdbKey, PortId) -> Option<&'t VtepName>) {
+        self.waiting.clear();
+        for (&(vni, mac), sighting) in &mut self.by_mac {
+            let known = sighting.outvoted.take();
+            let by = by(&FdbKey::new(vni, mac), sighting.port);
+            sighting.outvoted = by.map(|by| Outvoted::note(known, by, now_secs));
+            if sighting.outvoted.as_ref().is_some_and(Outvoted::waits) {
+                self.waiting.insert((vni, mac));
+            }
+        }
+    }
+
+    /// MACs that may be back, and are not claimed anew yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Those that are back although the table has them elsewhere: they are to be claimed anew, if they do not move too
+    /// often. Each is told once.
+    pub fn returned(&mut self, now_secs: u32, seen: impl Fn(&FdbKey) -> Option<u32>) -> Vec<FdbKey> {
+        let Self { by_mac, waiting, tally, .. } = self;
+        let mut returned = Vec::new();
+        waiting.retain(|id| {
+            let Some(sighting) = by_mac.get_mut(id) else { return false };
+            let Some(outvoted) = &mut sighting.outvoted else { return false };
+            let key = FdbKey::new(id.0, id.1);
+            if !seen(&key).is_some_and(|seen| outvoted.is_back(seen)) {
+                return true;
+            }
+            let was_damped = sighting.flap.damped_until.is_some();
+            let is_back = sighting.flap.admits(now_secs);
+            if is_back {
+                outvoted.claim();
+                returned.push(key);
+            }
+            tally.damped += u64::from(!is_back && !was_damped);
+            !is_back
+        });
+        returned
     }
 
     /// Drops what lost its binding. A MAC whose port has another VNI by now is a MAC of that one.
@@ -244,7 +293,7 @@ pub(crate) fn is_young(at_secs: &mut Option<u32>, seen: Option<u32>, now_secs: u
 
 impl Sighting {
     fn new(port: PortId, at_secs: Option<u32>) -> Self {
-        Self { port, at_secs, flap: Flap::default() }
+        Self { port, at_secs, flap: Flap::default(), outvoted: None }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info, warn};
 use vtep_abi::{ABI_VERSION, FdbKey, Meta, Target};
-use vtep_api::{LogicalSwitchName, MacAddr, Term};
+use vtep_api::{LogicalSwitchName, MacAddr, Role, Term};
 
 use super::complaints::Complaints;
 use super::prove::forgive;
@@ -21,7 +21,7 @@ use crate::config::{self, Config};
 use crate::control::view::{Moves, SourceStatus};
 use crate::dataplane::{Dataplane, FdbTarget, PortId};
 use crate::desired::{self, Allocation, Desired, Inputs, Present};
-use crate::kernel::{Attachment, Kernel};
+use crate::kernel::{Attachment, Kernel, now_secs};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::liveness::{Findings, Wish, Wishes};
@@ -55,7 +55,7 @@ pub(super) struct Host {
     pub(super) announced: Announced,
     /// By interface, the last frame that was refused for its source.
     pub(super) refused_sources: BTreeMap<u32, String>,
-    claims: Claims,
+    pub(super) claims: Claims,
     pub(super) roles: Roles,
     /// None until the source's first snapshot: what is absent from no table is not withdrawn.
     pub(super) table: Option<Arc<Table>>,
@@ -374,14 +374,22 @@ impl Host {
         });
         let bound: BTreeMap<PortId, u32> = bound.collect();
         self.learnt.revise(|port| bound.get(&port).copied());
-        let names: BTreeMap<u32, &LogicalSwitch> =
-            table.logical_switches.values().map(|switch| (switch.vni.as_u32(), switch)).collect();
-        let Self { overheard, learnt, config, .. } = self;
+        let switches = table.logical_switches.iter();
+        let names: BTreeMap<u32, (&LogicalSwitchName, &LogicalSwitch)> =
+            switches.map(|(name, switch)| (switch.vni.as_u32(), (name, switch))).collect();
+        let Self { overheard, learnt, config, roles, links, .. } = self;
+        learnt.outvote(now_secs(), |key, port| {
+            let (name, switch) = names.get(&key.vni)?;
+            let entry = switch.macs.get(&MacAddr::new(key.mac))?;
+            let port = || links.by_index(port.ifindex).map(|(name, _)| name);
+            let is_master = roles.rules().is_empty() || roles.of(name, port()) == Role::Master;
+            is_master.then_some(&entry.master)
+        });
         let of_table = |vtep| table.vteps.values().any(|there| there.address == desired::ip(vtep));
         overheard.revise(|key, vtep| {
             config.networks.of(key.vni).learn_underlay
                 && !learnt.contains(key)
-                && !matches!(said(names.get(&key.vni).copied(), key), Said::Elsewhere)
+                && !matches!(said(names.get(&key.vni).map(|(_, switch)| *switch), key), Said::Elsewhere)
                 && (table.partial || of_table(vtep))
         });
     }

@@ -6,14 +6,18 @@ use vtep_api::{MacAddr, PortName};
 
 use super::host::{Host, Said, said};
 use crate::announced::Announcement;
+use crate::claims::Claims;
 use crate::config::Port;
 use crate::dataplane::{FdbTarget, PortId};
 use crate::desired::Desired;
 use crate::kernel::now_secs;
-use crate::learnt::{Lesson, Sight, Tally};
+use crate::learnt::{Learnt, Lesson, Sight, Tally};
 use crate::overheard::Heard;
 use crate::plan::{Plan, Step};
 use crate::table::LogicalSwitch;
+
+/// So many MACs that may be back are looked at each second; more of them wait until all are, as they age.
+const LOOKED_AT_MAX: usize = 4096;
 
 /// What a batch of events came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,10 @@ impl Host {
         };
         let here = Target::LocalPort(bound.local_port);
         batch.seen.push((key, here));
+        // It is seen where it was not when the table got it.
+        if is_named && from.is_some() {
+            self.claims.renew(key.vni, MacAddr::new(key.mac));
+        }
         self.watch_seen(&key, from, port, is_named);
         if !is_named {
             let target = FdbTarget { master: here, slave: Target::None, flags: FdbValue::LEARNT };
@@ -171,7 +179,7 @@ impl Host {
                 return false;
             }
         };
-        let Self { learnt, overheard, announced, config, .. } = self;
+        let Self { learnt, overheard, announced, claims, config, .. } = self;
         let age = |vni| config.networks.of(vni).mac_age_secs.as_u32();
         let (now, seen) = (now_secs(), |key: &FdbKey| times.get(key).copied());
         let mut aged = Vec::new();
@@ -179,7 +187,18 @@ impl Host {
         for key in &aged {
             announced.forget(key);
         }
-        changed
+        changed | renew(learnt, claims, seen)
+    }
+
+    /// Whether MACs are looked at more often than they age, for they may be back.
+    pub(super) fn awaits_returns(&self) -> bool {
+        (1..=LOOKED_AT_MAX).contains(&self.learnt.waiting())
+    }
+
+    /// Claims MACs anew that are back. Whether there are any.
+    pub(super) fn look_for_returns(&mut self) -> bool {
+        let Self { learnt, claims, kernel, .. } = self;
+        renew(learnt, claims, |key| kernel.seen_time(key).ok().flatten())
     }
 
     /// How often MACs are looked at: often enough that none outlives its time by more than a tenth.
@@ -231,4 +250,14 @@ impl Host {
         let port = name.and_then(|name| self.config.ports.named(&name));
         port.map_or(Port::LEARN_MAX, |port| port.learn_max.as_u32())
     }
+}
+
+fn renew(learnt: &mut Learnt, claims: &mut Claims, seen: impl Fn(&FdbKey) -> Option<u32>) -> bool {
+    let damped = learnt.tally.damped;
+    let returned = learnt.returned(now_secs(), seen);
+    for key in &returned {
+        debug!(vni = key.vni, mac = %MacAddr::new(key.mac), "back, and claimed anew");
+        claims.renew(key.vni, MacAddr::new(key.mac));
+    }
+    !returned.is_empty() || learnt.tally.damped != damped
 }

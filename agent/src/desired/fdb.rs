@@ -128,8 +128,8 @@ fn limits(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) {
     for (key, port) in inputs.learnt.damped() {
         let port = desired.names.ports.get(&port).map_or("a port", String::as_str);
         let message = format!(
-            "in VNI {} it moved between our ports more than {MOVES_MAX} times in {WINDOW_SECS} s; it stays on {port} for \
-             as long",
+            "in VNI {} it moved between our ports, or came back to them, more than {MOVES_MAX} times in {WINDOW_SECS} s; \
+             it stays on {port} for as long, and is not claimed anew",
             key.vni
         );
         desired.alarms.insert(Alarm::new(AlarmKind::DuplicateMac, &MacAddr::new(key.mac), message));

@@ -48,6 +48,11 @@ impl Seen {
         Ok(rows.into_iter().map(|(key, seen)| (key, secs(seen.at))).collect())
     }
 
+    pub(super) fn time(&self, key: &FdbKey) -> Result<Option<u32>, ApplyError> {
+        let seen = self.0.lookup(key).map_err(failed("lookup", map::SEEN))?;
+        Ok(seen.map(|seen| secs(seen.at)))
+    }
+
     /// As seen by now.
     pub(super) fn put(&self, rows: &[(FdbKey, Target)]) -> Result<Applied, ApplyError> {
         let at = u32::try_from(now().as_nanos() >> SEEN_SHIFT).unwrap_or(u32::MAX);

@@ -1,9 +1,9 @@
-/// Moves between our own ports, of one MAC. Numbers and rule are RFC 7432 §15.1's.
+/// Moves between our own ports, and returns to them, of one MAC. Numbers and rule are RFC 7432 §15.1's.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Flap {
     since_secs: u32,
     moves: u32,
-    /// The MAC stays where it is.
+    /// The MAC stays where it is, and is not claimed anew.
     pub(super) damped_until: Option<u32>,
 }
 

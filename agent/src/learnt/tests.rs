@@ -89,3 +89,54 @@ fn a_mac_that_jumps_between_two_ports_is_held_and_others_are_not() {
     assert!(learnt.age(late, |_| Some(late), |_| 300, &mut vec![]), "the end is news");
     assert_eq!(learnt.damped().count(), 0);
 }
+
+fn vtep(name: &str) -> VtepName {
+    name.try_into().unwrap()
+}
+
+/// Seconds in which a MAC that always speaks here was claimed anew, the table having it behind one of `by` by turns.
+fn returns(learnt: &mut Learnt, by: [&str; 2], seconds: u32) -> Vec<u32> {
+    let mut names = by.map(vtep).into_iter().cycle();
+    let mut name = names.next();
+    let mut returns = Vec::new();
+    for now in 100..100 + seconds {
+        learnt.age(now, |_| Some(now), |_| 300, &mut vec![]);
+        learnt.outvote(now, |_, _| name.as_ref());
+        if !learnt.returned(now, |_| Some(now)).is_empty() {
+            returns.push(now - 100);
+            name = names.next();
+        }
+    }
+    returns
+}
+
+#[test]
+fn a_mac_that_is_back_is_claimed_once() {
+    let mut learnt = Learnt::default();
+    learnt.observe(KEY, TAP0, SIGHT);
+    assert_eq!(returns(&mut learnt, ["b", "b"], 400), [6]);
+    assert_eq!(learnt.waiting(), 0);
+    learnt.outvote(500, |_, _| None);
+    assert_eq!(returns(&mut learnt, ["b", "b"], 400), [6], "it was ours meanwhile");
+}
+
+#[test]
+fn two_hosts_that_both_hear_a_mac_do_not_draw_it_to_and_fro() {
+    let mut learnt = Learnt::default();
+    learnt.observe(KEY, TAP0, SIGHT);
+    let returns = returns(&mut learnt, ["b", "c"], WINDOW_SECS + 30);
+    assert_eq!(returns.len(), MOVES_MAX as usize, "{returns:?}");
+    assert_eq!((learnt.damped().count(), learnt.tally.damped), (1, 1));
+}
+
+#[test]
+fn a_mac_that_comes_back_by_another_port_is_told_by_its_move() {
+    let mut learnt = Learnt::default();
+    learnt.observe(KEY, TAP0, SIGHT);
+    let b = vtep("b");
+    learnt.outvote(100, |key, port| (*key == KEY && port == TAP0).then_some(&b));
+    assert_eq!(learnt.waiting(), 1);
+    assert_eq!(learnt.observe(KEY, TAP1, SIGHT), Lesson::Moved { from: TAP0 });
+    assert!([101, 107].into_iter().all(|now| learnt.returned(now, |_| Some(now)).is_empty()));
+    assert_eq!(learnt.waiting(), 0);
+}

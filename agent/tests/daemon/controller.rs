@@ -468,7 +468,7 @@ fn a_late_frame_takes_no_mac_back_and_a_withdrawal_and_a_return_do() {
     session.applied(2);
     assert_eq!(master().unwrap()["vtep"]["address"], "192.0.2.12");
     let speaks = Instant::now();
-    while speaks.elapsed() < Duration::from_secs(5) {
+    while speaks.elapsed() < Duration::from_secs(3) {
         vm.send(&frame).unwrap();
         assert_eq!(next(), None, "nothing is claimed, and what is seen does not age");
         std::thread::sleep(Duration::from_millis(50));
@@ -489,6 +489,55 @@ fn a_late_frame_takes_no_mac_back_and_a_withdrawal_and_a_return_do() {
     let second = claim_of_a_frame();
     assert!(second.origin.is_some() && second.origin != first.origin, "{second:?}");
     assert!(second.claimed_at_ms > first.claimed_at_ms);
+}
+
+/// A → B → A while B withdraws nothing: what speaks here, and goes on speaking, is claimed anew. Of two hosts that both
+/// hear a MAC each does so, until it is held.
+#[test]
+fn a_mac_that_is_back_is_claimed_anew_and_one_that_is_on_two_hosts_is_held() {
+    let (host, _controller, _daemon, session) = learning("");
+    let vm = PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap();
+    let guest = Endpoint::new(OWN_MAC.octets(), [10, 0, 0, 1], 1000);
+    let frame = udp(guest, Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000), &[1; 20]);
+    let claimed = || {
+        vm.send(&frame).unwrap();
+        let told = session.inbound.try_iter().find_map(|message| told(message, false, OWN_MAC))?;
+        let Told::Claim(claim) = told else { panic!("it is withdrawn") };
+        Some(claim)
+    };
+    let claim = || wait_for("a claim", PATIENCE, claimed).unwrap();
+    let mut origins = vec![claim().origin];
+    let mut version = 1;
+    let mut outvote = |changes| {
+        session.say(ToVtep::Table(TableUpdate { changes, ..table(Some(version), version + 1, &[]) }));
+        version += 1;
+        session.applied(version);
+    };
+    let behind = |name| table(None, 1, &[(0xaa, name)]).changes;
+    for turn in 0..5 {
+        outvote(behind(["a", "b"][turn % 2]));
+        let since = Instant::now();
+        origins.push(claim().origin);
+        assert!(since.elapsed() >= Duration::from_secs(4), "it could be a late frame");
+        if turn == 0 {
+            outvote([(OWN_MAC, Change::Remove(Cause::Withdrawn))].into_iter().collect());
+            let entry = host.json(&["fdb", "get", "5001", &OWN_MAC.to_string()]).unwrap();
+            assert_eq!(entry["master"]["port"]["name"], "tap0", "the controller's answer");
+        }
+    }
+    let known = origins.len();
+    origins.sort_unstable();
+    origins.dedup();
+    assert_eq!((origins.len(), known), (6, 6), "each is another claim");
+    outvote(behind("b"));
+    let held = || {
+        assert_eq!(claimed(), None, "it is held");
+        let alarms = host.status()?["alarms"].clone();
+        let alarm =
+            |alarm: &Value| alarm["kind"] == "duplicate_mac" && alarm["subject"] == OWN_MAC.to_string();
+        alarms.as_array()?.iter().any(alarm).then_some(())
+    };
+    wait_for("the alarm", PATIENCE, held).unwrap();
 }
 
 #[test]
