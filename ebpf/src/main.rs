@@ -197,7 +197,8 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::PortStorm
         | Verdict::VniStorm
         | Verdict::MacRefused
-        | Verdict::IpRefused => Action::Drop,
+        | Verdict::IpRefused
+        | Verdict::TenantBfd => Action::Drop,
     };
     // What XDP leaves to TC, TC counts.
     if frame.skb().is_some() || !matches!(action, Action::Next) {

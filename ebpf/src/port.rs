@@ -9,6 +9,7 @@ use crate::encap::{self, Destined};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::learning;
+use crate::liveness;
 use crate::maps;
 use crate::police;
 use crate::security;
@@ -91,6 +92,9 @@ fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> 
     }
     if admission::is_link_local(ethernet.dst()) && port.flags & PortValue::LINK_LOCAL == 0 {
         return Err(Verdict::LinkLocal);
+    }
+    if ethernet.dst() == liveness::INNER_MAC {
+        return Err(Verdict::TenantBfd);
     }
     Ok(())
 }

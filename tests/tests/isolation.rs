@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use vtep_abi::Verdict;
+use vtep_api::MacAddr;
 use vtep_tests::{
     deadline::wait_for,
     frame::{self, Endpoint},
@@ -115,6 +116,20 @@ fn a_listed_port_without_a_binding_opens_nothing_to_its_vm() {
     let before = rig.count(Verdict::Unbound);
     assert!(!vm.pings([10, 1, 0, 254].into(), 2), "the VM reaches the host's stack");
     assert!(rig.count(Verdict::Unbound) > before);
+}
+
+#[test]
+fn what_a_vm_sends_to_vteps_as_bfd_does_not_leave_the_host() {
+    let rig = Rig::new().unwrap();
+    let vm = PacketSocket::bind(&rig.vm.eth0).unwrap();
+    let underlay = PacketSocket::leaving(&rig.host.uplink).unwrap();
+    let vteps = Endpoint { mac: MacAddr::new([0, 0x23, 0x20, 0, 0, 1]), port: 3784, ..endpoint(&rig.far) };
+    let before = rig.count(Verdict::TenantBfd);
+    vm.send(&frame::udp(endpoint(&rig.vm), vteps, b"not of a VTEP")).unwrap();
+    vm.send(&frame::udp_tagged(endpoint(&rig.vm), vteps, 0, b"not of a VTEP")).unwrap();
+    wait_for("the counter", SOON, || (rig.count(Verdict::TenantBfd) == before + 2).then_some(())).unwrap();
+    let left = underlay.receive_all(QUIET, |frame| frame.ends_with(b"not of a VTEP")).unwrap();
+    assert_eq!(left.len(), 0);
 }
 
 #[test]

@@ -721,6 +721,20 @@ fn control_frames_of_one_link_pass_only_between_ports_that_ask() {
     });
 }
 
+/// Else a VM could keep a VTEP alive that is dead, or wear out the pace at which the far one reads control packets.
+#[test]
+fn a_port_does_not_speak_to_vteps_as_vteps_speak_to_each_other() {
+    Rig::with(|rig| {
+        let vteps = Endpoint { mac: MacAddr::new([0, 0x23, 0x20, 0, 0, 1]), port: 3784, ..PEER };
+        let beside = Endpoint { mac: MacAddr::new([0, 0x23, 0x20, 0, 0, 2]), port: 3784, ..PEER };
+        rig.put(VNI, vteps.mac, TO_MASTER);
+        rig.put(VNI, beside.mac, TO_MASTER);
+        check_port(rig, &frame::udp(VM, vteps, b""), Verdict::TenantBfd, DROP);
+        check_port(rig, &frame::udp_v6(VM, vteps, b""), Verdict::TenantBfd, DROP);
+        check_port(rig, &frame::udp(VM, beside, b""), Verdict::Master, REDIRECT);
+    });
+}
+
 #[test]
 fn a_source_from_the_underlay_is_neither_ours_nor_anothers_where_that_is_checked() {
     Rig::with(|rig| {

@@ -128,6 +128,8 @@ verdicts! {
     MacRefused = 50, "mac_refused";
     /// From a port that may not send from this IP address, nor claim it by ARP or neighbour discovery.
     IpRefused = 51, "ip_refused";
+    /// From a port to the MAC to which VTEPs send BFD inside tunnels: the far one would take it for a word of ours.
+    TenantBfd = 60, "tenant_bfd";
 }
 
 impl Verdict {

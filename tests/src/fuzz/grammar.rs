@@ -39,6 +39,8 @@ fn destination(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Mac {
         17 => [0x33, 0x33, 0, 0, 0, rng.random()],
         // Reserved for bridges (IEEE 802.1Q §8.6.3), and some of another kind.
         18 => [1, 0x80, 0xc2, 0, 0, rng.random_range(0..0x30)],
+        // To VTEPs themselves, and their neighbours.
+        _ if rng.random() => [0, 0x23, 0x20, 0, 0, rng.random_range(0..3)],
         _ => rng.random(),
     }
 }

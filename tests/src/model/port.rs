@@ -8,8 +8,11 @@ use super::{
     icmp,
     outcome::{Leaving, Outcome, Paid, VtepCount, Way},
     security, suppress,
-    tables::{Binding, Encapsulation, Entry, LocalPort, Network, Place, Storm, Tables},
+    tables::{Binding, Encapsulation, Entry, LocalPort, Mac, Network, Place, Storm, Tables},
 };
+
+/// Whoever speaks to it inside a tunnel speaks to the VTEP (`vtep(5)`, `bfd_config_remote`).
+const VTEPS_BFD: Mac = [0x00, 0x23, 0x20, 0x00, 0x00, 0x01];
 
 pub(super) fn enter(tables: &Tables, ifindex: u32, tag: Option<(u16, u16)>, frame: &[u8]) -> Outcome {
     let ended = |bd, verdict| Outcome::ended(bd, frame.len(), verdict);
@@ -33,6 +36,9 @@ pub(super) fn enter(tables: &Tables, ifindex: u32, tag: Option<(u16, u16)>, fram
     }
     if is_link_local(ethernet.destination()) && !binding.link_local {
         return ended(binding.bd, Verdict::LinkLocal);
+    }
+    if ethernet.destination() == VTEPS_BFD {
+        return ended(binding.bd, Verdict::TenantBfd);
     }
     if let Some(refused) = security::refuses(tables, ifindex, binding, frame) {
         return ended(binding.bd, refused);
