@@ -118,6 +118,15 @@ impl Link {
         })
     }
 
+    /// Frames that came in at this veth and that XDP sent on to another interface.
+    pub fn redirected_by_xdp(&self) -> Result<u64> {
+        let counters = self.netns.run(&format!("ethtool -S {}", self.name))?;
+        let of = |line: &str| {
+            line.trim().strip_prefix("rx_queue_")?.split_once("_xdp_redirect: ")?.1.parse::<u64>().ok()
+        };
+        Ok(counters.lines().filter_map(of).sum())
+    }
+
     pub fn set_mac(&self, mac: MacAddr) -> Result<()> {
         self.set(&format!("address {mac}"))
     }

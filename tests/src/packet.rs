@@ -1,6 +1,7 @@
 //! Frames as they are on one link: sent and received whole, by an `AF_PACKET` socket (packet(7)).
 
 use std::{
+    io::IoSliceMut,
     os::fd::{AsRawFd as _, OwnedFd},
     time::{Duration, Instant},
 };
@@ -11,8 +12,8 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::{
         socket::{
-            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
-            setsockopt, socket, sockopt,
+            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, recvmsg,
+            send, setsockopt, socket, sockopt,
         },
         time::{TimeVal, TimeValLike as _},
     },
@@ -95,6 +96,28 @@ impl PacketSocket {
         Ok(all)
     }
 
+    /// All that has come by now, without waiting.
+    pub fn drain(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let mut buffer = vec![0; FRAME_BYTES_MAX];
+        loop {
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let received =
+                recvmsg::<LinkAddr>(self.socket.as_raw_fd(), &mut parts, None, MsgFlags::MSG_DONTWAIT);
+            let (length, from) = match received {
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => continue,
+                received => {
+                    let received =
+                        received.with_context(|| format!("nothing can be received on {}", self.link))?;
+                    (received.bytes, received.address)
+                }
+            };
+            if self.is_heard(from) {
+                each(&buffer[..length]);
+            }
+        }
+    }
+
     fn receive_one(&self, within: Duration) -> Result<Heard> {
         // Zero would mean "for ever".
         let within = i64::try_from(within.as_micros())?.max(1);
@@ -106,11 +129,14 @@ impl PacketSocket {
             received => received.with_context(|| format!("nothing can be received on {}", self.link))?,
         };
         frame.truncate(length);
-        let is_ours = from.is_some_and(|from| {
+        Ok(if self.is_heard(from) { Heard::Frame(frame) } else { Heard::Other })
+    }
+
+    fn is_heard(&self, from: Option<LinkAddr>) -> bool {
+        from.is_some_and(|from| {
             let left = i32::from(from.pkttype()) == i32::from(libc::PACKET_OUTGOING);
             from.ifindex() == self.index && left == (self.direction == Direction::Leaving)
-        });
-        Ok(if is_ours { Heard::Frame(frame) } else { Heard::Other })
+        })
     }
 }
 

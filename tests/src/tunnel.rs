@@ -1,6 +1,6 @@
 //! Frames as far VTEPs of every kind send them, over both families.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use etherparse::PacketBuilder;
 use vtep_api::{Encapsulation, MacAddr};
@@ -22,6 +22,18 @@ impl Carrier {
     /// # Panics
     /// Where the ends are of two families.
     pub fn wrap(&self, inner: &[u8]) -> Vec<u8> {
+        let (mut frame, checksum) = self.wrap_checksummed(inner);
+        if let Some(checksum) = checksum {
+            frame[checksum].fill(0);
+        }
+        frame
+    }
+
+    /// The same with a UDP checksum, and where it stands; NVGRE has none.
+    ///
+    /// # Panics
+    /// Where the ends are of two families.
+    pub fn wrap_checksummed(&self, inner: &[u8]) -> (Vec<u8>, Option<Range<usize>>) {
         const SOURCE_PORT: u16 = 50000;
         let builder = PacketBuilder::ethernet2(self.from.0.octets(), self.to.0.octets());
         let builder = match (self.from.1, self.to.1) {
@@ -36,13 +48,12 @@ impl Carrier {
             Encapsulation::Geneve => 6081,
             Encapsulation::Nvgre => {
                 builder.write(&mut frame, etherparse::IpNumber::GRE, &payload).expect("a vector takes it");
-                return frame;
+                return (frame, None);
             }
         };
         builder.udp(SOURCE_PORT, port).write(&mut frame, &payload).expect("a vector takes it");
         let checksum = frame.len() - payload.len() - 2;
-        frame[checksum..checksum + 2].fill(0);
-        frame
+        (frame, Some(checksum..checksum + 2))
     }
 
     fn header(&self) -> [u8; 8] {

@@ -253,11 +253,6 @@ fn alarms(rig: &Rig) -> Vec<String> {
     alarms.filter(|alarm| alarm["kind"] == "packet_rate").map(|alarm| alarm["message"].to_string()).collect()
 }
 
-/// Frames that XDP sent on to another interface, of those that came in here.
 fn redirected(link: &Link) -> u64 {
-    let counters = link.netns().run(&format!("ethtool -S {}", link.name())).unwrap();
-    let of = |line: &str| {
-        line.trim().strip_prefix("rx_queue_")?.split_once("_xdp_redirect: ")?.1.parse::<u64>().ok()
-    };
-    counters.lines().filter_map(of).sum()
+    link.redirected_by_xdp().unwrap()
 }
