@@ -42,6 +42,10 @@ pub enum Request {
         vni: Option<u32>,
         drops: bool,
     },
+    /// What ports sent and got.
+    PortStats {
+        vni: Option<u32>,
+    },
     /// What would become of a frame.
     Trace {
         question: Question,

@@ -17,7 +17,7 @@ mod uplink;
 
 pub use self::{
     header::untagged,
-    outcome::{Free, Leaving, Outcome, Paid, VtepCount, Way},
+    outcome::{Free, Leaving, Outcome, Paid, PortCount, VtepCount, Way},
     tables::{
         Address, Binding, Encapsulation, Entry, Host, Interface, LocalPort, Mac, Network, Place, Policy,
         Storm, Tables, Vtep,

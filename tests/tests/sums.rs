@@ -26,6 +26,12 @@ struct Sums {
     to_port: u64,
     to_vteps: u64,
     sent: u64,
+    /// At the port, by the kernel; by the agent, those that no binding let in, the others, and of these what was dropped.
+    from_vm: u64,
+    unbound: u64,
+    from_port: u64,
+    dropped: u64,
+    sent_to_port: u64,
 }
 
 #[test]
@@ -53,11 +59,16 @@ fn counters_of_live_traffic_agree() {
             let all = arrived >= 2 * FRAMES as u64 && arrived == now.verdicts - before.verdicts;
             let out = now.delivered - before.delivered == now.to_port - before.to_port
                 && now.sent - before.sent == now.to_vteps - before.to_vteps;
-            (all && out).then_some(now)
+            let bound = (now.from_vm - before.from_vm) - (now.unbound - before.unbound);
+            let from = now.from_port - before.from_port == bound;
+            let to = now.sent_to_port - before.sent_to_port == now.to_port - before.to_port;
+            (all && out && from && to).then_some(now)
         });
         let after = after.unwrap_or_else(|error| panic!("{error}: {before:?}, {:?}", sums(&rig)));
         assert!(after.to_port - before.to_port > 100, "{decap}: frames reached the port");
         assert!(after.sent - before.sent > 100, "{decap}: frames reached the VTEP");
+        let (dropped, from_port) = (after.dropped - before.dropped, after.from_port - before.from_port);
+        assert!((1..from_port).contains(&dropped), "{decap}: {dropped} of {from_port} were dropped");
     }
 }
 
@@ -76,6 +87,11 @@ fn sums(rig: &Rig) -> Sums {
     let arrived = [&rig.host.uplink, &device].map(|link| link.counters().unwrap().received_packets);
     let count = |verdicts: &[Verdict]| verdicts.iter().map(|verdict| rig.count(*verdict)).sum();
     let vtep = rig.vtep("tor").unwrap();
+    let ports = rig.agent.json(&["stats", "--ports"]).unwrap();
+    let of_port = |key: &str| {
+        let rows = ports.as_array().unwrap().iter().filter(|row| row["port"] == "p1");
+        rows.map(|row| row[key].as_u64().unwrap()).sum::<u64>()
+    };
     Sums {
         arrived: port.received_packets + arrived.iter().sum::<u64>(),
         delivered: port.sent_packets,
@@ -96,6 +112,11 @@ fn sums(rig: &Rig) -> Sums {
         ]),
         to_vteps: count(&[Verdict::Master, Verdict::Slave, Verdict::Device, Verdict::Flooded]),
         sent: vtep["sent_packets"].as_u64().unwrap(),
+        from_vm: port.received_packets,
+        unbound: rig.count(Verdict::Unbound),
+        from_port: of_port("received_packets"),
+        dropped: of_port("dropped_packets"),
+        sent_to_port: of_port("sent_packets"),
     }
 }
 

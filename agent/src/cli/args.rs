@@ -392,6 +392,9 @@ pub(super) struct StatsArgs {
     /// Only drops
     #[arg(long)]
     pub(super) drops: bool,
+    /// By port instead of by outcome: what came from each, what of that was dropped, what was sent to it
+    #[arg(long, conflicts_with = "drops")]
+    pub(super) ports: bool,
     /// Only of this VNI
     #[arg(long, value_parser = vni)]
     pub(super) vni: Option<u32>,

@@ -16,8 +16,8 @@ use crate::config::{self, Config};
 use crate::control::Request;
 use crate::control::client::ClientError;
 use crate::control::view::{
-    BfdRow, CountRow, DetachRow, DifferenceRow, DrillRow, FdbRow, PortRow, RestoredRow, StatsRow, Status,
-    VniRow, VtepRow,
+    BfdRow, CountRow, DetachRow, DifferenceRow, DrillRow, FdbRow, PortRow, PortStatsRow, RestoredRow,
+    StatsRow, Status, VniRow, VtepRow,
 };
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel;
@@ -61,7 +61,10 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         Command::Port { command: PortCommand::Show { port, client } } => {
             client.terminal().table::<PortRow>(&Request::PortShow { port })?;
         }
-        Command::Stats(StatsArgs { drops, vni, client }) => {
+        Command::Stats(StatsArgs { ports: true, vni, client, .. }) => {
+            client.terminal().table::<PortStatsRow>(&Request::PortStats { vni })?;
+        }
+        Command::Stats(StatsArgs { drops, vni, client, .. }) => {
             client.terminal().table::<StatsRow>(&Request::Stats { vni, drops })?;
         }
         Command::Diff { past, client } => return diff(past, &client),

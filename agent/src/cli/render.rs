@@ -5,8 +5,8 @@ use vtep_api::control::terminal::Table;
 
 use crate::config::{InnerTag, UnboundTag};
 use crate::control::view::{
-    BfdRow, DifferenceRow, DrillRow, FdbEnd, FdbRow, Origin, PortRow, ProofStatus, StatsRow, Status, VniRow,
-    VtepRow,
+    BfdRow, DifferenceRow, DrillRow, FdbEnd, FdbRow, Origin, PortRow, PortStatsRow, PortTraffic, ProofStatus,
+    StatsRow, Status, VniRow, VtepRow,
 };
 use crate::proof::Difference;
 use crate::roles::Rule;
@@ -135,7 +135,7 @@ impl Table for PortRow {
         }
         vec![
             self.port.clone(),
-            if self.vlan == 0 { "untagged".to_owned() } else { self.vlan.to_string() },
+            vlan(self.vlan),
             self.vni.map(|vni| vni.to_string()).unwrap_or_default(),
             self.logical_switch.clone(),
             state.to_owned(),
@@ -154,6 +154,25 @@ impl Table for PortRow {
             macs.join(", "),
         ]
     }
+}
+
+impl Table for PortStatsRow {
+    const HEADER: &[&str] =
+        &["PORT", "VLAN", "VNI", "RECEIVED", "BYTES", "DROPPED", "BYTES", "SENT", "BYTES"];
+
+    fn cells(&self) -> Vec<String> {
+        let PortTraffic { received_packets, received_bytes, dropped_packets, dropped_bytes, .. } =
+            self.traffic;
+        let PortTraffic { sent_packets, sent_bytes, .. } = self.traffic;
+        let counts =
+            [received_packets, received_bytes, dropped_packets, dropped_bytes, sent_packets, sent_bytes];
+        let names = [self.port.clone(), vlan(self.vlan), self.vni.to_string()];
+        names.into_iter().chain(counts.map(|count| count.to_string())).collect()
+    }
+}
+
+fn vlan(vlan: u16) -> String {
+    if vlan == 0 { "untagged".to_owned() } else { vlan.to_string() }
 }
 
 impl Table for StatsRow {

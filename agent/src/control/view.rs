@@ -334,6 +334,15 @@ pub struct PortRow {
     pub macs_learnt: usize,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatsRow {
+    pub port: String,
+    pub vlan: u16,
+    pub vni: u32,
+    #[serde(flatten)]
+    pub traffic: PortTraffic,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatsRow {
     /// None: decided before a VNI was known.

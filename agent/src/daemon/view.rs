@@ -12,8 +12,8 @@ use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::Port;
 use crate::control::view::{
-    AttachedRow, BfdRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, PortTraffic, StatsRow, Status,
-    VniCounters, VniRow, VtepRow,
+    AttachedRow, BfdRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, PortStatsRow, PortTraffic,
+    StatsRow, Status, VniCounters, VniRow, VtepRow,
 };
 use crate::control::{ErrorKind, FdbFilter, Reply, Request};
 use crate::dataplane::{FdbTarget, PortId};
@@ -46,6 +46,9 @@ impl Host {
             }
             Request::PortShow { port } => {
                 found(self.port_rows(port.as_deref()), port.is_some(), "there is no such port")
+            }
+            Request::PortStats { vni } => {
+                found(self.port_stats_rows(*vni), vni.is_some(), "no port is bound to this VNI")
             }
             Request::Stats { vni, drops } => match self.stats_rows(*vni, *drops) {
                 Some(rows) => Reply::rows(rows),
@@ -403,6 +406,21 @@ impl Host {
                 macs: macs.into_iter().map(|(mac, _)| mac).collect(),
             });
         }
+        rows
+    }
+
+    fn port_stats_rows(&self, vni: Option<u32>) -> Vec<PortStatsRow> {
+        let bound = self.installed.ports.iter().filter(|(_, bound)| vni.is_none_or(|vni| bound.vni == vni));
+        let row = |(id, bound): (&PortId, &PortValue)| {
+            let port = self
+                .links
+                .by_index(id.ifindex)
+                .map_or_else(|| "gone".to_owned(), |(name, _)| name.to_owned());
+            let traffic = self.port_traffic(bound.local_port);
+            PortStatsRow { port, vlan: id.vlan, vni: bound.vni, traffic }
+        };
+        let mut rows: Vec<_> = bound.map(row).collect();
+        rows.sort_by(|a, b| (&a.port, a.vlan).cmp(&(&b.port, b.vlan)));
         rows
     }
 

@@ -168,6 +168,8 @@ fn ports(encoder: &mut DescriptorEncoder<'_>, ports: &[PortScrape]) -> fmt::Resu
     counters(encoder, "port_received_bytes", "Bytes that came from the port", received)?;
     let dropped = each(|traffic| traffic.dropped_packets);
     counters(encoder, "port_dropped_frames", "Frames from the port that were dropped", dropped)?;
+    let dropped = each(|traffic| traffic.dropped_bytes);
+    counters(encoder, "port_dropped_bytes", "Bytes from the port that were dropped", dropped)?;
     let sent = each(|traffic| traffic.sent_packets);
     counters(encoder, "port_sent_frames", "Frames sent to the port", sent)?;
     let sent = each(|traffic| traffic.sent_bytes);

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     link::Link,
-    model::{self, Outcome, Tables, VtepCount},
+    model::{self, Outcome, PortCount, Tables, VtepCount},
     netns::Netns,
 };
 
@@ -34,6 +34,7 @@ pub(super) const UPLINKS: [u32; 2] = [21, 22];
 pub(super) const TUNNEL: u32 = 31;
 pub(super) const VTEPS_MAX: u32 = 8;
 pub(super) const DOMAINS_MAX: u32 = 8;
+pub(super) const LOCAL_PORTS_MAX: u32 = 64;
 
 /// Well below the time after which a limit admits again.
 const FILLED_MAX: Duration = Duration::from_secs(2);
@@ -45,8 +46,9 @@ pub struct Rig {
     filled: Instant,
     /// Frames that leave any interface.
     ear: OwnedFd,
-    /// What the counters of VTEPs should say.
+    /// What the counters of VTEPs and of local ports should say.
     vteps: BTreeMap<u32, VtepCount>,
+    ports: BTreeMap<u32, PortCount>,
     /// Frames that were counted before these tables were, and those that should have been since.
     counted_before: u64,
     ended: u64,
@@ -114,6 +116,7 @@ impl Rig {
             filled: Instant::now(),
             ear,
             vteps: BTreeMap::new(),
+            ports: BTreeMap::new(),
             counted_before: 0,
             ended: 0,
             tally: Tally::NONE,
@@ -144,6 +147,7 @@ impl Rig {
         self.side().install(&installed)?;
         self.filled = Instant::now();
         self.vteps = self.side().vteps()?;
+        self.ports = self.side().ports()?;
         self.counted_before = self.side().counted();
         self.ended = 0;
         self.late = false;
@@ -205,11 +209,14 @@ impl Rig {
         for (index, count) in &expected.vteps {
             self.vteps.entry(*index).or_default().add(*count);
         }
+        for (index, count) in &expected.ports {
+            self.ports.entry(*index).or_default().add(*count);
+        }
         self.tables.pay(expected.paid);
     }
 
     /// None if all counters are where the frames since the tables were installed should have brought them: each frame
-    /// counted once, each VTEP with what it got and sent.
+    /// counted once, each VTEP and each port with what it got and sent.
     pub(super) fn unsettled(&mut self) -> Result<Option<String>> {
         for bd in 0..=DOMAINS_MAX {
             let moved = self.side().moved(bd)?;
@@ -222,7 +229,15 @@ impl Rig {
             return Ok(Some(format!("{counted} frames are counted of {}", self.ended)));
         }
         let vteps = self.side().vteps()?;
-        Ok((vteps != self.vteps).then(|| format!("VTEPs count {vteps:?}, not {:?}", self.vteps)))
+        if vteps != self.vteps {
+            return Ok(Some(format!("VTEPs count {vteps:?}, not {:?}", self.vteps)));
+        }
+        let ports = self.side().ports()?;
+        let differs = |index: &u32| ports.get(index) != self.ports.get(index);
+        let different = ports.keys().chain(self.ports.keys()).find(|index| differs(index));
+        Ok(different.map(|index| {
+            format!("local port {index} counts {:?}, not {:?}", ports.get(index), self.ports.get(index))
+        }))
     }
 
     fn heard(&self) -> Result<Vec<(u32, Vec<u8>)>> {

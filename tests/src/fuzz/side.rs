@@ -18,12 +18,12 @@ use vtep_agent::{
 
 use super::{
     Stimulus,
-    rig::{DOMAINS_MAX, PORTS, VTEPS_MAX},
+    rig::{DOMAINS_MAX, LOCAL_PORTS_MAX, PORTS, VTEPS_MAX},
     rows,
 };
 use crate::{
     bpffs::Bpffs,
-    model::{self, Hook, Tables, VtepCount},
+    model::{self, Hook, PortCount, Tables, VtepCount},
 };
 
 pub(super) struct Side {
@@ -59,7 +59,7 @@ impl Side {
             macs_max: 1024,
             vteps_max: VTEPS_MAX,
             vnis_max: DOMAINS_MAX,
-            ports_max: 64,
+            ports_max: LOCAL_PORTS_MAX,
             senders_max: 256,
             flood_max: 65_536,
         };
@@ -215,6 +215,22 @@ impl Side {
             Ok((index, count))
         };
         (1..=VTEPS_MAX).map(count).collect()
+    }
+
+    pub(super) fn ports(&self) -> Result<BTreeMap<u32, PortCount>> {
+        let count = |index| {
+            let stats = self.kernel.port_stats(index)?;
+            let count = PortCount {
+                received: stats.received.packets,
+                received_bytes: stats.received.bytes,
+                dropped: stats.dropped.packets,
+                dropped_bytes: stats.dropped.bytes,
+                sent: stats.sent.packets,
+                sent_bytes: stats.sent.bytes,
+            };
+            Ok((index, count))
+        };
+        (1..=LOCAL_PORTS_MAX).map(count).collect()
     }
 }
 

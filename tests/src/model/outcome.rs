@@ -13,6 +13,8 @@ pub struct Outcome {
     pub way: Way,
     /// What the counters of VTEPs take, one element for each addition.
     pub vteps: Vec<(u32, VtepCount)>,
+    /// The same of local ports.
+    pub ports: Vec<(u32, PortCount)>,
     pub paid: Paid,
     /// Whether XDP may finish such a frame. Otherwise it passes to TC as it came.
     pub by_xdp: bool,
@@ -66,11 +68,36 @@ pub struct VtepCount {
     pub copy_errors: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PortCount {
+    pub received: u64,
+    pub received_bytes: u64,
+    /// Of those received.
+    pub dropped: u64,
+    pub dropped_bytes: u64,
+    pub sent: u64,
+    pub sent_bytes: u64,
+}
+
 impl Outcome {
     pub(super) fn ended(bd: u32, bytes: usize, verdict: Verdict) -> Self {
-        let vteps = Vec::new();
+        let (vteps, ports) = (Vec::new(), Vec::new());
         let (way, paid) = (Way::Dropped, Paid::default());
-        Self { verdict, bd, bytes: bytes as u64, way, vteps, paid, by_xdp: true }
+        Self { verdict, bd, bytes: bytes as u64, way, vteps, ports, paid, by_xdp: true }
+    }
+
+    /// Of a frame that came from a port.
+    pub(super) fn at(mut self, port: u32) -> Self {
+        let (frames, bytes) = if self.verdict.is_drop() { (1, self.bytes) } else { (0, 0) };
+        let count = PortCount {
+            received: 1,
+            received_bytes: self.bytes,
+            dropped: frames,
+            dropped_bytes: bytes,
+            ..PortCount::default()
+        };
+        self.ports.push((port, count));
+        self
     }
 }
 
@@ -116,6 +143,21 @@ impl Leaving {
             }
         }
         expected == actual
+    }
+}
+
+impl PortCount {
+    pub(super) fn one_sent(frame: &[u8]) -> Self {
+        Self { sent: 1, sent_bytes: frame.len() as u64, ..Self::default() }
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.dropped += other.dropped;
+        self.dropped_bytes += other.dropped_bytes;
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     encap,
     header::{Ethernet, TYPE_IPV4, TYPE_IPV6, TYPE_VLAN, is_group, is_link_local, is_station},
     icmp,
-    outcome::{Leaving, Outcome, Paid, VtepCount, Way},
+    outcome::{Leaving, Outcome, Paid, PortCount, VtepCount, Way},
     security, suppress,
     tables::{Binding, Encapsulation, Entry, LocalPort, Mac, Network, Place, Storm, Tables},
 };
@@ -25,6 +25,11 @@ pub(super) fn enter(tables: &Tables, ifindex: u32, tag: Option<(u16, u16)>, fram
     let Some(binding) = tables.bindings.get(&(ifindex, vlan)) else {
         return ended(0, Verdict::Unbound);
     };
+    from(tables, ifindex, binding, frame).at(binding.local_port)
+}
+
+fn from(tables: &Tables, ifindex: u32, binding: &Binding, frame: &[u8]) -> Outcome {
+    let ended = |bd, verdict| Outcome::ended(bd, frame.len(), verdict);
     let Some(ethernet) = Ethernet::parse(frame) else {
         return ended(binding.bd, Verdict::InnerTruncated);
     };
@@ -89,12 +94,13 @@ impl Arrived<'_> {
         self.ended(Verdict::BothDown)
     }
 
-    fn to_port(&self, frame: &[u8], port: u32, verdict: Verdict) -> Outcome {
-        match self.tables.local_port(port, self.binding.vni) {
+    fn to_port(&self, frame: &[u8], index: u32, verdict: Verdict) -> Outcome {
+        match self.tables.local_port(index, self.binding.vni) {
             None => self.ended(Verdict::PortGone),
             Some(port) => {
                 let way = Way::To(at_port(frame, port));
-                Outcome { way, by_xdp: port.takes_xdp, ..self.ended(verdict) }
+                let ports = vec![(index, PortCount::one_sent(frame))];
+                Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(verdict) }
             }
         }
     }
@@ -160,16 +166,19 @@ impl Arrived<'_> {
     fn flooded(&self, network: &Network) -> Outcome {
         let link_local = is_link_local(self.ethernet.destination());
         let mut copies = Vec::new();
-        let mut vteps = Vec::new();
+        let (mut vteps, mut ports) = (Vec::new(), Vec::new());
         let (mut failed, mut too_big) = (false, false);
         // Room is made once, for outer headers of one length: of the first VTEP that can have them.
         let mut shared_length = None;
         for member in &network.flood {
             match *member {
-                Place::Port(port) if port == self.binding.local_port => {}
-                Place::Port(port) => match self.tables.local_port(port, self.binding.vni) {
+                Place::Port(index) if index == self.binding.local_port => {}
+                Place::Port(index) => match self.tables.local_port(index, self.binding.vni) {
                     Some(port) if link_local && !port.link_local => {}
-                    Some(port) => copies.push(at_port(self.frame, port)),
+                    Some(port) => {
+                        ports.push((index, PortCount::one_sent(self.frame)));
+                        copies.push(at_port(self.frame, port));
+                    }
                     None => failed = true,
                 },
                 Place::Vtep(index) if self.tables.is_up(index) && self.tables.vteps[&index].routed => {
@@ -203,7 +212,7 @@ impl Arrived<'_> {
             (true, false, false) => Verdict::NoMembers,
         };
         let way = if copies.is_empty() { Way::Dropped } else { Way::Copies(copies) };
-        Outcome { way, vteps, ..self.ended(verdict) }
+        Outcome { way, vteps, ports, ..self.ended(verdict) }
     }
 
     /// The kernel's tunnel device gets the frame as it is.

@@ -6,7 +6,7 @@ use vtep_abi::Verdict;
 
 use super::{
     header::{Ethernet, is_group, is_link_local, is_station},
-    outcome::{Outcome, Paid, VtepCount, Way},
+    outcome::{Outcome, Paid, PortCount, VtepCount, Way},
     port::at_port,
     tables::{Network, Place, Storm, Tables},
 };
@@ -27,7 +27,7 @@ pub(super) fn enter(tables: &Tables, tunnel: Decapsulated, tag: Option<(u16, u16
     }
     let admitted = match arrival.from() {
         Ok(admitted) => admitted,
-        Err(outcome) => return outcome,
+        Err((bd, verdict)) => return arrival.ended(bd, verdict),
     };
     let dropped = |verdict| Outcome {
         vteps: vec![(admitted.vtep, arrival.one_received())],
@@ -61,24 +61,25 @@ pub(super) enum Decision {
 }
 
 impl<'a> Arrival<'a> {
-    pub(super) fn admitted(&self) -> Result<(Admitted<'a>, Decision), Outcome> {
+    /// Or the bridge domain and the verdict with which it ends.
+    pub(super) fn admitted(&self) -> Result<(Admitted<'a>, Decision), (u32, Verdict)> {
         let admitted = self.from()?;
         match self.destination(&admitted) {
             Ok(decision) => Ok((admitted, decision)),
-            Err(verdict) => Err(self.ended(admitted.network.bd, verdict)),
+            Err(verdict) => Err((admitted.network.bd, verdict)),
         }
     }
 
-    fn from(&self) -> Result<Admitted<'a>, Outcome> {
+    fn from(&self) -> Result<Admitted<'a>, (u32, Verdict)> {
         let Some(network) = self.tables.networks.get(&self.vni) else {
-            return Err(self.ended(0, Verdict::UnknownVni));
+            return Err((0, Verdict::UnknownVni));
         };
         match self.tables.senders.get(&(self.vni, self.sender)) {
             Some(&vtep) => Ok(Admitted { network, vtep }),
             None if self.tables.senders.contains_key(&(0, self.sender)) => {
-                Err(self.ended(network.bd, Verdict::SenderNotInVni))
+                Err((network.bd, Verdict::SenderNotInVni))
             }
-            None => Err(self.ended(network.bd, Verdict::UnknownSender)),
+            None => Err((network.bd, Verdict::UnknownSender)),
         }
     }
 
@@ -122,7 +123,8 @@ impl<'a> Arrival<'a> {
                 None => self.ended(bd, Verdict::PortGone),
                 Some(port) => {
                     let way = Way::To(at_port(self.frame, port));
-                    Outcome { way, by_xdp: port.takes_xdp, ..self.ended(bd, Verdict::Delivered) }
+                    let ports = vec![(index, PortCount::one_sent(self.frame))];
+                    Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(bd, Verdict::Delivered) }
                 }
             },
             Decision::Flood => self.flooded(admitted.network),
@@ -143,12 +145,15 @@ impl<'a> Arrival<'a> {
             return self.ended(bd, Verdict::VniStorm);
         }
         let link_local = Ethernet::parse(self.frame).is_some_and(|frame| is_link_local(frame.destination()));
-        let mut copies = Vec::new();
+        let (mut copies, mut ports) = (Vec::new(), Vec::new());
         let mut failed = false;
         for index in network.flood.iter().copied().filter_map(port) {
             match self.tables.local_port(index, self.vni) {
                 Some(port) if link_local && !port.link_local => {}
-                Some(port) => copies.push(at_port(self.frame, port)),
+                Some(port) => {
+                    ports.push((index, PortCount::one_sent(self.frame)));
+                    copies.push(at_port(self.frame, port));
+                }
                 None => failed = true,
             }
         }
@@ -160,7 +165,7 @@ impl<'a> Arrival<'a> {
         };
         let way = if copies.is_empty() { Way::Dropped } else { Way::Copies(copies) };
         let paid = Paid { interface: None, vni: Some(self.vni) };
-        Outcome { way, paid, by_xdp: false, ..self.ended(bd, verdict) }
+        Outcome { way, paid, ports, by_xdp: false, ..self.ended(bd, verdict) }
     }
 
     fn one_received(&self) -> VtepCount {

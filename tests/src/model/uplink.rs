@@ -177,7 +177,7 @@ fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Insi
     let arrival = Arrival { tables, vni: inside.vni, sender: datagram.source, frame: inside.frame };
     let (admitted, decision) = match arrival.admitted() {
         Ok(admitted) => admitted,
-        Err(outcome) => return outcome,
+        Err((bd, verdict)) => return arrival.ended(bd, verdict),
     };
     let ecn = ecn::field(inside.frame);
     let combined = ecn::leaving_tunnel(ecn.unwrap_or(ecn::NOT_ECT), datagram.tos & 3);
