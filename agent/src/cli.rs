@@ -1,10 +1,11 @@
-//! The command line. Commands other than `run`, `check`, `config` and `schema` ask the running daemon.
+//! The command line. Commands other than `run`, `check`, `config`, `doctor` and `schema` ask the running daemon.
 //!
 //! Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed.
 
 mod args;
 mod ask;
 mod capture;
+mod doctor;
 mod render;
 mod run;
 mod schema;
@@ -54,6 +55,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Error>
             Ok(Exit::Ok)
         }
         Command::Capture(args) => capture::capture(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         question => ask::ask(question),
     }
 }

@@ -12,6 +12,7 @@ mod capture;
 mod error;
 mod events;
 mod fdb;
+mod hooks;
 mod layout;
 mod log;
 pub mod mactab;
@@ -46,13 +47,14 @@ pub use self::capture::{Sample, Samples, Tally};
 pub use self::error::{ApplyError, AttachError, KernelError};
 pub use self::events::Events;
 pub use self::fdb::Slots;
+pub use self::hooks::{Occupant, Occupants};
 pub use self::programs::{Attached, Attachment, Program, TestRun};
 pub use self::seen::{SeenTimes, now, now_secs};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
 pub use self::tracer::{Traced, Tracer};
 
 use self::addresses::Addresses;
-use self::bpf::AnyMap;
+use self::bpf::{AnyMap, Direction};
 use self::capture::Capture;
 use self::fdb::Fdb;
 use self::layout::Pinned;
@@ -501,7 +503,7 @@ fn require_capabilities() -> Result<(), KernelError> {
 /// Asks for the programs at the loopback interface's tcx ingress, which an older kernel does not know.
 fn require_tcx() -> Result<(), KernelError> {
     const LOOPBACK: u32 = 1;
-    match bpf::tcx_programs(LOOPBACK) {
+    match bpf::tcx_programs(LOOPBACK, Direction::Ingress) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             Err(KernelError::TooOld { feature: "tcx, a multi-program traffic control hook", since: "6.6" })
         }

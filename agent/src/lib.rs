@@ -18,6 +18,7 @@ mod counts;
 pub mod daemon;
 pub mod dataplane;
 pub mod desired;
+pub mod doctor;
 pub mod genetlink;
 pub mod kernel;
 pub mod learnt;

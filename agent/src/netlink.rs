@@ -3,6 +3,8 @@
 //! An event is only a hint. [`Changes`] says that something changed, or that the kernel dropped notices because the
 //! socket was full, and the listener reads everything again: one path for both.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
@@ -24,6 +26,7 @@ use tokio::io::unix::AsyncFd;
 use vtep_api::MacAddr;
 
 pub use rtnetlink::MulticastGroup as Group;
+pub use standing::{Filter, Standing, Xdp};
 
 use crate::genetlink::{Genetlink, GenetlinkError};
 

@@ -8,6 +8,7 @@ use vtep_api::{LogicalSwitchName, PortName, Role, Vni};
 use crate::capture::Filter;
 use crate::config::{LogFormat, LogLevel, SOCKET};
 use crate::control::FdbFilter;
+use crate::doctor;
 use crate::monitor::Topic;
 use crate::trace::Question;
 
@@ -16,6 +17,7 @@ pub(super) const CONFIG: &str = "/etc/vtepd/agent.toml";
 const EXAMPLES: &str = "\
 Examples:
   vtep-agent check --config /etc/vtepd/agent.toml   is everything there that `run` needs?
+  vtep-agent doctor                                 will this host forward? what stands in the way?
   vtep-agent run --config /etc/vtepd/agent.toml     forward, until SIGTERM; the kernel goes on without us
   vtep-agent status                                 what it does, and what is wrong
   vtep-agent fdb show --vni 5001 --limit 20         the first MACs of a network
@@ -28,6 +30,14 @@ Examples:
   vtep-agent detach                                 stop forwarding and remove everything from the kernel
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  vtep-agent doctor                          the whole host, by /etc/vtepd/agent.toml
+  vtep-agent doctor --port tap0              one port only, and the uplinks
+  vtep-agent doctor --json | jq '.findings[] | select(.level == \"problem\")'
+
+Exit codes: 0 no problem, 1 a problem";
 
 /// Keeps the kernel's MAC-to-VTEP table equal to the reconciled one, and forwards VM frames by it.
 #[derive(Debug, Parser)]
@@ -45,6 +55,12 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Test configuration, table file, kernel and capabilities, without touching anything
     Check(ConfigFile),
+    /// Examine the host: kernel, capabilities, others' programs at our hooks, MTUs, offloads, which way each port goes
+    ///
+    /// With the daemon running or not. Each finding is ok, a note, a warning or a problem, with what was expected and
+    /// what to type. Nothing of the host is touched. Ends with 1 if there is a problem.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Show the configuration
     Config {
         #[command(subcommand)]
@@ -183,6 +199,24 @@ pub(super) struct RunArgs {
     /// Instead of log.format
     #[arg(long, env = "VTEPD_LOG_FORMAT")]
     pub(super) log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Only this port
+    #[arg(long)]
+    port: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl DoctorArgs {
+    pub(super) fn question(&self) -> doctor::Question {
+        doctor::Question { config: self.file.config.clone(), port: self.port.clone() }
+    }
 }
 
 #[derive(Debug, Subcommand)]

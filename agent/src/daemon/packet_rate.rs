@@ -70,7 +70,7 @@ pub(crate) fn read(config: &Config, links: &Links, trunks: &BTreeSet<String>) ->
     }
 }
 
-fn facts(netlink: &Genetlink, link: &Link) -> Result<Facts, GenetlinkError> {
+pub(crate) fn facts(netlink: &Genetlink, link: &Link) -> Result<Facts, GenetlinkError> {
     let peer = link.below.filter(|_| link.kind.as_deref() == Some("veth"));
     Ok(Facts {
         xdp: netlink.xdp_features(link.ifindex)?,

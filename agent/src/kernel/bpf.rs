@@ -423,13 +423,24 @@ fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr) }.map(drop)
 }
 
-/// Identifiers of the programs at an interface's tcx ingress, in the order in which they run.
-pub(super) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
+/// Of frames at a tcx hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+/// Identifiers of the programs at an interface's tcx hook, in the order in which they run.
+pub(super) fn tcx_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<u32>> {
+    let attach_type = match direction {
+        Direction::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        Direction::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    };
     // `BPF_MPROG_MAX` in the kernel's `bpf_mprog.h`.
     let mut ids = [0_u32; 64];
     let mut attr = zeroed_attr();
     attr.query.__bindgen_anon_1.target_ifindex = ifindex;
-    attr.query.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    attr.query.attach_type = attach_type as u32;
     attr.query.prog_ids = ids.as_mut_ptr() as u64;
     attr.query.__bindgen_anon_2.count = 64;
     // SAFETY: `ids` has room for as many as the count says.

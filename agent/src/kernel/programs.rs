@@ -14,7 +14,7 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use vtep_abi::{global, map, program};
 
 use super::MacTable;
-use super::bpf::{self, Hook, HookLink};
+use super::bpf::{self, Direction, Hook, HookLink};
 use super::error::{AttachError, KernelError};
 use super::layout::Layout;
 use super::pins::{self, Pins};
@@ -259,7 +259,7 @@ impl Programs {
                 continue;
             }
             let mut foreign = match program.hook() {
-                Hook::Tcx => bpf::tcx_programs(ifindex).map_err(failed)?,
+                Hook::Tcx => bpf::tcx_programs(ifindex, Direction::Ingress).map_err(failed)?,
                 Hook::Xdp => Vec::new(),
             };
             let ours = link.program_id().map_err(failed)?;

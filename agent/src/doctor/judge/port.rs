@@ -1,0 +1,133 @@
+use super::super::facts::{Host, Interface};
+use super::super::finding::{Finding, Group, Mend, Section};
+use super::room;
+use crate::config::{Decap, Port};
+use crate::desired::decap;
+use crate::genetlink::XdpFeatures;
+use crate::packet_rate::{self, PacketRate, Role, State};
+
+pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
+    let Some(ports) = &host.ports else {
+        let mut section = Section::new(Group::Port, host.asked.as_deref(), findings);
+        let mend = Mend::expected("a [[port]], or a port that the table binds").by("vtep-agent port show");
+        return section.problem("interface", "no port of this host's", mend);
+    };
+    for port in ports {
+        let name = port.name.as_str();
+        let mut section = Section::new(Group::Port, Some(name), findings);
+        let Some(interface) = host.interfaces.get(name) else {
+            let mend = Mend::expected("an interface").by("start its VM, or correct the name in [[port]]");
+            section.problem("interface", "no such interface", mend);
+            continue;
+        };
+        kind(name, interface, &mut section);
+        mtu(host, port, interface, &mut section);
+        paths(host, port, interface, &mut section);
+    }
+    if ports.is_empty() {
+        let mut section = Section::new(Group::Port, None, findings);
+        section.note("interface", "there is no port: none is configured, and no table binds one");
+    }
+}
+
+fn kind(name: &str, interface: &Interface, section: &mut Section<'_>) {
+    let link = &interface.link;
+    let state = match (link.up, link.carrier) {
+        (true, true) => "up",
+        (true, false) => "up, without carrier: nobody holds its other end",
+        (false, _) => "down",
+    };
+    let takes = interface.features.as_ref().is_ok_and(|features| features.xdp.has(XdpFeatures::TAKES));
+    let kind = match (link.kind.as_deref(), interface.vnet_header) {
+        (Some("tun"), Some(true)) => "tap with vnet_hdr",
+        (Some("tun"), Some(false)) => "tap without vnet_hdr: no super-frames, and the host makes checksums",
+        (Some("tun"), None) => "tap",
+        (Some("veth"), _) if takes => "veth, whose other end has GRO or XDP",
+        (Some("veth"), _) => "veth, whose other end has no GRO",
+        (Some(kind), _) => kind,
+        (None, _) => interface.driver.as_deref().unwrap_or("hardware"),
+    };
+    let value = format!("{kind}; {state}");
+    match (link.up, link.carrier) {
+        (true, true) => section.ok("interface", value),
+        (true, false) => section.note("interface", value),
+        (false, _) => {
+            let mend = Mend::expected("up").by(format!("ip link set dev {name} up"));
+            section.warning("interface", value, mend);
+        }
+    }
+    if let Some(master) = &interface.master {
+        let mend = Mend::expected("no bridge: what it sends there is not of the port's logical switch")
+            .by(format!("ip link set dev {name} nomaster"));
+        section.warning("master", format!("it is a port of {master}, too"), mend);
+    }
+}
+
+fn mtu(host: &Host, port: &Port, interface: &Interface, section: &mut Section<'_>) {
+    let (name, mtu) = (port.name.as_str(), interface.link.mtu);
+    let tag = room::tag_len(port);
+    let overhead = room::largest_overhead(&host.config, host.table.encapsulations.as_ref()) + tag;
+    let uplinks = host.config.underlay.uplinks.iter().filter_map(|uplink| {
+        let interface = host.interfaces.get(uplink.as_str())?;
+        Some((interface.link.mtu.saturating_sub(overhead), uplink, interface.link.mtu))
+    });
+    let Some((room, uplink, uplink_mtu)) = uplinks.min() else { return };
+    let kept = if tag > 0 { " with a tag inside" } else { "" };
+    let arithmetic = format!("{mtu} + {overhead}{kept} = {} over {uplink}'s {uplink_mtu}", mtu + overhead);
+    if mtu <= room {
+        return section.ok("mtu", arithmetic);
+    }
+    let mend = Mend::expected(format!(
+        "at most {room}, or {} at {uplink}: what is too big is answered (ICMP), what is not IP is lost",
+        mtu + overhead
+    ))
+    .by(format!("ip link set dev {uplink} mtu {}; or MTU {room} in the VM and on {name}", mtu + overhead));
+    section.warning("mtu", arithmetic, mend);
+}
+
+fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<'_>) {
+    let features = match &interface.features {
+        Ok(features) => features,
+        Err(error) => {
+            let mend = Mend::expected("to be read").by("run as root");
+            return section.warning("offloads", format!("cannot be read: {error}"), mend);
+        }
+    };
+    let role = Role::Port { trunk: host.table.trunks.contains(port.name.as_str()) };
+    let state = packet_rate::state(&interface.link, features, role);
+    say_packet_rate(port.packet_rate, &state, section);
+    let asked = port.packet_rate.then_some((interface.link.ifindex, state));
+    let packet_rate = PacketRate { by_ifindex: asked.into_iter().collect() };
+    let choice = decap::choose(&host.config, port, &interface.link, &packet_rate);
+    let value = format!("{} ({})", choice.way.name(), choice.why);
+    let forced = port.decap.unwrap_or(host.config.dataplane.decap) == Decap::Program;
+    if forced && interface.link.kind.as_deref() != Some("veth") {
+        let mend =
+            Mend::expected("device: only its receive path prepares super-frames for this kind of port")
+                .by("decap = \"auto\" in its [[port]]");
+        section.warning("decap", value, mend);
+    } else {
+        section.ok("decap", value);
+    }
+}
+
+/// Whether packet-rate mode is, or would be, safe there.
+pub(super) fn say_packet_rate(wanted: bool, state: &State, section: &mut Section<'_>) {
+    const CHECK: &str = "packet_rate";
+    match (wanted, state) {
+        (true, State::On { takes_none: None }) => section.ok(CHECK, "on, and safe"),
+        (true, State::On { takes_none: Some(_) }) => section.note(CHECK, state.to_string()),
+        (true, State::Refused(reason)) => {
+            section.warning(
+                CHECK,
+                format!("refused, TC serves it: {reason}"),
+                Mend::expected("what it needs, or packet_rate off"),
+            );
+        }
+        (false, State::On { takes_none: None }) => section.ok(CHECK, "off; would be safe"),
+        (false, State::On { takes_none: Some(reason) }) => {
+            section.note(CHECK, format!("off; would be on, but frames to it go by way of TC: {reason}"));
+        }
+        (false, State::Refused(reason)) => section.note(CHECK, format!("off; would be refused: {reason}")),
+    }
+}

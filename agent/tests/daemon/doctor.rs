@@ -1,0 +1,175 @@
+//! `vtep-agent doctor`: what stands in the way of a host is named, and a sound one has none of it.
+
+use std::process::Output;
+
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::xdp::XdpMode;
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use serde_json::Value;
+use vtep_agent::kernel::OBJECT;
+use vtep_tests::netns::output;
+
+use crate::host::{BINARY, Host};
+
+fn doctor(host: &Host, words: &[&str]) -> Output {
+    let mut command = host.netns.command(BINARY);
+    command.arg("doctor").arg("--config").arg(host.folder.path().join("agent.toml")).args(words);
+    command.output().unwrap()
+}
+
+struct Report {
+    code: Option<i32>,
+    json: Value,
+}
+
+impl Report {
+    #[track_caller]
+    fn of(host: &Host, words: &[&str]) -> Self {
+        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
+        Self::read(&doctor(host, &words))
+    }
+
+    #[track_caller]
+    fn read(output: &Output) -> Self {
+        let json =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        Self { code: output.status.code(), json }
+    }
+
+    fn findings(&self) -> &[Value] {
+        self.json["findings"].as_array().unwrap()
+    }
+
+    /// `subject` is empty where the group has but one.
+    #[track_caller]
+    fn check(&self, (group, subject, check): (&str, &str, &str), level: &str, says: &str) {
+        let of = |finding: &&Value| {
+            finding["group"] == group
+                && finding["subject"].as_str().unwrap_or_default() == subject
+                && finding["check"] == check
+        };
+        let found: Vec<&Value> = self.findings().iter().filter(of).collect();
+        let fits = |finding: &&Value| finding["level"] == level && finding.to_string().contains(says);
+        assert!(found.iter().any(fits), "expected {level} with {says:?}; found {found:#?}");
+    }
+}
+
+/// A host whose uplink has room for outer headers.
+fn sound() -> Host {
+    let host = Host::new("");
+    host.netns.ip("link set dev uplink mtu 1600").unwrap();
+    host
+}
+
+#[test]
+fn a_sound_host_has_no_problem_with_the_daemon_and_without() {
+    let host = sound();
+    let without = Report::of(&host, &[]);
+    assert_eq!(
+        (without.code, &without.json["problems"], &without.json["warnings"]),
+        (Some(0), &0.into(), &0.into())
+    );
+    for group in ["kernel", "capabilities", "config", "underlay", "hooks", "uplink", "port"] {
+        assert!(without.findings().iter().any(|finding| finding["group"] == group), "no {group}");
+    }
+    for finding in without.findings() {
+        let keys: Vec<&str> = finding.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["check", "expected", "group", "level", "remedy", "subject", "value"]);
+        assert!(["ok", "note", "warning", "problem"].contains(&finding["level"].as_str().unwrap()));
+    }
+    without.check(("config", "", "daemon"), "note", "does not answer");
+    without.check(("hooks", "tap0", "tcx_ingress"), "ok", "free");
+    without.check(("port", "tap0", "mtu"), "ok", "1500 + 50 = 1550 over uplink's 1600");
+    without.check(("port", "tap0", "decap"), "ok", "program (auto: veth)");
+
+    let daemon = host.start();
+    let with = Report::of(&host, &["--port", "tap0"]);
+    assert_eq!((with.code, &with.json["warnings"]), (Some(0), &0.into()), "{:#}", with.json);
+    with.check(("config", "", "daemon"), "ok", "runs");
+    for interface in ["tap0", "uplink", "vtepd-vxlan"] {
+        with.check(("hooks", interface, "tcx_ingress"), "ok", "ours is the first");
+    }
+    drop(daemon);
+
+    let text = String::from_utf8(doctor(&host, &[]).stdout).unwrap();
+    assert!(text.contains("\nport tap0\n") && text.ends_with("0 problems, 0 warnings\n"), "{text}");
+}
+
+/// A program of the object, loaded by somebody else.
+fn foreign() -> Ebpf {
+    let object = OBJECT.expect("`cargo xtask build-ebpf` has been run");
+    EbpfLoader::new().map_max_entries("FDB", 1).load(object).unwrap()
+}
+
+#[test]
+fn programs_of_others_are_named() {
+    let host = sound();
+    let mut at_tcx = foreign();
+    let program: &mut SchedClassifier = at_tcx.program_mut("tunnel_in").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    let tcx = format!("program {} (tunnel_in)", program.info().unwrap().id());
+    for (link, at) in [("tap0", TcAttachType::Ingress), ("uplink", TcAttachType::Egress)] {
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        host.netns.within(|| program.attach_with_options(link, at, order).unwrap()).unwrap();
+    }
+    let mut at_xdp = foreign();
+    let program: &mut Xdp = at_xdp.program_mut("uplink_xdp").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    let xdp = format!("program {} (uplink_xdp)", program.info().unwrap().id());
+    host.netns.within(|| program.attach("uplink", XdpMode::Driver).unwrap()).unwrap();
+    host.netns.run("tc qdisc add dev tap0 clsact").unwrap();
+    let mut filter = host.netns.command("tc");
+    filter.args("filter add dev tap0 ingress bpf da bytecode".split(' ')).arg("1,6 0 0 4294967295");
+    output(&mut filter).unwrap();
+
+    let before = Report::of(&host, &[]);
+    assert_eq!(before.code, Some(0), "a warning is no problem");
+    before.check(("hooks", "tap0", "tcx_ingress"), "warning", &format!("{tcx}; ours will come after"));
+    before.check(("hooks", "uplink", "tcx_egress"), "note", &tcx);
+    before.check(("hooks", "uplink", "xdp"), "warning", &format!("{xdp} runs before ours"));
+    before.check(("hooks", "tap0", "filters"), "note", "bpf at ingress of tap0");
+    let daemon = host.start();
+    Report::of(&host, &[]).check(("hooks", "tap0", "tcx_ingress"), "warning", &format!("{tcx} before ours"));
+    drop(daemon);
+}
+
+#[test]
+fn an_uplink_without_room_and_names_of_nothing_are_problems() {
+    let host = sound();
+    host.netns.ip("link set dev uplink mtu 1500").unwrap();
+    let tight = Report::of(&host, &[]);
+    tight.check(("port", "tap0", "mtu"), "warning", "ip link set dev uplink mtu 1550");
+    host.netns.ip("link set dev uplink mtu 1300").unwrap();
+    let small = Report::of(&host, &[]);
+    assert_eq!(small.code, Some(1));
+    small.check(("uplink", "uplink", "mtu"), "problem", "at least 1330");
+
+    let nowhere = Report::of(&host, &["--port", "tap9"]);
+    assert_eq!(nowhere.code, Some(1));
+    nowhere.check(("port", "tap9", "interface"), "problem", "no port of this host's");
+    host.netns.ip("link delete tap0").unwrap();
+    Report::of(&host, &[]).check(("port", "tap0", "interface"), "problem", "no such interface");
+    host.netns.ip("link delete uplink").unwrap();
+    let bare = Report::of(&host, &[]);
+    bare.check(("uplink", "uplink", "interface"), "problem", "no such interface");
+    bare.check(("underlay", "", "address"), "problem", "no interface has 192.0.2.1");
+
+    std::fs::remove_file(host.folder.path().join("agent.toml")).unwrap();
+    let unread = Report::of(&host, &[]);
+    assert_eq!(unread.code, Some(1));
+    unread.check(("config", "", "file"), "problem", "cannot be read");
+}
+
+#[test]
+fn a_capability_that_is_missing_is_a_problem() {
+    let host = sound();
+    let mut command = host.netns.command("setpriv");
+    command.args(["--bounding-set", "-perfmon,-sys_admin", BINARY, "doctor", "--json"]);
+    command.arg("--config").arg(host.folder.path().join("agent.toml"));
+    let lacking = Report::read(&command.output().unwrap());
+    assert_eq!(lacking.code, Some(1));
+    lacking.check(("capabilities", "", "cap_perfmon"), "problem", "missing");
+    lacking.check(("capabilities", "", "cap_bpf"), "ok", "held");
+}
