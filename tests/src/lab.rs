@@ -10,6 +10,7 @@ pub mod rig;
 mod site;
 mod tor;
 mod traffic;
+mod transfer;
 mod vrrp;
 
 pub use agent::{Agent, AgentConfig, AgentSource};
@@ -19,6 +20,7 @@ pub use rack::{Rack, RackHost, RackPlan, Side};
 pub use site::{Controllers, Layout, NetworkLayout, RackLayout, Site};
 pub use tor::Tor;
 pub use traffic::{Stream, StreamReport, round_trips, tcp_megabits};
+pub use transfer::transfer;
 pub use vrrp::{Transition, Vrrp};
 
 use std::net::Ipv4Addr;

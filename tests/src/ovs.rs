@@ -4,10 +4,12 @@ use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use vtep_api::Encapsulation;
 
 use crate::{
     deadline::wait_for,
     lab::Machine,
+    link::Link,
     netns::{Netns, output},
     process::Daemon,
 };
@@ -43,6 +45,8 @@ impl Ovs {
         switch.wait_for("the switch's socket", START, || at("switch.ctl").exists().then_some(()))?;
         let ovs = Self { netns: machine.netns.clone(), folder, _switch: switch, _database: database };
         let (uplink, address) = (machine.uplink.name(), machine.address);
+        // The kernel's stack behind the uplink would answer ARP, too, with a MAC that the switch does not take tunnels at.
+        ovs.netns.sysctl(&format!("net.ipv4.conf.{uplink}.arp_ignore"), "1")?;
         ovs.vsctl(&format!(
             "--no-wait init -- add-br br-phy -- set bridge br-phy datapath_type=netdev -- add-port br-phy {uplink}"
         ))?;
@@ -55,13 +59,35 @@ impl Ovs {
 
     /// A VXLAN port to a far VTEP. `bfd`: `KEY=VALUE` pairs of the interface's column `bfd`.
     pub fn add_tunnel(&self, vni: u32, local: Ipv4Addr, remote: Ipv4Addr, bfd: &[&str]) -> Result<()> {
+        self.add_tunnel_of(Encapsulation::Vxlan, vni, local, remote, bfd)
+    }
+
+    pub fn add_tunnel_of(
+        &self,
+        encapsulation: Encapsulation,
+        vni: u32,
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+        bfd: &[&str],
+    ) -> Result<()> {
+        let (kind, key) = match encapsulation {
+            Encapsulation::Vxlan => ("vxlan", format!("options:key={vni}")),
+            Encapsulation::Geneve => ("geneve", format!("options:key={vni}")),
+            // The last byte of the key is a flow's (RFC 7637 §3.2).
+            Encapsulation::Nvgre => ("gre", format!("options:in_key=flow options:out_key={}", vni << 8)),
+        };
         let bfd: Vec<_> = bfd.iter().map(|pair| format!("bfd:{pair}")).collect();
         self.vsctl(&format!(
             "add-br br-int -- set bridge br-int datapath_type=netdev -- add-port br-int vx0 -- set interface vx0 \
-             type=vxlan options:local_ip={local} options:remote_ip={remote} options:key={vni} {}",
+             type={kind} options:local_ip={local} options:remote_ip={remote} {key} {}",
             bfd.join(" ")
         ))
         .map(drop)
+    }
+
+    /// Behind the tunnel.
+    pub fn add_port(&self, port: &Link) -> Result<()> {
+        self.vsctl(&format!("add-port br-int {}", port.name())).map(drop)
     }
 
     /// As the interface's column has it.
