@@ -298,6 +298,11 @@ impl Kernel {
         self.maps.vteps.stats(index)
     }
 
+    /// Whether the programs hold a VTEP for silent, and have found it so no oftener than `expired` times.
+    pub fn vtep_stays_silent(&self, index: u32, expired: u64) -> Result<bool, ApplyError> {
+        Ok(!self.maps.vteps.oper_up(index)? && self.maps.bfd.heard(index)?.expired == expired)
+    }
+
     /// Whether the programs hold a VTEP for alive.
     pub fn vtep_oper_up(&self, index: u32) -> Result<bool, ApplyError> {
         self.maps.vteps.oper_up(index)

@@ -50,6 +50,8 @@ pub struct Known {
     /// It was never up, for longer than a handshake takes.
     pub overdue: bool,
     pub failures: u64,
+    /// How often the programs had found it silent, as far as that was judged.
+    pub expired: u64,
     pub detection: Option<Duration>,
     pub interval: Option<Duration>,
     /// Why the last packet was refused, or could not be sent.
@@ -104,7 +106,7 @@ impl Liveness {
         });
     }
 
-    /// One that is not taken is no loss: the session's own timer says the same.
+    /// One that is not taken is not lost: the maps tell of it, too.
     pub fn silent(&self, address: IpAddr) {
         drop(self.orders.try_send(Order::Silent(address)));
     }

@@ -308,6 +308,7 @@ impl Host {
         self.kernel_alarms.clear();
         self.complaints.turn();
         self.read_packet_rate();
+        self.acquit();
         let table = self.table.clone();
         let settled = if let Some(table) = &table {
             self.reconcile_table(table, now)
@@ -321,6 +322,21 @@ impl Host {
         self.reconciles += 1;
         self.last_reconcile = now.elapsed();
         settled && attached && !self.stale
+    }
+
+    /// What the programs hold against a VTEP whose session is judged otherwise, that judgement included, is to be taken
+    /// back, though we never wrote it: a session may fail and return between two comparisons.
+    fn acquit(&mut self) {
+        for (index, known) in self.liveness.iter().filter(|(_, known)| !known.suspect) {
+            let Some(row) = self.installed.vteps.get_mut(index) else { continue };
+            if row.suspect || crate::desired::ip(row.adj.remote) != known.address {
+                continue;
+            }
+            match self.kernel.vtep_stays_silent(*index, known.expired) {
+                Ok(silent) => row.suspect = silent,
+                Err(error) => warn!(%error, "what the programs hold of a VTEP cannot be read"),
+            }
+        }
     }
 
     fn reconcile_table(&mut self, table: &Table, now: Instant) -> bool {

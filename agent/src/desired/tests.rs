@@ -507,6 +507,7 @@ fn known(last: u8, suspect: bool) -> Known {
         standing: "failed",
         suspect,
         overdue: false,
+        expired: 0,
         failures: 1,
         detection: None,
         interval: None,

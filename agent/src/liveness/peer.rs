@@ -29,8 +29,10 @@ pub(super) struct Peer {
     socket: UdpSocket,
     source_port: u16,
     since: Instant,
-    /// How often the programs had found it silent.
+    /// How often the programs had found it silent, as far as that was judged.
     expired: u64,
+    /// What the programs found out before is of the session that was.
+    pub(super) is_new: bool,
     /// What was told of packets up to then is known already.
     heard_until_ns: u64,
     pub(super) complaint: Option<String>,
@@ -82,6 +84,7 @@ impl Peer {
             source_port,
             since: now,
             expired: left.heard.expired,
+            is_new: false,
             heard_until_ns: 0,
             complaint: None,
         })
@@ -107,6 +110,7 @@ impl Peer {
                 && !self.standing.is_suspect()
                 && now.saturating_duration_since(self.since) > HANDSHAKE,
             failures: self.standing.failures(),
+            expired: self.expired,
             detection: self.session.detection_time(),
             interval: self.session.transmit_interval(),
             complaint: self.complaint.clone(),
@@ -175,7 +179,10 @@ impl Peer {
                     let vtep = self.wish.address;
                     tracing::info!(%vtep, from = from.name(), to = to.name(), %diagnostic, "a BFD session changed");
                     match to {
-                        State::Up => self.standing.rise(&holding, now),
+                        State::Up => {
+                            self.is_new = true;
+                            self.standing.rise(&holding, now);
+                        }
                         State::Down | State::AdminDown if from == State::Up => {
                             if self.session.remote_state() == State::AdminDown || to == State::AdminDown {
                                 self.standing.pardon();
@@ -193,8 +200,12 @@ impl Peer {
     }
 
     /// The programs' word, where our own timer has not run out.
-    pub(super) fn doubt(&mut self, now: Instant) {
-        if self.session.state() == State::Up && !self.standing.is_suspect() {
+    pub(super) fn doubt(&mut self, heard: &BfdHeard, now: Instant) {
+        let is_news = heard.expired != self.expired;
+        self.expired = heard.expired;
+        if self.is_new {
+            self.is_new = false;
+        } else if is_news && self.session.state() == State::Up && !self.standing.is_suspect() {
             let holding = self.wish.settings.holding;
             self.standing.fail(&holding, now);
             self.standing.rise(&holding, now);

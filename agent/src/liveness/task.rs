@@ -18,6 +18,8 @@ use crate::kernel::{self, Bfd, BfdPackets};
 const PACKETS_MAX: usize = 1024;
 /// Between attempts to open a session that could not be.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often the programs' word is looked up, for news of it may be lost.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The programs' time beside ours; both are the monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,7 @@ pub(super) struct Task {
     peers: BTreeMap<u32, Peer>,
     /// Wishes that could not be fulfilled.
     retry: Option<Instant>,
+    swept: Instant,
     found: watch::Sender<Arc<Findings>>,
     clock: Clock,
 }
@@ -71,6 +74,7 @@ impl Task {
             cleared: false,
             peers: BTreeMap::new(),
             retry: None,
+            swept: Instant::now(),
             found,
             clock: Clock::new(),
         }
@@ -84,7 +88,8 @@ impl Task {
     ) -> io::Result<()> {
         let mut batch = Vec::with_capacity(PACKETS_MAX);
         loop {
-            let due = self.peers.values().filter_map(Peer::due).chain(self.retry).min();
+            let looks = (!self.peers.is_empty()).then(|| self.swept + SWEEP);
+            let due = self.peers.values().filter_map(Peer::due).chain(self.retry).chain(looks).min();
             let sleep = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into());
             tokio::select! {
                 result = self.packets.wait() => result?,
@@ -101,6 +106,10 @@ impl Task {
             // Whatever woke us: what was heard counts before silence does.
             self.hear(&mut batch);
             self.tick();
+            if self.swept + SWEEP <= Instant::now() {
+                self.sweep(|_| true);
+                self.swept = Instant::now();
+            }
             if self.retry.is_some_and(|retry| Instant::now() >= retry) {
                 let wishes = wishes.borrow().clone();
                 self.follow(&wishes);
@@ -114,6 +123,9 @@ impl Task {
         for received in batch.drain(..) {
             let Some(peer) = self.peers.get_mut(&received.vtep) else { continue };
             if peer.receive(&received, self.clock.at(received.at_ns)) {
+                if peer.is_new {
+                    judge(&self.maps, received.vtep, peer);
+                }
                 tell(&self.maps, received.vtep, peer, &self.clock);
             }
         }
@@ -135,6 +147,13 @@ impl Task {
             if peer.step(Event::Tick, now) {
                 tell(&self.maps, index, peer, &self.clock);
             }
+        }
+    }
+
+    /// What the programs found out of these.
+    fn sweep(&mut self, of: impl Fn(&Peer) -> bool) {
+        for (&index, peer) in self.peers.iter_mut().filter(|(_, peer)| of(peer)) {
+            judge(&self.maps, index, peer);
         }
     }
 
@@ -204,11 +223,7 @@ impl Task {
     fn obey(&mut self, order: Order) {
         let now = Instant::now();
         match order {
-            Order::Silent(address) => {
-                for peer in self.peers.values_mut().filter(|peer| peer.wish.address == address) {
-                    peer.doubt(now);
-                }
-            }
+            Order::Silent(address) => self.sweep(|peer| peer.wish.address == address),
             // Whoever no longer waits for the answer needs none; so below.
             Order::Restore(index, reply) => {
                 let back = self.peers.get_mut(&index).is_some_and(|peer| peer.standing.restore());
@@ -240,5 +255,12 @@ impl Task {
 fn tell(maps: &Bfd, index: u32, peer: &Peer, clock: &Clock) {
     if let Err(error) = maps.set(index, &peer.told(clock)) {
         error!(%error, vtep = %peer.wish.address, "the programs are not told of a BFD session");
+    }
+}
+
+fn judge(maps: &Bfd, index: u32, peer: &mut Peer) {
+    match maps.heard(index) {
+        Ok(heard) => peer.doubt(&heard, Instant::now()),
+        Err(error) => warn!(%error, vtep = %peer.wish.address, "what was heard of a VTEP cannot be read"),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData};
 use nix::sys::signal::Signal;
+use vtep_abi::{VtepOper, map};
 use vtep_tests::{deadline::wait_for, lab::rig::SOON};
 
 use crate::rig::{Flow, Hops, Pair};
@@ -84,6 +86,23 @@ fn timers_never_take_down_both_of_a_pair() {
     flow.finish();
     let alarms = pair.agent.json(&["status"]).unwrap()["alarms"].to_string();
     assert!(alarms.contains("bfd_down") && alarms.contains("slave_would_fail"), "{alarms}");
+}
+
+/// As it is left by a session that fails and returns between two comparisons.
+#[test]
+fn a_vtep_that_only_the_programs_hold_for_silent_is_back_with_the_next_comparison() {
+    let mut pair = Pair::new(Hops::Multi, "hold_ms = 0");
+    pair.wait_until_up();
+    let index = pair.vtep("a")["index"].as_u64().unwrap();
+    let pin = pair.agent.pins().join("v1/maps").join(map::VTEP_OPER);
+    let mut oper: Array<_, u8> = Map::Array(MapData::from_pin(pin).unwrap()).try_into().unwrap();
+    oper.set(index.try_into().unwrap(), VtepOper::DOWN, 0).unwrap();
+    let flow = Flow::start(&pair);
+    wait_for("frames at the slave", SOON, || (flow.arrived(1) > 100).then_some(())).unwrap();
+    pair.agent.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
+    wait_for("frames at the master", SOON, || (flow.arrived(0) > 100).then_some(())).unwrap();
+    flow.finish();
+    assert_eq!(oper.get(&index.try_into().unwrap(), 0).unwrap(), 0);
 }
 
 #[test]
