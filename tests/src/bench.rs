@@ -7,6 +7,7 @@ pub use self::report::{Ratio, Report, Row};
 mod aims;
 mod control;
 mod dataplane;
+mod failover;
 mod load;
 mod ovsdb;
 mod report;
@@ -47,6 +48,11 @@ pub const BENCHES: &[Bench] = &[
         name: "dataplane",
         about: "frames, TCP, latency and floods through a host, beside the kernel's bridge and VXLAN device and bare XDP",
         run: dataplane::run,
+    },
+    Bench {
+        name: "failover",
+        about: "a TOR's death until its slave serves, and what is lost, beside the kernel's FDB and its nexthop groups",
+        run: failover::run,
     },
     Bench {
         name: "load",

@@ -75,6 +75,11 @@ impl Fabric {
         Ok(Machine { netns, uplink, address })
     }
 
+    /// Where the last machine is connected.
+    pub fn last_port(&self) -> Link {
+        Link::named(&self.netns, &format!("port{}", self.ports))
+    }
+
     /// Of the ports to which machines are connected.
     pub fn set_offload(&self, feature: &str, on: bool) -> Result<()> {
         for port in 1..=self.ports {

@@ -118,18 +118,41 @@ impl PacketSocket {
         }
     }
 
-    fn receive_one(&self, within: Duration) -> Result<Heard> {
+    /// How long [`Self::next`] waits.
+    pub fn set_patience(&self, within: Duration) -> Result<()> {
         // Zero would mean "for ever".
         let within = i64::try_from(within.as_micros())?.max(1);
-        setsockopt(&self.socket, sockopt::ReceiveTimeout, &TimeVal::microseconds(within))?;
+        Ok(setsockopt(&self.socket, sockopt::ReceiveTimeout, &TimeVal::microseconds(within))?)
+    }
+
+    /// The head of the next frame, or none within the patience: for many frames, into the same bytes.
+    pub fn next<'a>(&self, head: &'a mut [u8]) -> Result<Option<&'a [u8]>> {
+        match self.receive_into(head)? {
+            Heard::Frame(length) => Ok(head.get(..length)),
+            Heard::Silence | Heard::Other => Ok(None),
+        }
+    }
+
+    fn receive_one(&self, within: Duration) -> Result<Heard<Vec<u8>>> {
+        self.set_patience(within)?;
         let mut frame = vec![0; FRAME_BYTES_MAX];
-        let (length, from) = match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) {
+        Ok(match self.receive_into(&mut frame)? {
+            Heard::Silence => Heard::Silence,
+            Heard::Other => Heard::Other,
+            Heard::Frame(length) => {
+                frame.truncate(length);
+                Heard::Frame(frame)
+            }
+        })
+    }
+
+    fn receive_into(&self, bytes: &mut [u8]) -> Result<Heard<usize>> {
+        let (length, from) = match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), bytes) {
             Err(Errno::EAGAIN) => return Ok(Heard::Silence),
             Err(Errno::EINTR) => return Ok(Heard::Other),
             received => received.with_context(|| format!("nothing can be received on {}", self.link))?,
         };
-        frame.truncate(length);
-        Ok(if self.is_heard(from) { Heard::Frame(frame) } else { Heard::Other })
+        Ok(if self.is_heard(from) { Heard::Frame(length) } else { Heard::Other })
     }
 
     fn is_heard(&self, from: Option<LinkAddr>) -> bool {
@@ -140,10 +163,10 @@ impl PacketSocket {
     }
 }
 
-enum Heard {
+enum Heard<T> {
     /// The time is over.
     Silence,
-    Frame(Vec<u8>),
+    Frame(T),
     /// The other direction, or what came from another link before the socket was bound to this one.
     Other,
 }

@@ -6,6 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Aim {
     RatioAtLeast(f64),
+    RatioAtMost(f64),
     AtLeast(f64),
     AtMost(f64),
 }
@@ -15,6 +16,8 @@ impl Aim {
         const KERNEL: &str = "bridge + vxlan";
         const FLOOR: &str = "bare XDP redirect";
         const NETLINK: &str = "vxlan + bridge, netlink";
+        const REWRITTEN: &str = "vxlan, entries rewritten";
+        const NEXTHOPS: &str = "vxlan, nexthop group";
         const HASH: &str = "hash, batch calls";
         Some(match (row, peer) {
             ("out, 1 MACs, TC", KERNEL) => Self::RatioAtLeast(2.2),
@@ -35,6 +38,12 @@ impl Aim {
             ("load, 1000000 MACs", HASH) => Self::AtLeast(1e6 / 0.3),
             ("dump, 1000000 MACs", NETLINK) => Self::RatioAtLeast(1000.0),
             ("memory, 1000000 MACs", NETLINK) => Self::AtMost(24.0),
+            ("the flip, 100000 MACs" | "the flip, 1000000 MACs", REWRITTEN) => Self::RatioAtMost(0.01),
+            (row, REWRITTEN) if row.starts_with("the flip, ") => Self::AtMost(10.0),
+            // The kernel's own O(1).
+            (row, NEXTHOPS) if row.starts_with("the flip, ") => Self::RatioAtMost(1.0),
+            // 200 ms of traffic.
+            (row, _) if row.starts_with("lost at 10k/s, ") => Self::AtMost(2000.0),
             _ => return None,
         })
     }
@@ -44,6 +53,7 @@ impl fmt::Display for Aim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RatioAtLeast(least) => write!(f, "ratio ≥ {least}"),
+            Self::RatioAtMost(most) => write!(f, "ratio ≤ {most}"),
             Self::AtLeast(least) => write!(f, "ours ≥ {least:.0}"),
             Self::AtMost(most) => write!(f, "ours ≤ {most}"),
         }

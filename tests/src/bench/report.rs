@@ -95,6 +95,7 @@ impl Row {
     fn meets(&self, aim: Aim) -> Option<bool> {
         Some(match aim {
             Aim::RatioAtLeast(least) => self.ratio?.median >= least,
+            Aim::RatioAtMost(most) => self.ratio?.median <= most,
             Aim::AtLeast(least) => median_of(&self.ours)? >= least,
             Aim::AtMost(most) => median_of(&self.ours)? <= most,
         })
