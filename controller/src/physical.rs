@@ -57,8 +57,8 @@ pub struct Start {
 pub struct Reigns {
     /// We do, by these terms.
     pub own: BTreeMap<VtepName, Term>,
-    /// Others do.
-    pub others: BTreeMap<VtepName, ControllerName>,
+    /// Others do, by theirs.
+    pub others: BTreeMap<VtepName, (ControllerName, Term)>,
 }
 
 /// Tells the sessions of one VTEP apart.

@@ -338,6 +338,9 @@ fn session_status(out: &mut dyn Write, session: &SessionStatus) -> io::Result<()
         "          controller {controller}, term {}: {state}, {} sessions",
         session.term, session.sessions
     )?;
+    if let Some(standby) = &session.standby {
+        writeln!(out, "          controller {standby} stands by")?;
+    }
     for table in &session.tables {
         let installed = match table.installed {
             Some(installed) if installed == table.version => String::new(),

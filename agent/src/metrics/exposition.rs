@@ -118,6 +118,8 @@ fn mac_table(encoder: &mut DescriptorEncoder<'_>, slots: Option<Slots>, reseeds:
 fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt::Result {
     let plain = |value: u64| [(Labels::new(), value)];
     gauges(encoder, "controller_connected", "Whether a controller serves us", plain(session.open.into()))?;
+    let help = "Whether another controller stands by";
+    gauges(encoder, "controller_standby", help, plain(session.standby.is_some().into()))?;
     gauges(encoder, "controller_term", "The highest term that was obeyed", plain(session.term))?;
     counters(encoder, "controller_sessions", "Sessions that a controller opened", plain(session.sessions))?;
     let each = |value: fn(&TableStatus) -> u64| {

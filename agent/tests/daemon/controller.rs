@@ -109,7 +109,12 @@ impl Session {
     }
 
     fn welcome(&self, protocol: u32, term: u64) {
-        self.say(ToVtep::Welcome { protocol, name: "pc-1".try_into().unwrap(), term: Term(term) });
+        self.say(ToVtep::Welcome {
+            protocol,
+            name: "pc-1".try_into().unwrap(),
+            term: Term(term),
+            elected: false,
+        });
     }
 
     fn next(&self) -> FromVtep {

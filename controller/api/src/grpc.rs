@@ -18,6 +18,9 @@ mod services {
     include!(concat!(env!("OUT_DIR"), "/vtepd.v1.ControllerSession.rs"));
 }
 
+/// Response metadata: by what a controller tells who it is, before its first message.
+pub const CONTROLLER: &str = "vtepd-controller-bin";
+
 pub use codec::{MESSAGE_BYTES_MAX, decode, encode};
 pub use malformed::Malformed;
 pub use peer_name::{PeerNameError, PeerNames};

@@ -80,11 +80,20 @@ pub struct Inventory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToVtep {
-    /// The answer to `Hello`.
+    /// The answer to `Hello`, or what follows `Standby`.
     Welcome {
         protocol: u32,
         name: ControllerName,
         term: Term,
+        /// Who serves the VTEP is elected, so that a session with another controller is of use.
+        elected: bool,
+    },
+    /// The sender listens and keeps what it needs to serve the VTEP at once. It does not serve it.
+    Standby {
+        protocol: u32,
+        name: ControllerName,
+        /// Who does, and by which term.
+        server: Option<(ControllerName, Term)>,
     },
     /// Before the tables of its networks.
     Outline(VtepOutline),

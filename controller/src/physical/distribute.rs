@@ -17,7 +17,7 @@ impl Physical {
     pub(super) fn distribute(&mut self, name: &VtepName, now: Now, actions: &mut Vec<Action>) {
         loop {
             let Some(vtep) = self.vteps.get_mut(name) else { return };
-            let Some(session) = vtep.session.as_mut().filter(|session| session.admitted) else { return };
+            let Some(session) = vtep.session.as_mut() else { return };
             if session.untaken >= WINDOW {
                 #[cfg(feature = "seeded-bugs")]
                 if bug!(LostWhenSlow) {
@@ -39,11 +39,15 @@ impl Physical {
     }
 
     fn next_for(&mut self, name: &VtepName, now: Now) -> Option<ToVtep> {
+        let session = self.vteps.get_mut(name)?.session.as_mut()?;
+        if !session.admitted {
+            return self.next_for_standby(name);
+        }
         let term = self.term_of(name)?;
         let session = self.vteps.get_mut(name)?.session.as_mut()?;
         if !std::mem::replace(&mut session.welcomed, true) {
-            let name = self.start.name.clone();
-            return Some(ToVtep::Welcome { protocol: PROTOCOL, name, term });
+            let (name, elected) = (self.start.name.clone(), self.start.elected);
+            return Some(ToVtep::Welcome { protocol: PROTOCOL, name, term, elected });
         }
         if std::mem::take(&mut session.outline_due) && self.outlines_heard() {
             let outline = self.outline_of(name, now);
@@ -78,6 +82,21 @@ impl Physical {
             return Some(ToVtep::NoChange { logical_switch });
         }
         std::mem::take(&mut session.heartbeat).then_some(ToVtep::Heartbeat { wall_ms: now.wall_ms })
+    }
+
+    /// An agent is told who serves it. A TOR's adapter is ours, and mirrors it anyhow.
+    fn next_for_standby(&mut self, name: &VtepName) -> Option<ToVtep> {
+        let host = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_none());
+        if !host || !self.start.elected || self.serves(name) {
+            return None;
+        }
+        let server = self.reigns.others.get(name).cloned();
+        let session = self.vteps.get_mut(name)?.session.as_mut()?;
+        if std::mem::replace(&mut session.stands_by, true) && session.server_told == server {
+            return None;
+        }
+        session.server_told.clone_from(&server);
+        Some(ToVtep::Standby { protocol: PROTOCOL, name: self.start.name.clone(), server })
     }
 
     fn outlines_heard(&self) -> bool {

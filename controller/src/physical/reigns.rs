@@ -18,6 +18,9 @@ impl Physical {
             (changed(&before, &self.reigns), changed(&self.reigns, &before))
         };
         for vtep in lost {
+            if self.stand_by(&vtep) {
+                continue;
+            }
             let session =
                 self.vteps.get(&vtep).and_then(|known| known.session.as_ref()).map(|known| known.id);
             if let Some(session) = session {
@@ -47,6 +50,16 @@ impl Physical {
 
     pub(super) fn serves(&self, vtep: &VtepName) -> bool {
         self.term_of(vtep).is_some()
+    }
+
+    /// Whether it is a host, whose agent goes on telling us what it tells who serves it.
+    fn stand_by(&mut self, name: &VtepName) -> bool {
+        let host = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_none());
+        let session = self.vteps.get_mut(name).and_then(|vtep| vtep.session.as_mut());
+        let Some(session) = session.filter(|_| host) else { return false };
+        session.stand_by();
+        self.status_due.insert(name.clone());
+        true
     }
 
     fn take_over(&mut self, name: &VtepName) {

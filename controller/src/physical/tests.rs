@@ -2,6 +2,7 @@
 
 mod collect;
 mod distribute;
+mod elected;
 mod forward;
 mod laws;
 mod operators;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use vtep_api::{
-    Cause, Held, LogicalSwitchName, MacAddr, Session, Term, Version, VtepOutline, VtepState, VtepStatus,
+    Cause, ControllerName, Held, LogicalSwitchName, MacAddr, Session, Term, Version, VtepOutline, VtepState,
+    VtepStatus,
 };
 
 use super::SessionId;
@@ -57,8 +58,11 @@ pub(super) struct Acknowledged {
 pub(super) struct Live {
     pub(super) id: SessionId,
     pub(super) began_ms: u64,
-    /// It is declared. Before that nothing is said to it, and nothing of it to others.
+    /// It is declared and ours. Before that nothing is said of it to others.
     pub(super) admitted: bool,
+    /// It was told that it is not ours, and whose it is.
+    pub(super) stands_by: bool,
+    pub(super) server_told: Option<(ControllerName, Term)>,
     pub(super) untaken: u32,
     pub(super) staged: Option<Staged>,
     pub(super) staged_records: usize,
@@ -109,6 +113,8 @@ impl Live {
             id,
             began_ms: now_ms,
             admitted: false,
+            stands_by: false,
+            server_told: None,
             untaken: 0,
             staged: None,
             staged_records: 0,
@@ -125,6 +131,15 @@ impl Live {
             due: VecDeque::new(),
             is_due: BTreeSet::new(),
         }
+    }
+
+    /// Another one serves it from now on. We go on listening.
+    pub(super) fn stand_by(&mut self) {
+        let parts = (self.staged.take(), self.staged_records);
+        let (untaken, inventoried) = (self.untaken, self.inventoried);
+        *self = Self::new(self.id, self.began_ms, Vec::new());
+        (self.staged, self.staged_records) = parts;
+        (self.untaken, self.inventoried) = (untaken, inventoried);
     }
 
     /// The table of a logical switch may have something for it.

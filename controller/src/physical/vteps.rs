@@ -103,7 +103,7 @@ impl Physical {
         for (name, vtep) in &mut self.vteps {
             let Some(session) = &mut vtep.session else { continue };
             if !session.admitted {
-                // One that is declared waits for an election.
+                // One that is declared stands by, or waits for an election.
                 let declared = self.roster.served.contains_key(name);
                 if !declared && now.mono_ms.saturating_sub(session.began_ms) >= ADMIT_WAIT_MS {
                     late.push((name.clone(), session.id));
@@ -160,10 +160,11 @@ impl Physical {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        let waiting = |vtep: &&Vtep| vtep.session.as_ref().is_some_and(|session| !session.admitted);
-        if !self.roster.served.contains_key(&vtep)
-            && self.vteps.values().filter(waiting).count() >= WAITING_MAX
-        {
+        let served = &self.roster.served;
+        let waiting = |(name, vtep): &(&VtepName, &Vtep)| {
+            !served.contains_key(*name) && vtep.session.as_ref().is_some_and(|session| !session.admitted)
+        };
+        if !served.contains_key(&vtep) && self.vteps.iter().filter(waiting).count() >= WAITING_MAX {
             self.counters.undeclared += 1;
             let reason = "too many VTEPs wait to be declared".to_owned();
             actions.push(Action::CloseVtep { vtep, session, reason });
@@ -184,7 +185,6 @@ impl Physical {
     fn admit(&mut self, name: &VtepName, now: Now, actions: &mut Vec<Action>) {
         let declared = self.roster.served.contains_key(name);
         let ours = self.serves(name);
-        let elsewhere = self.elsewhere(name).filter(|_| declared && !ours);
         let known = declared || self.all_peers_heard();
         let Some(vtep) = self.vteps.get_mut(name) else { return };
         match &mut vtep.session {
@@ -208,23 +208,14 @@ impl Physical {
                 let reason = "no logical controller declares it".to_owned();
                 self.close_vtep(name, id, reason, now, actions);
             }
-            // A TOR's adapter is here to mirror it; an agent is told where to go.
-            Some(session) if elsewhere.is_some() => {
-                let id = session.id;
-                self.close_vtep(name, id, elsewhere.unwrap_or_default(), now, actions);
+            Some(session) if !session.admitted && declared => {
+                self.ready_vteps.insert(name.clone());
             }
             None if !declared => {
                 self.vteps.remove(name);
             }
             _ => {}
         }
-    }
-
-    /// Where an agent has to go, if another physical controller serves it.
-    fn elsewhere(&self, name: &VtepName) -> Option<String> {
-        let tor = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_some());
-        let other = self.reigns.others.get(name).filter(|_| !tor)?;
-        Some(format!("physical controller {other} serves it"))
     }
 
     /// Whether every logical controller that is there has told what it declares.
@@ -342,6 +333,10 @@ impl Physical {
         let logical_switch = held.logical_switch.clone();
         if vtep.acknowledged.len() >= ACKNOWLEDGED_MAX && !self.roster.is_member(name, &logical_switch) {
             return;
+        }
+        if let Some(session) = vtep.session.as_mut().filter(|session| !session.admitted) {
+            // From there we lead it on when it is ours.
+            session.held.insert(logical_switch.clone(), held.clone());
         }
         let table = self.tables.get(&logical_switch);
         if table.is_some_and(|table| (table.term, table.published.version()) == (term, version))

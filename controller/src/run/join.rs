@@ -11,7 +11,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
-use vtep_api::grpc::{Protection, controller_client, endpoint, require_tls};
+use vtep_api::grpc::{CONTROLLER, Protection, controller_client, endpoint, require_tls};
 use vtep_api::{ControllerName, FromLogical, FromPhysical, Term};
 
 use super::channel::{Channel, Kind, OfLogical};
@@ -198,7 +198,7 @@ impl Join {
     /// Who answered.
     fn name(&self, answer: &MetadataMap) -> Result<ControllerName, End> {
         let refused = |reason: String| End::Failed(Status::failed_precondition(reason));
-        let told = answer.get_bin(serve::NAME).and_then(|name| name.to_bytes().ok());
+        let told = answer.get_bin(CONTROLLER).and_then(|name| name.to_bytes().ok());
         let told = told.and_then(|name| String::from_utf8(name.to_vec()).ok());
         let told = told.ok_or_else(|| refused("what answers is no logical controller".to_owned()))?;
         let name = ControllerName::try_from(told).map_err(|error| refused(error.to_string()))?;

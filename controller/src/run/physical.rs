@@ -164,8 +164,11 @@ impl Task {
     }
 
     /// A process that was stopped for long may not have heard yet that its time is over.
-    fn may_tell(&self, vtep: &VtepName) -> bool {
-        let Some(masteries) = &self.masteries else { return true };
+    fn may_tell(&self, vtep: &VtepName, message: &ToVtep) -> bool {
+        let Some(masteries) = self.masteries.as_ref().filter(|_| !matches!(message, ToVtep::Standby { .. }))
+        else {
+            return true;
+        };
         masteries.borrow().get(vtep).is_some_and(|mastery| mastery.tenure.holds())
     }
 
@@ -176,7 +179,7 @@ impl Task {
                 if !self.vteps.is_open(&vtep, session) {
                     return None;
                 }
-                if !self.may_tell(&vtep) {
+                if !self.may_tell(&vtep, &message) {
                     self.vteps.end(&vtep, "another physical controller may serve it".to_owned());
                     return Some(Event::VtepDown { vtep, session });
                 }

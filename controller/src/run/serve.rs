@@ -15,8 +15,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 use vtep_api::grpc::{
-    ControllerSession, PeerNames, Protection, VtepSession, controller_service, require_tls, server,
-    vtep_service,
+    CONTROLLER, ControllerSession, PeerNames, Protection, VtepSession, controller_service, require_tls,
+    server, vtep_service,
 };
 use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, ToVtep};
 
@@ -26,8 +26,6 @@ use super::logical;
 use super::wire::{self, End};
 use crate::config::Config;
 
-/// By what a controller tells who it is, before the first message.
-pub(super) const NAME: &str = "vtepd-controller-bin";
 /// By what a physical controller says whom it wants to join.
 pub(super) const WANTED: &str = "vtepd-wanted-bin";
 /// How long the last word to a peer waits for it.
@@ -122,7 +120,7 @@ impl<K: Kind> Door<K> {
         tokio::spawn(caller.serve(request.into_inner(), wire));
         let replies: Replies<K::Out> = Box::pin(ReceiverStream::new(replies));
         let mut response = Response::new(replies);
-        response.metadata_mut().insert_bin(NAME, MetadataValue::from_bytes(name.as_str().as_bytes()));
+        response.metadata_mut().insert_bin(CONTROLLER, MetadataValue::from_bytes(name.as_str().as_bytes()));
         Ok(response)
     }
 }

@@ -41,7 +41,8 @@ fn read(standing: &Standing) -> (Masteries, Reigns) {
     for (office, holder) in &standing.view.offices {
         let Office::Vtep(vtep) = office else { continue };
         if !reigns.own.contains_key(vtep) {
-            reigns.others.insert(vtep.clone(), holder.name.clone());
+            let term = standing.view.term(holder.created);
+            reigns.others.insert(vtep.clone(), (holder.name.clone(), term));
         }
     }
     (masteries, reigns)

@@ -17,7 +17,7 @@ use super::clock::wall_ms;
 use super::outbox::{Inbox, Next};
 
 /// Said when there is nothing else to say.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A peer that says nothing for so long is given up.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Messages that wait for the transport beside the one that it sends.

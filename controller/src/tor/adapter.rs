@@ -88,6 +88,8 @@ impl Writes {
 pub(super) struct Adapter {
     vtep: VtepName,
     writes: Writes,
+    /// By what the database said last.
+    owns_lock: bool,
     /// When the lock is asked for once more.
     lock_from: Option<Instant>,
     core: mpsc::Sender<physical::Input>,
@@ -146,6 +148,7 @@ impl Adapter {
             tor: Tor::new(vtep.clone()),
             vtep,
             writes,
+            owns_lock: false,
             lock_from: None,
             core,
             handle,
@@ -255,12 +258,13 @@ impl Adapter {
             }
             Event::Lock { name, change: LockChange::Lost } if name == LOCK => {
                 warn!(%vtep, lock = LOCK, "another controller took a TOR's lock; nothing is written");
-                // Who is elected has it back; whose time is over does not ask.
-                self.lock_from = matches!(self.writes, Writes::Elected(_)).then(|| Instant::now() + PAUSE);
+                self.owns_lock = false;
+                self.ask_for_lock_later();
                 self.state_soon();
             }
             Event::Lock { name, change: LockChange::Acquired } if name == LOCK => {
                 info!(%vtep, lock = LOCK, "a TOR's lock is ours");
+                self.owns_lock = true;
                 self.state_soon();
             }
             Event::Disconnected { reason, .. } => {
@@ -281,14 +285,24 @@ impl Adapter {
 
     fn ask_for_lock(&mut self) {
         self.lock_from = None;
-        if !self.writes.may() {
+        // A second request before the answer to the first is refused, and with the first answer lost nobody writes.
+        if self.locking.is_some() || self.owns_lock || !self.writes.may() {
             return;
         }
         let (handle, steal) = (self.handle.clone(), matches!(self.writes, Writes::Elected(_)));
-        self.locking =
-            Some(Box::pin(
-                async move { if steal { handle.steal(LOCK).await } else { handle.lock(LOCK).await } },
-            ));
+        self.locking = Some(Box::pin(async move {
+            if !steal {
+                return handle.lock(LOCK).await;
+            }
+            // Whose lock was stolen has to give up his place first (ovsdb/jsonrpc-server.c); who has none is refused.
+            handle.unlock(LOCK).await.ok();
+            handle.steal(LOCK).await
+        }));
+    }
+
+    /// Who is elected has it back; whose time is over does not ask.
+    fn ask_for_lock_later(&mut self) {
+        self.lock_from = matches!(self.writes, Writes::Elected(_)).then(|| Instant::now() + PAUSE);
     }
 
     async fn disconnected(&mut self, reason: &str) -> Result<(), Stopped> {
@@ -299,6 +313,7 @@ impl Adapter {
             tracing::debug!(vtep = %self.vtep, reason, "a TOR's database is not reached");
         }
         self.locking = None;
+        self.owns_lock = false;
         self.end_session().await
     }
 
@@ -317,8 +332,12 @@ impl Adapter {
                 info!(%vtep, error = error as &dyn std::error::Error, "no answer about a TOR's lock");
             }
         }
-        if let Ok(owner) = result {
-            self.tor.lock_replied(*owner);
+        match result {
+            Ok(owner) => {
+                self.owns_lock = *owner;
+                self.tor.lock_replied(*owner);
+            }
+            Err(_) => self.ask_for_lock_later(),
         }
         self.state_soon();
     }
@@ -343,6 +362,8 @@ impl Adapter {
                 match self.tor.failed(batch, &error) {
                     Failed::NotOwner => {
                         warn!(%vtep, lock = LOCK, "a TOR's lock is not ours; nothing was written");
+                        self.owns_lock = false;
+                        self.ask_for_lock_later();
                     }
                     Failed::Refused => warn!(%vtep, error = cause, "a TOR's database refused a transaction"),
                 }

@@ -88,13 +88,13 @@ impl Told {
 
     pub(super) fn take(&mut self, message: ToVtep) -> Result<Effect, Refused> {
         match message {
-            ToVtep::Welcome { protocol, name: _, term } => self.welcome(protocol, term),
+            ToVtep::Welcome { protocol, term, .. } => self.welcome(protocol, term),
             ToVtep::Outline(outline) => {
                 self.outline(outline);
                 Ok(Effect::Outline)
             }
             ToVtep::Table(update) => self.table(update),
-            ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. } => Ok(Effect::None),
+            ToVtep::Standby { .. } | ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. } => Ok(Effect::None),
         }
     }
 

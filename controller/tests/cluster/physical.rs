@@ -1,15 +1,19 @@
 //! The physical controllers: a VTEP goes to another process, which mirrored it; nothing is claimed again, nothing removed.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use vtep_api::grpc::{endpoint, vtep_client};
 use vtep_api::{FromVtep, PROTOCOL, Term, ToVtep, VtepName};
 use vtep_tests::deadline::wait_for;
 use vtep_tests::lab::ControllerRole::{Both, Logical, Physical};
+use vtep_tests::process::Daemon;
 
 use super::site::{Rows, Site};
 use super::tors::{SOON, Tor, both, declared};
@@ -131,39 +135,85 @@ fn a_process_that_is_both_takes_over_all_of_another_one() {
 const HOST: &str = "version = 1\n[[vtep]]\nname = \"hv1\"\n[[logical_switch]]\nname = \"ls0\"\nvni = 5000\n\
     [[subscription]]\nvtep = \"hv1\"\nlogical_switch = \"ls0\"\n";
 
-/// The first that a controller says to an agent: a welcome, or why not.
-fn greet(site: &Site, address: &str, obeyed: u64) -> Result<Term, String> {
-    site.inside(async || {
-        let (say, said) = mpsc::channel(1);
+/// An agent's session with one controller, inside the namespace.
+struct Attached {
+    say: mpsc::Sender<FromVtep>,
+    heard: Streaming<ToVtep>,
+}
+
+impl Attached {
+    async fn to(address: &str, obeyed: u64) -> Result<Self, String> {
+        let (say, said) = mpsc::channel(4);
         let (name, term) = (VtepName::try_from("hv1").unwrap(), Term(obeyed));
         say.send(FromVtep::Hello { protocol: PROTOCOL, name, term, tables: Vec::new() }).await.unwrap();
         let channel = endpoint(address, None).unwrap().connect().await.map_err(|error| error.to_string())?;
         let attached = vtep_client(channel).attach(ReceiverStream::new(said)).await;
-        let mut heard = attached.map_err(|status| status.message().to_owned())?.into_inner();
-        match heard.message().await {
-            Ok(Some(ToVtep::Welcome { term, .. })) => Ok(term),
-            Ok(other) => Err(format!("{other:?}")),
-            Err(status) => Err(status.message().to_owned()),
+        Ok(Self { say, heard: attached.map_err(|status| status.message().to_owned())?.into_inner() })
+    }
+
+    /// The first that fits, with heartbeats to it meanwhile.
+    async fn until<T>(&mut self, fits: impl Fn(&ToVtep) -> Option<T>) -> Result<T, String> {
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            let message = tokio::select! {
+                message = self.heard.message() => message.map_err(|status| status.message().to_owned())?,
+                _ = beat.tick() => {
+                    self.say.try_send(FromVtep::Heartbeat { wall_ms: 0 }).ok();
+                    continue;
+                }
+            };
+            let message = message.ok_or_else(|| "it ended the session".to_owned())?;
+            if let Some(found) = fits(&message) {
+                return Ok(found);
+            }
         }
-    })
+    }
+}
+
+fn welcome(message: &ToVtep) -> Option<Term> {
+    match message {
+        ToVtep::Welcome { term, elected: true, .. } => Some(*term),
+        _ => None,
+    }
 }
 
 #[test]
-fn an_agent_is_told_who_serves_it_and_follows_by_rising_terms() {
+fn an_agent_stands_by_with_who_does_not_serve_it_and_is_welcomed_there_when_the_other_is_stopped() {
     let mut site = Site::new(1, &[("lc1", Logical), ("pc1", Physical), ("pc2", Physical)]);
     site.at("lc1").apply(HOST).unwrap();
     let serving = site.wait_server("lc1", "hv1", |_| true);
-    let heir = other(&serving.holder);
-    let [own, others] = [serving.holder.as_str(), heir].map(|name| site.address(name));
-    let expected = format!("physical controller {} serves it", serving.holder);
-    let told = wait_for("the word of the other one", SOON, || {
-        greet(&site, &others, 0).err().filter(|reason| reason.contains(&expected))
+    let [own, others] = [serving.holder.as_str(), other(&serving.holder)].map(|name| site.address(name));
+    let pid = site.at(&serving.holder).daemon().unwrap().pid();
+    let signal = |signal| nix::sys::signal::kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    let (took, term) = site.inside(async || {
+        let mut standby = Attached::to(&others, 0).await.unwrap();
+        let server = standby.until(|message| match message {
+            ToVtep::Standby { server: Some((name, term)), .. } => Some((name.to_string(), *term)),
+            _ => None,
+        });
+        assert_eq!(server.await.unwrap(), (serving.holder.clone(), Term(serving.term)));
+        let mut first = Attached::to(&own, 0).await.unwrap();
+        assert_eq!(first.until(welcome).await, Ok(Term(serving.term)));
+        signal(Signal::SIGSTOP);
+        let stopped = Instant::now();
+        let term = standby.until(welcome).await.unwrap();
+        (stopped.elapsed(), term)
     });
-    told.unwrap();
-    assert_eq!(greet(&site, &own, 0), Ok(Term(serving.term)));
-    site.at(&serving.holder).kill().unwrap();
-    let term = wait_for("a welcome", SOON, || greet(&site, &others, serving.term).ok()).unwrap();
-    assert!(term > Term(serving.term));
+    signal(Signal::SIGCONT);
+    assert!(took < TAKEOVER && term > Term(serving.term), "{term:?} after {took:?}");
+}
+
+/// A process that goes on after its time may still take the lock.
+#[test]
+fn a_lock_that_somebody_stole_is_taken_back_by_who_is_elected() {
+    let (a, b, _site) = world();
+    let mut thief = Command::new("ovsdb-client");
+    thief.args(["steal", &a.ovsdb.remote(), "vtepd_physical_controller"]);
+    let mut thief = Daemon::spawn("a thief", &mut thief).unwrap();
+    thief.wait_for_log("stolen", SOON).unwrap();
+    b.claim("ls0", M3).unwrap();
+    a.expect("ls0", &[(M2, &b), (M3, &b)], SOON);
+    assert!(thief.exit_status().unwrap().is_none(), "it went by itself");
 }
 
 #[test]

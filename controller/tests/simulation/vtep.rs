@@ -152,6 +152,10 @@ impl Vtep {
                 self.welcomed = true;
                 Vec::new()
             }
+            ToVtep::Standby { .. } => {
+                self.welcomed = false;
+                Vec::new()
+            }
             _ if !self.welcomed => vec![Effect::Refused("a message before the welcome".to_owned())],
             ToVtep::Outline(outline) => {
                 self.outlined(outline);

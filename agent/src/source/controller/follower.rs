@@ -1,8 +1,11 @@
-//! The agent's side of a session with a physical controller, without I/O: what comes in leads to messages for the
-//! controller and to events for the daemon.
+//! The agent's side of its sessions with physical controllers, without I/O: what comes in leads to messages for the
+//! controllers and to events for the daemon.
 //!
-//! What was heard outlives the session: without one the last table stays, and the next session goes on from the
-//! versions that we have.
+//! One controller serves us; another one may stand by, which is told all that the first is told, and is obeyed when it
+//! says welcome by a term that is not lower. What was heard outlives the sessions: without one the last table stays, and
+//! the next one goes on from the versions that we have.
+
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -10,14 +13,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vtep_api::{
-    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PROTOCOL, PortName, Row, SwitchPortName,
-    TableUpdate, Term, ToVtep, VtepName, VtepOutline, VtepState,
+    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PortName, Row, SwitchPortName, TableUpdate,
+    Term, ToVtep, VtepName, VtepOutline, VtepState,
 };
 
+use super::conversation::{Conversation, LinkId, Stage};
+use super::links::LINKS_MAX;
 use super::outline::{self, Way};
 use super::received::{Macs, Part, Received};
-use super::{SessionStatus, TableStatus, inventory};
-use crate::source::{LocalMacs, Refusals, Report, SourceEvent};
+use super::{SessionStatus, TableStatus};
+use crate::source::{Refusals, Report, SourceEvent};
 use crate::table::{Delta, MacEntry, Outline, Table};
 
 /// Who we are.
@@ -31,9 +36,10 @@ pub(in crate::source) struct Device {
 
 #[derive(Debug, Clone)]
 pub(super) enum Input {
-    Connected,
-    Message(ToVtep),
+    Connected(LinkId),
+    Message(LinkId, ToVtep),
     Disconnected {
+        link: LinkId,
         reason: String,
     },
     Report(Arc<Report>),
@@ -45,10 +51,9 @@ pub(super) enum Input {
 
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    pub(super) messages: Vec<FromVtep>,
     pub(super) events: Vec<SourceEvent>,
-    /// Why the session cannot go on.
-    pub(super) end: Option<String>,
+    /// Sessions that cannot go on, and why.
+    pub(super) ends: Vec<(LinkId, String)>,
 }
 
 #[derive(Debug)]
@@ -56,7 +61,9 @@ pub(super) struct Follower {
     device: Device,
     /// The highest term that was obeyed.
     obeyed: Term,
-    session: Session,
+    conversations: BTreeMap<LinkId, Conversation>,
+    /// Who serves us may change without our doing.
+    elected: bool,
     sessions: u64,
     controller: Option<ControllerName>,
     outline: Option<VtepOutline>,
@@ -69,9 +76,6 @@ pub(super) struct Follower {
     aside: BTreeSet<(LogicalSwitchName, MacAddr)>,
     superseded: BTreeMap<LogicalSwitchName, String>,
     report: Option<Arc<Report>>,
-    /// What the controller was told in this session.
-    told_macs: Option<Arc<LocalMacs>>,
-    told_state: Option<VtepState>,
     /// Events handed over.
     events: u64,
     installed: u64,
@@ -80,20 +84,14 @@ pub(super) struct Follower {
     applied: BTreeMap<LogicalSwitchName, Held>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Session {
-    None,
-    Greeted,
-    Open,
-}
-
 impl Follower {
     pub(super) fn new(device: Device, obeyed: Term, left: BTreeMap<u32, Macs>) -> Self {
         Self {
             device,
             left,
             obeyed,
-            session: Session::None,
+            conversations: BTreeMap::new(),
+            elected: false,
             sessions: 0,
             controller: None,
             outline: None,
@@ -103,8 +101,6 @@ impl Follower {
             aside: BTreeSet::new(),
             superseded: BTreeMap::new(),
             report: None,
-            told_macs: None,
-            told_state: None,
             events: 0,
             installed: 0,
             awaited: VecDeque::new(),
@@ -113,7 +109,29 @@ impl Follower {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.session == Session::Open
+        self.serving().is_some()
+    }
+
+    /// With how many controllers we want to speak: with a second one only when the first has answered.
+    pub(super) fn links_wanted(&self) -> usize {
+        let answered = |stage| self.conversations.values().any(|one| one.stage == stage);
+        let stands_by = answered(Stage::Standby) || (self.elected && answered(Stage::Serving));
+        if stands_by { LINKS_MAX } else { 1 }
+    }
+
+    /// With whom we speak.
+    pub(super) fn controllers(&self) -> impl Iterator<Item = &ControllerName> {
+        self.conversations.values().filter_map(|one| one.name.as_ref())
+    }
+
+    /// Whether a controller answered.
+    pub(super) fn was_of_use(&self, link: LinkId) -> bool {
+        self.conversations.get(&link).is_some_and(|one| one.stage != Stage::Greeted)
+    }
+
+    fn serving(&self) -> Option<LinkId> {
+        let mut all = self.conversations.iter();
+        all.find(|(_, one)| one.stage == Stage::Serving).map(|(link, _)| *link)
     }
 
     pub(super) fn status(&self) -> SessionStatus {
@@ -133,6 +151,11 @@ impl Follower {
         SessionStatus {
             controller: self.controller.clone(),
             open: self.is_open(),
+            standby: self
+                .conversations
+                .values()
+                .find(|one| one.stage == Stage::Standby)
+                .and_then(|one| one.name.clone()),
             term: self.obeyed.0,
             sessions: self.sessions,
             tables: self.tables.iter().map(table).collect(),
@@ -141,99 +164,20 @@ impl Follower {
 
     pub(super) fn step(&mut self, input: Input, now: Instant, output: &mut Output) {
         match input {
-            Input::Connected => self.greet(output),
-            Input::Message(message) => self.message(message, now, output),
-            Input::Disconnected { reason } => self.disconnected(reason, output),
-            Input::Report(report) => {
-                self.report = Some(report);
-                self.tell(output);
-            }
-            Input::Installed(events) => self.installed(events, output),
+            Input::Connected(link) => self.greet(link),
+            Input::Message(link, message) => self.message(link, message, now, output),
+            Input::Disconnected { link, reason } => self.disconnected(link, reason, output),
+            Input::Report(report) => self.report = Some(report),
+            Input::Installed(events) => self.installed(events),
             Input::Release(vni) => self.release(vni, output),
         }
     }
 
-    fn greet(&mut self, output: &mut Output) {
-        self.session = Session::Greeted;
-        self.told_macs = None;
-        self.told_state = None;
-        // One that may lack MACs has to come again.
-        let held = self.tables.iter().filter(|(_, table)| table.whole).map(|(name, table)| Held {
-            logical_switch: name.clone(),
-            term: table.term,
-            version: table.version,
-        });
-        output.messages.push(FromVtep::Hello {
-            protocol: PROTOCOL,
-            name: self.device.name.clone(),
-            term: self.obeyed,
-            tables: held.collect(),
-        });
-    }
-
-    fn disconnected(&mut self, reason: String, output: &mut Output) {
-        self.session = Session::None;
-        self.tables.values_mut().for_each(Received::interrupt);
-        self.emit(SourceEvent::Lost { reason }, output);
-    }
-
-    fn message(&mut self, message: ToVtep, now: Instant, output: &mut Output) {
-        match (self.session, message) {
-            (Session::Greeted, ToVtep::Welcome { protocol, name, term }) => {
-                self.welcome(protocol, name, term, output);
-            }
-            (Session::Open, ToVtep::Outline(outline)) => self.outline(outline, output),
-            (Session::Open, ToVtep::Table(update)) => self.table(update, now, output),
-            (Session::Open, ToVtep::Welcome { .. }) => end("the controller said welcome twice", output),
-            (Session::Greeted, _) => end("the controller's first message is no welcome", output),
-            (Session::Open, ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. }) | (Session::None, _) => {}
-        }
-    }
-
-    fn welcome(&mut self, protocol: u32, name: ControllerName, term: Term, output: &mut Output) {
-        if protocol != PROTOCOL {
-            end(format!("controller {name} speaks protocol {protocol}; expected {PROTOCOL}"), output);
-            return;
-        }
-        if term < self.obeyed {
-            let obeyed = self.obeyed.0;
-            end(
-                format!(
-                    "controller {name} has term {}; expected at least {obeyed}, which was obeyed",
-                    term.0
-                ),
-                output,
-            );
-            return;
-        }
-        self.session = Session::Open;
-        self.sessions += 1;
-        self.obeyed = term;
-        self.controller = Some(name.clone());
-        self.emit(SourceEvent::Obeys { controller: name, term }, output);
-        output.messages.extend(self.applied.values().cloned().map(FromVtep::Applied));
-        self.tell(output);
-    }
-
-    /// Says what is news about this host.
-    fn tell(&mut self, output: &mut Output) {
-        if !self.is_open() {
-            return;
-        }
+    /// What a controller has to be told by now. It is asked for when that one has taken what it was told before.
+    pub(super) fn say(&mut self, link: LinkId) -> Vec<FromVtep> {
         let state = self.state();
-        if self.told_state.as_ref() != Some(&state) {
-            self.told_state = Some(state.clone());
-            output.messages.push(FromVtep::State(state));
-        }
-        let Some(report) = &self.report else { return };
-        match &self.told_macs {
-            None => output.messages.extend(inventory::whole(&report.local_macs)),
-            Some(told) if *told != report.local_macs => {
-                output.messages.extend(inventory::changes(told, &report.local_macs));
-            }
-            Some(_) => {}
-        }
-        self.told_macs = Some(Arc::clone(&report.local_macs));
+        let Some(conversation) = self.conversations.get_mut(&link) else { return Vec::new() };
+        conversation.say(&state, self.report.as_deref(), &self.applied)
     }
 
     fn state(&self) -> VtepState {
@@ -274,7 +218,6 @@ impl Follower {
             };
             self.emit_delta(Delta { outline: Some(self.translated.clone()), macs }, output);
         }
-        self.tell(output);
     }
 
     /// Returns what it was.
@@ -306,7 +249,7 @@ impl Follower {
         macs
     }
 
-    fn table(&mut self, update: TableUpdate, now: Instant, output: &mut Output) {
+    fn table(&mut self, link: LinkId, update: TableUpdate, now: Instant, output: &mut Output) {
         let name = update.logical_switch.clone();
         let Some(switch) = self.translated.logical_switches.get(&name) else { return };
         let term = update.term;
@@ -318,12 +261,15 @@ impl Follower {
         let was_partial = table.is_partial();
         match table.take(update, now) {
             Part::Taken => {}
-            Part::Misfit => output.messages.push(FromVtep::Resync { logical_switch: name }),
+            Part::Misfit => {
+                if let Some(conversation) = self.conversations.get_mut(&link) {
+                    conversation.resync(name);
+                }
+            }
             Part::Superseded { obeyed } => {
                 let problem = format!("term {}; expected at least {}, which was obeyed", term.0, obeyed.0);
                 if self.superseded.insert(name, problem.clone()) != Some(problem) {
                     self.emit_delta(Delta::default(), output);
-                    self.tell(output);
                 }
             }
             Part::Settled(changes) => {
@@ -340,10 +286,7 @@ impl Follower {
                     self.emit_delta(Delta { outline, macs }, output);
                 }
                 self.awaited.push_back((self.events, held));
-                self.installed(self.installed, output);
-                if aside != self.aside.len() {
-                    self.tell(output);
-                }
+                self.installed(self.installed);
             }
         }
     }
@@ -379,15 +322,20 @@ impl Follower {
         macs
     }
 
-    /// Tells the controller which versions the kernel has.
-    fn installed(&mut self, events: u64, output: &mut Output) {
+    /// The controllers are to know which versions the kernel has.
+    fn installed(&mut self, events: u64) {
         self.installed = self.installed.max(events);
         let mut reached = BTreeMap::new();
         while let Some((_, held)) = self.awaited.pop_front_if(|(events, _)| *events <= self.installed) {
             reached.insert(held.logical_switch.clone(), held);
         }
-        if self.is_open() {
-            output.messages.extend(reached.values().cloned().map(FromVtep::Applied));
+        for conversation in self.conversations.values_mut() {
+            let standby = conversation.stage == Stage::Standby;
+            // From a table that may lack MACs no update leads on.
+            let due = |name: &&LogicalSwitchName| {
+                !standby || self.tables.get(*name).is_some_and(|table| table.whole)
+            };
+            conversation.applied(reached.keys().filter(due).cloned());
         }
         self.applied.extend(reached);
     }
@@ -418,8 +366,10 @@ impl Follower {
     }
 }
 
-fn end(reason: impl Into<String>, output: &mut Output) {
-    output.end.get_or_insert_with(|| reason.into());
+impl Output {
+    fn end(&mut self, link: LinkId, reason: impl Into<String>) {
+        self.ends.push((link, reason.into()));
+    }
 }
 
 fn entry(way: Way) -> Option<MacEntry> {

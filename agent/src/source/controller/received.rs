@@ -92,9 +92,14 @@ impl Received {
         match &mut self.staged {
             Some(staged) if continues(staged) => staged.changes.extend(part.changes),
             _ => {
-                let fits =
-                    part.from.is_none_or(|from| self.any && (part.term, from) == (self.term, self.version));
-                if !fits {
+                // Who took over may not know how far its predecessor has led us: what leads from before to beyond that is as
+                // good, for it says of every MAC what is so in the end, and what leads not so far is known.
+                let same = |from: Version| self.any && part.term == self.term && from <= self.version;
+                if part.from.is_some_and(|from| same(from) && part.to < self.version) {
+                    self.staged = None;
+                    return Part::Taken;
+                }
+                if !part.from.is_none_or(same) {
                     self.staged = None;
                     return if std::mem::replace(&mut self.asked, true) { Part::Taken } else { Part::Misfit };
                 }
@@ -253,6 +258,18 @@ mod tests {
         assert_eq!(received.hear(update(None, 8, vec![put(2, "b")])), Part::Settled(vec![(mac(1), None)]));
         assert_eq!(received.hear(update(Some(8), 9, vec![remove])), Part::Settled(vec![]));
         assert_eq!(received.version, Version(9));
+    }
+
+    #[test]
+    fn what_leads_from_before_to_beyond_fits_and_what_leads_not_so_far_is_known() {
+        let mut received = with_snapshot();
+        received.hear(update(Some(5), 7, vec![put(1, "b"), put(3, "a")]));
+        let known = update(Some(5), 6, vec![put(1, "a"), (mac(3), Change::Remove(Cause::Withdrawn))]);
+        assert_eq!(received.hear(known), Part::Taken);
+        assert_eq!(received.version, Version(7));
+        let beyond = update(Some(5), 8, vec![put(1, "b"), put(3, "a"), put(4, "a")]);
+        assert_eq!(received.hear(beyond), Part::Settled(vec![(mac(4), Some(placed("a")))]));
+        assert_eq!(received.version, Version(8));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use vtep_api::{
     Vni, VtepName, VtepOutline,
 };
 
+use super::conversation::LinkId;
 use super::follower::{Device, Follower, Input, Output};
 use crate::source::{LocalMacs, Report, SourceEvent};
 use crate::table::{MacEntry, Table};
@@ -71,6 +72,8 @@ fn report(macs: &[u8], role: Role) -> Arc<Report> {
     Arc::new(Report { local_macs: Arc::new(LocalMacs::from([(blue(), macs)])), ..Report::default() })
 }
 
+const LINK: LinkId = LinkId(0);
+
 /// An agent that has what its source said.
 struct Agent {
     follower: Follower,
@@ -122,22 +125,23 @@ impl Agent {
                 SourceEvent::Lost { reason } => self.lost = Some(reason),
             }
         }
-        (output.messages, output.end)
+        let end = output.ends.into_iter().next().map(|(_, reason)| reason);
+        (self.follower.say(LINK), end)
     }
 
     fn hear(&mut self, message: ToVtep) -> Vec<FromVtep> {
-        let (messages, end) = self.input(Input::Message(message));
+        let (messages, end) = self.input(Input::Message(LINK, message));
         assert_eq!(end, None);
         messages
     }
 
     fn welcome(&mut self, protocol: u32, term: u64) -> (Vec<FromVtep>, Option<String>) {
         let name = "pc-1".try_into().unwrap();
-        self.input(Input::Message(ToVtep::Welcome { protocol, name, term: Term(term) }))
+        self.input(Input::Message(LINK, ToVtep::Welcome { protocol, name, term: Term(term), elected: false }))
     }
 
     fn attach(&mut self, term: u64) -> Vec<FromVtep> {
-        let (hello, _) = self.input(Input::Connected);
+        let (hello, _) = self.input(Input::Connected(LINK));
         assert!(matches!(hello[..], [FromVtep::Hello { .. }]));
         let (messages, end) = self.welcome(PROTOCOL, term);
         assert_eq!(end, None);
@@ -145,7 +149,7 @@ impl Agent {
     }
 
     fn lose(&mut self) {
-        self.input(Input::Disconnected { reason: "gone".to_owned() });
+        self.input(Input::Disconnected { link: LINK, reason: "gone".to_owned() });
     }
 
     fn masters(&self) -> Vec<(u8, String)> {
@@ -215,11 +219,11 @@ fn a_row_waits_for_its_vtep_in_the_directory() {
 #[test]
 fn a_lower_term_and_another_protocol_are_refused_with_both_numbers() {
     let mut agent = Agent::new(9);
-    agent.input(Input::Connected);
+    agent.input(Input::Connected(LINK));
     let (_, end) = agent.welcome(PROTOCOL, 8);
     assert_eq!(end.unwrap(), "controller pc-1 has term 8; expected at least 9, which was obeyed");
     agent.lose();
-    agent.input(Input::Connected);
+    agent.input(Input::Connected(LINK));
     let (_, end) = agent.welcome(2, 9);
     assert_eq!(end.unwrap(), "controller pc-1 speaks protocol 2; expected 1");
     assert_eq!(agent.obeyed, []);
@@ -319,7 +323,136 @@ fn the_inventory_is_told_whole_to_each_session_and_then_by_its_changes() {
 #[test]
 fn a_session_that_begins_with_anything_but_a_welcome_ends() {
     let mut agent = Agent::new(0);
-    agent.input(Input::Connected);
-    let (_, end) = agent.input(Input::Message(ToVtep::Outline(outline(DIRECTORY))));
+    agent.input(Input::Connected(LINK));
+    let (_, end) = agent.input(Input::Message(LINK, ToVtep::Outline(outline(DIRECTORY))));
     assert!(end.is_some() && agent.table.is_none());
+}
+
+const OTHER: LinkId = LinkId(1);
+
+impl Agent {
+    /// From another controller: what goes to it, and which sessions end.
+    fn other(&mut self, input: Input) -> (Vec<FromVtep>, Vec<LinkId>) {
+        let mut output = Output::default();
+        self.follower.step(input, Instant::now(), &mut output);
+        for event in output.events {
+            match event {
+                SourceEvent::Delta { delta, .. } => self.table.as_mut().unwrap().apply(delta),
+                SourceEvent::Obeys { term, .. } => self.obeyed.push(term),
+                SourceEvent::Lost { reason } => self.lost = Some(reason),
+                SourceEvent::Snapshot { .. } => panic!("a second whole word"),
+            }
+            self.events += 1;
+        }
+        (self.follower.say(OTHER), output.ends.into_iter().map(|(link, _)| link).collect())
+    }
+
+    fn standby(server: Option<(&str, u64)>) -> ToVtep {
+        let server = server.map(|(name, term)| (name.try_into().unwrap(), Term(term)));
+        ToVtep::Standby { protocol: PROTOCOL, name: "pc-2".try_into().unwrap(), server }
+    }
+
+    /// Settled, served by pc-1 by an election, with pc-2 standing by.
+    fn with_standby() -> Self {
+        let mut agent = Self::settled();
+        agent.input(Input::Installed(agent.events));
+        agent.input(Input::Report(report(&[0xa], Role::Master)));
+        agent.other(Input::Connected(OTHER));
+        agent.other(Input::Message(OTHER, Self::standby(Some(("pc-1", 7)))));
+        agent
+    }
+
+    fn pc_2(term: u64) -> ToVtep {
+        let name = "pc-2".try_into().unwrap();
+        ToVtep::Welcome { protocol: PROTOCOL, name, term: Term(term), elected: true }
+    }
+}
+
+#[test]
+fn a_second_controller_is_sought_only_where_one_can_succeed_the_first() {
+    let mut agent = Agent::settled();
+    assert_eq!(agent.follower.links_wanted(), 1);
+    agent.other(Input::Connected(OTHER));
+    assert_eq!(agent.follower.links_wanted(), 1);
+    agent.other(Input::Message(OTHER, Agent::standby(None)));
+    assert_eq!(agent.follower.links_wanted(), 2);
+    agent.lose();
+    let mut agent = Agent::new(0);
+    agent.input(Input::Connected(LINK));
+    agent.input(Input::Message(LINK, Agent::pc_2(7)));
+    assert_eq!(agent.follower.links_wanted(), 2);
+}
+
+#[test]
+fn who_stands_by_is_told_what_the_other_one_is_told_and_takes_over_by_a_delta() {
+    let mut agent = Agent::settled();
+    agent.input(Input::Installed(agent.events));
+    agent.input(Input::Report(report(&[0xa], Role::Master)));
+    let (hello, _) = agent.other(Input::Connected(OTHER));
+    assert!(matches!(&hello[..], [FromVtep::Hello { tables, .. }] if tables.len() == 1));
+    let (told, ends) = agent.other(Input::Message(OTHER, Agent::standby(Some(("pc-1", 7)))));
+    let held = |version| Held { logical_switch: blue(), term: Term(1), version: Version(version) };
+    assert!(told.contains(&FromVtep::Applied(held(4))) && ends.is_empty());
+    assert!(told.iter().any(|message| matches!(message, FromVtep::Inventory(all) if all.snapshot)));
+    assert_eq!(agent.lost, None);
+
+    // Both are told of what changes, and of what the kernel has.
+    agent.hear(ToVtep::Table(update(Some(4), 5, vec![put(2, "a", &[])])));
+    let (told, _) = agent.other(Input::Report(report(&[0xa, 0xb], Role::Master)));
+    assert!(matches!(&told[..], [FromVtep::Inventory(changes)] if !changes.snapshot));
+    let (told, _) = agent.other(Input::Installed(agent.events));
+    assert_eq!(told, [FromVtep::Applied(held(5))]);
+
+    // What came last, pc-2 was not told in time.
+    agent.hear(ToVtep::Table(update(Some(5), 6, vec![put(1, "b", &[])])));
+    let events = agent.events;
+    let (told, ends) = agent.other(Input::Message(OTHER, Agent::pc_2(9)));
+    assert!(ends.is_empty() && !told.iter().any(|message| matches!(message, FromVtep::Inventory(_))));
+    assert_eq!((agent.obeyed.as_slice(), agent.lost.as_deref()), (&[Term(7), Term(9)][..], None));
+    // The first one goes on, not knowing better, and is not heard.
+    agent.hear(ToVtep::Table(update(Some(6), 7, vec![put(1, "a", &[])])));
+    agent.other(Input::Message(OTHER, ToVtep::Outline(outline(DIRECTORY))));
+    assert_eq!(agent.events, events + 1, "who is obeyed, and nothing else");
+    let delta = update(Some(5), 8, vec![put(1, "b", &[]), put(3, "a", &[])]);
+    assert_eq!(agent.other(Input::Message(OTHER, ToVtep::Table(delta))).0, []);
+    agent.check(&[(1, "b"), (2, "a"), (3, "a")]);
+}
+
+#[test]
+fn a_controller_of_a_lower_term_does_not_take_over() {
+    let mut agent = Agent::with_standby();
+    let (_, ends) = agent.other(Input::Message(OTHER, Agent::pc_2(6)));
+    assert_eq!(ends, [OTHER]);
+    assert_eq!(agent.obeyed, [Term(7)]);
+    agent.hear(ToVtep::Table(update(Some(4), 5, vec![put(2, "a", &[])])));
+    agent.check(&[(1, "a/b"), (2, "a")]);
+}
+
+#[test]
+fn who_serves_us_elsewhere_is_sought_when_a_standby_says_so() {
+    let mut agent = Agent::with_standby();
+    // Of an election that is over.
+    let (_, ends) = agent.other(Input::Message(OTHER, Agent::standby(Some(("pc-3", 6)))));
+    assert_eq!(ends, []);
+    let (_, ends) = agent.other(Input::Message(OTHER, Agent::standby(Some(("pc-3", 8)))));
+    assert_eq!(ends, [LINK], "pc-1 may be stopped");
+    // None of two serves us: one of them makes room for who does.
+    let (_, end) = agent.input(Input::Message(LINK, Agent::standby(None)));
+    assert_eq!(end, None);
+    let (_, ends) = agent.other(Input::Message(OTHER, Agent::standby(Some(("pc-3", 8)))));
+    assert_eq!(ends, [OTHER]);
+}
+
+#[test]
+fn the_loss_of_a_standby_is_no_loss_and_a_controller_may_become_one() {
+    let mut agent = Agent::with_standby();
+    agent.other(Input::Disconnected { link: OTHER, reason: "gone".to_owned() });
+    assert_eq!(agent.lost, None);
+    agent.input(Input::Message(LINK, Agent::standby(None)));
+    assert!(agent.lost.as_deref().is_some_and(|reason| reason.contains("serves us no more")));
+    agent.check(&[(1, "a/b"), (2, "b")]);
+    let name = "pc-1".try_into().unwrap();
+    let again = ToVtep::Welcome { protocol: PROTOCOL, name, term: Term(12), elected: true };
+    assert_eq!(agent.input(Input::Message(LINK, again)).1, None);
+    assert_eq!(agent.obeyed, [Term(7), Term(12)]);
 }

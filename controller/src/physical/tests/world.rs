@@ -108,8 +108,16 @@ impl World {
     }
 
     pub(super) fn batched(batch: Batch) -> Self {
+        Self::started(Start { name: lc("pc-c"), term: Term(7), batch, elected: false })
+    }
+
+    /// No VTEP is ours.
+    pub(super) fn elected() -> Self {
+        Self::started(Start { name: lc("pc-c"), term: Term(7), batch: Batch::default(), elected: true })
+    }
+
+    fn started(start: Start) -> Self {
         let now = Now { mono_ms: 1000, wall_ms: 1_700_000_000_000 };
-        let start = Start { name: lc("pc-c"), term: Term(7), batch, elected: false };
         Self {
             physical: Physical::new(start, now),
             now,

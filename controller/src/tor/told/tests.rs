@@ -137,8 +137,12 @@ fn lower_terms_are_refused_and_named() {
         "a table of logical switch ls0 is of term 2, and one of term 3 was obeyed"
     );
     assert_eq!(macs(&told), []);
-    let welcome =
-        |term| ToVtep::Welcome { protocol: PROTOCOL, name: "pc".try_into().unwrap(), term: Term(term) };
+    let welcome = |term| ToVtep::Welcome {
+        protocol: PROTOCOL,
+        name: "pc".try_into().unwrap(),
+        term: Term(term),
+        elected: false,
+    };
     told.take(welcome(7)).unwrap();
     assert_eq!(told.take(welcome(6)), Err(Refused::Controller { found: Term(6), obeyed: Term(7) }));
 }

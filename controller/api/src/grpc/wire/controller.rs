@@ -167,6 +167,7 @@ impl Wire for FromLogical {
                 protocol: *protocol,
                 name: name.to_string(),
                 term: term.0,
+                elected: false,
             }),
             Self::Outline(outline) => FromLogicalKind::Outline(outline_to_wire(outline)),
             Self::Table(update) => FromLogicalKind::Table(update_to_wire(update)),

@@ -178,11 +178,11 @@ fn to_vtep() -> impl Strategy<Value = ToVtep> {
         btree_set(binding(), 0..3),
     );
     prop_oneof![
-        (any::<u32>(), controller(), any::<u64>()).prop_map(|(protocol, name, term)| ToVtep::Welcome {
-            protocol,
-            name,
-            term: Term(term)
-        }),
+        (any::<u32>(), controller(), any::<u64>(), any::<bool>()).prop_map(
+            |(protocol, name, term, elected)| ToVtep::Welcome { protocol, name, term: Term(term), elected }
+        ),
+        (any::<u32>(), controller(), option::of((controller(), any::<u64>().prop_map(Term))))
+            .prop_map(|(protocol, name, server)| ToVtep::Standby { protocol, name, server }),
         outline.prop_map(|(complete, vteps, networks, bindings)| ToVtep::Outline(VtepOutline {
             complete,
             vteps,

@@ -8,7 +8,7 @@ use super::table::{update, update_to_wire};
 use super::{Malformed, Wire, proto, sealed};
 use crate::grpc::wire::proto::vtep_message::{self, Kind as Message};
 use crate::grpc::wire::proto::vtep_reply::{self, Kind as Reply};
-use crate::{FromVtep, Inventory, ROWS_MAX, Term, ToVtep, VtepOutline};
+use crate::{ControllerName, FromVtep, Inventory, ROWS_MAX, Term, ToVtep, VtepOutline};
 
 impl sealed::Sealed for FromVtep {}
 
@@ -97,9 +97,19 @@ impl Wire for ToVtep {
 
     fn to_wire(&self) -> proto::VtepReply {
         let kind = match self {
-            Self::Welcome { protocol, name, term } => {
-                Reply::Welcome(proto::Welcome { protocol: *protocol, name: name.to_string(), term: term.0 })
-            }
+            Self::Welcome { protocol, name, term, elected } => Reply::Welcome(proto::Welcome {
+                protocol: *protocol,
+                name: name.to_string(),
+                term: term.0,
+                elected: *elected,
+            }),
+            Self::Standby { protocol, name, server } => Reply::Standby(vtep_reply::Standby {
+                protocol: *protocol,
+                name: name.to_string(),
+                server: server
+                    .as_ref()
+                    .map(|(name, term)| vtep_reply::standby::Server { name: name.to_string(), term: term.0 }),
+            }),
             Self::Outline(outline) => Reply::Outline(outline_to_wire(outline)),
             Self::Table(update) => Reply::Table(update_to_wire(update)),
             Self::NoChange { logical_switch } => {
@@ -111,12 +121,18 @@ impl Wire for ToVtep {
     }
 
     fn from_wire(message: proto::VtepReply) -> Result<Self, Malformed> {
-        let expected = "welcome, outline, table, no_change or heartbeat";
+        let expected = "welcome, standby, outline, table, no_change or heartbeat";
         Ok(match kind("kind", message.kind, expected)? {
             Reply::Welcome(welcome) => Self::Welcome {
                 protocol: welcome.protocol,
                 name: name("welcome.name", &welcome.name)?,
                 term: Term(welcome.term),
+                elected: welcome.elected,
+            },
+            Reply::Standby(standby) => Self::Standby {
+                protocol: standby.protocol,
+                name: name("standby.name", &standby.name)?,
+                server: standby.server.as_ref().map(server).transpose()?,
             },
             Reply::Outline(message) => Self::Outline(outline(&message)?),
             Reply::Table(message) => Self::Table(update(&message)?),
@@ -126,6 +142,10 @@ impl Wire for ToVtep {
             Reply::Heartbeat(proto::Heartbeat { wall_ms }) => Self::Heartbeat { wall_ms },
         })
     }
+}
+
+fn server(server: &vtep_reply::standby::Server) -> Result<(ControllerName, Term), Malformed> {
+    Ok((name("standby.server.name", &server.name)?, Term(server.term)))
 }
 
 fn outline_to_wire(outline: &VtepOutline) -> vtep_reply::Outline {
