@@ -78,6 +78,13 @@ impl Netns {
         output(self.command("ip").args(arguments.split_whitespace()))
     }
 
+    /// Lines of `ip`, inside, by one process.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), lines)?;
+        output(self.command("ip").arg("-batch").arg(file.path())).map(drop)
+    }
+
     /// Asks an HTTP server on the namespace's loopback. Returns status line and body.
     pub fn http_get(&self, port: u16, path: &str) -> Result<(String, String)> {
         let answer = self.within(|| -> io::Result<String> {
