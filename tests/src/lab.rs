@@ -7,7 +7,9 @@ pub mod figure5;
 mod place;
 mod rack;
 pub mod rig;
+mod segments;
 mod site;
+mod tap;
 mod tor;
 mod traffic;
 mod transfer;
@@ -17,7 +19,9 @@ pub use agent::{Agent, AgentConfig, AgentSource};
 pub use controller::{Controller, ControllerConfig, ControllerRole};
 pub use place::Place;
 pub use rack::{Rack, RackHost, RackPlan, Side};
+pub use segments::udp_segments;
 pub use site::{Controllers, Layout, NetworkLayout, RackLayout, Site};
+pub use tap::{Offloads, TapVm};
 pub use tor::Tor;
 pub use traffic::{Stream, StreamReport, round_trips, tcp_megabits};
 pub use transfer::transfer;
@@ -115,12 +119,17 @@ impl Vm {
     pub fn new(host: &Netns, port: &str, number: u8) -> Result<(Self, Link)> {
         let netns = Netns::new(&format!("vm{number}"))?;
         let (port, eth0) = Link::veth(host, port, &netns, "eth0")?;
+        Ok((Self::with(netns, eth0, number)?, port))
+    }
+
+    /// The same with an interface that is there.
+    fn with(netns: Netns, eth0: Link, number: u8) -> Result<Self> {
         let mac = MacAddr::new([2, 0, 0, 0, 0, number]);
         let address = Ipv4Addr::new(10, 1, 0, number);
         eth0.set_mac(mac)?;
         eth0.set_mtu(1450)?;
         eth0.add_address(&format!("{address}/24"))?;
-        Ok((Self { netns, eth0, mac, address }, port))
+        Ok(Self { netns, eth0, mac, address })
     }
 
     /// Broadcasts a gratuitous ARP, so that switches learn where it is.
