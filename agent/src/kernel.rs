@@ -51,7 +51,7 @@ pub use self::hooks::{Occupant, Occupants};
 pub use self::programs::{Attached, Attachment, Program, TestRun};
 pub use self::seen::{SeenTimes, now, now_secs};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
-pub use self::tracer::{Traced, Tracer};
+pub use self::tracer::{Behind, Entry as TraceEntry, Traced, Tracer};
 
 use self::addresses::Addresses;
 use self::bpf::{AnyMap, Direction};

@@ -1,6 +1,7 @@
 //! What would become of a frame, and why: the question of `vtep-agent trace`, and its answer. The programs give the
 //! verdict; the chain of entries that leads there is read from the maps beside it, and both are compared.
 
+pub mod device;
 pub mod outer;
 mod probe;
 pub mod view;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use vtep_abi::Verdict;
 
 pub use probe::{Probe, ProbeError, hex};
+pub(crate) use probe::{array, tag};
 
 /// Which frame, and where it comes in: at a port or an uplink; given whole, or by its addresses.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -115,6 +115,14 @@ fn trace_uplink(ctx: TcContext) -> i32 {
     run(frame, |frame, account| arrive(frame, account))
 }
 
+#[classifier]
+fn trace_tunnel(ctx: TcContext) -> i32 {
+    let frame = Skb::new(&ctx);
+    trace::untag(frame);
+    trace::leave_tunnel(frame);
+    run(frame, |frame, account| tunnel::enter(frame, account))
+}
+
 /// What it does not finish goes on to `port_in` as it came.
 #[xdp(frags)]
 fn port_xdp(ctx: XdpContext) -> u32 {

@@ -239,15 +239,21 @@ pub(super) fn trace(out: &mut dyn Write, row: &TraceRow) -> io::Result<()> {
     if let Some(bytes) = &row.bytes {
         writeln!(out, "bytes      {bytes}")?;
     }
+    if let Some(device) = &row.device {
+        writeln!(out, "device     {device}")?;
+    }
     for copy in &row.copies {
         let vlan = copy.vlan.map(|vlan| format!(" VLAN {vlan}")).unwrap_or_default();
         let outer = copy.outer.as_ref().map(|outer| format!(": {outer}")).unwrap_or_default();
         writeln!(out, "copy       to {}{vlan}{outer}", copy.to)?;
+        if let Some(device) = &copy.device {
+            writeln!(out, "           {device}")?;
+        }
     }
     if let Some(disagreement) = &row.disagreement {
         writeln!(out, "ATTENTION  {disagreement}")?;
     }
-    Ok(())
+    row.then.as_ref().map_or(Ok(()), |then| trace(out, then))
 }
 
 pub(super) fn drill(out: &mut dyn Write, row: &DrillRow) -> io::Result<()> {

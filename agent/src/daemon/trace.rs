@@ -12,11 +12,15 @@ use super::host::Host;
 use crate::control::view::FdbEnd;
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::{FdbTarget, Network, PortId, VtepRow};
-use crate::desired;
-use crate::kernel::{ApplyError, KernelError, Program, Sample, Traced, Tracer};
+use crate::desired::{self, TUNNEL_DEVICE};
+use crate::kernel::{ApplyError, Behind, KernelError, Program, Sample, TraceEntry, Traced, Tracer};
+use crate::trace::device::{self, DeviceRow, Inside};
 use crate::trace::outer::Outer;
 use crate::trace::view::{AdjacencyRow, CopyRow, FrameRow, Step, TraceRow};
-use crate::trace::{Probe, Question, is_of_the_tables};
+use crate::trace::{Probe, Question, array, is_of_the_tables, tag};
+
+/// Beside an interface: the kernel finds the next hop (`ebpf/src/main.rs`, `End`).
+const RESOLVE: u32 = 1 << 31;
 
 /// The entries that a frame meets, and the verdicts to which they can lead.
 #[derive(Default)]
@@ -25,6 +29,10 @@ struct Chain {
     leads_to: Vec<Verdict>,
     /// Behind which the frame leaves.
     adjacency: Option<(u32, VtepAdj)>,
+    /// Of the network in which it is forwarded.
+    vni: u32,
+    /// Those of the flood list whose next hops are unresolved, in order: the tunnel device gets their copies.
+    by_device: Vec<VtepAdj>,
 }
 
 /// A question on its way through the programs.
@@ -35,6 +43,9 @@ pub(super) struct Tracing {
     interface: String,
     ifindex: u32,
     probe: Probe,
+    tunnel_ifindex: u32,
+    /// The frame as the tunnel device would hand it on, should it get it.
+    inside: Result<Inside, device::Refused>,
 }
 
 /// What came of it.
@@ -48,7 +59,15 @@ pub(super) struct Answered {
 impl Tracing {
     /// Blocks for a good part of a second.
     pub(super) fn run(self, reply: oneshot::Sender<Reply>) -> Answered {
-        let result = self.tracer.trace(self.program, &self.probe.bytes, self.ifindex);
+        let behind = self.inside.as_ref().ok().map(|inside| Behind {
+            frame: &inside.frame,
+            ifindex: self.tunnel_ifindex,
+            vni: inside.vni,
+            sender: inside.sender,
+        });
+        let entry =
+            TraceEntry { program: self.program, frame: &self.probe.bytes, ifindex: self.ifindex, behind };
+        let result = self.tracer.trace(&entry);
         Answered { tracing: self, result, reply }
     }
 }
@@ -67,8 +86,19 @@ impl Host {
         let known = self.mac_behind(PortId { ifindex: link.ifindex, vlan });
         let probe =
             Probe::new(question, known).map_err(|error| Reply::error(ErrorKind::Usage, error.to_string()))?;
-        let tracer = self.kernel.tracer();
-        Ok(Tracing { tracer, program, interface: name.clone(), ifindex: link.ifindex, probe })
+        let tunnel = self.links.by_name.get(TUNNEL_DEVICE);
+        Ok(Tracing {
+            tracer: self.kernel.tracer(),
+            program,
+            interface: name.clone(),
+            ifindex: link.ifindex,
+            inside: match program {
+                Program::PortIn => Err(device::Refused::NoTunnel),
+                _ => device::decapsulated(&probe.bytes),
+            },
+            probe,
+            tunnel_ifindex: tunnel.map_or(0, |link| link.ifindex),
+        })
     }
 
     pub(super) fn end_trace(&self, answered: Answered) {
@@ -142,6 +172,7 @@ impl Host {
             chain.leads_to.push(Verdict::UnknownVni);
             return Ok(None);
         };
+        chain.vni = vni;
         chain.steps.push(Step::Vni {
             vni,
             logical_switch: self.outcome.names.networks.get(&vni).map(ToString::to_string),
@@ -183,6 +214,16 @@ impl Host {
         let name =
             |member: &Target| self.end(*member).map_or_else(|| "gone".to_owned(), |end| end.to_string());
         chain.steps.push(Step::Flood { members: members.map(name).collect() });
+        let vteps = network.flood.iter().filter_map(|member| match member {
+            Target::Vtep(index) if !local_only => self.installed.vteps.get(index),
+            _ => None,
+        });
+        let is_by_device = |row: &&VtepRow| {
+            let VtepRow { adj, up, suspect } = row;
+            let is_reached = *up && !suspect && adj.is(VtepAdj::ROUTED);
+            is_reached && adj.encap == VtepAdj::VXLAN && !adj.is(VtepAdj::RESOLVED)
+        };
+        chain.by_device = vteps.filter(is_by_device).map(|row| row.adj).collect();
         chain.leads_to.push(flooded);
     }
 
@@ -316,44 +357,111 @@ impl Host {
 
     fn trace_row(&self, tracing: &Tracing, traced: &Traced, chain: Chain) -> TraceRow {
         let Tracing { program, interface, probe, .. } = tracing;
-        let Traced { end, copies, .. } = traced;
-        let head = &end.head;
+        let head = &traced.end.head;
+        let (to, leaves) = (head.to & !RESOLVE, head.to != 0);
         let verdict = Verdict::from_code(head.verdict);
-        let leaves = head.to != 0;
-        let outer = Outer::parse(&end.frame).filter(|_| leaves && *program == Program::PortIn);
+        let outer = Outer::parse(&traced.end.frame).filter(|_| leaves && *program == Program::PortIn);
         let disagreement = match verdict {
-            Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), head.to),
+            Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), to),
             None => Some(format!("verdict {} is unknown to this agent", head.verdict)),
         };
+        let (frame, sent) = (frame_row(&probe.bytes), &traced.end.frame);
+        let device = match verdict {
+            Some(Verdict::Admitted) => Some(decapsulates(&tracing.inside)),
+            Some(Verdict::Device) if to == tracing.tunnel_ifindex => {
+                chain.adjacency.and_then(|(_, adj)| self.encapsulates(&adj, chain.vni, sent))
+            }
+            _ => None,
+        };
+        let then = traced.behind.as_ref().map(|behind| Box::new(self.row_behind(tracing, behind, &chain)));
+        let copies = self.copy_rows(&traced.copies, tracing.tunnel_ifindex, &chain);
         TraceRow {
-            program: program.to_string(),
-            interface: interface.clone(),
-            frame: FrameRow {
-                src: probe.src(),
-                dst: probe.dst(),
-                vlan: probe.tag().map(|(_, tci)| tci & 0x0fff),
-                len: probe.bytes.len(),
-            },
             steps: chain.steps,
-            verdict: verdict.map_or_else(|| head.verdict.to_string(), |verdict| verdict.name().to_owned()),
-            meaning: verdict.map_or("", Verdict::meaning).to_owned(),
-            drop: verdict.is_some_and(Verdict::is_drop),
-            to: leaves.then(|| self.interface(head.to)),
+            device,
+            copies,
+            then,
             outer,
-            bytes: leaves.then(|| text(&end.frame)),
-            copies: copies.iter().map(|copy| self.copy_row(copy)).collect(),
             disagreement,
+            ..self.fate(traced, *program, interface, frame)
         }
     }
 
-    fn copy_row(&self, copy: &Sample) -> CopyRow {
-        CopyRow {
+    /// What the program behind the tunnel device made of the frame; its entries are those that `uplink_in` met.
+    fn row_behind(&self, tracing: &Tracing, behind: &Traced, chain: &Chain) -> TraceRow {
+        let verdict = Verdict::from_code(behind.end.head.verdict);
+        let leads_to = chain.leads_to.iter().copied().filter(|verdict| *verdict != Verdict::Admitted);
+        let rest = Chain { leads_to: leads_to.collect(), ..Chain::default() };
+        let frame = tracing.inside.as_ref().map_or(&behind.end.frame, |inside| &inside.frame);
+        TraceRow {
+            copies: self.copy_rows(&behind.copies, tracing.tunnel_ifindex, chain),
+            disagreement: verdict.and_then(|verdict| disagreement(&rest, verdict, None, 0)),
+            ..self.fate(behind, Program::TunnelIn, TUNNEL_DEVICE, frame_row(frame))
+        }
+    }
+
+    /// The verdict, and where the frame goes on.
+    fn fate(&self, traced: &Traced, program: Program, interface: &str, frame: FrameRow) -> TraceRow {
+        let head = &traced.end.head;
+        let verdict = Verdict::from_code(head.verdict);
+        let leaves = head.to != 0;
+        TraceRow {
+            program: program.to_string(),
+            interface: interface.to_owned(),
+            frame,
+            steps: Vec::new(),
+            verdict: verdict.map_or_else(|| head.verdict.to_string(), |verdict| verdict.name().to_owned()),
+            meaning: verdict.map_or("", Verdict::meaning).to_owned(),
+            drop: verdict.is_some_and(Verdict::is_drop),
+            to: leaves.then(|| self.interface(head.to & !RESOLVE)),
+            bytes: leaves.then(|| text(&traced.end.frame)),
+            outer: None,
+            device: None,
+            copies: Vec::new(),
+            then: None,
+            disagreement: None,
+        }
+    }
+
+    /// Copies by the tunnel device are told apart by their order, unless a table changed meanwhile.
+    fn copy_rows(&self, copies: &[Sample], tunnel: u32, chain: &Chain) -> Vec<CopyRow> {
+        let by_device = copies.iter().filter(|copy| copy.head.to == tunnel).count();
+        let mut vteps = (by_device == chain.by_device.len()).then(|| chain.by_device.iter());
+        let mut device = |copy: &Sample| {
+            let adj = vteps.as_mut().filter(|_| copy.head.to == tunnel)?.next()?;
+            self.encapsulates(adj, chain.vni, &copy.frame)
+        };
+        let row = |copy: &Sample| CopyRow {
             to: self.interface(copy.head.to),
             vlan: copy.vlan(),
             outer: Outer::parse(&copy.frame),
             bytes: text(&copy.frame),
-        }
+            device: device(copy),
+        };
+        copies.iter().map(row).collect()
     }
+
+    fn encapsulates(&self, adj: &VtepAdj, vni: u32, frame: &[u8]) -> Option<DeviceRow> {
+        Some(DeviceRow::Encapsulates {
+            device: TUNNEL_DEVICE.to_owned(),
+            outer: device::encapsulated(adj, vni, frame)?,
+            udp_sources: (adj.source_port_first, adj.source_port_last),
+            interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
+        })
+    }
+}
+
+fn decapsulates(inside: &Result<Inside, device::Refused>) -> DeviceRow {
+    let device = TUNNEL_DEVICE.to_owned();
+    match inside {
+        Ok(inside) => DeviceRow::Decapsulates { device, ecn: inside.ecn },
+        Err(why) => DeviceRow::Drops { device, why: why.to_string() },
+    }
+}
+
+fn frame_row(bytes: &[u8]) -> FrameRow {
+    let [dst, src] = [0, 6].map(|at| MacAddr::new(array(bytes, at)));
+    let vlan = tag(bytes).map(|(_, tci)| tci & 0x0fff);
+    FrameRow { src, dst, vlan, len: bytes.len() }
 }
 
 impl Chain {

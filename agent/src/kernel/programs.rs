@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aya::programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use vtep_abi::{global, map, program};
+use vtep_abi::{AddrBytes, global, map, program};
 
 use super::MacTable;
 use super::bpf::{self, Direction, Hook, HookLink};
@@ -376,6 +376,16 @@ pub(super) fn skb_context(ifindex: u32) -> [u8; 44] {
     let mut context = [0; 44];
     context[INGRESS_IFINDEX..IFINDEX].copy_from_slice(&ifindex.to_ne_bytes());
     context[IFINDEX..].copy_from_slice(&ifindex.to_ne_bytes());
+    context
+}
+
+/// As [`skb_context`], and in `cb` what `trace_tunnel` looks for there.
+pub(super) fn tunnel_context(ifindex: u32, vni: u32, sender: AddrBytes) -> [u8; 68] {
+    const CB: usize = 48;
+    let mut context = [0; 68];
+    context[..44].copy_from_slice(&skb_context(ifindex));
+    context[CB..CB + 4].copy_from_slice(&vni.to_ne_bytes());
+    context[CB + 4..].copy_from_slice(&sender);
     context
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use vtep_abi::{CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, global, map, program};
+use vtep_abi::{
+    AddrBytes, CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, Verdict, global, map, program,
+};
 
 use super::MacTable;
 use super::capture::Sample;
@@ -22,6 +24,27 @@ pub struct Traced {
     pub action: u32,
     pub end: Sample,
     pub copies: Vec<Sample>,
+    /// What became of it behind the tunnel device, if it was left to that.
+    pub behind: Option<Box<Traced>>,
+}
+
+/// A frame that comes in, its tags in its bytes, at an interface of the calling thread's network namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    pub program: Program,
+    pub frame: &'a [u8],
+    pub ifindex: u32,
+    /// The same frame as the tunnel device would hand it on.
+    pub behind: Option<Behind<'a>>,
+}
+
+/// A frame that left its tunnel, by the tunnel device.
+#[derive(Debug, Clone, Copy)]
+pub struct Behind<'a> {
+    pub frame: &'a [u8],
+    pub ifindex: u32,
+    pub vni: u32,
+    pub sender: AddrBytes,
 }
 
 /// All that a trace needs. To load programs takes long, so it is free of whoever owns the maps.
@@ -34,28 +57,41 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// What would become of a frame with its tags in its bytes that comes in at `ifindex`, an interface of the calling
-    /// thread's network namespace. Reads the live maps, and moves nothing that is live.
-    pub fn trace(&self, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
+    /// What would become of a frame. Reads the live maps, and moves nothing that is live.
+    pub fn trace(&self, entry: &Entry<'_>) -> Result<Traced, KernelError> {
         let object = Object { bytes: &self.object, mac_table: self.mac_table };
-        run(load(&object, &self.layouts, &self.maps)?, program, frame, ifindex)
+        let mut ebpf = load(&object, &self.layouts, &self.maps)?;
+        watch_everything(&mut ebpf)?;
+        let name = match entry.program {
+            Program::PortIn | Program::PortXdp => program::TRACE_PORT,
+            Program::UplinkIn | Program::UplinkXdp | Program::TunnelIn => program::TRACE_UPLINK,
+        };
+        let context = programs::skb_context(entry.ifindex);
+        let traced = run(&mut ebpf, entry.program, name, entry.frame, &context)?;
+        let Some(behind) = entry.behind.filter(|_| traced.end.head.verdict == Verdict::Admitted as u32)
+        else {
+            return Ok(traced);
+        };
+        let context = programs::tunnel_context(behind.ifindex, behind.vni, behind.sender);
+        let behind = run(&mut ebpf, Program::TunnelIn, program::TRACE_TUNNEL, behind.frame, &context)?;
+        Ok(Traced { behind: Some(Box::new(behind)), ..traced })
     }
 }
 
-fn run(mut ebpf: Ebpf, program: Program, frame: &[u8], ifindex: u32) -> Result<Traced, KernelError> {
-    watch_everything(&mut ebpf)?;
-    let name = match program {
-        Program::PortIn | Program::PortXdp => program::TRACE_PORT,
-        Program::UplinkIn | Program::UplinkXdp | Program::TunnelIn => program::TRACE_UPLINK,
-    };
+fn run(
+    ebpf: &mut Ebpf,
+    program: Program,
+    name: &'static str,
+    frame: &[u8],
+    context: &[u8],
+) -> Result<Traced, KernelError> {
     let refused = |source| KernelError::Program { program, source: Box::new(source) };
     let loaded = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
     let classifier: &mut SchedClassifier = loaded.try_into().map_err(|_| missing(name))?;
     programs::load(|| classifier.load()).map_err(refused)?;
-    let context = programs::skb_context(ifindex);
     let mut options = TestRunOptions::new();
     options.data_in = Some(frame);
-    options.ctx_in = Some(&context);
+    options.ctx_in = Some(context);
     options.repeat = 1;
     let run = classifier
         .test_run(options)
@@ -69,7 +105,7 @@ fn run(mut ebpf: Ebpf, program: Program, frame: &[u8], ifindex: u32) -> Result<T
     }
     let end = copies.pop().filter(|sample| sample.head.flags & CaptureHead::COPY == 0);
     let end = end.ok_or_else(|| KernelError::Object { what: format!("copy of the frame from {name}") })?;
-    Ok(Traced { action: run.return_value, end, copies })
+    Ok(Traced { action: run.return_value, end, copies, behind: None })
 }
 
 fn load(object: &Object<'_>, layouts: &[Layout], maps: &Path) -> Result<Ebpf, KernelError> {

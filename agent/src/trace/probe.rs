@@ -66,32 +66,29 @@ impl Probe {
     }
 
     pub fn dst(&self) -> MacAddr {
-        MacAddr::new(self.array(0))
-    }
-
-    pub fn src(&self) -> MacAddr {
-        MacAddr::new(self.array(6))
-    }
-
-    /// TPID and TCI of the outermost tag.
-    pub fn tag(&self) -> Option<(u16, u16)> {
-        let [a, b, c, d] = self.bytes.get(12..16)?.try_into().ok()?;
-        let tpid = u16::from_be_bytes([a, b]);
-        matches!(tpid, ETH_P_8021Q | ETH_P_8021AD).then(|| (tpid, u16::from_be_bytes([c, d])))
+        MacAddr::new(array(&self.bytes, 0))
     }
 
     /// The VLAN by which a port's binding is looked up; none for a provider tag, which selects no binding.
     pub fn vlan(&self) -> Option<u16> {
-        match self.tag() {
+        match tag(&self.bytes) {
             None => Some(0),
             Some((ETH_P_8021Q, tci)) => Some(tci & 0x0fff),
             Some(_) => None,
         }
     }
+}
 
-    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
-        std::array::from_fn(|i| self.bytes.get(at + i).copied().unwrap_or(0))
-    }
+/// TPID and TCI of a frame's outermost tag.
+pub(crate) fn tag(frame: &[u8]) -> Option<(u16, u16)> {
+    let [a, b, c, d] = frame.get(12..16)?.try_into().ok()?;
+    let tpid = u16::from_be_bytes([a, b]);
+    matches!(tpid, ETH_P_8021Q | ETH_P_8021AD).then(|| (tpid, u16::from_be_bytes([c, d])))
+}
+
+/// Zeros where the frame ends before.
+pub(crate) fn array<const N: usize>(frame: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| frame.get(at + i).copied().unwrap_or(0))
 }
 
 /// Bytes from digits; spaces, colons and line ends between them are skipped.

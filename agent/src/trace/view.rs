@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use vtep_api::MacAddr;
 
+use super::device::DeviceRow;
 use super::outer::Outer;
 use crate::control::view::FdbEnd;
 
@@ -25,8 +26,12 @@ pub struct TraceRow {
     /// The frame that leaves: its outer headers, if it has any, and all of it in hexadecimal.
     pub outer: Option<Outer>,
     pub bytes: Option<String>,
+    /// What the kernel's tunnel device does, if the frame goes there. No program says so.
+    pub device: Option<DeviceRow>,
     /// Of a flood.
     pub copies: Vec<CopyRow>,
+    /// What becomes of it behind the tunnel device, by the program there.
+    pub then: Option<Box<TraceRow>>,
     /// Why the entries do not lead to the verdict. None: they do, or the program ended before it met them.
     pub disagreement: Option<String>,
 }
@@ -45,6 +50,8 @@ pub struct CopyRow {
     pub vlan: Option<u16>,
     pub outer: Option<Outer>,
     pub bytes: String,
+    /// Of a copy that goes to the kernel's tunnel device.
+    pub device: Option<DeviceRow>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

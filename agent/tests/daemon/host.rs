@@ -96,6 +96,14 @@ impl Host {
         Command::new(BINARY).args(words).arg("--json").arg("--socket").arg(socket).output().unwrap()
     }
 
+    /// As an operator reads it.
+    pub(crate) fn print(&self, words: &[&str]) -> String {
+        let socket = self.folder.path().join("agent.sock");
+        let output = Command::new(BINARY).args(words).arg("--socket").arg(socket).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) fn json(&self, words: &[&str]) -> Option<Value> {
         let output = self.ask(words);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())

@@ -1,15 +1,23 @@
 //! `vtep-agent trace`: the programs' own word, with nothing moved.
 
 use serde_json::Value;
+use vtep_agent::trace::outer::Outer;
+use vtep_tests::frame::{Endpoint, udp, vxlan};
+use vtep_tests::link::Link;
+use vtep_tests::packet::PacketSocket;
 use vtep_tests::process::Daemon;
 
-use crate::host::{Host, TABLE};
+use crate::host::{Host, PATIENCE, TABLE};
 
 pub(crate) const NEXT_HOP: &str = "02:00:00:00:fe:01";
 
 /// `tap0` without a tag and in VLAN 20, both VTEPs' neighbours known.
 pub(crate) fn ready() -> (Host, Daemon) {
-    let host = Host::new("");
+    ready_with("")
+}
+
+fn ready_with(dataplane: &str) -> (Host, Daemon) {
+    let host = Host::new(dataplane);
     let bindings = "binding = [{ port = \"tap0\", logical_switch = \"blue\" }, \
                     { port = \"tap0\", vlan = 20, logical_switch = \"red\" }]\n";
     let red = ", { name = \"red\", vni = 5002, flood = [\"a\", \"b\"] }]\nmac = [\n\
@@ -26,7 +34,7 @@ pub(crate) fn ready() -> (Host, Daemon) {
         let vteps = host.json(&["vtep", "show"])?;
         vteps.as_array()?.iter().all(|vtep| vtep["next_hop"] == NEXT_HOP).then_some(())
     };
-    daemon.wait_for("the next hops", crate::host::PATIENCE, resolved).unwrap();
+    daemon.wait_for("the next hops", PATIENCE, resolved).unwrap();
     (host, daemon)
 }
 
@@ -102,27 +110,110 @@ fn a_trace_says_why_a_frame_is_dropped() {
     assert_eq!(double["verdict"], "extra_tag");
 }
 
+/// VXLAN from the VTEP `a`, or from another source, around a frame to the VM's MAC or all.
+fn from_vtep(source: [u8; 4], vni: u32, dst: [u8; 6]) -> Vec<u8> {
+    let far = Endpoint::new([2, 0, 0, 0, 0, 1], [1, 1, 1, 1], 1);
+    let vm = Endpoint::new(dst, [2, 2, 2, 2], 2);
+    let (vtep, ours) = (Endpoint::new(HOP, source, 49_153), Endpoint::new(UPLINK, [192, 0, 2, 1], 4789));
+    vxlan(vtep, ours, vni, &udp(far, vm, &[7; 20]))
+}
+
+const HOP: [u8; 6] = [2, 0, 0, 0, 0xfe, 1];
+const UPLINK: [u8; 6] = [2, 0, 0, 0, 0xfe, 2];
+const VM: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
+
+fn trace_arrival(host: &Host, frame: &[u8]) -> Value {
+    trace(host, &format!("--uplink uplink --frame {}", hex(frame)))
+}
+
+fn hex(frame: &[u8]) -> String {
+    frame.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 #[test]
 fn a_trace_follows_frames_from_the_underlay() {
-    let (host, _daemon) = ready();
-    let inner = "0200000000aa020000000001080045000020000040004011000001010101020202020001000200000000";
-    let outer = |source: &str, vni: &str| {
-        let len = inner.len() / 2;
-        format!(
-            "02000000fe0202000000fe0108004500{:04x}0000400040110000c0{source}c0000201c00012b5{:04x}0000\
-             080000000{vni}00",
-            len + 36,
-            len + 16,
-        )
-    };
-    let frame = format!("{}{inner}", outer("00020b", "01389"));
-    let row = trace(&host, &format!("--uplink uplink --frame {frame}"));
+    let (host, _daemon) = ready_with("decap = \"program\"");
+    let row = trace_arrival(&host, &from_vtep([192, 0, 2, 11], 5001, VM));
     assert_eq!(steps(&row), ["outer", "vni", "sender", "fdb", "local_port"], "{row:#}");
-    assert!(row["verdict"] == "admitted" || row["verdict"] == "delivered", "{row:#}");
-    let stranger = trace(&host, &format!("--uplink uplink --frame {}{inner}", outer("000263", "01389")));
+    assert_eq!(
+        (&row["verdict"], &row["device"], &row["then"]),
+        (&"delivered".into(), &Value::Null, &Value::Null)
+    );
+    let stranger = trace_arrival(&host, &from_vtep([192, 0, 2, 99], 5001, VM));
     assert_eq!(stranger["verdict"], "unknown_sender");
-    let nowhere = trace(&host, &format!("--uplink uplink --frame {}{inner}", outer("00020b", "01300")));
+    let nowhere = trace_arrival(&host, &from_vtep([192, 0, 2, 11], 4864, VM));
     assert_eq!(nowhere["verdict"], "unknown_vni");
+}
+
+#[test]
+fn a_trace_goes_on_behind_the_tunnel_device() {
+    let (host, _daemon) = ready_with("decap = \"device\"");
+    let before = traces_of_traces(&host);
+    let frame = from_vtep([192, 0, 2, 11], 5001, VM);
+    let row = trace_arrival(&host, &frame);
+    assert_eq!(
+        (&row["verdict"], &row["device"]["does"]),
+        (&"admitted".into(), &"decapsulates".into()),
+        "{row:#}"
+    );
+    let then = &row["then"];
+    assert_eq!((&then["program"], &then["interface"]), (&"tunnel_in".into(), &"vtepd-vxlan".into()));
+    assert_eq!((&then["verdict"], &then["to"]), (&"delivered".into(), &"tap0".into()), "{row:#}");
+    assert_eq!(then["bytes"], hex(&frame[50..]));
+
+    let flooded = trace_arrival(&host, &from_vtep([192, 0, 2, 11], 5001, [0xff; 6]));
+    assert_eq!(flooded["then"]["verdict"], "delivered_flood", "{flooded:#}");
+    assert_eq!(flooded["then"]["copies"][0]["to"], "tap0");
+    // The program behind the device has the last word.
+    let mut tagged = from_vtep([192, 0, 2, 11], 5001, VM);
+    tagged[50 + 12..50 + 16].copy_from_slice(&[0x81, 0, 0, 7]);
+    let refused = trace_arrival(&host, &tagged);
+    assert_eq!(refused["verdict"], "extra_tag", "{refused:#}");
+
+    let mut summed = frame;
+    summed[40..42].copy_from_slice(&[0xab, 0xcd]);
+    let dropped = trace_arrival(&host, &summed);
+    assert_eq!((&dropped["device"]["does"], &dropped["then"]), (&"drops".into(), &Value::Null));
+    assert!(dropped["device"]["why"].as_str().unwrap().contains("UDP checksum 0xabcd; expected 0x"));
+    let text = host.print(&["trace", "--port", "tap0", "--dst", "02:00:00:00:00:01"]);
+    assert!(!text.contains("derived"), "{text}");
+    assert_eq!(traces_of_traces(&host), before);
+}
+
+/// What the device is said to put around a frame, it does when the next hop is known at last.
+#[test]
+fn a_trace_says_what_the_tunnel_device_will_put_around_a_frame() {
+    let host = Host::new("");
+    host.write("table.toml", &TABLE.replace("flood = [\"a\"]", "flood = [\"a\", \"b\"]"));
+    let _daemon = host.start();
+    let row = trace(&host, "--port tap0 --dst 02:00:00:00:00:01");
+    assert_eq!((&row["verdict"], &row["to"]), (&"device".into(), &"vtepd-vxlan".into()), "{row:#}");
+    let derived = &row["device"];
+    assert_eq!((&derived["does"], &derived["interface"]), (&"encapsulates".into(), &"uplink".into()));
+    let text = host.print(&["trace", "--port", "tap0", "--dst", "02:00:00:00:00:01"]);
+    assert!(
+        text.contains("(derived, not run) vtepd-vxlan puts around it 192.0.2.1 → 192.0.2.11, TTL 64"),
+        "{text}"
+    );
+    let flooded = trace(&host, "--port tap0 --dst ff:ff:ff:ff:ff:ff");
+    let ends: Vec<&Value> =
+        (0..2).map(|at| &flooded["copies"][at]["device"]["outer"]["destination"]).collect();
+    assert_eq!(ends, ["192.0.2.11", "192.0.2.12"], "{flooded:#}");
+
+    let sent = row["bytes"].as_str().unwrap();
+    let frame: Vec<u8> =
+        (0..sent.len()).step_by(2).map(|at| u8::from_str_radix(&sent[at..at + 2], 16).unwrap()).collect();
+    let uplink = PacketSocket::bind(&Link::named(&host.peer, "uplink")).unwrap();
+    PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap().send(&frame).unwrap();
+    host.netns.ip(&format!("neigh replace 192.0.2.11 lladdr {NEXT_HOP} dev uplink")).unwrap();
+    let encapsulated = uplink.receive_where(PATIENCE, |bytes| bytes.ends_with(&frame)).unwrap().unwrap();
+    let made = serde_json::to_value(Outer::parse(&encapsulated).unwrap()).unwrap();
+    for field in ["source", "destination", "ttl", "dscp", "ecn", "dont_fragment", "udp_destination", "vni"] {
+        assert_eq!(derived["outer"][field], made[field], "{field}: {derived:#}, {made:#}");
+    }
+    let sources = &derived["udp_sources"];
+    let range = sources[0].as_u64().unwrap()..=sources[1].as_u64().unwrap();
+    assert!(range.contains(&made["udp_source"].as_u64().unwrap()), "{derived:#}, {made:#}");
 }
 
 #[test]

@@ -179,6 +179,9 @@ pub mod program {
     pub const TRACE_PORT: &str = "trace_port";
     /// [`UPLINK_IN`] for such a frame.
     pub const TRACE_UPLINK: &str = "trace_uplink";
+    /// [`TUNNEL_IN`] for such a frame, whose tunnel's key stands in the context's `cb`: the VNI, then the sender as
+    /// [`AddrBytes`](crate::AddrBytes).
+    pub const TRACE_TUNNEL: &str = "trace_tunnel";
     /// tcx ingress of a VM port.
     pub const PORT_IN: &str = "port_in";
     /// tcx ingress of the collect-metadata VXLAN device.

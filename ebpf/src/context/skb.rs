@@ -152,6 +152,31 @@ impl Skb {
         done(ret)
     }
 
+    /// As if the kernel's tunnel device had handed the frame on, with the key that a test-run's context has in `cb`.
+    #[inline(always)]
+    pub(crate) fn take_key_of_context(&self) -> Result<(), Refused> {
+        // SAFETY: as for `set_tunnel_key`, and the context is valid for the whole run of the program.
+        let ret = unsafe {
+            const V4: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+            // Word by word: the context is no memory that could be compared.
+            let [vni, a, b, c, d] = (*self.skb).cb;
+            let mut key: bpf_tunnel_key = core::mem::zeroed();
+            key.tunnel_id = vni;
+            // The sender of what was received is the local end of what is to be sent, which a program's key is for
+            // (`bpf_skb_get_tunnel_key` of the kernel's `net/core/filter.c`).
+            let mut flags = 0;
+            if a == 0 && b == 0 && c == V4 {
+                key.__bindgen_anon_3.local_ipv4 = u32::from_be(d);
+            } else {
+                flags = BPF_F_TUNINFO_IPV6;
+                key.__bindgen_anon_3.local_ipv6 = [a, b, c, d];
+            }
+            let size = size_of::<bpf_tunnel_key>() as u32;
+            bpf_skb_set_tunnel_key(self.skb, &raw mut key, size, u64::from(flags))
+        };
+        done(ret)
+    }
+
     #[inline(always)]
     pub(crate) fn copy_to(&self, ifindex: u32) -> Result<(), Refused> {
         if maps::is_tracing() {
