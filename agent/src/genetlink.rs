@@ -53,8 +53,19 @@ pub(crate) struct Family {
 
 const NETDEV: &str = "netdev";
 const ETHTOOL: &str = "ethtool";
+const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
+const ETHTOOL_A_BITSET_BITS: u16 = 3;
+const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
 /// Notices of what drivers can do.
 const NETDEV_NOTICES: &str = "mgmt";
+
+/// The header of ethtool's requests.
+fn device(ifindex: u32) -> Vec<u8> {
+    const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
+    let mut header = Vec::new();
+    put(&mut header, ETHTOOL_A_HEADER_DEV_INDEX, &ifindex.to_ne_bytes());
+    header
+}
 
 struct Request<'a> {
     what: &'static str,
@@ -93,16 +104,10 @@ impl Genetlink {
     /// Names of the features that are active, as `ethtool -k` shows them.
     pub fn offloads(&self, ifindex: u32) -> Result<BTreeSet<String>, GenetlinkError> {
         const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
-        const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
-        const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
         const ETHTOOL_A_FEATURES_ACTIVE: u16 = 4;
-        const ETHTOOL_A_BITSET_BITS: u16 = 3;
-        const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
         let what = "a question for an interface's offloads";
-        let mut header = Vec::new();
-        put(&mut header, ETHTOOL_A_HEADER_DEV_INDEX, &ifindex.to_ne_bytes());
         let mut attributes = Vec::new();
-        put(&mut attributes, nested(ETHTOOL_A_FEATURES_HEADER), &header);
+        put(&mut attributes, nested(ETHTOOL_A_FEATURES_HEADER), &device(ifindex));
         let family = self.family(ETHTOOL)?.id;
         let answer =
             self.ask(&Request { what, family, command: ETHTOOL_MSG_FEATURES_GET, attributes: &attributes })?;
@@ -115,6 +120,32 @@ impl Genetlink {
             Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
         });
         Ok(names.collect())
+    }
+
+    /// Turns a feature on or off, by its name as `ethtool -k` shows it.
+    pub fn set_offload(&self, ifindex: u32, name: &str, on: bool) -> Result<(), GenetlinkError> {
+        const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
+        const ETHTOOL_A_FEATURES_WANTED: u16 = 3;
+        const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
+        const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
+        let what = "a change of an interface's offloads";
+        let mut bit = Vec::new();
+        put(&mut bit, ETHTOOL_A_BITSET_BIT_NAME, format!("{name}\0").as_bytes());
+        if on {
+            put(&mut bit, ETHTOOL_A_BITSET_BIT_VALUE, &[]);
+        }
+        let wrapped = |kind, value: &[u8]| {
+            let mut bytes = Vec::new();
+            put(&mut bytes, nested(kind), value);
+            bytes
+        };
+        let bits = wrapped(ETHTOOL_A_BITSET_BITS, &wrapped(ETHTOOL_A_BITSET_BITS_BIT, &bit));
+        let mut attributes = Vec::new();
+        put(&mut attributes, nested(ETHTOOL_A_FEATURES_HEADER), &device(ifindex));
+        put(&mut attributes, nested(ETHTOOL_A_FEATURES_WANTED), &bits);
+        let family = self.family(ETHTOOL)?.id;
+        self.ask(&Request { what, family, command: ETHTOOL_MSG_FEATURES_SET, attributes: &attributes })
+            .map(drop)
     }
 
     /// The multicast group that tells when a driver's XDP features change.

@@ -3,6 +3,7 @@
 //! An event is only a hint. [`Changes`] says that something changed, or that the kernel dropped notices because the
 //! socket was full, and the listener reads everything again: one path for both.
 
+mod construct;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use vtep_api::MacAddr;
 
+pub use construct::{End, FarVxlan};
 pub use rtnetlink::MulticastGroup as Group;
 pub use standing::{Filter, Standing, Xdp};
 

@@ -34,6 +34,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
   vtep-agent doctor                          the whole host, by /etc/vtepd/agent.toml
+  vtep-agent doctor --no-frames              the same without sending frames: at once, and without root
   vtep-agent doctor --port tap0              one port only, and the uplinks
   vtep-agent doctor --json | jq '.findings[] | select(.level == \"problem\")'
 
@@ -57,8 +58,10 @@ pub(super) enum Command {
     Check(ConfigFile),
     /// Examine the host: kernel, capabilities, others' programs at our hooks, MTUs, offloads, which way each port goes
     ///
-    /// With the daemon running or not. Each finding is ok, a note, a warning or a problem, with what was expected and
-    /// what to type. Nothing of the host is touched. Ends with 1 if there is a problem.
+    /// With the daemon running or not. Real frames (TCP super-frames, unfinished checksums, VLAN tags, packets that are
+    /// too big) go through the real programs in network namespaces that last as long, with maps that nobody else sees.
+    /// Each finding is ok, a note, a warning or a problem, with what was expected and what to type. Nothing of the host
+    /// is touched. Ends with 1 if there is a problem.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
     /// Show the configuration
@@ -208,6 +211,9 @@ pub(super) struct DoctorArgs {
     /// Only this port
     #[arg(long)]
     port: Option<String>,
+    /// Send no frames in namespaces of their own, which takes some seconds and root
+    #[arg(long)]
+    no_frames: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -215,7 +221,11 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn question(&self) -> doctor::Question {
-        doctor::Question { config: self.file.config.clone(), port: self.port.clone() }
+        doctor::Question {
+            config: self.file.config.clone(),
+            port: self.port.clone(),
+            frames: !self.no_frames,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use vtep_api::daemon::chain;
 
 use super::Question;
+use super::frames::{self, Sent};
 use crate::config::{self, Config, Port, Source};
 use crate::control::view::PortRow;
 use crate::control::{Request, client};
@@ -67,6 +68,14 @@ pub(super) struct Host {
     pub(super) links: Result<Links, String>,
     /// Ports, uplinks and the tunnel device, as far as they exist.
     pub(super) interfaces: BTreeMap<String, Interface>,
+    pub(super) frames: Frames,
+}
+
+#[derive(Debug)]
+pub(super) enum Frames {
+    NotAsked,
+    NotTried(String),
+    Sent(Vec<Sent>),
 }
 
 /// What is known of the table without its source.
@@ -128,6 +137,7 @@ fn host(config: Config, question: &Question) -> Host {
         addresses,
         links: Ok(Links::default()),
         interfaces: BTreeMap::new(),
+        frames: Frames::NotAsked,
         config,
     };
     let read = runtime().and_then(|runtime| runtime.block_on(read(&host)));
@@ -135,7 +145,20 @@ fn host(config: Config, question: &Question) -> Host {
         Ok((links, interfaces)) => (host.links, host.interfaces) = (Ok(links), interfaces),
         Err(error) => host.links = Err(error),
     }
+    if question.frames {
+        host.frames = send_frames(&host);
+    }
     host
+}
+
+fn send_frames(host: &Host) -> Frames {
+    const MTU: u32 = 1500;
+    let uplinks = host.config.underlay.uplinks.iter();
+    let mtus = uplinks.filter_map(|uplink| Some(host.interfaces.get(uplink.as_str())?.link.mtu));
+    match frames::send(&host.config, mtus.min().unwrap_or(MTU), |_| Ok(())) {
+        Ok(sent) => Frames::Sent(sent),
+        Err(error) => Frames::NotTried(chain(&error)),
+    }
 }
 
 /// None: no daemon answers.

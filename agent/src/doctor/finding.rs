@@ -36,6 +36,7 @@ pub enum Group {
     Underlay,
     Hooks,
     Uplink,
+    Frames,
     Port,
 }
 
@@ -48,6 +49,7 @@ impl fmt::Display for Group {
             Self::Underlay => "underlay",
             Self::Hooks => "hooks",
             Self::Uplink => "uplink",
+            Self::Frames => "frames",
             Self::Port => "port",
         })
     }

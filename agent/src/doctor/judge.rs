@@ -1,8 +1,9 @@
 //! From facts to findings. Pure.
 
+mod frames;
 mod hooks;
 mod port;
-mod room;
+pub(super) mod room;
 #[cfg(test)]
 mod tests;
 mod uplink;
@@ -41,6 +42,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     underlay(host, links, &mut Section::new(Group::Underlay, None, &mut findings));
     hooks::judge(host, &mut findings);
     uplink::judge(host, &mut findings);
+    frames::judge(host, &mut findings);
     port::judge(host, &mut findings);
     findings
 }

@@ -1,17 +1,23 @@
 //! `vtep-agent doctor`: what stands in the way of a host is named, and a sound one has none of it.
 
-use std::process::Output;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::xdp::XdpMode;
-use aya::programs::{SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 use serde_json::Value;
-use vtep_agent::kernel::OBJECT;
+use vtep_agent::config::Config;
+use vtep_agent::doctor::frames;
+use vtep_agent::kernel::{OBJECT, Program};
+use vtep_tests::deadline::wait_for;
 use vtep_tests::netns::output;
+use vtep_tests::process::Daemon;
 
-use crate::host::{BINARY, Host};
+use crate::host::{BINARY, Host, PATIENCE};
 
 fn doctor(host: &Host, words: &[&str]) -> Output {
     let mut command = host.netns.command(BINARY);
@@ -27,8 +33,12 @@ struct Report {
 impl Report {
     #[track_caller]
     fn of(host: &Host, words: &[&str]) -> Self {
-        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-        Self::read(&doctor(host, &words))
+        Self::with_frames(host, &[words, &["--no-frames"]].concat())
+    }
+
+    #[track_caller]
+    fn with_frames(host: &Host, words: &[&str]) -> Self {
+        Self::read(&doctor(host, &[words, &["--json"]].concat()))
     }
 
     #[track_caller]
@@ -93,7 +103,7 @@ fn a_sound_host_has_no_problem_with_the_daemon_and_without() {
     }
     drop(daemon);
 
-    let text = String::from_utf8(doctor(&host, &[]).stdout).unwrap();
+    let text = String::from_utf8(doctor(&host, &["--no-frames"]).stdout).unwrap();
     assert!(text.contains("\nport tap0\n") && text.ends_with("0 problems, 0 warnings\n"), "{text}");
 }
 
@@ -172,4 +182,122 @@ fn a_capability_that_is_missing_is_a_problem() {
     assert_eq!(lacking.code, Some(1));
     lacking.check(("capabilities", "", "cap_perfmon"), "problem", "missing");
     lacking.check(("capabilities", "", "cap_bpf"), "ok", "held");
+}
+
+#[test]
+fn frames_arrive_by_every_way_and_nothing_is_left() {
+    let host = sound();
+    let daemon = host.start();
+    let links = || host.netns.ip("-o link").unwrap();
+    let (before, status) = (links(), host.status().unwrap());
+    let report = Report::with_frames(&host, &[]);
+    assert_eq!((report.code, &report.json["warnings"]), (Some(0), &0.into()), "{:#}", report.json);
+    let both = ["path", "udp_out", "udp_in", "tcp_out", "tcp_in", "too_big_v4", "too_big_v6"];
+    for way in ["device", "program", "xdp"] {
+        for probe in both {
+            report.check(("frames", way, probe), "ok", "");
+        }
+        for probe in ["vlan_out", "vlan_in"].iter().filter(|_| way != "xdp") {
+            report.check(("frames", way, probe), "ok", "tag 20");
+        }
+        report.check(("frames", way, "too_big_v4"), "ok", "the VM was told 1550 by ICMP");
+    }
+    report.check(("port", "tap0", "frames"), "ok", "all arrive by program");
+    assert_eq!(links(), before);
+    let after = host.status().unwrap();
+    assert_eq!((&after["counts"], &after["attached"]), (&status["counts"], &status["attached"]));
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains("/run/bpf"), "{mounts}");
+    drop(daemon);
+}
+
+/// What the library's examination says of a way, after a line of the shell was run on the host or where the VMs are.
+struct Meddled(Vec<frames::Sent>);
+
+impl Meddled {
+    fn new(on_vms: bool, command: &str) -> Self {
+        let text = "[underlay]\naddress = \"192.0.2.1\"\nuplinks = [\"uplink\"]\n\
+                    [source]\nkind = \"file\"\npath = \"t.toml\"\n";
+        let config = Config::parse(text, Path::new("agent.toml"), &[]).unwrap();
+        let run = || {
+            let mut shell = Command::new("sh");
+            output(shell.args(["-e", "-c", command])).map(drop).map_err(std::io::Error::other)
+        };
+        let sent = frames::send(&config, 1500, |lab| if on_vms { lab.on_vms(run) } else { lab.on_host(run) });
+        Self(sent.unwrap())
+    }
+
+    /// The probes that fail by a way, with what they say.
+    fn failed(&self, way: &str) -> Vec<(&'static str, &str)> {
+        let of_way = self.0.iter().filter(|sent| sent.way() == way);
+        of_way.filter_map(|sent| Some((sent.probe.name(), sent.outcome.as_ref().err()?.as_str()))).collect()
+    }
+}
+
+#[test]
+fn a_host_that_drops_what_its_tunnel_device_should_take_fails_by_the_device_alone() {
+    // The host's own IP asks it, to which the programs leave nothing that they take.
+    let blackhole =
+        "nft 'table inet fw { chain input { type filter hook input priority 0; udp dport 4789 drop; }; }'";
+    let meddled = Meddled::new(false, blackhole);
+    let failed = meddled.failed("device");
+    let names: Vec<_> = failed.iter().map(|(probe, _)| *probe).collect();
+    assert_eq!(
+        names,
+        ["udp_out", "udp_in", "tcp_out", "tcp_in", "vlan_in"],
+        "no answer comes to the VM: {failed:?}"
+    );
+    assert!(failed[0].1.contains("nothing arrived"), "{failed:?}");
+    for way in ["program", "xdp"] {
+        assert_eq!(meddled.failed(way), []);
+    }
+}
+
+#[test]
+fn a_way_that_is_narrower_than_its_interface_says_is_found() {
+    let meddled = Meddled::new(false, "ip link set up0 mtu 1400");
+    for way in ["device", "program"] {
+        let failed = meddled.failed(way);
+        let told = |(probe, says): &(&str, &str)| {
+            *probe == "too_big_v4" && says.starts_with("the VM was told 1350, expected 1450")
+        };
+        assert!(failed.iter().any(told), "{failed:?}");
+    }
+    assert_eq!(meddled.failed("xdp"), [], "it has another uplink");
+}
+
+#[test]
+fn a_port_without_segmentation_offload_is_no_proof_of_super_frames() {
+    let meddled = Meddled::new(true, "ip link set vm1 gso_max_segs 1");
+    let failed = meddled.failed("program");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].0 == "tcp_out" && failed[0].1.contains("expected super-frames"), "{failed:?}");
+    assert_eq!(meddled.failed("device"), []);
+}
+
+#[test]
+fn nothing_is_left_of_an_examination_that_was_killed() {
+    let host = sound();
+    let mut command = host.netns.command(BINARY);
+    command.arg("doctor").arg("--config").arg(host.folder.path().join("agent.toml"));
+    let mut child = Daemon::spawn("doctor", &mut command).unwrap();
+    let descriptors = format!("/proc/{}/fdinfo", child.pid());
+    let loaded = |within| -> BTreeSet<u32> {
+        let files = std::fs::read_dir(within).into_iter().flatten().flatten();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        let ids = texts.filter_map(|text| {
+            text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        });
+        ids.collect()
+    };
+    let ours = child.wait_for("programs", PATIENCE, || {
+        Some(loaded(&descriptors)).filter(|ids| ids.len() >= Program::ALL.len())
+    });
+    let ours = ours.unwrap();
+    child.kill().unwrap();
+    wait_for("the end of its programs", PATIENCE, || {
+        let all: BTreeSet<u32> = loaded_programs().filter_map(|program| Some(program.ok()?.id())).collect();
+        ours.is_disjoint(&all).then_some(())
+    })
+    .unwrap();
 }

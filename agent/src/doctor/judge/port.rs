@@ -2,7 +2,7 @@ use super::super::facts::{Host, Interface};
 use super::super::finding::{Finding, Group, Mend, Section};
 use super::room;
 use crate::config::{Decap, Port};
-use crate::desired::decap;
+use crate::desired::decap::{self, Choice, Way};
 use crate::genetlink::XdpFeatures;
 use crate::packet_rate::{self, PacketRate, Role, State};
 
@@ -93,12 +93,9 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
             return section.warning("offloads", format!("cannot be read: {error}"), mend);
         }
     };
-    let role = Role::Port { trunk: host.table.trunks.contains(port.name.as_str()) };
-    let state = packet_rate::state(&interface.link, features, role);
+    let state = state(host, port, interface, features);
     say_packet_rate(port.packet_rate, &state, section);
-    let asked = port.packet_rate.then_some((interface.link.ifindex, state));
-    let packet_rate = PacketRate { by_ifindex: asked.into_iter().collect() };
-    let choice = decap::choose(&host.config, port, &interface.link, &packet_rate);
+    let choice = choose(host, port, interface, state);
     let value = format!("{} ({})", choice.way.name(), choice.why);
     let forced = port.decap.unwrap_or(host.config.dataplane.decap) == Decap::Program;
     if forced && interface.link.kind.as_deref() != Some("veth") {
@@ -109,6 +106,34 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
     } else {
         section.ok("decap", value);
     }
+    match super::frames::arrive(host, choice.way) {
+        None => {}
+        Some(Ok(())) => section.ok("frames", format!("all arrive by {}", choice.way.name())),
+        Some(Err(failed)) => section.problem(
+            "frames",
+            format!("{} fail by {}", failed.join(", "), choice.way.name()),
+            Mend::expected("all to arrive")
+                .by("another decap in its [[port]], of which frames above says that they arrive"),
+        ),
+    }
+}
+
+fn state(host: &Host, port: &Port, interface: &Interface, features: &packet_rate::Facts) -> State {
+    let role = Role::Port { trunk: host.table.trunks.contains(port.name.as_str()) };
+    packet_rate::state(&interface.link, features, role)
+}
+
+fn choose(host: &Host, port: &Port, interface: &Interface, state: State) -> Choice {
+    let asked = port.packet_rate.then_some((interface.link.ifindex, state));
+    let packet_rate = PacketRate { by_ifindex: asked.into_iter().collect() };
+    decap::choose(&host.config, port, &interface.link, &packet_rate)
+}
+
+/// None: it cannot be told.
+pub(super) fn way(host: &Host, port: &Port) -> Option<Way> {
+    let interface = host.interfaces.get(port.name.as_str())?;
+    let state = state(host, port, interface, interface.features.as_ref().ok()?);
+    Some(choose(host, port, interface, state).way)
 }
 
 /// Whether packet-rate mode is, or would be, safe there.

@@ -11,7 +11,7 @@ use crate::table::Encapsulation;
 const TAG_LEN: u32 = 4;
 
 /// Bytes between an inner and an outer IP packet: the inner Ethernet header is as long as the outer one.
-pub(super) fn overhead(encapsulation: Encapsulation, v6: bool) -> u32 {
+pub(in crate::doctor) fn overhead(encapsulation: Encapsulation, v6: bool) -> u32 {
     let shape = match (encapsulation, v6) {
         (Encapsulation::Nvgre, false) => Shape::Ipv4Gre,
         (Encapsulation::Nvgre, true) => Shape::Ipv6Gre,

@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::super::facts::{Interface, Refused, TableFacts, XdpOccupant};
+use super::super::facts::{Frames, Interface, Refused, TableFacts, XdpOccupant};
 use super::super::finding::Level;
+use super::super::frames::{Probe, Sent};
 use super::*;
 use crate::config::Config;
+use crate::desired::decap::Way;
 use crate::genetlink::XdpFeatures;
 use crate::kernel::Occupant;
 use crate::netlink::{Filter, Link, Vxlan};
@@ -53,6 +55,7 @@ fn facts(lines: &str) -> Facts {
         addresses: config.underlay.address.iter().map(|address| (address, true)).collect(),
         links: Ok(Links::default()),
         interfaces: BTreeMap::from(interfaces),
+        frames: Frames::NotAsked,
         config,
     };
     let kernel = KernelFacts {
@@ -268,4 +271,29 @@ fn strict_reverse_path_filtering_matters_with_several_uplinks() {
     assert!(judge(&one).iter().all(|finding| finding.check != "rp_filter"));
     host(&mut one).config.underlay.uplinks.push("eth1".try_into().unwrap());
     check(&one, (Group::Uplink, Some("eth0"), "rp_filter"), Level::Warning, "rp_filter=2");
+}
+
+#[test]
+fn frames_that_fail_are_a_problem_where_a_port_goes_that_way() {
+    let sent = |way, outcome: Result<&str, &str>| Sent {
+        way,
+        probe: Probe::TcpOut,
+        outcome: outcome.map(str::to_owned).map_err(str::to_owned),
+    };
+    let mut tried = facts(PORT);
+    let way = |name| (Group::Frames, Some(name), "tcp_out");
+    host(&mut tried).frames = Frames::Sent(vec![
+        sent(Way::Device, Ok("4 MiB")),
+        sent(Way::Program, Err("nothing arrived")),
+        sent(Way::Xdp, Ok("4 MiB")),
+    ]);
+    check(&tried, way("device"), Level::Ok, "4 MiB");
+    check(&tried, way("program"), Level::Warning, "nothing arrived");
+    check(&tried, (Group::Port, Some("tap0"), "frames"), Level::Ok, "all arrive by device");
+    at(&mut tried, "tap0").link = Link::of_kind(Some("veth"), 1500);
+    check(&tried, way("program"), Level::Problem, "nothing arrived");
+    check(&tried, (Group::Port, Some("tap0"), "frames"), Level::Problem, "tcp_out fail by program");
+
+    host(&mut tried).frames = Frames::NotTried("EPERM".to_owned());
+    check(&tried, (Group::Frames, None, "namespaces"), Level::Warning, "EPERM");
 }
