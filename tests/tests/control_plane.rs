@@ -8,5 +8,7 @@ mod figures;
 mod moves;
 #[path = "control_plane/outages.rs"]
 mod outages;
+#[path = "control_plane/rehearsal.rs"]
+mod rehearsal;
 #[path = "control_plane/rig.rs"]
 mod rig;

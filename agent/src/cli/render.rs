@@ -259,7 +259,7 @@ pub(super) fn trace(out: &mut dyn Write, row: &TraceRow) -> io::Result<()> {
 pub(super) fn drill(out: &mut dyn Write, row: &DrillRow) -> io::Result<()> {
     let DrillRow { macs_with_slave, macs_without_slave, .. } = row;
     writeln!(out, "VTEP {}, {:.1} s", row.vtep.as_deref().unwrap_or("gone"), row.seconds)?;
-    writeln!(out, "MACs      {macs_with_slave} with a slave, {macs_without_slave} without")?;
+    writeln!(out, "MACs      {macs_with_slave} with a slave that serves, {macs_without_slave} without")?;
     writeln!(out, "served    {} frames by slaves", row.frames_served_by_slaves)?;
     writeln!(out, "no way    {} frames that a failure would have cost", row.frames_without_another_way)
 }

@@ -291,7 +291,7 @@ pub struct BfdRow {
 pub struct DrillRow {
     pub vtep: Option<String>,
     pub seconds: f64,
-    /// Of those of which it is master.
+    /// Of those of which it is master: with one that could serve.
     pub macs_with_slave: usize,
     pub macs_without_slave: usize,
     pub frames_served_by_slaves: u64,

@@ -85,7 +85,7 @@ impl Ended {
     pub(super) fn report(self, host: &Host) {
         let Self { drill: Drill { vtep, served: before, reply, .. }, sent, length } = self;
         let masters = host.installed.fdb.values().filter(|target| target.master == Target::Vtep(vtep));
-        let with = masters.clone().filter(|target| target.slave != Target::None).count();
+        let with = masters.clone().filter(|target| serves(host, target.slave)).count();
         let row = DrillRow {
             vtep: host.installed.vteps.get(&vtep).map(|row| crate::desired::ip(row.adj.remote).to_string()),
             seconds: length.as_secs_f64(),
@@ -95,6 +95,15 @@ impl Ended {
             frames_without_another_way: sent,
         };
         drop(reply.send(Reply::rows([row])));
+    }
+}
+
+/// Whether a slave can, as the programs choose (`ebpf/src/choice.rs`).
+fn serves(host: &Host, slave: Target) -> bool {
+    match slave {
+        Target::None => false,
+        Target::LocalPort(_) => true,
+        Target::Vtep(slave) => host.installed.vteps.get(&slave).is_some_and(|row| row.up && !row.suspect),
     }
 }
 

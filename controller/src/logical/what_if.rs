@@ -14,7 +14,7 @@ use crate::declared::{Policy, TimePolicy};
 pub struct VtepDown {
     /// How many MACs would move to whom.
     pub moves: BTreeMap<VtepName, usize>,
-    /// MACs that nobody else stands for.
+    /// MACs that nobody else stands for, or only who is dead too.
     pub orphaned: usize,
     /// Of those, the first.
     pub orphans: Vec<MacAddr>,
@@ -56,7 +56,7 @@ impl Logical {
                     (contender.dead, contender.pinned) = (true, false);
                 }
                 rank(&mut contenders, policy.time);
-                match contenders.first().filter(|first| first.vtep != *name) {
+                match contenders.first().filter(|first| !first.dead) {
                     Some(next) => *effect.moves.entry(next.vtep.clone()).or_default() += 1,
                     None => orphans.push(mac),
                 }

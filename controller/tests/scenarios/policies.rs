@@ -1,6 +1,6 @@
 //! Which time counts, and what if nobody, or everybody, claims.
 
-use vtep_api::{LocalMac, Role};
+use vtep_api::{LocalMac, Role, Session};
 use vtep_controller::declared::TimePolicy;
 
 use crate::harness::*;
@@ -131,4 +131,15 @@ fn a_vteps_end_can_be_asked_after() {
     assert_eq!(effect.moves, [(vtep("b"), 1)].into());
     assert_eq!((effect.orphaned, effect.orphans.clone()), (1, vec![mac(2)]));
     assert!(lc.core.what_if_vtep_down(&vtep("c")).unwrap().is_empty());
+}
+
+#[test]
+fn a_vteps_end_moves_nothing_to_one_that_is_dead_already() {
+    let mut lc = trio(TimePolicy::Arrival);
+    lc.claim("b", "x", 1, S);
+    lc.claim("a", "x", 1, M);
+    lc.session("b", Session::Lost);
+    lc.unreachable("c", &["192.0.2.2"]);
+    let effect = &lc.core.what_if_vtep_down(&vtep("a")).unwrap()[&ls("x")];
+    assert_eq!((effect.moves.len(), effect.orphans.clone()), (0, vec![mac(1)]));
 }

@@ -123,7 +123,7 @@ fn without_reversion_a_vtep_comes_back_by_the_operators_word() {
 
 #[test]
 fn a_drill_moves_traffic_to_the_slave_and_back() {
-    let pair = Pair::new(Hops::Multi, "");
+    let mut pair = Pair::new(Hops::Multi, "");
     pair.wait_until_up();
     let flow = Flow::start(&pair);
     wait_for("frames at the master", SOON, || (flow.arrived(0) > 1000).then_some(())).unwrap();
@@ -139,4 +139,10 @@ fn a_drill_moves_traffic_to_the_slave_and_back() {
     assert!(served.abs_diff(flown.arrived[1]) <= flown.lost(), "{report}, {} arrived", flown.arrived[1]);
     assert_eq!((&report["macs_with_slave"], &report["macs_without_slave"]), (&1.into(), &0.into()));
     assert!(!pair.agent.command(&["drill", "--vtep", "nobody"]).unwrap().status.success());
+
+    pair.tors[1].bird.as_mut().unwrap().daemon().kill().unwrap();
+    wait_for("silence", SOON, || (pair.vtep("b")["suspect"] == true).then_some(())).unwrap();
+    let report = pair.agent.json(&["drill", "--vtep", "a", "--seconds", "1"]).unwrap();
+    let report = report.as_array().map_or(&report, |rows| &rows[0]);
+    assert_eq!((&report["macs_with_slave"], &report["macs_without_slave"]), (&0.into(), &1.into()));
 }
