@@ -20,7 +20,7 @@ pub use controller::{Controller, ControllerConfig, ControllerRole};
 pub use place::Place;
 pub use rack::{Rack, RackHost, RackPlan, Side};
 pub use segments::udp_segments;
-pub use site::{Controllers, Layout, NetworkLayout, RackLayout, Site};
+pub use site::{Controllers, Layout, NetworkLayout, Pair, RackLayout, Site, Takeover};
 pub use tap::{Offloads, TapVm};
 pub use tor::Tor;
 pub use traffic::{Stream, StreamReport, round_trips, tcp_megabits};

@@ -8,7 +8,7 @@ use std::{
 
 use vtep_tests::{
     deadline::wait_for,
-    lab::{ControllerRole, Layout, NetworkLayout, RackLayout, Side, Site, Stream, Vrrp, figure5::X},
+    lab::{ControllerRole, Layout, NetworkLayout, Pair, RackLayout, Side, Site, Stream, Vrrp, figure5::X},
     link::Link,
 };
 
@@ -83,6 +83,45 @@ fn keepalived_moves_a_rack_to_the_other_tor_and_back() {
     wait_for("the VMs behind a", SOON, || site.forwards_by(X, &VTEPS, &all_at("a"))).unwrap();
     wait_for("an echo", SOON, || vm8.pings(vm1.address, 1).then_some(())).unwrap();
     assert!(vm8.pings(vm1.address, 20), "VM8 lost echo replies from VM1 behind a");
+}
+
+/// BFD says that a TOR is dead, and VRRP says who is master instead: one after the other, and the same.
+#[test]
+fn bfd_moves_a_rack_in_the_kernel_and_keepalived_moves_it_everywhere() {
+    let mut site = Site::new(&RACK).unwrap();
+    let [a, b] = ["a", "b"].map(|name| site.tor(name));
+    let (at_a, at_b) = Link::veth(&a.machine.netns, "peer0", &b.machine.netns, "peer0").unwrap();
+    at_a.add_address("198.51.100.1/24").unwrap();
+    at_b.add_address("198.51.100.2/24").unwrap();
+    let rack = [site.rack_host("h1x")];
+    let mut vrrp = [
+        Vrrp::new(a, Side::Left, "peer0", 150, &rack).unwrap(),
+        Vrrp::new(b, Side::Right, "peer0", 100, &rack).unwrap(),
+    ];
+    for one in &mut vrrp {
+        one.start().unwrap();
+    }
+    vrrp[0].wait_for("MASTER", 0).unwrap();
+    site.declare().unwrap();
+    wait_for("the network on all VTEPs", SOON, || site.is_bound()).unwrap();
+    for vm in ["VM1", "VM2", "VM8"] {
+        site.announce(vm).unwrap();
+    }
+    let at = |master: &'static str| [("VM1", master), ("VM2", master), ("VM8", "sfe")];
+    wait_for("the VMs behind a", SOON, || site.forwards_by(X, &VTEPS, &at("a"))).unwrap();
+    site.watch_by_bfd(&["a", "b"]).unwrap();
+
+    let all_at = |tor: &str| site.forwards_by(X, &VTEPS, &at(if tor == "a" { "a" } else { "b" }));
+    let pair = Pair { vni: X, vm: "VM1", tors: ["a", "b"], all_at: &all_at };
+    let reported = site.reports("a").unwrap();
+    let takeover = site.take_over(&pair, &mut vrrp).unwrap();
+    writeln!(std::io::stderr(), "VRRP and BFD: {takeover}").unwrap();
+    assert!(takeover.first_frame < takeover.elected, "the kernel waited for VRRP");
+    assert!(takeover.elected < takeover.agreed, "the claims waited for nobody");
+    assert_eq!(site.reports("a").unwrap(), reported, "whoever is dead withdraws nothing");
+
+    site.give_back(&pair, &mut vrrp).unwrap();
+    assert!(site.vm("VM8").pings(site.vm("VM1").address, 20), "VM8 lost echo replies from VM1 behind a");
 }
 
 fn millis(from: SystemTime, to: SystemTime) -> f64 {

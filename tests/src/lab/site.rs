@@ -2,6 +2,7 @@
 
 mod controllers;
 mod look;
+mod takeover;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, thread};
 
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result};
 use vtep_api::Role;
 
 pub use controllers::Controllers;
+pub use takeover::{Pair, Takeover};
 
 use super::{
     Agent, AgentConfig, AgentSource, ControllerRole, Fabric, Machine, Rack, RackHost, RackPlan, Side, Tor, Vm,

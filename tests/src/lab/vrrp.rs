@@ -28,6 +28,11 @@ pub struct Vrrp {
     folder: TempDir,
     interface: String,
     priority: u8,
+    /// Of the TOR's agent.
+    socket: PathBuf,
+    /// What the script runs when it becomes master.
+    lines: Vec<String>,
+    logical_switch: Option<&'static str>,
     running: Option<Running>,
     starts: u32,
 }
@@ -58,19 +63,29 @@ impl Vrrp {
             folder,
             interface: interface.to_owned(),
             priority,
+            socket: tor.agent.socket(),
+            lines: hosts.iter().flat_map(|host| host.use_link_commands(side)).collect(),
+            logical_switch: None,
             running: None,
             starts: 0,
         };
-        let script = vrrp.path("notify");
-        fs::write(&script, vrrp.script(tor, side, hosts)?)?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         fs::write(vrrp.path("keepalived.conf"), vrrp.config())?;
         Ok(vrrp)
+    }
+
+    /// What it says is of this one alone.
+    #[must_use]
+    pub fn of(mut self, logical_switch: &'static str) -> Self {
+        self.logical_switch = Some(logical_switch);
+        self
     }
 
     /// Until it has a state.
     pub fn start(&mut self) -> Result<()> {
         self.starts += 1;
+        let script = self.path("notify");
+        fs::write(&script, self.script()?)?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         // A number that a killed process left in a file would keep the next one from starting.
         let [parent, speaker] =
             ["parent", "speaker"].map(|role| self.path(&format!("{role}-{}.pid", self.starts)));
@@ -114,21 +129,19 @@ impl Vrrp {
     }
 
     /// keepalived(8) calls it with type, name, state and priority.
-    fn script(&self, tor: &Tor, side: Side, hosts: &[&RackHost]) -> Result<String> {
+    fn script(&self) -> Result<String> {
         let agent = binary("vtep-agent")?;
-        let (agent, socket) = (agent.display(), tor.agent.socket());
-        let (socket, transitions) = (socket.display(), self.path("transitions"));
+        let (agent, transitions) = (agent.display(), self.path("transitions"));
+        let of = self.logical_switch.map_or_else(String::new, |name| format!(" --logical-switch {name}"));
+        let rest = format!("--socket {}{of}", self.socket.display());
         let mut text = format!(
             "#!/bin/sh -e\necho \"$(date +%s%N) $3\" >> {}\nif [ \"$3\" = MASTER ]; then\n",
             transitions.display()
         );
-        for line in hosts.iter().flat_map(|host| host.use_link_commands(side)) {
+        for line in &self.lines {
             writeln!(text, "  {line}")?;
         }
-        write!(
-            text,
-            "  exec {agent} role set master --socket {socket}\nfi\nexec {agent} role set slave --socket {socket}\n"
-        )?;
+        write!(text, "  exec {agent} role set master {rest}\nfi\nexec {agent} role set slave {rest}\n")?;
         Ok(text)
     }
 

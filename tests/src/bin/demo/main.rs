@@ -6,6 +6,7 @@ mod forward;
 mod keep;
 mod learn;
 mod migrate;
+mod takeover;
 mod timeline;
 
 use std::{process::ExitCode, time::Duration};
@@ -64,6 +65,7 @@ fn run(args: &Args) -> Result<()> {
     forward::through_the_master(&figure, &timeline)?;
     failover::there_and_back(&figure, &timeline)?;
     migrate::to_another_rack(&mut figure, &timeline)?;
+    takeover::of_a_dead_tor(&mut figure, &timeline)?;
     explain::as_the_operator_sees_it(&figure, &timeline)?;
     if args.keep {
         keep::print(&figure)?;
