@@ -48,6 +48,8 @@ mod seeded {
         LostWhenSlow,
         /// Everything may leave at once.
         NoMassWithdrawGuard,
+        /// Who is elected distributes what he has, however old.
+        StaleTakeover,
         /// A lease is counted from its answer.
         TenureFromAnswer,
         /// What a shard keeps is written whoever has the office.

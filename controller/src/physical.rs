@@ -171,6 +171,9 @@ pub struct Physical {
     peers: BTreeMap<ControllerName, Peer>,
     roster: Roster,
     reigns: Reigns,
+    /// Of the questions whether we have everything the last one, and for VTEPs that became ours the one asked then.
+    asked: u64,
+    asked_for: BTreeMap<VtepName, u64>,
     tables: BTreeMap<LogicalSwitchName, Table>,
     /// As it was told last.
     served: Option<BTreeMap<VtepName, Served>>,
@@ -195,6 +198,8 @@ struct TotalCounters {
 
 impl Physical {
     pub fn new(start: Start, now: Now) -> Self {
+        // Above what an earlier process asked.
+        let asked = start.term.0;
         Self {
             start,
             seq: 0,
@@ -202,6 +207,8 @@ impl Physical {
             peers: BTreeMap::new(),
             roster: Roster::default(),
             reigns: Reigns::default(),
+            asked,
+            asked_for: BTreeMap::new(),
             tables: BTreeMap::new(),
             served: None,
             ready_vteps: BTreeSet::new(),

@@ -1,8 +1,9 @@
-//! A real cluster of etcd's own program, in a namespace: each member a process that can be killed, stopped, brought back.
+//! A real cluster of etcd's own program, in one namespace or in one for each member: a member is a process that can be
+//! killed, stopped, brought back.
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
 };
@@ -16,24 +17,41 @@ use crate::{deadline::wait_for, netns::Netns, process::Daemon};
 
 const START: Duration = Duration::from_secs(30);
 
-/// Its members listen on 127.0.0.1 of the namespace, for clients at 2379, 2380 and so on.
 pub struct Etcd {
-    netns: Netns,
     folder: TempDir,
+    places: Vec<Place>,
     members: Vec<Option<Daemon>>,
 }
 
+/// Where a member is.
+struct Place {
+    netns: Netns,
+    client: SocketAddr,
+    peer: SocketAddr,
+}
+
 impl Etcd {
-    /// Until all members are healthy.
+    /// All of them in one namespace, on its loopback. Until all members are healthy.
     pub fn start(netns: &Netns, members: u16) -> Result<Self> {
+        let place = |member| Place::at(netns.clone(), Ipv4Addr::LOCALHOST.into(), member);
+        Self::start_at((0..members).map(place).collect())
+    }
+
+    /// Each in a namespace of its own, at an address by which it reaches the others.
+    pub fn start_apart(members: &[(Netns, Ipv4Addr)]) -> Result<Self> {
+        let places = members.iter().map(|(netns, address)| Place::at(netns.clone(), (*address).into(), 0));
+        Self::start_at(places.collect())
+    }
+
+    fn start_at(places: Vec<Place>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vtepd-etcd-").tempdir()?;
-        let mut etcd = Self { netns: netns.clone(), folder, members: Vec::new() };
-        etcd.members.resize_with(members.into(), || None);
+        let mut etcd = Self { folder, places, members: Vec::new() };
+        etcd.members.resize_with(etcd.places.len(), || None);
         // None is healthy before most are there.
-        for member in 0..members {
+        for member in 0..etcd.count() {
             etcd.spawn(member)?;
         }
-        for member in 0..members {
+        for member in 0..etcd.count() {
             etcd.wait_healthy(member)?;
         }
         Ok(etcd)
@@ -41,7 +59,7 @@ impl Etcd {
 
     /// As clients write them.
     pub fn endpoints(&self) -> Vec<String> {
-        (0..self.count()).map(|member| format!("http://{}", client(member))).collect()
+        self.places.iter().map(|place| format!("http://{}", place.client)).collect()
     }
 
     /// By SIGKILL; what it wrote stays.
@@ -84,10 +102,12 @@ impl Etcd {
     }
 
     fn spawn(&mut self, member: u16) -> Result<()> {
-        let (client, peer) = (format!("http://{}", client(member)), peer(member));
+        let place = &self.places[usize::from(member)];
+        let (client, peer) = (format!("http://{}", place.client), format!("http://{}", place.peer));
+        let everyone = self.places.iter().zip(0..);
         let everyone: Vec<String> =
-            (0..self.count()).map(|member| format!("{}={}", name(member), self::peer(member))).collect();
-        let mut command = self.netns.command("etcd");
+            everyone.map(|(place, member)| format!("{}=http://{}", name(member), place.peer)).collect();
+        let mut command = place.netns.command("etcd");
         command
             .arg("--name")
             .arg(name(member))
@@ -110,8 +130,9 @@ impl Etcd {
     }
 
     fn http(&self, member: u16, path: &str) -> Result<String> {
-        self.netns.within(|| -> Result<String> {
-            let mut stream = TcpStream::connect(client(member))?;
+        let place = &self.places[usize::from(member)];
+        place.netns.within(|| -> Result<String> {
+            let mut stream = TcpStream::connect(place.client)?;
             stream.set_read_timeout(Some(Duration::from_secs(2)))?;
             write!(stream, "GET {path} HTTP/1.0\r\nHost: etcd\r\n\r\n")?;
             let mut text = String::new();
@@ -129,10 +150,10 @@ fn name(member: u16) -> String {
     format!("etcd{member}")
 }
 
-fn client(member: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 2379 + member))
-}
-
-fn peer(member: u16) -> String {
-    format!("http://127.0.0.1:{}", 12379 + member)
+impl Place {
+    /// Several of one address by the `nth` port.
+    fn at(netns: Netns, address: IpAddr, nth: u16) -> Self {
+        let at = |port| SocketAddr::new(address, port + nth);
+        Self { netns, client: at(2379), peer: at(12379) }
+    }
 }

@@ -85,6 +85,22 @@ impl Netns {
         output(self.command("ip").arg("-batch").arg(file.path())).map(drop)
     }
 
+    /// Nothing gets in or out any more, and nobody is told: what is sent is dropped. Its own loopback works.
+    pub fn cut_off(&self) -> Result<()> {
+        self.run("nft add table inet cut")?;
+        for (hook, loopback) in [("input", "iifname"), ("output", "oifname")] {
+            let chain = format!("inet cut {hook} {{ type filter hook {hook} priority 0 ; policy drop ; }}");
+            self.run(&format!("nft add chain {chain}"))?;
+            self.run(&format!("nft add rule inet cut {hook} {loopback} lo accept"))?;
+        }
+        Ok(())
+    }
+
+    /// Undoes [`Self::cut_off`].
+    pub fn rejoin(&self) -> Result<()> {
+        self.run("nft delete table inet cut").map(drop)
+    }
+
     /// Asks an HTTP server on the namespace's loopback. Returns status line and body.
     pub fn http_get(&self, port: u16, path: &str) -> Result<(String, String)> {
         let answer = self.within(|| -> io::Result<String> {

@@ -150,6 +150,9 @@ impl Source {
             *last = status;
             changed
         });
+        if output.seek {
+            self.links.seek();
+        }
         for event in output.events {
             self.ends.events.send(event).await.map_err(|_| Abandoned)?;
         }

@@ -40,6 +40,10 @@ pub enum FromPhysical {
     Resync {
         logical_switch: LogicalSwitchName,
     },
+    /// Answer `Synced` with this token when all was sent that there is at present.
+    Sync {
+        token: u64,
+    },
     Heartbeat {
         wall_ms: i64,
     },
@@ -108,6 +112,10 @@ pub enum FromLogical {
     Resync {
         vtep: VtepName,
         logical_switch: LogicalSwitchName,
+    },
+    /// Outline and tables are those of a moment after `Sync` was heard.
+    Synced {
+        token: u64,
     },
     Heartbeat {
         wall_ms: i64,

@@ -66,6 +66,7 @@ impl Logical {
                 }
             }
             FromPhysical::Resync { logical_switch } => session.restart(&logical_switch),
+            FromPhysical::Sync { token } => session.sync(token),
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     outline_due: bool,
     no_changes: BTreeSet<(VtepName, LogicalSwitchName)>,
     resyncs: BTreeSet<(VtepName, LogicalSwitchName)>,
+    /// It is to be told when it has been sent everything.
+    sync_due: Option<u64>,
     heartbeat_due: bool,
 }
 
@@ -97,6 +99,10 @@ impl Peer {
         self.no_changes.insert((vtep, network));
     }
 
+    pub(super) fn sync(&mut self, token: u64) {
+        self.sync_due = Some(token);
+    }
+
     pub(super) fn beat(&mut self) {
         self.heartbeat_due = true;
     }
@@ -122,7 +128,10 @@ impl Peer {
     }
 
     pub(super) fn has_something(&self) -> bool {
-        let small = !self.no_changes.is_empty() || !self.resyncs.is_empty() || self.heartbeat_due;
+        let small = !self.no_changes.is_empty()
+            || !self.resyncs.is_empty()
+            || self.sync_due.is_some()
+            || self.heartbeat_due;
         self.greeted && (small || !self.welcomed || self.outline_due || !self.behind.is_empty())
     }
 
@@ -155,6 +164,9 @@ impl Peer {
         if let Some((vtep, logical_switch)) = self.no_changes.pop_first() {
             return Some(FromLogical::NoChange { vtep, logical_switch });
         }
+        if let Some(token) = self.sync_due.take_if(|_| source.all_started(self.cursors.keys())) {
+            return Some(FromLogical::Synced { token });
+        }
         let beat = std::mem::take(&mut self.heartbeat_due);
         beat.then_some(FromLogical::Heartbeat { wall_ms: source.now.wall_ms })
     }
@@ -177,6 +189,13 @@ impl Peer {
                 return update;
             }
         }
+    }
+}
+
+impl Source<'_> {
+    /// Of a table that has not begun nothing is known yet.
+    fn all_started<'a>(&self, mut networks: impl Iterator<Item = &'a LogicalSwitchName>) -> bool {
+        networks.all(|name| self.switches.get(name).is_none_or(|switch| switch.started))
     }
 }
 

@@ -49,6 +49,10 @@ impl Physical {
             let (name, elected) = (self.start.name.clone(), self.start.elected);
             return Some(ToVtep::Welcome { protocol: PROTOCOL, name, term, elected });
         }
+        if !self.is_current_for(name) {
+            return None;
+        }
+        let session = self.vteps.get_mut(name)?.session.as_mut()?;
         if std::mem::take(&mut session.outline_due) && self.outlines_heard() {
             let outline = self.outline_of(name, now);
             let session = self.vteps.get_mut(name)?.session.as_mut()?;

@@ -166,6 +166,9 @@ impl Physical {
         if let Some(((vtep, _), held)) = outbox.applied.pop_first() {
             return Some(FromPhysical::Applied { vtep, held });
         }
+        if let Some(token) = outbox.sync.take() {
+            return Some(FromPhysical::Sync { token });
+        }
         std::mem::take(&mut outbox.heartbeat).then_some(FromPhysical::Heartbeat { wall_ms: now.wall_ms })
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Outbox {
     pub(super) untaken: u32,
     pub(super) hello: bool,
     pub(super) heartbeat: bool,
+    /// To be answered when we have been sent everything.
+    pub(super) sync: Option<u64>,
     /// Logical switches of which the operator knows that it was refused there.
     pub(super) noticed: BTreeSet<LogicalSwitchName>,
     pub(super) resyncs: BTreeSet<LogicalSwitchName>,

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) term: Term,
     pub(super) outline: Option<Outline>,
     pub(super) outbox: Outbox,
+    /// Up to which question it has answered that we have everything.
+    pub(super) synced: u64,
     pub(super) refused: u64,
 }
 
@@ -36,6 +38,7 @@ impl Physical {
         peer.welcomed = false;
         peer.outline_told = false;
         peer.outbox = Outbox::begin();
+        peer.outbox.sync = (!self.asked_for.is_empty()).then_some(self.asked);
         for table in self.tables.values_mut().filter(|table| table.owner.as_ref() == Some(&name)) {
             table.begin_session();
         }
@@ -112,7 +115,11 @@ impl Physical {
                     self.tell_pair_whole((vtep, logical_switch));
                 }
             }
-            FromLogical::Heartbeat { .. } => {}
+            FromLogical::Synced { token } if token <= self.asked => {
+                peer.synced = peer.synced.max(token);
+                self.ready_vteps.extend(self.vteps.keys().cloned());
+            }
+            FromLogical::Synced { .. } | FromLogical::Heartbeat { .. } => {}
         }
     }
 

@@ -1,11 +1,14 @@
 //! Which VTEPs are ours, where that is elected. Of the others we hear what they say, as far as they say it to us, and pass
-//! nothing on: when one becomes ours, what it said last is told as whatever is told again, and nothing of it is a claim.
+//! nothing on: when one becomes ours, what it said last is told as whatever is told again, and nothing of it is a claim. It
+//! is told nothing before every logical controller has said that we have all it had said until then.
 
 use vtep_api::{Term, VtepName};
 
 use super::mirror::Mirror;
+use super::vtep::Vtep;
 use super::{Action, Physical, Reigns, notice};
 use crate::Now;
+use crate::bugs::bug;
 
 impl Physical {
     pub(super) fn reign(&mut self, reigns: Reigns, now: Now, actions: &mut Vec<Action>) {
@@ -33,6 +36,7 @@ impl Physical {
                 );
             }
         }
+        self.ask_for_everything(&gained);
         for vtep in gained {
             let Some(term) = self.term_of(&vtep) else { continue };
             actions.push(notice(false, "VTEP is ours by election", &[("vtep", &vtep), ("term", &term.0)]));
@@ -41,6 +45,26 @@ impl Physical {
         // Others wait for who serves them, or have to go there.
         self.admit_vteps(now, actions);
         self.tell_pairs();
+    }
+
+    /// What we have may be old: who was cut off may be elected before he has heard what others distributed meanwhile.
+    fn ask_for_everything(&mut self, gained: &[VtepName]) {
+        self.asked_for.retain(|vtep, _| self.reigns.own.contains_key(vtep));
+        if gained.is_empty() {
+            return;
+        }
+        self.asked += 1;
+        self.asked_for.extend(gained.iter().map(|vtep| (vtep.clone(), self.asked)));
+        for (name, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.connected) {
+            peer.outbox.sync = Some(self.asked);
+            self.ready_peers.insert(name.clone());
+        }
+    }
+
+    /// Whether we have all that was distributed before the VTEP became ours.
+    pub(super) fn is_current_for(&self, vtep: &VtepName) -> bool {
+        let asked = self.asked_for.get(vtep).copied().unwrap_or_default();
+        self.peers.values().all(|peer| peer.synced >= asked) || bug!(StaleTakeover)
     }
 
     /// The term by which we serve a VTEP. `None`: we do not.
@@ -55,11 +79,11 @@ impl Physical {
     /// Whether it is a host, whose agent goes on telling us what it tells who serves it.
     fn stand_by(&mut self, name: &VtepName) -> bool {
         let host = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_none());
-        let session = self.vteps.get_mut(name).and_then(|vtep| vtep.session.as_mut());
-        let Some(session) = session.filter(|_| host) else { return false };
-        session.stand_by();
-        self.status_due.insert(name.clone());
-        true
+        let stands_by = host && self.vteps.get_mut(name).is_some_and(Vtep::stand_by);
+        if stands_by {
+            self.status_due.insert(name.clone());
+        }
+        stands_by
     }
 
     fn take_over(&mut self, name: &VtepName) {

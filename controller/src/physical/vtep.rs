@@ -133,11 +133,18 @@ impl Live {
         }
     }
 
-    /// Another one serves it from now on. We go on listening.
-    pub(super) fn stand_by(&mut self) {
+    /// Another one serves it from now on. We go on listening. What it has at least of the tables that we led it to, it has
+    /// acknowledged.
+    fn stand_by(&mut self, acknowledged: &BTreeMap<LogicalSwitchName, Acknowledged>) {
         let parts = (self.staged.take(), self.staged_records);
         let (untaken, inventoried) = (self.untaken, self.inventoried);
-        *self = Self::new(self.id, self.began_ms, Vec::new());
+        let exact = self.cursors.iter().filter(|(_, cursor)| cursor.exact);
+        let held = exact.filter_map(|(name, cursor)| {
+            let &Acknowledged { term, version, .. } = acknowledged.get(name)?;
+            let held = Held { logical_switch: name.clone(), term, version };
+            (term == cursor.term && version <= cursor.version).then_some(held)
+        });
+        *self = Self::new(self.id, self.began_ms, held.collect());
         (self.staged, self.staged_records) = parts;
         (self.untaken, self.inventoried) = (untaken, inventoried);
     }
@@ -170,6 +177,13 @@ impl Live {
 impl Vtep {
     pub(super) fn is_up(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.admitted)
+    }
+
+    /// Another one serves it from now on. Returns whether there is a session.
+    pub(super) fn stand_by(&mut self) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        session.stand_by(&self.acknowledged);
+        true
     }
 
     /// Its status as it is by now; `outside` are logical switches in which it has MACs and may not.

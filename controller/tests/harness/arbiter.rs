@@ -399,7 +399,7 @@ impl Received {
             }
             FromLogical::NoChange { vtep, logical_switch } => self.no_changes.push((vtep, logical_switch)),
             FromLogical::Resync { vtep, logical_switch } => self.resyncs.push((vtep, logical_switch)),
-            FromLogical::Heartbeat { .. } => {}
+            FromLogical::Synced { .. } | FromLogical::Heartbeat { .. } => {}
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum AgentSource {
     OvsdbTls(String, TlsFiles),
     /// A physical controller.
     Controller { address: SocketAddr, tls: Option<TlsFiles> },
+    /// Several, of which one serves it, without TLS.
+    Controllers(Vec<SocketAddr>),
 }
 
 impl Agent {
@@ -160,6 +162,10 @@ impl Agent {
             }
             AgentSource::Controller { address, tls: None } => {
                 format!("kind = \"controller\"\naddress = \"http://{address}\"")
+            }
+            AgentSource::Controllers(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
+                format!("kind = \"controller\"\naddresses = {addresses:?}\nallow_plaintext = true")
             }
             AgentSource::Controller { address, tls: Some(files) } => {
                 format!("kind = \"controller\"\naddress = \"https://{address}\"\n{}", files.lines())

@@ -54,6 +54,8 @@ pub(super) struct Output {
     pub(super) events: Vec<SourceEvent>,
     /// Sessions that cannot go on, and why.
     pub(super) ends: Vec<(LinkId, String)>,
+    /// Somebody serves us with whom we do not speak.
+    pub(super) seek: bool,
 }
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tonic::Streaming;
 use tonic::metadata::MetadataMap;
-use tracing::{info, warn};
+use tracing::info;
 use vtep_api::grpc::{self, CONTROLLER, Protection};
 use vtep_api::{ControllerName, FromVtep, ToVtep};
 
@@ -48,12 +48,6 @@ impl Link {
     async fn session(&self, mut batches: mpsc::Receiver<Vec<FromVtep>>) -> Result<String> {
         let address = self.settings.addresses[self.address].as_str();
         let protection = self.settings.protection(address)?;
-        if protection == Protection::Nothing {
-            warn!(
-                address,
-                "the session with the controller is not encrypted, as source.allow_plaintext says"
-            );
-        }
         let encrypted = protection == Protection::Tls;
         let endpoint = grpc::endpoint(address, self.settings.tls.as_ref().filter(|_| encrypted))?;
         let channel = endpoint.connect().await.context("no connection")?;

@@ -9,6 +9,8 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::warn;
+use vtep_api::grpc::Protection;
 use vtep_api::{ControllerName, FromVtep, ToVtep};
 
 use super::conversation::LinkId;
@@ -58,6 +60,14 @@ struct Running {
 impl Links {
     pub(super) fn new(settings: ControllerSource) -> Self {
         let (sender, events) = mpsc::channel(INBOUND_MAX);
+        for address in &settings.addresses {
+            if matches!(settings.protection(address), Ok(Protection::Nothing)) {
+                warn!(
+                    address,
+                    "sessions with the controller are not encrypted, as source.allow_plaintext says"
+                );
+            }
+        }
         Self {
             settings: Arc::new(settings),
             running: BTreeMap::new(),
@@ -91,6 +101,12 @@ impl Links {
                 () = tokio::time::sleep_until(self.due), if waits => {}
             }
         }
+    }
+
+    /// Who serves us is somewhere else, and is there: the pause is that after a session, at most.
+    pub(super) fn seek(&mut self) {
+        self.failures = 0;
+        self.due = self.due.min(Instant::now() + backoff(0, 1));
     }
 
     /// An operator knows that it is worth while.

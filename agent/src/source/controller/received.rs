@@ -95,7 +95,8 @@ impl Received {
                 // Who took over may not know how far its predecessor has led us: what leads from before to beyond that is as
                 // good, for it says of every MAC what is so in the end, and what leads not so far is known.
                 let same = |from: Version| self.any && part.term == self.term && from <= self.version;
-                if part.from.is_some_and(|from| same(from) && part.to < self.version) {
+                let known = self.whole && part.term == self.term && part.to < self.version;
+                if known && part.from.is_none_or(same) {
                     self.staged = None;
                     return Part::Taken;
                 }
@@ -266,6 +267,7 @@ mod tests {
         received.hear(update(Some(5), 7, vec![put(1, "b"), put(3, "a")]));
         let known = update(Some(5), 6, vec![put(1, "a"), (mac(3), Change::Remove(Cause::Withdrawn))]);
         assert_eq!(received.hear(known), Part::Taken);
+        assert_eq!(received.hear(update(None, 6, vec![put(1, "a")])), Part::Taken);
         assert_eq!(received.version, Version(7));
         let beyond = update(Some(5), 8, vec![put(1, "b"), put(3, "a"), put(4, "a")]);
         assert_eq!(received.hear(beyond), Part::Settled(vec![(mac(4), Some(placed("a")))]));

@@ -106,6 +106,7 @@ impl Follower {
         }
         let Some((server, term)) = server else { return };
         let is_there = self.controllers().any(|name| *name == server);
+        output.seek = !is_there;
         match self.serving() {
             // It does not know that its time is over, or cannot say so.
             Some(serving) if term > self.obeyed && !is_there => {

@@ -44,6 +44,7 @@ impl Wire for FromPhysical {
             Self::Resync { logical_switch } => FromPhysicalKind::Resync(physical_message::Resync {
                 logical_switch: logical_switch.to_string(),
             }),
+            Self::Sync { token } => FromPhysicalKind::Sync(proto::Sync { token: *token }),
             Self::Heartbeat { wall_ms } => {
                 FromPhysicalKind::Heartbeat(proto::Heartbeat { wall_ms: *wall_ms })
             }
@@ -77,6 +78,7 @@ impl Wire for FromPhysical {
             FromPhysicalKind::Resync(resync) => {
                 Self::Resync { logical_switch: name("resync.logical_switch", &resync.logical_switch)? }
             }
+            FromPhysicalKind::Sync(proto::Sync { token }) => Self::Sync { token },
             FromPhysicalKind::Heartbeat(proto::Heartbeat { wall_ms }) => Self::Heartbeat { wall_ms },
         })
     }
@@ -179,6 +181,7 @@ impl Wire for FromLogical {
                 vtep: vtep.to_string(),
                 logical_switch: logical_switch.to_string(),
             }),
+            Self::Synced { token } => FromLogicalKind::Synced(proto::Sync { token: *token }),
             Self::Heartbeat { wall_ms } => FromLogicalKind::Heartbeat(proto::Heartbeat { wall_ms: *wall_ms }),
         };
         proto::LogicalMessage { kind: Some(kind) }
@@ -202,6 +205,7 @@ impl Wire for FromLogical {
                 vtep: name("resync.vtep", &message.vtep)?,
                 logical_switch: name("resync.logical_switch", &message.logical_switch)?,
             },
+            FromLogicalKind::Synced(proto::Sync { token }) => Self::Synced { token },
             FromLogicalKind::Heartbeat(proto::Heartbeat { wall_ms }) => Self::Heartbeat { wall_ms },
         })
     }

@@ -235,6 +235,7 @@ fn from_physical() -> impl Strategy<Value = FromPhysical> {
         })),
         (vtep(), held()).prop_map(|(vtep, held)| FromPhysical::Applied { vtep, held }),
         switch().prop_map(|logical_switch| FromPhysical::Resync { logical_switch }),
+        any::<u64>().prop_map(|token| FromPhysical::Sync { token }),
         any::<i64>().prop_map(|wall_ms| FromPhysical::Heartbeat { wall_ms }),
     ]
 }
@@ -263,6 +264,7 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
         update().prop_map(FromLogical::Table),
         (vtep(), switch()).prop_map(|(vtep, logical_switch)| FromLogical::NoChange { vtep, logical_switch }),
         (vtep(), switch()).prop_map(|(vtep, logical_switch)| FromLogical::Resync { vtep, logical_switch }),
+        any::<u64>().prop_map(|token| FromLogical::Synced { token }),
         any::<i64>().prop_map(|wall_ms| FromLogical::Heartbeat { wall_ms }),
     ]
 }

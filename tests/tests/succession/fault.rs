@@ -1,0 +1,87 @@
+//! What can befall a process, and its end.
+
+use nix::sys::signal::Signal;
+
+use super::rig::Rig;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Victim {
+    /// The logical controller of the network.
+    Logical,
+    /// The physical controller of the first TOR.
+    Physical,
+    EtcdLeader,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// SIGKILL, and a new process afterwards.
+    Killed,
+    /// SIGSTOP, and SIGCONT afterwards.
+    Stopped,
+    /// nft drops whatever it sends and is sent.
+    CutOff,
+}
+
+pub(crate) struct Fault {
+    kind: Kind,
+    whom: Whom,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whom {
+    Controller(&'static str),
+    Etcd(u16),
+}
+
+impl Fault {
+    pub(crate) fn strike(rig: &mut Rig, victim: Victim, kind: Kind) -> Self {
+        let whom = match victim {
+            Victim::Logical => Whom::Controller(rig.logical("lc1").unwrap()),
+            Victim::Physical => {
+                let holders = rig.holders("lc1").unwrap();
+                Whom::Controller(rig.known(&holders["tor1"]).unwrap())
+            }
+            Victim::EtcdLeader => Whom::Etcd(rig.etcd.leader().unwrap()),
+        };
+        match (kind, whom) {
+            (Kind::Killed, Whom::Controller(name)) => rig.controllers.get_mut(name).unwrap().kill().unwrap(),
+            (Kind::Killed, Whom::Etcd(member)) => rig.etcd.kill(member).unwrap(),
+            (Kind::Stopped, Whom::Controller(name)) => signal(rig, name, Signal::SIGSTOP),
+            (Kind::Stopped, Whom::Etcd(member)) => rig.etcd.freeze(member).unwrap(),
+            (Kind::CutOff, Whom::Controller(name)) => rig.place(name).cut_off().unwrap(),
+            (Kind::CutOff, Whom::Etcd(member)) => rig.place_of_etcd(member).cut_off().unwrap(),
+        }
+        Self { kind, whom }
+    }
+
+    /// Who can be asked meanwhile.
+    pub(crate) fn witness(&self) -> &'static str {
+        match self.whom {
+            Whom::Controller("lc1") => "lc2",
+            _ => "lc1",
+        }
+    }
+
+    pub(crate) fn controller(&self) -> Option<&'static str> {
+        match self.whom {
+            Whom::Controller(name) => Some(name),
+            Whom::Etcd(_) => None,
+        }
+    }
+
+    pub(crate) fn heal(self, rig: &mut Rig) {
+        match (self.kind, self.whom) {
+            (Kind::Killed, Whom::Controller(name)) => rig.controllers.get_mut(name).unwrap().start().unwrap(),
+            (Kind::Killed, Whom::Etcd(member)) => rig.etcd.restart(member).unwrap(),
+            (Kind::Stopped, Whom::Controller(name)) => signal(rig, name, Signal::SIGCONT),
+            (Kind::Stopped, Whom::Etcd(member)) => rig.etcd.thaw(member).unwrap(),
+            (Kind::CutOff, Whom::Controller(name)) => rig.place(name).rejoin().unwrap(),
+            (Kind::CutOff, Whom::Etcd(member)) => rig.place_of_etcd(member).rejoin().unwrap(),
+        }
+    }
+}
+
+fn signal(rig: &mut Rig, name: &str, signal: Signal) {
+    rig.controllers.get_mut(name).unwrap().daemon().unwrap().signal(signal).unwrap();
+}

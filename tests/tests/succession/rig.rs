@@ -1,0 +1,284 @@
+//! Three members of etcd, two logical and two physical controllers, each in a namespace of its own; two hosts with agents
+//! and a VM each; three TORs' databases.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use vtep_api::MacAddr;
+use vtep_tests::{
+    deadline::wait_for,
+    etcd::Etcd,
+    lab::{
+        Agent, AgentConfig, AgentSource, Controller, ControllerConfig,
+        ControllerRole::{self, Logical, Physical},
+        Fabric, Machine, Stream, Vm,
+    },
+    netns::Netns,
+    ovsdb::OvsdbServer,
+};
+
+use super::{churn::Churn, watch::Watch};
+
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const NETWORK: &str = "ls0";
+pub(crate) const VNI: u32 = 5000;
+/// The first two report what changes, the third only receives.
+pub(crate) const TOR_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
+pub(crate) const TOR_2: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 202);
+const TOR_3: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 203);
+const HOST_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const HOST_2: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const CONTROLLERS: [(&str, ControllerRole, u8); 4] =
+    [("lc1", Logical, 101), ("lc2", Logical, 102), ("pc1", Physical, 111), ("pc2", Physical, 112)];
+/// MACs that nobody moves behind each of the first two TORs.
+const STILL: u8 = 10;
+/// Of `store.lease_secs`, the default.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+pub(crate) struct Rig {
+    pub(crate) controllers: BTreeMap<&'static str, Controller>,
+    pub(crate) etcd: Etcd,
+    pub(crate) churn: Churn,
+    pub(crate) watches: [Watch; 3],
+    pub(crate) agents: [Arc<Agent>; 2],
+    stream: Option<Stream>,
+    still: BTreeMap<MacAddr, Ipv4Addr>,
+    machines: BTreeMap<&'static str, Machine>,
+    places_of_etcd: Vec<Netns>,
+    vms: [(Machine, Vm); 2],
+    _fabric: Fabric,
+}
+
+/// Who has which office, as `shards` says.
+pub(crate) type Holders = BTreeMap<String, String>;
+
+impl Rig {
+    /// Everything runs, everybody knows everything, traffic goes on and so do changes.
+    pub(crate) fn new() -> Self {
+        let mut fabric = Fabric::new().unwrap();
+        let places: Vec<_> = (0..3).map(|member| fabric.machine("etcd", 121 + member).unwrap()).collect();
+        let places: Vec<_> = places.iter().map(|place| (place.netns.clone(), place.address)).collect();
+        let machines: BTreeMap<_, _> = CONTROLLERS
+            .iter()
+            .map(|(name, _, number)| (*name, fabric.machine(name, *number).unwrap()))
+            .collect();
+        let hosts = [("host1", 1), ("host2", 2)].map(|(role, number)| fabric.machine(role, number).unwrap());
+        let etcd = Etcd::start_apart(&places).unwrap();
+        let controllers: BTreeMap<_, _> = CONTROLLERS
+            .iter()
+            .map(|(name, role, _)| (*name, controller(name, *role, &machines[name], &etcd.endpoints())))
+            .collect();
+        let tors: [Arc<OvsdbServer>; 3] = [("tor1", TOR_1), ("tor2", TOR_2), ("tor3", TOR_3)]
+            .map(|(name, address)| Arc::new(tor(name, address)));
+        controllers["lc1"].apply(&declared(&tors)).unwrap();
+        let vms = hosts.map(|host| {
+            let number = host.address.octets()[3];
+            let vm = Vm::new(&host.netns, "p1", number).unwrap().0;
+            (host, vm)
+        });
+        let agents = thread::scope(|scope| {
+            let starts = [0, 1].map(|at| {
+                let (host, _) = &vms[at];
+                scope.spawn(move || Arc::new(agent(host)))
+            });
+            starts.map(|start| start.join().unwrap())
+        });
+        let still = still_macs(&tors);
+        let all_still = || vms.iter().map(|(host, vm)| (vm.mac, host.address)).chain(still.clone());
+        let [first, second] = [&tors[0], &tors[1]].map(Arc::clone);
+        let watches = [
+            Watch::tor("tor3", Arc::clone(&tors[2])),
+            Watch::agent("host1", Arc::clone(&agents[0]), HOST_1),
+            Watch::agent("host2", Arc::clone(&agents[1]), HOST_2),
+        ];
+        let rig = Self {
+            controllers,
+            etcd,
+            watches,
+            agents,
+            stream: None,
+            still: all_still().collect(),
+            machines,
+            places_of_etcd: places.into_iter().map(|(netns, _)| netns).collect(),
+            churn: Churn::start(first, second),
+            vms,
+            _fabric: fabric,
+        };
+        rig.ready()
+    }
+
+    fn ready(mut self) -> Self {
+        let vms = &self.vms;
+        wait_for("the ports' network", SOON, || {
+            let bound = |agent: &Arc<Agent>| agent.json(&["port", "show"]).ok()?[0]["vni"].as_u64();
+            self.agents.iter().all(|agent| bound(agent).is_some()).then_some(())
+        })
+        .unwrap();
+        for (_, vm) in vms {
+            vm.announce().unwrap();
+        }
+        wait_for("a standby of each agent", SOON, || self.is_secure()).unwrap();
+        self.expect_truth();
+        for watch in &self.watches {
+            watch.guard(&self.still);
+        }
+        let stream = Stream::start(&vms[0].1, &vms[1].1, Duration::from_millis(1)).unwrap();
+        wait_for("the stream", SOON, || (stream.received() > 100).then_some(())).unwrap();
+        self.stream = Some(stream);
+        self
+    }
+
+    /// Whether each agent has somebody who serves it and somebody who stands by.
+    pub(crate) fn is_secure(&self) -> Option<()> {
+        let standby = |agent: &Arc<Agent>| {
+            let status = agent.json(&["status"]).ok()?;
+            let session = &status["source"]["session"];
+            Some(session["open"] == true && session["standby"].is_string())
+        };
+        self.agents.iter().all(|agent| standby(agent) == Some(true)).then_some(())
+    }
+
+    /// Nothing changes meanwhile, and everybody comes to have exactly what is so.
+    #[track_caller]
+    pub(crate) fn expect_truth(&self) {
+        let steps = self.churn.pause();
+        let mut truth = steps.truth();
+        truth.extend(&self.still);
+        for watch in &self.watches {
+            let told = wait_for("the truth", SOON, || (watch.present() == truth).then_some(()));
+            if told.is_err() {
+                let present = watch.present();
+                let lacks: Vec<_> = truth.iter().filter(|(mac, at)| present.get(*mac) != Some(at)).collect();
+                let extra: Vec<_> = present.iter().filter(|(mac, at)| truth.get(*mac) != Some(at)).collect();
+                panic!("{} lacks {lacks:?} and has {extra:?}", watch.name);
+            }
+        }
+    }
+
+    /// As one controller sees it.
+    pub(crate) fn holders(&self, asked: &str) -> Option<Holders> {
+        let mut holders = Holders::new();
+        for (words, what) in [(&["shards"][..], "shard"), (&["shards", "--vteps"], "vtep")] {
+            for row in self.controllers[asked].json(words).ok()?.as_array()? {
+                let office = match &row[what] {
+                    Value::String(vtep) => vtep.clone(),
+                    number => format!("shard {number}"),
+                };
+                holders.insert(office, row["holder"].as_str()?.to_owned());
+            }
+        }
+        Some(holders)
+    }
+
+    /// The logical controller of the network.
+    pub(crate) fn logical(&self, asked: &str) -> Option<&'static str> {
+        let shards = self.controllers[asked].json(&["shards"]).ok()?;
+        let row = shards.as_array()?.iter().find(|row| {
+            row["logical_switches"].as_array().is_some_and(|all| all.iter().any(|name| name == NETWORK))
+        })?;
+        self.known(row["holder"].as_str()?)
+    }
+
+    pub(crate) fn known(&self, name: &str) -> Option<&'static str> {
+        self.controllers.keys().find(|known| **known == name).copied()
+    }
+
+    pub(crate) fn place(&self, controller: &str) -> &Netns {
+        &self.machines[controller].netns
+    }
+
+    pub(crate) fn place_of_etcd(&self, member: u16) -> &Netns {
+        &self.places_of_etcd[usize::from(member)]
+    }
+
+    pub(crate) fn finish_stream(&mut self) -> vtep_tests::lab::StreamReport {
+        self.stream.take().unwrap().finish().unwrap()
+    }
+}
+
+fn controller(
+    name: &'static str,
+    role: ControllerRole,
+    machine: &Machine,
+    endpoints: &[String],
+) -> Controller {
+    let listen = listen(machine.address);
+    let config = ControllerConfig { name, role, listen, tls: None, logical: &[] };
+    let mut controller = Controller::new(&machine.netns, &config).unwrap();
+    let text = fs::read_to_string(controller.config_path()).unwrap();
+    let mut text = text.replace("[controller]\n", "[controller]\nallow_plaintext = true\n");
+    write!(text, "\n[store]\nkind = \"etcd\"\nshards = 4\nendpoints = {endpoints:?}\n").unwrap();
+    fs::write(controller.config_path(), text).unwrap();
+    controller.start().unwrap();
+    controller
+}
+
+fn agent(host: &Machine) -> Agent {
+    let physical = CONTROLLERS.iter().filter(|(_, role, _)| *role == Physical);
+    let addresses = physical.map(|(_, _, number)| listen(Ipv4Addr::new(192, 0, 2, *number))).collect();
+    let name = format!("host{}", host.address.octets()[3]);
+    let config = AgentConfig {
+        name: &name,
+        source: AgentSource::Controllers(addresses),
+        ports: vec![("p1", "learn = true")],
+        dataplane: "macs_max = 1000",
+    };
+    Agent::started(host, &config).unwrap()
+}
+
+fn listen(address: Ipv4Addr) -> SocketAddr {
+    SocketAddr::from((address, 9480))
+}
+
+fn tor(name: &str, address: Ipv4Addr) -> OvsdbServer {
+    let ovsdb = OvsdbServer::start().unwrap();
+    let words =
+        format!("add-ps {name} -- set Physical_Switch {name} tunnel_ips={address} -- add-port {name} p1");
+    ovsdb.vtep_ctl(&words).unwrap();
+    ovsdb
+}
+
+/// What the guards are there for is done here all the time.
+fn declared(tors: &[Arc<OvsdbServer>; 3]) -> String {
+    let mut text = format!(
+        "version = 1\n[policy]\nmass_withdraw = {{ entries = 1000000 }}\n\
+         [[logical_switch]]\nname = \"{NETWORK}\"\nvni = {VNI}\n"
+    );
+    let tors = tors.iter().zip(["tor1", "tor2", "tor3"]);
+    for (tor, name) in tors {
+        write!(text, "[[vtep]]\nname = \"{name}\"\novsdb = \"{}\"\n", tor.remote()).unwrap();
+    }
+    for name in ["host1", "host2"] {
+        write!(text, "[[vtep]]\nname = \"{name}\"\n").unwrap();
+    }
+    for name in ["tor1", "tor2", "tor3", "host1", "host2"] {
+        let binding = format!("vtep = \"{name}\"\nport = \"p1\"\nlogical_switch = \"{NETWORK}\"\n");
+        write!(text, "[[binding]]\n{binding}").unwrap();
+    }
+    text
+}
+
+/// Claimed by the first two TORs.
+fn still_macs(tors: &[Arc<OvsdbServer>; 3]) -> BTreeMap<MacAddr, Ipv4Addr> {
+    let mut still = BTreeMap::new();
+    for (number, (tor, address)) in (1..).zip([(&tors[0], TOR_1), (&tors[1], TOR_2)]) {
+        wait_for("the network of a TOR", SOON, || {
+            tor.vtep_ctl("list-ls").ok()?.lines().any(|line| line == NETWORK).then_some(())
+        })
+        .unwrap();
+        for last in 0..STILL {
+            let mac = MacAddr::new([2, 0, 2, 0, number, last]);
+            tor.vtep_ctl(&format!("add-ucast-local {NETWORK} {mac} {address}")).unwrap();
+            still.insert(mac, address);
+        }
+    }
+    still
+}
