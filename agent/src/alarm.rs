@@ -43,6 +43,8 @@ pub enum AlarmKind {
     /// A VTEP that is somebody's slave could not serve.
     SlaveWouldFail,
     UplinkNoCarrier,
+    /// Frames go to a VTEP, and none comes back.
+    OneWay,
 }
 
 impl AlarmKind {
@@ -74,6 +76,7 @@ impl AlarmKind {
             Self::BfdDown => "bfd_down",
             Self::SlaveWouldFail => "slave_would_fail",
             Self::UplinkNoCarrier => "uplink_no_carrier",
+            Self::OneWay => "one_way",
         }
     }
 

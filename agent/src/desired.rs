@@ -36,6 +36,7 @@ use crate::dataplane::{Dataplane, PortId, VtepRow};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::liveness::Findings;
+use crate::one_way::OneWay;
 use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step};
@@ -57,6 +58,7 @@ pub struct Inputs<'a> {
     pub installed: &'a Dataplane,
     pub packet_rate: &'a PacketRate,
     pub liveness: &'a Findings,
+    pub one_way: &'a OneWay,
     /// The VTEP whose failover is rehearsed.
     pub drill: Option<u32>,
     pub now: Instant,

@@ -27,6 +27,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod monitor;
 pub mod netlink;
+pub mod one_way;
 pub mod overheard;
 pub mod packet_rate;
 pub mod plan;

@@ -25,6 +25,7 @@ use crate::kernel::{Attachment, Kernel, now_secs};
 use crate::learnt::Learnt;
 use crate::links::Links;
 use crate::liveness::{Findings, Wish, Wishes};
+use crate::one_way::{OneWay, Traffic};
 use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step, plan};
@@ -67,6 +68,7 @@ pub(super) struct Host {
     pub(super) attached: Vec<Attachment>,
     pub(super) packet_rate: PacketRate,
     pub(super) liveness: Arc<Findings>,
+    one_way: OneWay,
     /// The VTEP whose failover is rehearsed.
     pub(super) drill: Option<u32>,
     pub(super) source: SourceStatus,
@@ -115,6 +117,7 @@ impl Host {
             attached,
             packet_rate: PacketRate::default(),
             liveness: Arc::default(),
+            one_way: OneWay::default(),
             drill: None,
             meta,
             started: Instant::now(),
@@ -309,6 +312,7 @@ impl Host {
         self.complaints.turn();
         self.read_packet_rate();
         self.acquit();
+        self.look_for_answers(now);
         let table = self.table.clone();
         let settled = if let Some(table) = &table {
             self.reconcile_table(table, now)
@@ -337,6 +341,18 @@ impl Host {
                 Err(error) => warn!(%error, "what the programs hold of a VTEP cannot be read"),
             }
         }
+    }
+
+    fn look_for_answers(&mut self, now: Instant) {
+        if !self.one_way.is_due(now) {
+            return;
+        }
+        let all = self.installed.vteps.iter().filter_map(|(index, row)| {
+            let stats = self.kernel.vtep_stats(*index).ok()?;
+            let (sent, received) = (stats.sent.packets, stats.received.packets);
+            Some(Traffic { vtep: crate::desired::ip(row.adj.remote), sent, received })
+        });
+        self.one_way.look(all, now);
     }
 
     fn reconcile_table(&mut self, table: &Table, now: Instant) -> bool {
@@ -374,6 +390,7 @@ impl Host {
             installed: &self.installed,
             packet_rate: &self.packet_rate,
             liveness: &self.liveness,
+            one_way: &self.one_way,
             drill: self.drill,
             now,
         }

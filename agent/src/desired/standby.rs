@@ -1,8 +1,9 @@
-//! What should be known before it is needed: a VTEP that is silent, a slave that could not serve.
+//! What should be known before it is needed: a VTEP that is silent, one that answers nothing, a slave that could not serve.
 
 use std::collections::BTreeSet;
 
 use vtep_abi::{Target, VtepAdj};
+use vtep_bfd::State;
 
 use super::{Desired, Inputs, adjacency};
 use crate::alarm::{Alarm, AlarmKind};
@@ -44,5 +45,20 @@ pub(super) fn alarms(inputs: &Inputs<'_>, desired: &mut Desired) {
         let message = format!("it is a slave, and would fail its MACs: {reason}");
         alarms.push(Alarm::new(AlarmKind::SlaveWouldFail, &adjacency::ip(row.adj.remote), message));
     }
+    alarms.extend(one_way(inputs, desired));
     desired.alarms.extend(alarms);
+}
+
+/// Where BFD says nothing, or that all is well.
+fn one_way(inputs: &Inputs<'_>, desired: &Desired) -> Vec<Alarm> {
+    let sound = desired.dataplane.vteps.iter().filter(|(_, row)| row.up && !row.suspect);
+    let told = sound.filter_map(|(index, row)| {
+        let vtep = adjacency::ip(row.adj.remote);
+        let frames = inputs.one_way.unanswered(vtep)?;
+        let up = inputs.liveness.get(index).is_some_and(|known| known.state == State::Up);
+        let bfd = if up { ", though its BFD session is up" } else { "" };
+        let message = format!("{frames} frames went there since one came back{bfd}; is its dataplane alive?");
+        Some(Alarm::new(AlarmKind::OneWay, &vtep, message))
+    });
+    told.collect()
 }

@@ -59,6 +59,7 @@ struct Host {
     installed: Dataplane,
     packet_rate: PacketRate,
     liveness: Findings,
+    one_way: OneWay,
     allocation: Allocation,
     now: Instant,
 }
@@ -76,6 +77,7 @@ impl Host {
             installed: Dataplane::default(),
             packet_rate: PacketRate::default(),
             liveness: Findings::new(),
+            one_way: OneWay::default(),
             allocation: Allocation::default(),
             now: Instant::now(),
         };
@@ -114,6 +116,7 @@ impl Host {
             installed: &self.installed,
             packet_rate: &self.packet_rate,
             liveness: &self.liveness,
+            one_way: &self.one_way,
             drill: None,
             now: self.now,
         }
@@ -513,6 +516,32 @@ fn known(last: u8, suspect: bool) -> Known {
         interval: None,
         complaint: None,
     }
+}
+
+#[test]
+fn a_vtep_that_answers_nothing_is_told_and_stays_in_service() {
+    let mut host = Host::new();
+    host.settle();
+    let start = host.now;
+    let (index, row) = host.installed.vteps.iter().next().expect("a VTEP");
+    let (index, vtep) = (*index, ip(row.adj.remote));
+    let [.., last] = row.adj.remote;
+    for (secs, sent) in [(0, 0), (60, 1000)] {
+        let traffic = crate::one_way::Traffic { vtep, sent, received: 0 };
+        host.one_way.look([traffic], start + std::time::Duration::from_secs(secs));
+    }
+    let told = |host: &mut Host| {
+        let desired = host.desired();
+        let alarms = desired.alarms.iter().filter(|alarm| alarm.kind == AlarmKind::OneWay);
+        assert!(!desired.dataplane.vteps[&index].suspect || host.liveness[&index].suspect);
+        alarms.map(|alarm| (alarm.subject.clone(), alarm.message.clone())).next()
+    };
+    let (subject, message) = told(&mut host).expect("an alarm");
+    assert_eq!(subject, vtep.to_string());
+    assert!(message.starts_with("1000 frames"), "{message}");
+    // BFD says it already.
+    host.liveness.insert(index, known(last, true));
+    assert_eq!(told(&mut host), None);
 }
 
 #[test]
