@@ -5,6 +5,7 @@
 //! The configuration gives the way of the outer headers and the kind of MAC table; the MTU is that of the uplinks.
 
 mod agent;
+mod cable;
 mod lab;
 mod packet;
 mod place;
@@ -16,11 +17,11 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::config::Config;
-use crate::desired::decap::Way;
 use crate::genetlink::GenetlinkError;
 use crate::netlink::NetlinkError;
 
 pub use self::lab::Lab;
+pub(super) use self::lab::TAP;
 pub use self::probe::{Outcome, Probe};
 
 use self::agent::Agent;
@@ -41,19 +42,13 @@ pub enum FramesError {
     Agent(String),
 }
 
-/// What became of one kind of frame on one way.
+/// What became of one kind of frame on one lane.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    pub(crate) way: Way,
+    /// A way of decapsulation, at a veth, or `tap`: by the tunnel device at a tap.
+    pub lane: &'static str,
     pub probe: Probe,
     pub outcome: Outcome,
-}
-
-impl Sent {
-    /// `device`, `program` or `xdp`.
-    pub fn way(&self) -> &'static str {
-        self.way.name()
-    }
 }
 
 /// `mtu` is that of the uplinks. `meddle` may change the hosts before frames are sent: for tests of this examination.
@@ -83,8 +78,9 @@ fn send_there(
         Ok(probe::all(&lab, &agent, runtime.handle()))
     });
     agent.stop();
+    let cut = lab.cut_cables(runtime.handle());
     runtime.shutdown_background();
-    sent
+    cut.and(sent)
 }
 
 /// A thread whose end can be waited for with patience.

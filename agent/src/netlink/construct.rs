@@ -52,6 +52,12 @@ impl Netlink {
         finish("adding a veth", self.handle.link().add(veth).execute()).await
     }
 
+    /// Of one that is there, and down.
+    pub async fn set_end(&self, ifindex: u32, end: &End<'_>) -> Result<(), NetlinkError> {
+        let set = end.message(LinkUnspec::new_with_index(ifindex)).build();
+        finish("changing an interface", self.handle.link().set(set).execute()).await
+    }
+
     pub async fn add_far_vxlan(&self, far: &FarVxlan<'_>) -> Result<(), NetlinkError> {
         let device = LinkVxlan::new(far.end.name, far.vni).port(far.udp_port).udp_zero_csum6_rx(true);
         let device = device.udp_csum(far.checksum).udp_zero_csum6_tx(!far.checksum);

@@ -193,7 +193,7 @@ fn frames_arrive_by_every_way_and_nothing_is_left() {
     let report = Report::with_frames(&host, &[]);
     assert_eq!((report.code, &report.json["warnings"]), (Some(0), &0.into()), "{:#}", report.json);
     let both = ["path", "udp_out", "udp_in", "tcp_out", "tcp_in", "too_big_v4", "too_big_v6"];
-    for way in ["device", "program", "xdp"] {
+    for way in ["device", "tap", "program", "xdp"] {
         for probe in both {
             report.check(("frames", way, probe), "ok", "");
         }
@@ -202,7 +202,7 @@ fn frames_arrive_by_every_way_and_nothing_is_left() {
         }
         report.check(("frames", way, "too_big_v4"), "ok", "the VM was told 1550 by ICMP");
     }
-    report.check(("port", "tap0", "frames"), "ok", "all arrive by program");
+    report.check(("port", "tap0", "frames"), "ok", "all arrive (frames program)");
     assert_eq!(links(), before);
     let after = host.status().unwrap();
     assert_eq!((&after["counts"], &after["attached"]), (&status["counts"], &status["attached"]));
@@ -229,7 +229,7 @@ impl Meddled {
 
     /// The probes that fail by a way, with what they say.
     fn failed(&self, way: &str) -> Vec<(&'static str, &str)> {
-        let of_way = self.0.iter().filter(|sent| sent.way() == way);
+        let of_way = self.0.iter().filter(|sent| sent.lane == way);
         of_way.filter_map(|sent| Some((sent.probe.name(), sent.outcome.as_ref().err()?.as_str()))).collect()
     }
 }
@@ -256,7 +256,7 @@ fn a_host_that_drops_what_its_tunnel_device_should_take_fails_by_the_device_alon
 #[test]
 fn a_way_that_is_narrower_than_its_interface_says_is_found() {
     let meddled = Meddled::new(false, "ip link set up0 mtu 1400");
-    for way in ["device", "program"] {
+    for way in ["device", "tap", "program"] {
         let failed = meddled.failed(way);
         let told = |(probe, says): &(&str, &str)| {
             *probe == "too_big_v4" && says.starts_with("the VM was told 1350, expected 1450")

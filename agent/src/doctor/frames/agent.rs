@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use vtep_api::control::terminal::Terminal;
 
-use super::lab::LANES;
+use super::lab::lanes;
 use super::place::FILES;
 use super::{FramesError, spawn_result};
 use crate::config::Config;
@@ -68,8 +68,7 @@ impl Agent {
             return Ok(Some(status.waits_for.join(", ")));
         }
         let ports = self.ports()?;
-        let missing =
-            LANES.iter().find(|lane| !ports.iter().any(|row| row.port == lane.port() && row.attached));
+        let missing = lanes().find(|lane| !ports.iter().any(|row| row.port == lane.port() && row.attached));
         if let Some(lane) = missing {
             return Ok(Some(format!("port {}", lane.port())));
         }

@@ -2,6 +2,7 @@
 //!  vms          host, with the agent                        far ends
 //!  vm0 ── p0 ─┐ decap by the device    ┌─ up0 ── uplink ── vx0, vx1: VNI 1, 2; trunks vx10, vx11: VNI 11, 12
 //!  vm1 ── p1 ─┤ decap by the program   │
+//!  vm3 ── p3 ─┤ a tap, by the device   │  and the same for the tap
 //!  vm2 ── p2 ─┘ packet-rate mode       └─ up1 ── uplink ── vx2: VNI 3
 //! ```
 //!
@@ -18,30 +19,42 @@ use std::path::Path;
 use tokio::runtime::Handle;
 use vtep_api::MacAddr;
 
-use super::FramesError;
 use super::place::{BPFFS, FILES, Place};
+use super::{FramesError, cable};
 use crate::config::Config;
 use crate::desired::decap::Way;
 use crate::genetlink::Genetlink;
 use crate::netlink::{End, FarVxlan, Netlink};
 use crate::table::Encapsulation;
 
-/// One way of decapsulation, with a port, a VM and a network of its own.
+/// One way of decapsulation at one kind of port, with a VM and a network of its own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lane {
+    pub(super) name: &'static str,
     pub(super) way: Way,
     number: u8,
     /// Which of the far ends, and of the uplinks.
     far: usize,
+    is_tap: bool,
     /// XDP sees no tag at a veth, so a port with bindings of VLANs is refused packet-rate mode.
     pub(super) is_trunk: bool,
 }
 
-pub(super) const LANES: [Lane; 3] = [
-    Lane { way: Way::Device, number: 0, far: 0, is_trunk: true },
-    Lane { way: Way::Program, number: 1, far: 0, is_trunk: true },
-    Lane { way: Way::Xdp, number: 2, far: 1, is_trunk: false },
+/// The lane of a tap that goes the way which is its own, with virtio's headers.
+pub(in crate::doctor) const TAP: &str = "tap";
+
+const LANES: [Lane; 4] = [
+    Lane { name: "device", way: Way::Device, number: 0, far: 0, is_tap: false, is_trunk: true },
+    Lane { name: TAP, way: Way::Device, number: 3, far: 0, is_tap: true, is_trunk: true },
+    Lane { name: "program", way: Way::Program, number: 1, far: 0, is_tap: false, is_trunk: true },
+    Lane { name: "xdp", way: Way::Xdp, number: 2, far: 1, is_tap: false, is_trunk: false },
 ];
+/// A kernel without taps has no port of that kind.
+pub(super) fn lanes() -> impl Iterator<Item = Lane> {
+    let has_taps = Path::new("/dev/net/tun").exists();
+    LANES.into_iter().filter(move |lane| has_taps || !lane.is_tap)
+}
+
 pub(super) const VLAN: u16 = 20;
 const UPLINKS: [&str; 2] = ["up0", "up1"];
 pub(super) const FAR_UPLINK: &str = "uplink";
@@ -70,6 +83,10 @@ impl Lane {
 
     pub(super) fn trunk_vni(self) -> u32 {
         10 + self.vni()
+    }
+
+    fn port_mac(self) -> MacAddr {
+        MacAddr::new([2, 0, 0, 2, self.number, 0])
     }
 
     pub(super) fn vm_mac(self) -> MacAddr {
@@ -144,6 +161,9 @@ impl Lab {
     /// The calling thread is on `host`.
     pub(super) fn build(host: Place, underlay: Underlay, runtime: &Handle) -> Result<Self, FramesError> {
         let lab = Self { host, vms: Place::new()?, fars: [Place::new()?, Place::new()?], underlay };
+        for lane in lanes().filter(|lane| lane.is_tap) {
+            cable::lay((&lab.host, &lane.port()), (&lab.vms, &lane.vm_link()))?;
+        }
         runtime.block_on(lab.build_host())?;
         lab.vms.within(|| runtime.block_on(lab.build_vms()))?;
         for (far, place) in lab.fars.iter().enumerate() {
@@ -154,6 +174,22 @@ impl Lab {
 
     pub(super) fn far(&self, lane: Lane) -> &Place {
         &self.fars[lane.far]
+    }
+
+    /// Without its link a tap's file ends the cable, and holds its namespace no longer.
+    pub(super) fn cut_cables(&self, runtime: &Handle) -> Result<(), FramesError> {
+        let cut = async |name: fn(Lane) -> String| {
+            let netlink = Netlink::open()?;
+            let links = netlink.links().await?;
+            for lane in lanes().filter(|lane| lane.is_tap) {
+                if let Some(link) = links.get(&name(lane)) {
+                    netlink.remove_link(link.ifindex).await?;
+                }
+            }
+            Ok(())
+        };
+        self.host.within(|| runtime.block_on(cut(Lane::port)))?;
+        self.vms.within(|| runtime.block_on(cut(Lane::vm_link)))
     }
 
     /// Work on the host that has the agent.
@@ -173,11 +209,15 @@ impl Lab {
         for ((name, (own, far)), place) in uplinks.zip(&self.fars) {
             netlink.add_veth(&uplink(own, name), &uplink(far, FAR_UPLINK), place.as_fd()).await?;
         }
-        for lane in LANES {
+        for lane in lanes() {
             let (port, vm) = (lane.port(), lane.vm_link());
-            let port = End { name: &port, mac: MacAddr::new([2, 0, 0, 2, lane.number, 0]), mtu };
+            let port = End { name: &port, mac: lane.port_mac(), mtu };
             let vm = End { name: &vm, mac: lane.vm_mac(), mtu };
-            netlink.add_veth(&port, &vm, self.vms.as_fd()).await?;
+            if !lane.is_tap {
+                netlink.add_veth(&port, &vm, self.vms.as_fd()).await?;
+            } else if let Some(link) = netlink.links().await?.get(port.name) {
+                netlink.set_end(link.ifindex, &port).await?;
+            }
         }
         up(&netlink).await?;
         let links = netlink.links().await?;
@@ -187,7 +227,7 @@ impl Lab {
             netlink.add_host_route(far, link.ifindex).await?;
             without_offloads(link.ifindex)?;
         }
-        for lane in LANES.into_iter().filter(|lane| lane.is_trunk) {
+        for lane in lanes().filter(|lane| lane.is_trunk) {
             // Otherwise a tag on its way to the VM lies beside the frame, where nobody else sees it.
             let Some(link) = links.get(&lane.port()) else { continue };
             Genetlink::open()?.set_offload(link.ifindex, "tx-vlan-hw-insert", false)?;
@@ -197,9 +237,15 @@ impl Lab {
 
     async fn build_vms(&self) -> Result<(), FramesError> {
         let netlink = Netlink::open()?;
-        up(&netlink).await?;
         let links = netlink.links().await?;
-        for lane in LANES {
+        for lane in lanes().filter(|lane| lane.is_tap) {
+            let name = lane.vm_link();
+            let Some(link) = links.get(&name) else { continue };
+            let end = End { name: &name, mac: lane.vm_mac(), mtu: self.underlay.mtu };
+            netlink.set_end(link.ifindex, &end).await?;
+        }
+        up(&netlink).await?;
+        for lane in lanes() {
             let Some(link) = links.get(&lane.vm_link()) else { continue };
             netlink.add_address(link.ifindex, lane.vm_address().into(), 24).await?;
             if lane.way == Way::Xdp {
@@ -212,7 +258,7 @@ impl Lab {
 
     async fn build_far(&self, far: usize) -> Result<(), FramesError> {
         let (netlink, underlay) = (Netlink::open()?, &self.underlay);
-        for lane in LANES.into_iter().filter(|lane| lane.far == far) {
+        for lane in lanes().filter(|lane| lane.far == far) {
             // What has a checksum of outer UDP is left to the device by the program.
             let checksum = lane.way == Way::Device;
             let trunk = lane.is_trunk.then(|| (lane.trunk_link(), lane.trunk_vni(), lane.trunk_mac()));
@@ -230,7 +276,7 @@ impl Lab {
             without_offloads(link.ifindex)?;
             with_napi(link.ifindex)?;
         }
-        for lane in LANES.into_iter().filter(|lane| lane.far == far) {
+        for lane in lanes().filter(|lane| lane.far == far) {
             let Some(link) = links.get(&lane.far_link()) else { continue };
             netlink.add_address(link.ifindex, lane.far_address().into(), 24).await?;
         }
@@ -251,7 +297,7 @@ impl Lab {
             self.underlay.own,
             table.display()
         );
-        for lane in LANES {
+        for lane in lanes() {
             let way = match lane.way {
                 Way::Device => "decap = \"device\"",
                 Way::Program => "decap = \"program\"",
@@ -274,7 +320,7 @@ impl Lab {
         for (far, address) in self.underlay.fars.iter().enumerate() {
             write!(text, "[[vtep]]\nname = \"far{far}\"\naddress = \"{address}\"\n").expect(ANY_TEXT);
         }
-        for lane in LANES {
+        for lane in lanes() {
             let trunk = lane.is_trunk.then_some((lane.trunk_vni(), lane.trunk_mac(), VLAN));
             for (vni, mac, vlan) in [(lane.vni(), lane.far_mac(), 0)].into_iter().chain(trunk) {
                 let (far, port) = (lane.far, lane.port());

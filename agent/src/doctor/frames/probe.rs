@@ -5,7 +5,7 @@ use std::io;
 use tokio::runtime::Handle;
 
 use super::agent::Agent;
-use super::lab::{FAR_UPLINK, LANES, Lab, Lane, VLAN};
+use super::lab::{FAR_UPLINK, Lab, Lane, VLAN, lanes};
 use super::packet::{self, Ear};
 use super::stream::{self, At, PATIENCE, STREAM_LEN};
 use super::{FramesError, Sent};
@@ -71,14 +71,14 @@ impl Probe {
 /// A way that a port does not go is not tried further.
 pub(super) fn all(lab: &Lab, agent: &Agent, runtime: &Handle) -> Vec<Sent> {
     let mut sent = Vec::new();
-    for lane in LANES {
+    for lane in lanes() {
         for probe in Probe::ALL.into_iter().filter(|probe| probe.is_of(lane, lab.underlay.room())) {
             let before = agent.drops();
             let outcome = Bench { lab, agent, runtime, lane }
                 .outcome(probe)
                 .map_err(|error| format!("{error}{}", dropped(&before, &agent.drops())));
             let lost = probe == Probe::Path && outcome.is_err();
-            sent.push(Sent { way: lane.way, probe, outcome });
+            sent.push(Sent { lane: lane.name, probe, outcome });
             if lost {
                 break;
             }

@@ -1,7 +1,8 @@
 use super::super::facts::{Frames, Host};
 use super::super::finding::{Finding, Group, Mend, Section};
-use super::super::frames::Sent;
+use super::super::frames::{Sent, TAP};
 use super::port;
+use crate::config::Port;
 use crate::desired::decap::Way;
 
 pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
@@ -17,11 +18,11 @@ pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
         }
         Frames::Sent(sent) => sent,
     };
-    for Sent { way, probe, outcome } in sent {
-        let mut section = Section::new(Group::Frames, Some(way.name()), findings);
+    for Sent { lane, probe, outcome } in sent {
+        let mut section = Section::new(Group::Frames, Some(lane), findings);
         match outcome {
             Ok(arrived) => section.ok(probe.name(), arrived.as_str()),
-            Err(error) if is_used(host, *way) => {
+            Err(error) if is_used(host, lane) => {
                 let mend = Mend::expected("to arrive as on any host; no port should go this way")
                     .by("another decap in the [[port]] sections, and a report with this output");
                 section.problem(probe.name(), error.as_str(), mend);
@@ -35,15 +36,22 @@ pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
 }
 
 /// The tunnel device takes what no other way takes, at every kind of port.
-fn is_used(host: &Host, way: Way) -> bool {
-    way == Way::Device || host.ports.iter().flatten().any(|port| port::way(host, port) == Some(way))
+fn is_used(host: &Host, lane: &str) -> bool {
+    lane == Way::Device.name() || host.ports.iter().flatten().any(|port| self::lane(host, port) == Some(lane))
 }
 
-/// Whether all frames arrived by a way; none if it was not tried.
-pub(super) fn arrive(host: &Host, way: Way) -> Option<Result<(), Vec<&'static str>>> {
-    let Frames::Sent(sent) = &host.frames else { return None };
-    let of_way: Vec<&Sent> = sent.iter().filter(|sent| sent.way == way).collect();
-    let failed: Vec<_> =
-        of_way.iter().filter(|sent| sent.outcome.is_err()).map(|sent| sent.probe.name()).collect();
-    (!of_way.is_empty()).then_some(if failed.is_empty() { Ok(()) } else { Err(failed) })
+/// That of a port's kind and way; none where it cannot be told.
+fn lane(host: &Host, port: &Port) -> Option<&'static str> {
+    let way = port::way(host, port)?;
+    let interface = host.interfaces.get(port.name.as_str())?;
+    let is_tap = way == Way::Device && interface.vnet_header == Some(true);
+    Some(if is_tap { TAP } else { way.name() })
+}
+
+/// Whether all frames arrived on a port's lane; none if it was not tried.
+pub(super) fn arrive(host: &Host, port: &Port) -> Option<(&'static str, Vec<&'static str>)> {
+    let (Frames::Sent(sent), lane) = (&host.frames, lane(host, port)?) else { return None };
+    let of_lane: Vec<&Sent> = sent.iter().filter(|sent| sent.lane == lane).collect();
+    let failed = of_lane.iter().filter(|sent| sent.outcome.is_err()).map(|sent| sent.probe.name()).collect();
+    (!of_lane.is_empty()).then_some((lane, failed))
 }

@@ -106,12 +106,14 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
     } else {
         section.ok("decap", value);
     }
-    match super::frames::arrive(host, choice.way) {
+    match super::frames::arrive(host, port) {
         None => {}
-        Some(Ok(())) => section.ok("frames", format!("all arrive by {}", choice.way.name())),
-        Some(Err(failed)) => section.problem(
+        Some((lane, failed)) if failed.is_empty() => {
+            section.ok("frames", format!("all arrive (frames {lane})"));
+        }
+        Some((lane, failed)) => section.problem(
             "frames",
-            format!("{} fail by {}", failed.join(", "), choice.way.name()),
+            format!("{} fail (frames {lane})", failed.join(", ")),
             Mend::expected("all to arrive")
                 .by("another decap in its [[port]], of which frames above says that they arrive"),
         ),

@@ -6,7 +6,6 @@ use super::super::finding::Level;
 use super::super::frames::{Probe, Sent};
 use super::*;
 use crate::config::Config;
-use crate::desired::decap::Way;
 use crate::genetlink::XdpFeatures;
 use crate::kernel::Occupant;
 use crate::netlink::{Filter, Link, Vxlan};
@@ -275,24 +274,24 @@ fn strict_reverse_path_filtering_matters_with_several_uplinks() {
 
 #[test]
 fn frames_that_fail_are_a_problem_where_a_port_goes_that_way() {
-    let sent = |way, outcome: Result<&str, &str>| Sent {
-        way,
+    let sent = |lane, outcome: Result<&str, &str>| Sent {
+        lane,
         probe: Probe::TcpOut,
         outcome: outcome.map(str::to_owned).map_err(str::to_owned),
     };
     let mut tried = facts(PORT);
     let way = |name| (Group::Frames, Some(name), "tcp_out");
     host(&mut tried).frames = Frames::Sent(vec![
-        sent(Way::Device, Ok("4 MiB")),
-        sent(Way::Program, Err("nothing arrived")),
-        sent(Way::Xdp, Ok("4 MiB")),
+        sent("device", Ok("4 MiB")),
+        sent("tap", Ok("4 MiB")),
+        sent("program", Err("nothing arrived")),
     ]);
     check(&tried, way("device"), Level::Ok, "4 MiB");
     check(&tried, way("program"), Level::Warning, "nothing arrived");
-    check(&tried, (Group::Port, Some("tap0"), "frames"), Level::Ok, "all arrive by device");
+    check(&tried, (Group::Port, Some("tap0"), "frames"), Level::Ok, "all arrive (frames tap)");
     at(&mut tried, "tap0").link = Link::of_kind(Some("veth"), 1500);
     check(&tried, way("program"), Level::Problem, "nothing arrived");
-    check(&tried, (Group::Port, Some("tap0"), "frames"), Level::Problem, "tcp_out fail by program");
+    check(&tried, (Group::Port, Some("tap0"), "frames"), Level::Problem, "tcp_out fail (frames program)");
 
     host(&mut tried).frames = Frames::NotTried("EPERM".to_owned());
     check(&tried, (Group::Frames, None, "namespaces"), Level::Warning, "EPERM");
