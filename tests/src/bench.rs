@@ -20,12 +20,18 @@ mod traffic;
 pub struct Options {
     /// Fewer and shorter rounds, to see that it works.
     pub quick: bool,
+    /// Only measures whose names contain this, where a bench can choose.
+    pub only: Option<&'static str>,
 }
 
 impl Options {
     /// Of ours and the peer's by turns.
     pub fn rounds(self) -> usize {
         if self.quick { 2 } else { 5 }
+    }
+
+    fn wants(self, name: &str) -> bool {
+        self.only.is_none_or(|only| name.contains(only))
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Fewer and shorter rounds
     #[arg(long)]
     quick: bool,
+    /// Only measures whose names contain this (`dataplane`)
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// Write the report there, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -33,6 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bench.arg(&args.name);
     bench.args(args.quick.then_some("--quick"));
     bench.args(args.markdown.then_some("--markdown"));
+    bench.args(args.only.iter().flat_map(|only| ["--only", only]));
     if let Some(file) = &args.json {
         // The bench runs in the root of the workspace, wherever the user types.
         bench.arg("--json").arg(std::path::absolute(file)?);

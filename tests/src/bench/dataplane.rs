@@ -49,11 +49,18 @@ struct Bench {
 
 impl Bench {
     fn frames(&mut self, name: &str, load: Load) -> Result<()> {
+        if !self.options.wants(name) {
+            return Ok(());
+        }
         let with_device = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Xdp, Mode::Floor];
         let modes = if load.direction == Direction::In { &with_device[..] } else { &Mode::ALL };
         let values = self.rounds(modes, |side| side.frames_per_second(load), name)?;
         self.compare(name, RATE, &values, Mode::Kernel);
         self.compare(name, RATE, &values, Mode::Floor);
+        let ours: Vec<_> = modes.iter().copied().filter(|mode| *mode != Mode::Kernel).collect();
+        let name = format!("{name}, in the program");
+        let values = self.rounds(&ours, |side| side.ns_per_frame(load), &name)?;
+        self.compare(&name, "ns/frame", &values, Mode::Floor);
         Ok(())
     }
 
@@ -65,30 +72,40 @@ impl Bench {
         for offload in [true, false] {
             self.sides.iter().try_for_each(|side| side.set_tunnel_offload(offload))?;
             let how = if offload { "with" } else { "without" };
-            let name = format!("TCP out, {how} tunnel offload");
             let out = |side: &Side| tcp_megabits(&side.vm, &side.far_vm, during);
-            let values = self.rounds(&WITH_VMS, out, &name)?;
-            self.compare(&name, "Mbit/s", &values, Mode::Kernel);
-            let name = format!("TCP in, {how} tunnel offload");
+            self.station(&format!("TCP out, {how} tunnel offload"), "Mbit/s", &WITH_VMS, out)?;
             let within = |side: &Side| tcp_megabits(&side.far_vm, &side.vm, during);
-            let values = self.rounds(&INTO_VMS, within, &name)?;
-            self.compare(&name, "Mbit/s", &values, Mode::Kernel);
+            self.station(&format!("TCP in, {how} tunnel offload"), "Mbit/s", &INTO_VMS, within)?;
         }
         self.sides.iter().try_for_each(|side| side.set_tunnel_offload(true))?;
         let count = if quick { 2_000 } else { 20_000 };
         let latency = |side: &Side| round_trips(&side.vm, &side.far_vm, count);
-        let name = "request and response";
-        let values = self.rounds(&WITH_VMS, latency, name)?;
-        self.compare(name, "µs", &values, Mode::Kernel);
+        self.station("request and response", "µs", &WITH_VMS, latency)
+    }
+
+    fn station(
+        &mut self,
+        name: &str,
+        unit: &str,
+        modes: &[Mode],
+        measure: impl Fn(&Side) -> Result<f64>,
+    ) -> Result<()> {
+        if self.options.wants(name) {
+            let values = self.rounds(modes, measure, name)?;
+            self.compare(name, unit, &values, Mode::Kernel);
+        }
         Ok(())
     }
 
     fn floods(&mut self, copies: u32) -> Result<()> {
         const COPYING: [Mode; 2] = [Mode::Kernel, Mode::Tc];
         for members in FLOODS {
+            let name = format!("broadcast to {members} VTEPs");
+            if !self.options.wants(&name) {
+                continue;
+            }
             let mut sides = self.sides.iter().filter(|side| COPYING.contains(&side.mode));
             sides.try_for_each(|side| side.flood_to(members))?;
-            let name = format!("broadcast to {members} VTEPs");
             let values = self.rounds(&COPYING, |side| side.copies_per_second(members, copies), &name)?;
             self.compare(&name, "copies/s", &values, Mode::Kernel);
         }

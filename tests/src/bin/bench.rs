@@ -13,6 +13,9 @@ struct Arguments {
     name: String,
     #[arg(long)]
     quick: bool,
+    /// Only measures whose names contain this (`dataplane`)
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print the table as Markdown
@@ -30,8 +33,10 @@ fn main() -> Result<()> {
     }
     let bench = find(&arguments.name)?;
     let quick = if arguments.quick { " --quick" } else { "" };
-    let rows = (bench.run)(Options { quick: arguments.quick })?;
-    let report = Report::new(bench.name, format!("cargo xtask bench {}{quick}", bench.name), rows);
+    let only = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only {only:?}"));
+    let rows =
+        (bench.run)(Options { quick: arguments.quick, only: arguments.only.map(|only| &*only.leak()) })?;
+    let report = Report::new(bench.name, format!("cargo xtask bench {}{quick}{only}", bench.name), rows);
     if arguments.markdown {
         println!("{}", report.markdown());
     } else {

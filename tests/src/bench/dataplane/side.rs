@@ -1,9 +1,11 @@
 //! A host that forwards in one of the ways that are compared, with a VM on a port, and at the other end of its uplink a
 //! kernel VTEP with a VM.
 
-use std::{fmt::Write as _, fs, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, fs, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::programs::loaded_programs;
+use aya::sys::{Stats, enable_stats};
 use vtep_api::MacAddr;
 
 use crate::{
@@ -76,6 +78,14 @@ pub(super) struct Load {
     pub(super) cores: u32,
 }
 
+struct Run {
+    frames_per_second: f64,
+    times: Times,
+}
+
+/// How long programs ran, and how often, while the kernel keeps statistics.
+type Times = BTreeMap<String, (Duration, u64)>;
+
 pub(super) struct Side {
     pub(super) mode: Mode,
     pub(super) vm: Vm,
@@ -134,6 +144,10 @@ impl Side {
 
     /// Frames that came out at the other side in a second, of those put in.
     pub(super) fn frames_per_second(&self, load: Load) -> Result<f64> {
+        Ok(self.run(load)?.frames_per_second)
+    }
+
+    fn run(&self, load: Load) -> Result<Run> {
         let (from, to) = match load.direction {
             Direction::Out => (&self.vm, &self.far_vm),
             Direction::In => (&self.far_vm, &self.vm),
@@ -150,14 +164,36 @@ impl Side {
         self.rate(load, &frame, BATCH, 1)
     }
 
+    /// What a frame takes in the programs that decide about it, by the kernel's own statistics, which are part of it: two
+    /// looks at a clock.
+    pub(super) fn ns_per_frame(&self, load: Load) -> Result<f64> {
+        let programs: &[&str] = match (self.mode, load.direction) {
+            (Mode::Kernel, _) => &[],
+            (Mode::Tc, Direction::Out) => &["port_in"],
+            (Mode::Tc, Direction::In) => &["uplink_in"],
+            (Mode::Device, _) => &["uplink_in", "tunnel_in"],
+            (Mode::Xdp, Direction::Out) => &["port_xdp"],
+            (Mode::Xdp, Direction::In) => &["uplink_xdp"],
+            (Mode::Floor, _) => &["bounce"],
+        };
+        let _statistics = enable_stats(Stats::RunTime)?;
+        let run = self.run(load)?;
+        let ns_of = |program: &&str| {
+            let (time, runs) = run.times.get(*program).copied().unwrap_or_default();
+            ensure!(runs > 0, "{program} did not run");
+            Ok(time.as_secs_f64() * 1e9 / f64::from(u32::try_from(runs)?))
+        };
+        programs.iter().map(ns_of).sum()
+    }
+
     /// Copies of broadcasts that came out in a second.
     pub(super) fn copies_per_second(&self, members: u32, copies: u32) -> Result<f64> {
         let frame = inner(&self.vm, GROUP, self.far_vm.address);
         let load = Load { direction: Direction::Out, macs: 1, frames: copies / members, cores: 1 };
-        self.rate(load, &frame, (QUEUE / members).clamp(1, BATCH), members)
+        Ok(self.rate(load, &frame, (QUEUE / members).clamp(1, BATCH), members)?.frames_per_second)
     }
 
-    fn rate(&self, load: Load, frame: &[u8], batch: u32, copies: u32) -> Result<f64> {
+    fn rate(&self, load: Load, frame: &[u8], batch: u32, copies: u32) -> Result<Run> {
         let Load { direction, macs, frames, cores } = load;
         let (outside, entry, exit) = match direction {
             Direction::Out => (&self.vm.eth0, &self.port, &self.far.uplink),
@@ -172,6 +208,7 @@ impl Side {
         };
         source.send_from(cores, frame, frames / 20, batch)?;
         let before = sink.count()?;
+        let times_before = run_times();
         let took = source.send_from(cores, frame, frames, batch)?;
         let expected = u64::from(frames / cores * cores * copies);
         let arrived = wait_for("the last frame", Duration::from_secs(1), || {
@@ -181,14 +218,24 @@ impl Side {
         .or_else(|_| sink.count().map(|count| count - before))?;
         ensure!(arrived > expected / 4, "{:?}: of {expected} frames only {arrived} arrived", self.mode);
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        Ok(arrived as f64 / took.as_secs_f64())
+        let frames_per_second = arrived as f64 / took.as_secs_f64();
+        let mut times = run_times();
+        for (program, (time, runs)) in &mut times {
+            let (time_then, runs_then) = times_before.get(program).copied().unwrap_or_default();
+            *time = time.saturating_sub(time_then);
+            *runs = runs.saturating_sub(runs_then);
+        }
+        Ok(Run { frames_per_second, times })
     }
 
-    /// Segmentation of tunnelled TCP by the uplinks, or by us.
+    /// Segmentation of tunnelled TCP by the uplinks, or by us: with an outer checksum, as the kernel's device makes them,
+    /// and without.
     pub(super) fn set_tunnel_offload(&self, on: bool) -> Result<()> {
-        let set = |link: &Link| link.set_offload("tx-udp_tnl-segmentation", on);
-        set(&self.host.uplink)?;
-        set(&self.far.uplink)
+        for uplink in [&self.host.uplink, &self.far.uplink] {
+            uplink.set_offload("tx-udp_tnl-segmentation", on)?;
+            uplink.set_offload("tx-udp_tnl-csum-segmentation", on)?;
+        }
+        Ok(())
     }
 
     fn forward_by_agent(&mut self) -> Result<()> {
@@ -283,4 +330,17 @@ fn inner(from: &Vm, mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
 fn far_mac(number: u32) -> MacAddr {
     let [_, a, b, c] = number.to_be_bytes();
     MacAddr::new([2, 0, 0, a, b, c])
+}
+
+/// By name: of those of one name, all but one stand still.
+fn run_times() -> Times {
+    let mut times = Times::new();
+    for program in loaded_programs() {
+        // It may be unloaded while we look.
+        let Ok(program) = program else { continue };
+        let (time, runs) = times.entry(program.name_as_str().unwrap_or_default().to_owned()).or_default();
+        *time += program.run_time();
+        *runs += program.run_count();
+    }
+    times
 }
