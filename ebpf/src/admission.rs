@@ -2,7 +2,7 @@
 
 use vtep_abi::{FdbKey, FdbValue, Target, Verdict, VniValue};
 
-use crate::context;
+use crate::context::{self, Frame};
 use crate::learning;
 use crate::maps;
 
@@ -30,8 +30,8 @@ fn has_left(vni: u32, mac: [u8; 6]) -> bool {
 
 /// Whether a MAC can be the source of what this VTEP sends; where that is learnt, it is.
 #[inline(always)]
-pub(crate) fn source(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result<(), Verdict> {
-    let entry = maps::lookup(network.bd, sender.vni, mac);
+pub(crate) fn source<F: Frame>(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result<(), Verdict> {
+    let entry = maps::lookup::<F>(network.bd, sender.vni, mac);
     if let Some(entry) = entry
         && matches!(entry.master(), Target::LocalPort(_))
         && !(network.flags & VniValue::LEARN_UNDERLAY != 0

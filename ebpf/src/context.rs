@@ -1,8 +1,10 @@
 //! The frame as a path sees it, whichever hook it came by: paths are written once, against [`Frame`].
 
+mod place;
 mod skb;
 mod xdp;
 
+pub(crate) use self::place::Place;
 pub(crate) use self::skb::{Skb, now_coarse, now_coarse_ns, now_ns, random, repeat, turn};
 pub(crate) use self::xdp::Xdp;
 
@@ -37,6 +39,10 @@ pub(crate) struct TunnelKey {
 pub(crate) trait Frame: Copy + EbpfContext {
     /// What the hook's program returns.
     type Code;
+
+    /// Whether parts of a path are calls of their own. TC's paths need all of the 512 bytes of stack, and what a part put there is
+    /// gone when they go on; XDP's have room, and a call with its return costs more than most parts.
+    const APART: bool;
 
     /// Flags without which a [`LocalPort`](vtep_abi::LocalPort) cannot be sent this kind of frame.
     const PORT_NEEDS: u16;

@@ -9,18 +9,18 @@ use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::maps;
 
 /// Where a frame goes, and the verdict if all goes well.
-pub(crate) struct Destined {
+pub(crate) struct Destined<'a> {
     pub(crate) vni: u32,
     pub(crate) vtep: u32,
     pub(crate) verdict: Verdict,
-    pub(crate) ethernet: Ethernet,
+    pub(crate) ethernet: &'a Ethernet,
 }
 
 /// Encapsulates a frame.
 ///
 /// A call of its own: headers and keys on its stack need not share 512 bytes with the loops of a flood.
 #[inline(never)]
-pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
+pub(crate) fn send<F: Frame>(frame: F, destined: &Destined<'_>) -> End {
     let &Destined { vni, vtep, verdict, ethernet } = destined;
     let Some(adj) = maps::adjacency(vtep) else {
         return Verdict::NoRoute.into();
@@ -31,7 +31,7 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined) -> End {
     let Some(shape) = Shape::from_len(adj.outer_len) else {
         return Verdict::NoRoute.into();
     };
-    let mut inner = inner(&frame, vni, ethernet);
+    let mut inner = inner(&frame, vni, *ethernet);
     if !adj.is(VtepAdj::DONT_FRAGMENT) {
         inner.identification = context::random() as u16;
     }
@@ -92,7 +92,7 @@ pub(crate) fn write_outer(
     shape: Shape,
     inner: &Inner,
 ) -> Result<(), Refused> {
-    let mut outer = Outer::room();
+    let mut outer = Outer::room(inner);
     outer.fill(adj, shape, inner);
     match shape {
         Shape::Ipv4Udp => frame.write(0, outer.last::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>()),
@@ -113,11 +113,12 @@ pub(crate) fn address_device(frame: &Skb, adj: &VtepAdj, inner: &Inner) -> Resul
 
 #[inline(always)]
 pub(crate) fn inner(frame: &impl Frame, vni: u32, ethernet: Ethernet) -> Inner {
+    let len = frame.len();
     Inner {
         ethernet: ethernet.0,
         vni,
-        len: frame.len(),
-        packet_len: packet_len(frame, ethernet.ether_type()),
+        len,
+        packet_len: packet_len(frame, len, ethernet.ether_type()),
         ip: inner_ip(frame, ethernet.ether_type()),
         flow_hash: frame.flow_hash(),
         identification: 0,
@@ -126,11 +127,11 @@ pub(crate) fn inner(frame: &impl Frame, vni: u32, ethernet: Ethernet) -> Inner {
 
 /// A super-packet's segments repeat its IP and transport headers.
 #[inline(always)]
-fn packet_len(frame: &impl Frame, ether_type: EtherType) -> u32 {
+fn packet_len(frame: &impl Frame, len: u32, ether_type: EtherType) -> u32 {
     const IPPROTO_TCP: u8 = 6;
     const IPV6_LEN: u32 = 40;
     let payload = match frame.gso_size() {
-        0 => return frame.len() - ETH_LEN as u32,
+        0 => return len - ETH_LEN as u32,
         payload => payload,
     };
     let at = |offset: u32| frame.byte(ETH_LEN as u32 + offset).unwrap_or(0);

@@ -10,9 +10,9 @@ use crate::police;
 
 /// From a learning port.
 #[inline(never)]
-pub(crate) fn from_port(frame: &impl Frame, port: &PortValue, vlan: u16, mac: [u8; 6]) {
+pub(crate) fn from_port<F: Frame>(frame: &F, port: &PortValue, vlan: u16, mac: [u8; 6]) {
     let here = Target::LocalPort(port.local_port);
-    match maps::lookup(port.bd, port.vni, mac) {
+    match maps::lookup::<F>(port.bd, port.vni, mac) {
         // What was configured does not age.
         Some(entry) if entry.master() == here => {
             if entry.flags() & FdbValue::LEARNT != 0 {

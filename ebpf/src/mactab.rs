@@ -6,7 +6,7 @@
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
-use vtep_abi::{BUCKET_WORDS, FdbValue, MacBucket, MacKey, MacTabControl};
+use vtep_abi::{BUCKET_WORDS, MacBucket, MacKey, MacTabControl};
 
 /// `BPF_F_MMAPABLE` of the kernel's `bpf.h`.
 const MMAPABLE: usize = 1 << 10;
@@ -27,19 +27,10 @@ pub(crate) mod omit {
     pub(crate) const MOVES: u32 = 2;
 }
 
+/// The value's word; 0, which no entry has, if there is none.
 #[inline(always)]
-pub(crate) fn lookup<const OMIT: u32>(key: MacKey) -> Option<FdbValue> {
-    // No entry has the value 0.
-    match find::<OMIT>(key.word()) {
-        0 => None,
-        word => Some(FdbValue::from_word(word)),
-    }
-}
-
-/// A function of its own, for its callers are short of stack.
-#[inline(never)]
-fn find<const OMIT: u32>(key: u64) -> u64 {
-    let (Some(control), Some(key)) = (MACCTL.get_ptr(0), MacKey::from_word(key)) else { return 0 };
+pub(crate) fn find<const OMIT: u32>(key: MacKey) -> u64 {
+    let Some(control) = MACCTL.get_ptr(0) else { return 0 };
     let word = scan::<OMIT>(control, key);
     if word != 0 || OMIT & omit::MOVES != 0 {
         return word;

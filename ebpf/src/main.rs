@@ -212,7 +212,12 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     if frame.skb().is_some() || !matches!(action, Action::Next) {
         maps::count(account.bd, end.verdict, account.bytes);
         if account.local_port != 0 {
-            maps::count_from_port(account.local_port, account.bytes, end.verdict.is_drop());
+            let dropped = end.verdict.is_drop();
+            if F::APART {
+                maps::count_from_port_apart(account.local_port, account.bytes, dropped);
+            } else {
+                maps::count_from_port(account.local_port, account.bytes, dropped);
+            }
         }
         capture::offer(frame, account, end);
     }

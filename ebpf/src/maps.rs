@@ -20,6 +20,7 @@ use vtep_abi::{
     VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
+use crate::context::Frame;
 use crate::mactab::{self, omit};
 
 /// `BPF_F_NO_PREALLOC` of the kernel's `bpf.h`: few hosts learn as many MACs as there is room for.
@@ -103,24 +104,35 @@ static TRACING: u8 = 0;
 
 /// Where a MAC of a network lives; `bd` is the bridge domain of `vni`.
 #[inline(always)]
-pub(crate) fn lookup(bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
+pub(crate) fn lookup<F: Frame>(bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
     if MAC_TABLE.load() == MAC_TABLE_BUCKETED {
-        return mactab::lookup::<{ omit::NOTHING }>(MacKey::new(bd, mac)?);
+        let key = MacKey::new(bd, mac)?;
+        return value(if F::APART { find_apart(key) } else { mactab::find::<{ omit::NOTHING }>(key) });
     }
     // SAFETY: the element may be rewritten while it is copied only if it was deleted and its memory reused; agents
     // reuse what it names (VTEP and port indices) after a grace period only.
     let found = unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied();
     // By its word, as the other table has it: what joins both must not read a value that was never set.
-    match found.map_or(0, FdbValue::word) {
-        0 => None,
-        word => Some(FdbValue::from_word(word)),
-    }
+    value(found.map_or(0, FdbValue::word))
+}
+
+#[inline(never)]
+fn find_apart(key: MacKey) -> u64 {
+    mactab::find::<{ omit::NOTHING }>(key)
+}
+
+#[inline(always)]
+fn value(word: u64) -> Option<FdbValue> {
+    if word == 0 { None } else { Some(FdbValue::from_word(word)) }
 }
 
 #[inline(always)]
 pub(crate) fn port(ifindex: u32, vlan: u16) -> Option<PortValue> {
     // SAFETY: as for `lookup`.
-    unsafe { PORT.get(PortKey::new(ifindex, vlan)) }.copied()
+    let &PortValue { vni, bd, local_port, flags, flood, buckets, pad } =
+        unsafe { PORT.get(PortKey::new(ifindex, vlan)) }?;
+    // One by one: a copy of the whole is a call and a loop over bytes.
+    Some(PortValue { vni, bd, local_port, flags, flood, buckets, pad })
 }
 
 #[inline(always)]
@@ -205,8 +217,12 @@ pub(crate) fn with_port_stats(local_port: u32, update: impl FnOnce(&mut PortStat
     }
 }
 
-/// A call of its own, which spares its callers registers.
 #[inline(never)]
+pub(crate) fn count_from_port_apart(local_port: u32, bytes: u32, dropped: bool) {
+    count_from_port(local_port, bytes, dropped);
+}
+
+#[inline(always)]
 pub(crate) fn count_from_port(local_port: u32, bytes: u32, dropped: bool) {
     with_port_stats(local_port, |stats| {
         stats.received.count(bytes);

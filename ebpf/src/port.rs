@@ -1,13 +1,13 @@
 //! From a port of this host.
 
-use vtep_abi::{LocalPort, PortValue, Verdict, VniValue};
+use vtep_abi::{Limit, LocalPort, PortValue, Verdict, VniValue};
 
 use crate::admission;
 use crate::choice::{self, Serving};
 use crate::context::{Frame, Refused, Skb};
 use crate::encap::{self, Destined};
 use crate::flood;
-use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
+use crate::header::{Ethernet, is_group, is_station};
 use crate::learning;
 use crate::liveness;
 use crate::maps;
@@ -25,18 +25,33 @@ pub(crate) struct Entrant {
     pub(crate) ethernet: Ethernet,
 }
 
+impl Entrant {
+    /// To be written over. Not zeros, which a program writes in a call and a loop over bytes; what is no constant it stores in words.
+    #[inline(always)]
+    fn any(word: u32) -> Self {
+        let flood = Limit { interval_ns: word, burst: word };
+        let port =
+            PortValue { vni: word, bd: word, local_port: word, flags: word, flood, buckets: word, pad: word };
+        let [a, b, c, d] = word.to_ne_bytes();
+        Self {
+            bound: Bound { port, vlan: 0, kept: Tag::NONE },
+            ethernet: Ethernet([a, b, c, d, a, b, c, d, a, b, c, d, a, b]),
+        }
+    }
+}
+
 #[inline(always)]
 pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
-    let mut entrant = Entrant {
-        bound: Bound { port: PortValue::UNBOUND, vlan: 0, kept: Tag::NONE },
-        ethernet: Ethernet([0; ETH_LEN]),
-    };
-    let admitted = admit(frame, &mut entrant);
+    let mut entrant = Entrant::any(frame.ifindex());
+    let admitted = if F::APART { admit_apart(frame, &mut entrant) } else { admit(frame, &mut entrant) };
+    // As TC counts, which has a tag beside the frame.
+    account.bytes -= frame.noted_tag_len();
+    if matches!(admitted, Err(Verdict::Unbound)) {
+        return Verdict::Unbound.into();
+    }
     let Entrant { bound: Bound { port, vlan, kept }, ethernet } = &entrant;
     account.bd = port.bd;
     account.local_port = port.local_port;
-    // As TC counts, which has a tag beside the frame.
-    account.bytes -= frame.noted_tag_len();
     if let Err(verdict) = admitted {
         return verdict.into();
     }
@@ -51,7 +66,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     if frame.is_unfinished(0, ethernet.ether_type()) {
         return Verdict::Passed.into();
     }
-    match way(port, ethernet) {
+    match if F::APART { way_apart(port, ethernet) } else { way::<F>(port, ethernet) } {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => match frame.skb() {
             Some(skb) if !kept.is_none() => tagged::deliver(skb, port.vni, to, *kept, Verdict::Local),
@@ -60,7 +75,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
         Way::Vtep(vtep, verdict) => {
             let end = match frame.skb() {
                 Some(skb) if !kept.is_none() => tagged::send(skb, &entrant, vtep, verdict),
-                _ => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet: *ethernet }),
+                _ => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
             };
             match (end.verdict, frame.skb()) {
                 (Verdict::TooBig, Some(skb)) => too_big(skb, &entrant, vtep),
@@ -75,10 +90,8 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     }
 }
 
-/// Whose frame it is, and whether it may enter.
-///
-/// A call of its own, as the next two: what they put on the stack is gone when frames are encapsulated.
-#[inline(never)]
+/// Whose frame it is, and whether it may enter. Of a frame that is not [`Verdict::Unbound`] the port is known.
+#[inline(always)]
 fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> {
     vlan::bind(frame, &mut entrant.bound)?;
     entrant.ethernet = Ethernet(frame.head().ok_or(Verdict::InnerTruncated)?);
@@ -99,6 +112,11 @@ fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> 
     Ok(())
 }
 
+#[inline(never)]
+fn admit_apart<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> {
+    admit(frame, entrant)
+}
+
 enum Way {
     LocalPort(u32),
     Vtep(u32, Verdict),
@@ -107,9 +125,14 @@ enum Way {
 }
 
 #[inline(never)]
-fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
+fn way_apart(port: &PortValue, ethernet: &Ethernet) -> Way {
+    way::<Skb>(port, ethernet)
+}
+
+#[inline(always)]
+fn way<F: Frame>(port: &PortValue, ethernet: &Ethernet) -> Way {
     let group = is_group(ethernet.dst());
-    if !group && let Some(entry) = maps::lookup(port.bd, port.vni, ethernet.dst()) {
+    if !group && let Some(entry) = maps::lookup::<F>(port.bd, port.vni, ethernet.dst()) {
         return match choice::serving(&entry) {
             Serving::LocalPort(to) => Way::LocalPort(to),
             Serving::Master(vtep) => Way::Vtep(vtep, Verdict::Master),
@@ -129,7 +152,7 @@ fn way(port: &PortValue, ethernet: &Ethernet) -> Way {
 
 #[inline(always)]
 fn too_big(frame: Skb, entrant: &Entrant, vtep: u32) -> End {
-    let &Entrant { bound: Bound { ref port, kept, .. }, ethernet } = entrant;
+    let &Entrant { bound: Bound { ref port, kept, .. }, ref ethernet } = entrant;
     match maps::adjacency(vtep) {
         Some(adj) => too_big::tell(
             frame,
@@ -141,7 +164,7 @@ fn too_big(frame: Skb, entrant: &Entrant, vtep: u32) -> End {
 
 #[inline(always)]
 fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
-    let &Entrant { bound: Bound { ref port, vlan, kept }, ethernet } = entrant;
+    let &Entrant { bound: Bound { ref port, vlan, kept, .. }, ethernet } = entrant;
     // Inside the VNI a kept tag is another link, of whose addresses nothing is known.
     if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) && kept.is_none() {
         let origin = Origin::port(frame, port, vlan);

@@ -51,7 +51,7 @@ impl Origin {
         let Some(mac) = maps::neighbour(self.vni, *address) else {
             return 0;
         };
-        match maps::lookup(self.bd, self.vni, mac) {
+        match maps::lookup::<Skb>(self.bd, self.vni, mac) {
             Some(entry) if entry.master() != Target::LocalPort(self.local_port) => {
                 let mut bytes = [0; 8];
                 bytes[2..].copy_from_slice(&mac);

@@ -22,7 +22,7 @@ const HOPS: u8 = 64;
 /// A frame that a path had no room for.
 pub(crate) struct TooBig<'a> {
     pub(crate) port: &'a PortValue,
-    pub(crate) ethernet: Ethernet,
+    pub(crate) ethernet: &'a Ethernet,
     pub(crate) kept: Tag,
     /// The largest inner IP packet on the path.
     pub(crate) room: u16,

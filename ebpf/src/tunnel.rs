@@ -4,7 +4,7 @@ use vtep_abi::{AddrBytes, Verdict, VniValue};
 
 use crate::admission::{self, Sender};
 use crate::choice;
-use crate::context::{self, Frame as _, Skb};
+use crate::context::{self, Frame, Skb};
 use crate::flood;
 use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
@@ -41,7 +41,7 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
         Err(verdict) => return verdict.into(),
     };
     let ethernet = Ethernet(head);
-    match destination(Sender { vni: key.vni, vtep }, &network, &ethernet) {
+    match destination::<Skb>(Sender { vni: key.vni, vtep }, &network, &ethernet) {
         Destination::Port(to) if !kept.is_none() => {
             tagged::deliver(*frame, key.vni, to, kept, Verdict::Delivered)
         }
@@ -90,20 +90,20 @@ pub(crate) enum Destination {
 }
 
 #[inline(always)]
-pub(crate) fn destination(sender: Sender, network: &VniValue, ethernet: &Ethernet) -> Destination {
+pub(crate) fn destination<F: Frame>(sender: Sender, network: &VniValue, ethernet: &Ethernet) -> Destination {
     if ethernet.is_tagged() {
         return Destination::Nowhere(Verdict::ExtraTag);
     }
     if !is_station(ethernet.src()) {
         return Destination::Nowhere(Verdict::GroupSource);
     }
-    if let Err(verdict) = admission::source(sender, network, ethernet.src()) {
+    if let Err(verdict) = admission::source::<F>(sender, network, ethernet.src()) {
         return Destination::Nowhere(verdict);
     }
     if is_group(ethernet.dst()) {
         return Destination::Flood;
     }
-    match maps::lookup(network.bd, sender.vni, ethernet.dst()) {
+    match maps::lookup::<F>(network.bd, sender.vni, ethernet.dst()) {
         Some(entry) => match choice::local(&entry) {
             Some(to) => Destination::Port(to),
             None => Destination::Nowhere(Verdict::SplitHorizon),

@@ -5,7 +5,7 @@ use vtep_outer::read::{self, Packet, TAIL};
 use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, ecn};
 
 use crate::admission::Sender;
-use crate::context::{Frame, Refused};
+use crate::context::{Frame, Place, Refused};
 use crate::flood;
 use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::liveness;
@@ -16,7 +16,7 @@ use crate::tunnel::{self, Destination};
 use crate::{Account, End};
 
 #[inline(always)]
-pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
+pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     // Of a VLAN of the underlay, which has an interface of its own.
     if frame.tag().is_some() {
         return Verdict::NotOurs.into();
@@ -24,30 +24,48 @@ pub(crate) fn enter(frame: &mut impl Frame, account: &mut Account) -> End {
     let Some(config) = maps::config() else {
         return Verdict::NotOurs.into();
     };
-    let mut arrival = Arrival::NONE;
-    match receive(frame, config, &mut arrival) {
-        Ok(()) if liveness::is_inner(config, &arrival.ethernet) => {
+    let mut arrival = Place::new();
+    let received = if F::APART {
+        receive_apart(frame, config, &mut arrival)
+    } else {
+        receive(frame, config, &mut arrival)
+    };
+    match (received, arrival.get()) {
+        (Ok(()), Some(arrival)) if liveness::is_inner(config, &arrival.ethernet) => {
             liveness::in_tunnel(frame, arrival.outer_len, arrival.vni, &arrival.source)
         }
-        Ok(()) => {
+        (Ok(()), Some(arrival)) => {
             account.bytes = arrival.inner_len();
-            match decide(frame, &arrival, account) {
+            let end = if F::APART {
+                decide_apart(frame, arrival, account)
+            } else {
+                decide(frame, arrival, account)
+            };
+            match end {
                 // Behind the device the tag is beside the frame, to be taken off.
-                End { verdict: Verdict::ExtraTag, .. } if is_carried(&arrival) => admit(frame),
+                End { verdict: Verdict::ExtraTag, .. } if is_carried(arrival) => admit(frame),
                 end => end,
             }
         }
-        Err(Verdict::NotOurs) => liveness::beside_tunnels(frame, config),
-        Err(verdict) => verdict.into(),
+        (Err(Verdict::NotOurs) | Ok(()), _) => liveness::beside_tunnels(frame, config),
+        (Err(verdict), _) => verdict.into(),
     }
 }
 
-/// A call of its own: the headers that it puts on the stack are gone when the frame is decided on.
-#[inline(never)]
-fn receive<F: Frame>(frame: &mut F, config: &Config, arrival: &mut Arrival) -> Result<(), Verdict> {
+#[inline(always)]
+fn receive<F: Frame>(frame: &mut F, config: &Config, place: &mut Place<Arrival>) -> Result<(), Verdict> {
     let packet = packet(frame, config).ok_or(Verdict::NotOurs)?;
-    *arrival = self::arrival(frame, &packet, config)?;
+    place.fill(arrival(frame, &packet, config)?);
     Ok(())
+}
+
+#[inline(never)]
+fn receive_apart<F: Frame>(
+    frame: &mut F,
+    config: &Config,
+    place: &mut Place<Arrival>,
+) -> Result<(), Verdict> {
+    receive(frame, config, place)
 }
 
 #[inline(always)]
@@ -78,17 +96,6 @@ struct Arrival {
 }
 
 impl Arrival {
-    const NONE: Self = Self {
-        encapsulation: Encapsulation::Vxlan,
-        outer_len: 0,
-        end: 0,
-        vni: 0,
-        source: [0; 16],
-        ethernet: Ethernet([0; ETH_LEN]),
-        outer_tos: 0,
-        checksummed: false,
-    };
-
     /// Where the inner IP header begins.
     #[inline(always)]
     fn inner_ip(&self) -> u32 {
@@ -160,8 +167,12 @@ fn is_carried(arrival: &Arrival) -> bool {
         && maps::network(arrival.vni).is_some_and(|network| network.flags & VniValue::CARRIES_TAGS != 0)
 }
 
-/// As [`receive`].
 #[inline(never)]
+fn decide_apart<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
+    decide(frame, arrival, account)
+}
+
+#[inline(always)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, ethernet, .. } = arrival;
     let Some(network) = maps::network(vni) else {
@@ -172,7 +183,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Ok(vtep) => vtep,
         Err(verdict) => return verdict.into(),
     };
-    let destination = tunnel::destination(Sender { vni, vtep }, &network, &ethernet);
+    let destination = tunnel::destination::<F>(Sender { vni, vtep }, &network, &ethernet);
     let port = match destination {
         Destination::Port(to) => maps::local_port(to, vni),
         Destination::Flood => None,

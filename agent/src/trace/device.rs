@@ -49,7 +49,7 @@ pub fn encapsulated(adj: &VtepAdj, vni: u32, frame: &[u8]) -> Option<Outer> {
         flow_hash: 0,
         identification: 0,
     };
-    let mut outer = vtep_outer::Outer::room();
+    let mut outer = vtep_outer::Outer::room(&inner);
     let shape = Shape::from_len(adj.outer_len)?;
     outer.fill(adj, shape, &inner);
     match shape {

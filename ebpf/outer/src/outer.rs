@@ -72,10 +72,11 @@ impl Inner {
     }
 }
 
-/// Outer headers with the inner Ethernet header behind them. They end where the array ends.
-#[repr(C, align(8))]
+/// Outer headers with the inner Ethernet header behind them. They end where the array ends, less [`Self::BEYOND`].
+///
+/// Words, and none is zero beforehand: zeros that are written over later, a BPF program writes in a call and a loop over bytes.
 pub struct Outer {
-    bytes: [u8; Outer::LEN],
+    words: [u64; Outer::WORDS],
 }
 
 impl Outer {
@@ -86,20 +87,24 @@ impl Outer {
     const UDP: usize = Template::LEN - TUNNEL_LEN - UDP_LEN;
     const GRE: usize = Template::LEN - TUNNEL_LEN;
 
-    /// In place: a header that is returned would take its room on a program's stack twice.
+    const WORDS: usize = (Self::LEN + Self::BEYOND) / size_of::<u64>();
+    const BEYOND: usize = 2;
+
+    /// To be filled. Not zeros: see above.
     #[inline(always)]
-    pub const fn room() -> Self {
-        Self { bytes: [0; Self::LEN] }
+    pub const fn room(inner: &Inner) -> Self {
+        Self { words: [inner.vni as u64; Self::WORDS] }
     }
 
+    /// In place: a header that is returned would take its room on a program's stack twice.
     #[inline(always)]
     pub fn fill(&mut self, adj: &VtepAdj, shape: Shape, inner: &Inner) {
-        self.bytes[..Template::LEN].copy_from_slice(&adj.template.bytes);
-        self.bytes[Template::LEN..].copy_from_slice(&inner.ethernet);
+        self.bytes_mut()[..Template::LEN].copy_from_slice(&adj.template.bytes);
+        self.bytes_mut()[Template::LEN..Self::LEN].copy_from_slice(&inner.ethernet);
         let [_, a, b, c] = inner.vni.to_be_bytes();
-        self.bytes[Self::VNI] = a;
-        self.bytes[Self::VNI + 1] = b;
-        self.bytes[Self::VNI + 2] = c;
+        self.bytes_mut()[Self::VNI] = a;
+        self.bytes_mut()[Self::VNI + 1] = b;
+        self.bytes_mut()[Self::VNI + 2] = c;
         let packet_len = inner.len + (shape.outer_len() - ETH_LEN) as u32;
         match shape {
             Shape::Ipv4Udp => self.ipv4::<{ Self::UDP - IPV4_LEN }>(adj, inner, packet_len),
@@ -111,18 +116,23 @@ impl Outer {
             let ip_len = if shape.is_ipv6() { IPV6_LEN } else { IPV4_LEN };
             self.udp(adj, inner, packet_len - ip_len as u32);
         } else {
-            self.bytes[Self::FLOW_ID] = fold(inner.flow_hash) as u8;
+            self.bytes_mut()[Self::FLOW_ID] = fold(inner.flow_hash) as u8;
         }
     }
 
     /// The last `N` bytes: `N` is a shape's length and the inner Ethernet header's.
     #[inline(always)]
-    pub const fn last<const N: usize>(&self) -> &[u8; N] {
+    pub fn last<const N: usize>(&self) -> &[u8; N] {
         const { assert!(N <= Self::LEN) };
-        match self.bytes.last_chunk() {
+        match bytemuck::bytes_of(&self.words)[..Self::LEN].last_chunk() {
             Some(last) => last,
             None => unreachable!(),
         }
+    }
+
+    #[inline(always)]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::bytes_of_mut(&mut self.words)
     }
 
     #[inline(always)]
@@ -142,7 +152,7 @@ impl Outer {
             + (u32::from(ttl) << 8);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
-        let header = &mut self.bytes[AT..AT + IPV4_LEN];
+        let header = &mut self.bytes_mut()[AT..AT + IPV4_LEN];
         header[1] = tos;
         header[2..4].copy_from_slice(&len.to_be_bytes());
         header[4..6].copy_from_slice(&identification.to_be_bytes());
@@ -157,7 +167,7 @@ impl Outer {
         // The flow label spreads flows as the source port does (RFC 6438 §3).
         let label = inner.flow_hash & 0x000f_ffff;
         let first = 0x6000_0000 | (u32::from(tos) << 20) | label;
-        let header = &mut self.bytes[AT..AT + IPV6_LEN];
+        let header = &mut self.bytes_mut()[AT..AT + IPV6_LEN];
         header[..4].copy_from_slice(&first.to_be_bytes());
         header[4..6].copy_from_slice(&saturating(packet_len - IPV6_LEN as u32).to_be_bytes());
         header[7] = inner.outer_ttl(adj);
@@ -168,7 +178,7 @@ impl Outer {
     fn udp(&mut self, adj: &VtepAdj, inner: &Inner, len: u32) {
         let ports = u32::from(adj.source_port_last.wrapping_sub(adj.source_port_first)) + 1;
         let port = u32::from(adj.source_port_first) + ((u32::from(fold(inner.flow_hash)) * ports) >> 16);
-        let header = &mut self.bytes[Self::UDP..Self::UDP + UDP_LEN];
+        let header = &mut self.bytes_mut()[Self::UDP..Self::UDP + UDP_LEN];
         header[..2].copy_from_slice(&(port as u16).to_be_bytes());
         header[4..6].copy_from_slice(&saturating(len).to_be_bytes());
     }

@@ -29,7 +29,7 @@ fn inner(len: u32, ip: InnerIp, flow_hash: u32) -> Inner {
 /// The headers, and the inner Ethernet header behind them.
 fn headers(adj: &VtepAdj, inner: &Inner) -> Vec<u8> {
     let shape = Shape::from_len(adj.outer_len).unwrap();
-    let mut outer = Outer::room();
+    let mut outer = Outer::room(inner);
     outer.fill(adj, shape, inner);
     match shape {
         Shape::Ipv4Udp => outer.last::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>().to_vec(),

@@ -44,7 +44,10 @@ fn mac(number: u32) -> [u8; 6] {
 
 #[inline(always)]
 fn bucketed<const OMIT: u32>(number: u32) -> Option<FdbValue> {
-    mactab::lookup::<OMIT>(MacKey::new(BD, mac(number))?)
+    match mactab::find::<OMIT>(MacKey::new(BD, mac(number))?) {
+        0 => None,
+        word => Some(FdbValue::from_word(word)),
+    }
 }
 
 #[inline(always)]

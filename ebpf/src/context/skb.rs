@@ -197,6 +197,8 @@ impl EbpfContext for Skb {
 impl Frame for Skb {
     type Code = i32;
 
+    const APART: bool = true;
+
     const PORT_NEEDS: u16 = 0;
     const ADJ_NEEDS: u16 = 0;
     const DECAP_FLAG: u16 = LocalPort::DECAP_IN_PROGRAM;

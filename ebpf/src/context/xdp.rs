@@ -119,6 +119,8 @@ impl EbpfContext for Xdp {
 impl Frame for Xdp {
     type Code = u32;
 
+    const APART: bool = false;
+
     const PORT_NEEDS: u16 = LocalPort::TAKES_XDP;
     const ADJ_NEEDS: u16 = VtepAdj::TAKES_XDP;
     const DECAP_FLAG: u16 = LocalPort::TAKES_XDP;
@@ -299,8 +301,7 @@ unsafe fn put<const N: usize>(at: usize, bytes: &[u8; N]) {
     }
 }
 
-/// A call of its own, as the next one: headers on its stack need not share 512 bytes with the path's.
-#[inline(never)]
+#[inline(always)]
 fn flow_hash(frame: Xdp) -> u32 {
     let popped = frame.popped_len();
     let Some([ether_type]) = frame.words(MACS_LEN + popped) else {
@@ -316,6 +317,8 @@ fn flow_hash(frame: Xdp) -> u32 {
 
 /// A NIC's frame is whole. What a VM has handed over may wait for its checksum or for being cut into segments, as only
 /// the skb says that XDP does not see.
+///
+/// A call of its own, for headers on its stack.
 #[inline(never)]
 fn is_unfinished(frame: Xdp, at: usize, ether_type: EtherType) -> bool {
     let Some(network) = frame.network(at, ether_type) else {
