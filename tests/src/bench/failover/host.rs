@@ -143,8 +143,10 @@ impl Host {
     /// By hand, while nobody else does.
     pub(super) fn flip(&mut self, slave: bool) -> Result<Duration> {
         if let Process::Agent(agent) = &self.process {
-            let index = index(agent, self.tors[0])?;
+            let [index, heir] = [index(agent, self.tors[0])?, index(agent, self.tors[1])?];
             let mut oper: Array<_, u8> = open(agent, map::VTEP_OPER)?.try_into()?;
+            // Whose packets came late while the agent is stopped is taken back by nobody, and would not serve.
+            oper.set(heir, 0, 0)?;
             let bits = if slave { VtepOper::DOWN } else { 0 };
             let start = Instant::now();
             oper.set(index, bits, 0)?;
