@@ -64,8 +64,8 @@ fn run(args: &Args) -> Result<()> {
     learn::the_slave_gets_the_table_too(&figure, &timeline)?;
     forward::through_the_master(&figure, &timeline)?;
     failover::there_and_back(&figure, &timeline)?;
-    migrate::to_another_rack(&mut figure, &timeline)?;
     takeover::of_a_dead_tor(&mut figure, &timeline)?;
+    migrate::to_another_rack(&mut figure, &timeline)?;
     explain::as_the_operator_sees_it(&figure, &timeline)?;
     if args.keep {
         keep::print(&figure)?;

@@ -56,6 +56,12 @@ impl Site {
         Ok(())
     }
 
+    /// From here on nobody is watched.
+    pub fn stop_watching(&mut self, tors: &[&str]) -> Result<()> {
+        forget(&mut self.sfe)?;
+        tors.iter().try_for_each(|tor| forget(&mut self.tor_mut(tor).agent))
+    }
+
     /// The master's uplink and its keepalived go at once, under frames for the VM.
     pub fn take_over(&self, pair: &Pair<'_>, vrrp: &mut [Vrrp; 2]) -> Result<Takeover> {
         let Pair { vni, vm, tors: [dead, heir], all_at } = *pair;
@@ -128,10 +134,18 @@ impl fmt::Display for Takeover {
     }
 }
 
+/// The last section of an agent's file.
+const SECTION: &str = "\n[bfd]\n";
+
 fn watch(agent: &mut Agent, vteps: &[&str]) -> Result<()> {
-    let mut text = "\n[bfd]\nmin_tx_ms = 50\nmin_rx_ms = 50\nmultiplier = 3\nhold_ms = 500\n".to_owned();
+    let mut text = format!("{SECTION}min_tx_ms = 50\nmin_rx_ms = 50\nmultiplier = 3\nhold_ms = 500\n");
     text.extend(vteps.iter().map(|vtep| format!("\n[[bfd.vtep]]\nname = \"{vtep}\"\nenabled = true\n")));
     agent.reconfigure(|config| config + &text)?;
+    agent.daemon()?.signal(Signal::SIGHUP)
+}
+
+fn forget(agent: &mut Agent) -> Result<()> {
+    agent.reconfigure(|config| config.split(SECTION).next().unwrap_or_default().to_owned())?;
     agent.daemon()?.signal(Signal::SIGHUP)
 }
 
