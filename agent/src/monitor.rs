@@ -20,6 +20,10 @@ pub enum Topic {
     Fdb,
     /// Addresses that are no VTEPs, or none of a VNI, and send into it
     UnknownSenders,
+    /// What stations say of their addresses, and what the programs answer for them (`suppress`)
+    Suppression,
+    /// Frames that ports may not send: by their MACs, or by IP addresses that they claim
+    Security,
 }
 
 /// None of a topic: all of them.
@@ -70,6 +74,44 @@ pub enum Happened {
         interface: String,
         frames: u64,
     },
+    Address {
+        said: Said,
+        vni: u32,
+        /// None: behind a VTEP.
+        port: Option<String>,
+        mac: MacAddr,
+        /// None: of its MAC alone.
+        address: Option<IpAddr>,
+    },
+    /// By the program, in place of who has the address. Some of the frames; how many there were, the counters say.
+    Answered {
+        vni: u32,
+        port: String,
+        vlan: Option<u16>,
+        asker: MacAddr,
+        address: IpAddr,
+        mac: MacAddr,
+    },
+    Refused {
+        vni: u32,
+        port: String,
+        vlan: u16,
+        mac: MacAddr,
+        /// The one that it may not claim. None: it may not send from its MAC.
+        address: Option<IpAddr>,
+    },
+}
+
+/// How a station came to tell of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// To all: gratuitous ARP, RARP, unsolicited neighbour advertisement.
+    Announced,
+    /// It asks whether the address is free.
+    Probed,
+    /// It asks for another from it.
+    Asked,
 }
 
 /// One of those that were counted.
@@ -108,13 +150,19 @@ impl Happened {
             Self::Moved { .. } => Topic::Moves,
             Self::Fdb { .. } => Topic::Fdb,
             Self::UnknownSender { .. } => Topic::UnknownSenders,
+            Self::Address { .. } | Self::Answered { .. } => Topic::Suppression,
+            Self::Refused { .. } => Topic::Security,
         }
     }
 
     pub const fn vni(&self) -> Option<u32> {
         match self {
             Self::Dropped { vni, .. } | Self::DroppedFrame(DroppedFrame { vni, .. }) => *vni,
-            Self::Moved { vni, .. } | Self::UnknownSender { vni, .. } => Some(*vni),
+            Self::Moved { vni, .. }
+            | Self::UnknownSender { vni, .. }
+            | Self::Address { vni, .. }
+            | Self::Answered { vni, .. }
+            | Self::Refused { vni, .. } => Some(*vni),
             Self::Fdb { entry, .. } => Some(entry.vni),
         }
     }
@@ -172,6 +220,25 @@ impl fmt::Display for Happened {
                     f,
                     "sender   {address} sends into VNI {vni} by {interface}: {verdict}, {frames} frames seen"
                 )
+            }
+            Self::Address { said, vni, port, mac, address } => {
+                let said = match said {
+                    Said::Announced => "says it has",
+                    Said::Probed => "asks whether it may have",
+                    Said::Asked => "asks from",
+                };
+                let at = port.as_deref().unwrap_or("a VTEP");
+                let address = address.map_or_else(|| "its MAC".to_owned(), |address| address.to_string());
+                write!(f, "address  VNI {vni} {mac} at {at} {said} {address}")
+            }
+            Self::Answered { vni, port, vlan, asker, address, mac } => {
+                let vlan = vlan.map(|vlan| format!(" VLAN {vlan}")).unwrap_or_default();
+                write!(f, "answered VNI {vni} {asker} at {port}{vlan}: {address} is {mac}")
+            }
+            Self::Refused { vni, port, vlan, mac, address } => {
+                let vlan = if *vlan == 0 { String::new() } else { format!(" VLAN {vlan}") };
+                write!(f, "refused  VNI {vni} {mac} at {port}{vlan}")?;
+                address.map_or(Ok(()), |address| write!(f, ", which claims {address}"))
             }
         }
     }

@@ -9,43 +9,34 @@ use crate::police;
 
 const ARP_LEN: usize = ETH_LEN + 28;
 
-/// Refuses a frame whose source address the port was not given.
-///
-/// A call of its own, for the headers on its stack.
-#[inline(never)]
+/// Refuses a frame from or for an address that the port was not given.
+#[inline(always)]
 pub(crate) fn check<F: Frame>(
     frame: &F,
     port: &PortValue,
     vlan: u16,
     ethernet: &Ethernet,
 ) -> Result<(), Verdict> {
-    let ifindex = frame.ifindex();
-    let mut event = Event {
-        kind: EventKind::MacRefused as u32,
-        vni: port.vni,
-        ifindex,
-        vlan,
-        mac: ethernet.src(),
-        address: [0; 16],
-    };
-    let mac_allowed = |mac| maps::is_allowed(AllowedKey::mac(ifindex, mac));
-    if port.flags & PortValue::CHECK_MACS != 0 && !mac_allowed(ethernet.src()) {
+    source(frame, port, vlan, ethernet)?;
+    let checks_target = port.flags & PortValue::CHECK_IPS != 0 && ethernet.ether_type() == EtherType::IPV6;
+    if checks_target { target(frame, port, vlan, ethernet) } else { Ok(()) }
+}
+
+/// A call of its own, as [`target`], for the headers on its stack.
+#[inline(never)]
+fn source<F: Frame>(frame: &F, port: &PortValue, vlan: u16, ethernet: &Ethernet) -> Result<(), Verdict> {
+    let mut event = event(frame, port, vlan, ethernet);
+    let mac_allowed = |mac| maps::is_allowed(AllowedKey::mac(event.ifindex, mac));
+    if port.flags & PortValue::CHECK_MACS != 0 && !mac_allowed(event.mac) {
         report(port, event);
         return Err(Verdict::MacRefused);
     }
     if port.flags & PortValue::CHECK_IPS == 0 {
         return Ok(());
     }
-    let claimed = claimed(frame, ethernet);
-    let allowed = |address: AddrBytes| {
-        // Who has no address yet asks for one from zero (RFC 2131, RFC 5227 §2.1.1, RFC 4862 §5.4).
-        address == [0; 16]
-            || address == mapped_v4([0; 4])
-            || maps::is_allowed(AllowedKey::ip(ifindex, address))
-    };
-    match claimed {
+    match claimed(frame, ethernet) {
         Claimed::Nothing => Ok(()),
-        Claimed::Address(address) if allowed(address) => Ok(()),
+        Claimed::Address(address) if is_allowed(event.ifindex, address) => Ok(()),
         Claimed::Address(address) => {
             event.kind = EventKind::IpRefused as u32;
             event.address = address;
@@ -54,6 +45,47 @@ pub(crate) fn check<F: Frame>(
         }
         Claimed::Unreadable => Err(Verdict::IpRefused),
     }
+}
+
+/// Of a neighbour advertisement, which says that its target is here (RFC 4861 §4.4).
+#[inline(never)]
+fn target<F: Frame>(frame: &F, port: &PortValue, vlan: u16, ethernet: &Ethernet) -> Result<(), Verdict> {
+    const NEXT_HEADER: u32 = ETH_LEN as u32 + 6;
+    const ICMP: u32 = (ETH_LEN + IPV6_LEN) as u32;
+    const TARGET: u32 = ICMP + 8;
+    const ICMPV6: u8 = 58;
+    const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    if frame.byte(NEXT_HEADER) != Some(ICMPV6) || frame.byte(ICMP) != Some(NEIGHBOUR_ADVERTISEMENT) {
+        return Ok(());
+    }
+    // Without one it says nothing.
+    let Some(address) = frame.load(TARGET) else { return Ok(()) };
+    let mut event = event(frame, port, vlan, ethernet);
+    if is_allowed(event.ifindex, address) {
+        return Ok(());
+    }
+    event.kind = EventKind::IpRefused as u32;
+    event.address = address;
+    report(port, event);
+    Err(Verdict::IpRefused)
+}
+
+#[inline(always)]
+fn event<F: Frame>(frame: &F, port: &PortValue, vlan: u16, ethernet: &Ethernet) -> Event {
+    Event {
+        kind: EventKind::MacRefused as u32,
+        vni: port.vni,
+        ifindex: frame.ifindex(),
+        vlan,
+        mac: ethernet.src(),
+        address: [0; 16],
+    }
+}
+
+#[inline(always)]
+fn is_allowed(ifindex: u32, address: AddrBytes) -> bool {
+    // Who has no address yet asks for one from zero (RFC 2131, RFC 5227 §2.1.1, RFC 4862 §5.4).
+    address == [0; 16] || address == mapped_v4([0; 4]) || maps::is_allowed(AllowedKey::ip(ifindex, address))
 }
 
 enum Claimed {
@@ -77,25 +109,11 @@ fn claimed<F: Frame>(frame: &F, ethernet: &Ethernet) -> Claimed {
             }
             _ => Claimed::Unreadable,
         },
-        EtherType::IPV6 => claimed_v6(frame),
+        EtherType::IPV6 => match frame.load(ETH_LEN as u32 + 8) {
+            Some(address) => Claimed::Address(address),
+            None => Claimed::Unreadable,
+        },
         _ => Claimed::Nothing,
-    }
-}
-
-#[inline(always)]
-fn claimed_v6<F: Frame>(frame: &F) -> Claimed {
-    const NEXT_HEADER: u32 = ETH_LEN as u32 + 6;
-    const SRC: u32 = ETH_LEN as u32 + 8;
-    const ICMP: u32 = (ETH_LEN + IPV6_LEN) as u32;
-    const TARGET: u32 = ICMP + 8;
-    const ICMPV6: u8 = 58;
-    const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-    let advertises =
-        frame.byte(NEXT_HEADER) == Some(ICMPV6) && frame.byte(ICMP) == Some(NEIGHBOUR_ADVERTISEMENT);
-    let target = if advertises { frame.load(TARGET) } else { None };
-    match target.or_else(|| frame.load(SRC)) {
-        Some(address) => Claimed::Address(address),
-        None => Claimed::Unreadable,
     }
 }
 

@@ -101,6 +101,31 @@ fn arp(operation: ArpOperation, from: Endpoint, to: Endpoint, dst: MacAddr) -> V
     frame
 }
 
+/// Neighbour solicitation of a multicast group (RFC 4861 §4.3).
+pub fn solicitation(from: Endpoint, src: Ipv6Addr, target: Ipv6Addr, with_option: bool) -> Vec<u8> {
+    let option = [&[1, 1][..], &from.mac.octets()].concat();
+    let body = [&target.octets()[..], if with_option { &option } else { &[] }].concat();
+    let [.., a, b, c] = target.octets();
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    icmpv6(from, src, group, MacAddr::new([0x33, 0x33, 0xff, a, b, c]), 135, &body)
+}
+
+/// Unsolicited, to all nodes.
+pub fn advertisement(from: Endpoint, target: Ipv6Addr) -> Vec<u8> {
+    let body = [&target.octets()[..], &[2, 1], &from.mac.octets()].concat();
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    icmpv6(from, v6(from.address), all, MacAddr::new([0x33, 0x33, 0, 0, 0, 1]), 136, &body)
+}
+
+fn icmpv6(from: Endpoint, src: Ipv6Addr, dst: Ipv6Addr, to: MacAddr, kind: u8, body: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(from.mac.octets(), to.octets())
+        .ipv6(src.octets(), dst.octets(), 255)
+        .icmpv6_raw(kind, 0, [0; 4]);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, body).expect("a vector takes any frame");
+    frame
+}
+
 /// A VXLAN frame as a VTEP sends it (RFC 7348 §5): flag I, no UDP checksum. The port of `to` is the VXLAN port.
 pub fn vxlan(from: Endpoint, to: Endpoint, vni: u32, inner: &[u8]) -> Vec<u8> {
     const FLAG_I: u8 = 8;

@@ -291,9 +291,13 @@ fn a_port_sends_from_its_own_addresses_only() {
         let mut poison = frame::arp_request(VM, PEER.address);
         poison[22..28].copy_from_slice(&PEER_2.mac.octets());
         check_port(rig, &poison, Verdict::IpRefused, DROP);
-        let claim = advertisement(VM, frame::v6(PEER.address));
+        let claim = frame::advertisement(VM, frame::v6(PEER.address));
         check_port(rig, &claim, Verdict::IpRefused, DROP);
-        check_port(rig, &advertisement(VM, frame::v6(VM.address)), Verdict::Flooded, DROP);
+        let own = frame::advertisement(VM, frame::v6(VM.address));
+        check_port(rig, &own, Verdict::Flooded, DROP);
+        let mut from_another = own;
+        from_another[22..38].copy_from_slice(&frame::v6(PEER.address).octets());
+        check_port(rig, &from_another, Verdict::IpRefused, DROP);
 
         // Who has no address yet may ask for one, and whether one is free.
         let nobody = Endpoint { address: [0, 0, 0, 0].into(), ..VM };
@@ -346,7 +350,7 @@ fn a_neighbour_solicitation_for_a_known_address_is_answered() {
         let (vm, peer) = (frame::v6(VM.address), frame::v6(PEER.address));
         rig.know(PEER.mac, peer.octets());
         for with_option in [true, false] {
-            let asked = solicitation(VM, vm, peer, with_option);
+            let asked = frame::solicitation(VM, vm, peer, with_option);
             let answer = check_port(rig, &asked, Verdict::Answered, REDIRECT);
             let packet = etherparse::SlicedPacket::from_ethernet(&answer).unwrap();
             let Some(etherparse::NetSlice::Ipv6(ip)) = &packet.net else { panic!("{answer:?}") };
@@ -364,12 +368,12 @@ fn a_neighbour_solicitation_for_a_known_address_is_answered() {
             assert_eq!((&answer[..6], &answer[6..12]), (&VM.mac.octets()[..], &PEER.mac.octets()[..]));
         }
         let unspecified = std::net::Ipv6Addr::UNSPECIFIED;
-        check_port(rig, &solicitation(VM, unspecified, peer, false), Verdict::Flooded, DROP);
-        check_port(rig, &advertisement(VM, peer), Verdict::Flooded, DROP);
+        check_port(rig, &frame::solicitation(VM, unspecified, peer, false), Verdict::Flooded, DROP);
+        check_port(rig, &frame::advertisement(VM, peer), Verdict::Flooded, DROP);
         let router = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
         rig.know(PEER.mac, router.octets());
-        check_port(rig, &solicitation(VM, vm, router, true), Verdict::Flooded, DROP);
-        let mut from_afar = solicitation(VM, vm, peer, true);
+        check_port(rig, &frame::solicitation(VM, vm, router, true), Verdict::Flooded, DROP);
+        let mut from_afar = frame::solicitation(VM, vm, peer, true);
         from_afar[21] = 64;
         check_port(rig, &from_afar, Verdict::Flooded, DROP);
     });
@@ -755,44 +759,6 @@ fn a_source_from_the_underlay_is_neither_ours_nor_anothers_where_that_is_checked
         rig.put(VNI, PEER.mac, TO_MASTER);
         check_uplink(rig, &from(&sent, TOR_B), Verdict::Admitted, NEXT);
     });
-}
-
-/// Neighbour solicitation of a multicast group (RFC 4861 §4.3).
-fn solicitation(
-    from: Endpoint,
-    src: std::net::Ipv6Addr,
-    target: std::net::Ipv6Addr,
-    with_option: bool,
-) -> Vec<u8> {
-    let option = [&[1, 1][..], &from.mac.octets()].concat();
-    let body = [&target.octets()[..], if with_option { &option } else { &[] }].concat();
-    let [.., a, b, c] = target.octets();
-    let group =
-        std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
-    icmpv6(from, src, group, MacAddr::new([0x33, 0x33, 0xff, a, b, c]), 135, &body)
-}
-
-/// Unsolicited, to all nodes.
-fn advertisement(from: Endpoint, target: std::net::Ipv6Addr) -> Vec<u8> {
-    let body = [&target.octets()[..], &[2, 1], &from.mac.octets()].concat();
-    let all = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-    icmpv6(from, frame::v6(from.address), all, MacAddr::new([0x33, 0x33, 0, 0, 0, 1]), 136, &body)
-}
-
-fn icmpv6(
-    from: Endpoint,
-    src: std::net::Ipv6Addr,
-    dst: std::net::Ipv6Addr,
-    to: MacAddr,
-    kind: u8,
-    body: &[u8],
-) -> Vec<u8> {
-    let builder = etherparse::PacketBuilder::ethernet2(from.mac.octets(), to.octets())
-        .ipv6(src.octets(), dst.octets(), 255)
-        .icmpv6_raw(kind, 0, [0; 4]);
-    let mut frame = Vec::new();
-    builder.write(&mut frame, body).unwrap();
-    frame
 }
 
 fn tor(vtep: u32) -> Endpoint {

@@ -46,6 +46,7 @@ impl Batch {
 impl Host {
     /// Claims the MACs that were seen on learning ports, and writes the entries of those that the table does not name.
     pub(super) fn learn(&mut self, events: &[Event]) -> Learning {
+        self.watch_events(events);
         let mut learning = Learning { news: false, done: true };
         let mut batch = Batch::default();
         for event in events {

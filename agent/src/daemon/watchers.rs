@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytemuck::Zeroable;
 use serde::Serialize;
 use tracing::warn;
-use vtep_abi::{CaptureSettings, Counter, FdbKey, Verdict};
+use vtep_abi::{CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict};
 use vtep_api::MacAddr;
 use vtep_api::control::Feed;
 
@@ -19,7 +19,7 @@ use crate::control::view::{FdbRow, Labels, VniCounters};
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::kernel::{self, Sample, Tally};
-use crate::monitor::{By, Change, DroppedFrame, Happened, MonitorRow, Topic, Wanted};
+use crate::monitor::{By, Change, DroppedFrame, Happened, MonitorRow, Said, Topic, Wanted};
 use crate::plan::Step;
 use crate::trace::outer::Outer;
 
@@ -120,11 +120,13 @@ impl Wants {
     /// Verdicts whose frames are to be copied.
     fn verdicts(&self) -> u64 {
         let senders = filter::bit(Verdict::UnknownSender) | filter::bit(Verdict::SenderNotInVni);
+        let answers = filter::bit(Verdict::Answered);
         match self {
             Self::Capture { verdicts, .. } => *verdicts,
             Self::Monitor(wanted) => {
                 let drops = if wanted.wants(Topic::Drops) { drops() } else { 0 };
-                drops | if wanted.wants(Topic::UnknownSenders) { senders } else { 0 }
+                let senders = if wanted.wants(Topic::UnknownSenders) { senders } else { 0 };
+                drops | senders | if wanted.wants(Topic::Suppression) { answers } else { 0 }
             }
         }
     }
@@ -295,6 +297,12 @@ impl Host {
             if verdict.is_drop() && watchers.wants(Topic::Drops) {
                 watchers.tell(&Happened::DroppedFrame(self.dropped(&sample, verdict, vni)));
             }
+            if verdict == Verdict::Answered
+                && watchers.wants(Topic::Suppression)
+                && let Some(answered) = self.answered(&sample, vni)
+            {
+                watchers.tell(&answered);
+            }
             if matches!(verdict, Verdict::UnknownSender | Verdict::SenderNotInVni)
                 && watchers.wants(Topic::UnknownSenders)
                 && let Some(outer) = Outer::parse(&sample.frame)
@@ -338,6 +346,57 @@ impl Host {
             len,
             bytes: text(&bytes),
         }
+    }
+
+    /// The frame is the answer by now: a reply (RFC 826), or an advertisement (RFC 4861 §4.4).
+    fn answered(&self, sample: &Sample, vni: Option<u32>) -> Option<Happened> {
+        let frame = &sample.frame;
+        let address = match frame.get(12..14)? {
+            [0x08, 0x06] => IpAddr::from(<[u8; 4]>::try_from(frame.get(28..32)?).ok()?),
+            _ => IpAddr::from(<[u8; 16]>::try_from(frame.get(62..78)?).ok()?),
+        };
+        let mac = |at: usize| Some(MacAddr::new(frame.get(at..at + 6)?.try_into().ok()?));
+        Some(Happened::Answered {
+            vni: vni?,
+            port: self.interface(sample.head.ifindex),
+            vlan: sample.vlan(),
+            asker: mac(0)?,
+            address,
+            mac: mac(6)?,
+        })
+    }
+
+    /// What the programs told of addresses, and of frames that ports may not send.
+    pub(super) fn watch_events(&mut self, events: &[Event]) {
+        if !self.watchers.wants(Topic::Suppression) && !self.watchers.wants(Topic::Security) {
+            return;
+        }
+        let mut watchers = std::mem::take(&mut self.watchers);
+        for happened in events.iter().filter_map(|event| self.happened(event)) {
+            watchers.tell(&happened);
+        }
+        self.watchers = watchers;
+    }
+
+    fn happened(&self, event: &Event) -> Option<Happened> {
+        let &Event { kind, vni, ifindex, vlan, mac, address } = event;
+        let mac = MacAddr::new(mac);
+        let is = |wanted: EventKind| kind == wanted as u32;
+        let ip = (address != [0; 16]).then(|| crate::desired::ip(address));
+        let said = if is(EventKind::Announced) {
+            Said::Announced
+        } else if is(EventKind::Probed) {
+            Said::Probed
+        } else if is(EventKind::AddressHeard) {
+            Said::Asked
+        } else if is(EventKind::MacRefused) || is(EventKind::IpRefused) {
+            let address = ip.filter(|_| is(EventKind::IpRefused));
+            return Some(Happened::Refused { vni, port: self.interface(ifindex), vlan, mac, address });
+        } else {
+            return None;
+        };
+        let port = (ifindex != 0).then(|| self.interface(ifindex));
+        Some(Happened::Address { said, vni, port, mac, address: ip })
     }
 
     fn dropped(&self, sample: &Sample, verdict: Verdict, vni: Option<u32>) -> DroppedFrame {

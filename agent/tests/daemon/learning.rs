@@ -10,6 +10,7 @@ use vtep_tests::packet::PacketSocket;
 use vtep_tests::process::Daemon;
 
 use crate::host::{Host, PATIENCE, TABLE};
+use crate::seeing::Client;
 
 const FAR: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 2], 2000);
 const VTEP_A: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 11], 50_000);
@@ -300,6 +301,35 @@ fn a_vtep_that_floods_macs_fills_its_own_quota() {
     assert_eq!(status["counts"]["macs_overheard"], 5);
     assert!(status["learning"]["refused_by_vtep"].as_u64().unwrap() > 0);
     assert_eq!(behind(&site, mac(1)).unwrap(), at("192.0.2.11", "underlay"), "the first stays");
+}
+
+#[test]
+fn a_monitor_tells_of_a_vm_that_appears_moves_to_another_port_and_leaves_for_another_host() {
+    let (site, _daemon) = Site::start("", "");
+    let mut client = Client::start(&site.host, &["monitor", "moves", "--json"]);
+    let (vm, next) = (mac(0xff), std::sync::atomic::AtomicU16::new(0));
+    // As long as the monitor has not begun, what appears is not told.
+    let appears = || site.send(0, mac(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 0xff));
+    client.event(appears, |_| true);
+    let of_vm = |row: &serde_json::Value| row["mac"] == station(vm).mac.to_string();
+    let ends = |row: &serde_json::Value| {
+        let end = |end: &serde_json::Value| {
+            let end = end.get("port").map_or(&end["vtep"]["address"], |port| &port["name"]);
+            end.as_str().unwrap_or("nowhere").to_owned()
+        };
+        (end(&row["from"]), end(&row["to"]), row["by"].as_str().unwrap().to_owned())
+    };
+    let moved = |from: &str, to: &str, by: &str| (from.to_owned(), to.to_owned(), by.to_owned());
+    let row = client.event(|| site.send(0, vm), of_vm);
+    assert_eq!(ends(&row), moved("nowhere", "tap0", "learning"), "{row}");
+    let row = client.event(|| site.send(1, vm), of_vm);
+    assert_eq!(ends(&row), moved("tap0", "tap1", "learning"), "{row}");
+    let table = std::fs::read_to_string(site.host.folder.path().join("table.toml")).unwrap();
+    let entry =
+        format!("mac = [ {{ logical_switch = \"blue\", mac = \"{}\", master = \"a\" }},", station(vm).mac);
+    let table = table.replace("mac = [", &entry);
+    let row = client.event(|| site.host.write("table.toml", &table), of_vm);
+    assert_eq!(ends(&row), moved("tap1", "192.0.2.11", "table"), "{row}");
 }
 
 fn metric(text: &str, name: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! `vtep-agent monitor` and `capture`, with real frames; the files are read by tshark.
 
 use std::io::{BufRead, BufReader};
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use vtep_tests::frame::{Endpoint, udp, udp_tagged, vxlan};
+use vtep_tests::frame::{self, Endpoint, udp, udp_tagged, vxlan};
 use vtep_tests::link::Link;
 use vtep_tests::packet::PacketSocket;
 
@@ -22,12 +23,12 @@ const VTEP_A: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 11], 5
 const STRANGER: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 9], [192, 0, 2, 99], 50_000);
 
 /// One command of a client that goes on for a while. It goes with this.
-struct Client {
+pub(crate) struct Client {
     child: Child,
 }
 
 impl Client {
-    fn start(host: &Host, words: &[&str]) -> Self {
+    pub(crate) fn start(host: &Host, words: &[&str]) -> Self {
         let socket = host.folder.path().join("agent.sock");
         let mut command = Command::new(BINARY);
         command.args(words).arg("--socket").arg(socket);
@@ -48,8 +49,18 @@ impl Client {
         (self.child.wait().unwrap().code().unwrap(), said)
     }
 
+    /// Sends until the command has ended by itself. How many lines it wrote, and its exit code.
+    fn rows_while_running(mut self, send: impl Fn()) -> (u32, i32) {
+        let lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
+        std::thread::scope(|scope| {
+            let rows = scope.spawn(|| u32::try_from(lines.count()).unwrap());
+            let (code, _) = self.while_running(send);
+            (rows.join().unwrap(), code)
+        })
+    }
+
     /// Sends until a line of JSON is as wanted.
-    fn event(&mut self, send: impl Fn() + Send + Sync, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn event(&mut self, send: impl Fn() + Send + Sync, wanted: impl Fn(&Value) -> bool) -> Value {
         let lines = BufReader::new(self.child.stdout.as_mut().unwrap()).lines();
         let done = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -230,6 +241,94 @@ fn a_monitor_tells_entries_that_change_and_macs_that_move() {
     let event = client.event(change, |_| true);
     assert_eq!((&event["event"], &event["change"]), (&"fdb".into(), &"changed".into()));
     assert_eq!(event["entry"]["mac"], "02:00:00:00:00:01");
+}
+
+/// `tap0` sends from its own addresses only, and addresses of `blue` are answered for.
+fn guarded() -> (Host, vtep_tests::process::Daemon) {
+    let host = Host::new("");
+    let keys = "macs = [\"02:00:00:00:00:aa\"]\nenforce_macs = true\nallowed_ips = [\"10.0.0.1\", \"2001:db8:1::a00:1\"]";
+    let text = std::fs::read_to_string(host.folder.path().join("agent.toml")).unwrap();
+    let text = text.replace("macs = [\"02:00:00:00:00:aa\"]", keys);
+    host.write("agent.toml", &format!("{text}\n[[network]]\nvni = 5001\nsuppress = true\n"));
+    let known = "mac = \"02:00:00:00:00:01\", ips = [\"10.0.0.2\", \"2001:db8:1::a00:2\"],";
+    host.write("table.toml", &TABLE.replace("mac = \"02:00:00:00:00:01\",", known));
+    let daemon = host.start();
+    (host, daemon)
+}
+
+#[test]
+fn a_monitor_tells_what_stations_say_of_addresses_and_what_is_answered_for_them() {
+    let (host, _daemon) = guarded();
+    let vm = vm(&host);
+    let mut client = Client::start(&host, &["monitor", "suppression", "--json"]);
+    let mut told = |frame: Vec<u8>, expected: [&str; 3]| {
+        let fields = |row: &Value| {
+            [&row["event"], &row["said"], &row["address"]]
+                .map(|field| field.as_str().unwrap_or("").to_owned())
+        };
+        let row = client.event(|| vm.send(&frame).unwrap(), |row| fields(row) == expected);
+        assert_eq!((&row["vni"], &row["port"]), (&5001.into(), &"tap0".into()));
+        row
+    };
+    let (ours, theirs) = (frame::v6(VM.address), frame::v6(FAR.address));
+    told(frame::arp_request(VM, VM.address), ["address", "announced", "10.0.0.1"]);
+    told(frame::advertisement(VM, ours), ["address", "announced", "2001:db8:1::a00:1"]);
+    let mut rarp = frame::arp_request(VM, VM.address);
+    rarp[12..14].copy_from_slice(&[0x80, 0x35]);
+    told(rarp, ["address", "announced", ""]);
+    let nobody = Endpoint { address: [0, 0, 0, 0].into(), ..VM };
+    told(frame::arp_request(nobody, VM.address), ["address", "probed", "10.0.0.1"]);
+    told(
+        frame::solicitation(VM, Ipv6Addr::UNSPECIFIED, ours, false),
+        ["address", "probed", "2001:db8:1::a00:1"],
+    );
+    for (question, address) in [
+        (frame::arp_request(VM, FAR.address), "10.0.0.2"),
+        (frame::solicitation(VM, ours, theirs, true), "2001:db8:1::a00:2"),
+    ] {
+        let row = told(question, ["answered", "", address]);
+        assert_eq!((&row["asker"], &row["mac"]), (&"02:00:00:00:00:aa".into(), &"02:00:00:00:00:01".into()));
+    }
+}
+
+#[test]
+fn a_monitor_tells_what_a_port_may_not_send_at_a_bounded_rate() {
+    let (host, _daemon) = guarded();
+    let vm = vm(&host);
+    let mut client = Client::start(&host, &["monitor", "security", "--json"]);
+    let forged = Endpoint::new([2, 0, 0, 0, 0, 0xbb], [10, 0, 0, 1], 1000);
+    let row = client.event(|| vm.send(&udp(forged, FAR, &[1; 20])).unwrap(), |_| true);
+    assert_eq!((&row["event"], &row["port"], &row["vni"]), (&"refused".into(), &"tap0".into(), &5001.into()));
+    assert_eq!((&row["mac"], &row["address"]), (&"02:00:00:00:00:bb".into(), &Value::Null));
+    let stolen = Endpoint { address: FAR.address, ..VM };
+    let stolen = frame::arp_request(stolen, [10, 0, 0, 9].into());
+    let row = client.event(|| vm.send(&stolen).unwrap(), |row| row["mac"] == "02:00:00:00:00:aa");
+    assert_eq!(row["address"], "10.0.0.2");
+
+    // As many as its bucket has, however many it sends.
+    let flood = || {
+        for _ in 0..500 {
+            vm.send(&stolen).unwrap();
+        }
+        host.json(&["stats", "--drops"]).unwrap()
+    };
+    let counted = |stats: &Value| {
+        let rows = stats.as_array().unwrap().iter().filter(|row| row["verdict"] == "ip_refused");
+        rows.map(|row| row["packets"].as_u64().unwrap()).sum::<u64>()
+    };
+    let began = Instant::now();
+    while counted(&flood()) < 5000 {
+        assert!(began.elapsed() < PATIENCE, "the frames are counted");
+    }
+    let told = Client::start(&host, &["monitor", "security", "--json", "--seconds", "1"]);
+    let sent = std::cell::Cell::new(0_u64);
+    let began = Instant::now();
+    let (rows, _) = told.rows_while_running(|| {
+        flood();
+        sent.set(sent.get() + 500);
+    });
+    let most = 100.0 + 100.0 * (began.elapsed().as_secs_f64() + 1.0);
+    assert!(rows > 0 && (f64::from(rows)) <= most, "{rows} of {} were told", sent.get());
 }
 
 #[test]

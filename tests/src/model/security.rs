@@ -18,12 +18,16 @@ pub(super) fn refuses(tables: &Tables, ifindex: u32, binding: &Binding, frame: &
     if !binding.checks_ips {
         return None;
     }
-    match claimed(ethernet) {
-        Claim::Nothing => None,
+    let may_claim = |address: IpAddr| {
         // Who has no address yet asks for one from none.
-        Claim::Of(address) if address.is_unspecified() || allowed(Address::Ip(address)) => None,
-        Claim::Of(_) | Claim::Unreadable => Some(Verdict::IpRefused),
-    }
+        address.is_unspecified() || allowed(Address::Ip(address))
+    };
+    let is_right = match claimed(ethernet) {
+        Claim::Nothing => true,
+        Claim::Of(address) => may_claim(address) && advertised(ethernet).is_none_or(may_claim),
+        Claim::Unreadable => false,
+    };
+    (!is_right).then_some(Verdict::IpRefused)
 }
 
 enum Claim {
@@ -38,13 +42,19 @@ fn claimed(ethernet: Ethernet<'_>) -> Claim {
         TYPE_IPV4 if packet.len() >= 20 => v4(packet, 12),
         // The sender's hardware address has to be the frame's.
         TYPE_ARP if packet.len() >= 28 && packet[8..14] == ethernet.source() => v4(packet, 14),
-        // A neighbour advertisement claims its target (RFC 4861 §4.4).
-        TYPE_IPV6 if packet.len() >= 64 && packet[6] == 58 && packet[40] == 136 => v6(packet, 48),
         TYPE_IPV6 if packet.len() >= 40 => v6(packet, 8),
         TYPE_IPV4 | TYPE_ARP | TYPE_IPV6 => return Claim::Unreadable,
         _ => return Claim::Nothing,
     };
     Claim::Of(address)
+}
+
+/// A neighbour advertisement claims its target, too (RFC 4861 §4.4).
+fn advertised(ethernet: Ethernet<'_>) -> Option<IpAddr> {
+    let packet = ethernet.payload();
+    let advertises =
+        ethernet.kind() == TYPE_IPV6 && packet.len() >= 64 && packet[6] == 58 && packet[40] == 136;
+    advertises.then(|| v6(packet, 48))
 }
 
 pub(super) fn v4(packet: &[u8], at: usize) -> IpAddr {
