@@ -120,11 +120,12 @@ impl Arrival {
 fn arrival(frame: &impl Frame, packet: &Packet, config: &Config) -> Result<Arrival, Verdict> {
     let end = packet.end(frame.len(), frame.gso_size() != 0)?;
     let tail = tail(frame, packet.shape).ok_or(Verdict::OuterMalformed)?;
-    let mut header = [0; TUNNEL_LEN];
-    header.copy_from_slice(&tail[..TUNNEL_LEN]);
-    let header = read::tunnel(packet.encapsulation, &header, config)?;
-    let mut ethernet = Ethernet([0; ETH_LEN]);
-    ethernet.0.copy_from_slice(&tail[TUNNEL_LEN..]);
+    // Both are there: a tail is as long as the two.
+    let (Some(header), Some(&ethernet)) = (tail.first_chunk(), tail.last_chunk()) else {
+        return Err(Verdict::OuterMalformed);
+    };
+    let header = read::tunnel(packet.encapsulation, header, config)?;
+    let mut ethernet = Ethernet(ethernet);
     let outer_len = packet.shape.outer_len() as u32 + u32::from(header.options_len);
     if header.options_len != 0 {
         if outer_len + ETH_LEN as u32 > end {

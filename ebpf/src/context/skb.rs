@@ -1,6 +1,8 @@
 //! The frame at a TC hook.
 #![expect(unsafe_code, reason = "packet memory and kernel helpers are raw; each use says why it is sound")]
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
     BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
@@ -284,10 +286,13 @@ impl Frame for Skb {
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0_u8; N];
-        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
-        let ret = unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) };
-        if ret == 0 { Some(bytes) } else { None }
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds, and has written all of
+        // them if it returns 0.
+        unsafe {
+            let ret = bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
+            if ret == 0 { Some(bytes.assume_init()) } else { None }
+        }
     }
 
     #[inline(always)]

@@ -2,6 +2,8 @@
 //! flow, and it can only be sent on whole to one interface, passed to TC or dropped.
 #![expect(unsafe_code, reason = "packet memory and kernel helpers are raw; each use says why it is sound")]
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
@@ -72,10 +74,13 @@ impl Xdp {
         if let Some(bytes) = self.linear(at) {
             return Some(bytes);
         }
-        let mut bytes = [0; N];
-        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
-        let ret = unsafe { bpf_xdp_load_bytes(self.ctx, at as u32, bytes.as_mut_ptr().cast(), N as u32) };
-        if ret == 0 { Some(bytes) } else { None }
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds, and has written all of
+        // them if it returns 0.
+        unsafe {
+            let ret = bpf_xdp_load_bytes(self.ctx, at as u32, bytes.as_mut_ptr().cast(), N as u32);
+            if ret == 0 { Some(bytes.assume_init()) } else { None }
+        }
     }
 
     #[inline(always)]
