@@ -1,5 +1,5 @@
-//! Which programs stand at the tcx hooks of an interface, whoever put them there. Nothing is opened that is ours to
-//! change.
+//! Which programs stand at the tcx hooks of an interface, whoever put them there. Nothing is changed, and nothing is locked: an
+//! agent may run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

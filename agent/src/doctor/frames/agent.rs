@@ -44,13 +44,7 @@ impl Agent {
                 Ok(Some(waits_for)) => waits_for,
                 Err(error) => error.to_string(),
             };
-            match self.end.try_recv() {
-                Err(TryRecvError::Empty) => {}
-                Ok(Err(error)) => return Err(FramesError::Agent(format!("{error:#}"))),
-                Ok(Ok(())) | Err(TryRecvError::Disconnected) => {
-                    return Err(FramesError::Agent("it was stopped".to_owned()));
-                }
-            }
+            self.still_runs()?;
             if Instant::now() >= end {
                 return Err(FramesError::Agent(format!(
                     "after {} s it waits for {waits_for}",
@@ -58,6 +52,17 @@ impl Agent {
                 )));
             }
             thread::sleep(PAUSE);
+        }
+    }
+
+    /// A signal stops it.
+    pub(super) fn still_runs(&self) -> Result<(), FramesError> {
+        match self.end.try_recv() {
+            Err(TryRecvError::Empty) => Ok(()),
+            Ok(Err(error)) => Err(FramesError::Agent(format!("{error:#}"))),
+            Ok(Ok(())) | Err(TryRecvError::Disconnected) => {
+                Err(FramesError::Agent("it was stopped".to_owned()))
+            }
         }
     }
 
