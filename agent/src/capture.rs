@@ -43,12 +43,12 @@ pub struct CapturedFrame {
 pub fn on_the_wire(sample: &Sample) -> (Vec<u8>, u32) {
     const MACS_LEN: usize = 12;
     let mut bytes = sample.outer.clone();
-    let tag = sample.tci().filter(|_| sample.frame.len() >= MACS_LEN);
+    let tag = sample.tag().filter(|_| sample.frame.len() >= MACS_LEN);
     match tag {
         None => bytes.extend_from_slice(&sample.frame),
-        Some(tci) => {
+        Some((tpid, tci)) => {
             bytes.extend_from_slice(&sample.frame[..MACS_LEN]);
-            bytes.extend_from_slice(&[0x81, 0]);
+            bytes.extend_from_slice(&tpid.to_be_bytes());
             bytes.extend_from_slice(&tci.to_be_bytes());
             bytes.extend_from_slice(&sample.frame[MACS_LEN..]);
         }
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_tag_and_removed_headers_come_back_to_their_places() {
         let head = CaptureHead {
-            tag: CaptureHead::TAGGED | 0x14,
+            tag: CaptureHead::TAGGED | CaptureHead::PROVIDER | 0x14,
             len: 60,
             copied: 14,
             outer_len: 2,
@@ -92,7 +92,7 @@ mod tests {
         };
         let sample = Sample { head, outer: vec![7, 7], frame: (0..14).collect() };
         let (bytes, len) = on_the_wire(&sample);
-        assert_eq!(bytes, [7, 7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x81, 0, 0, 20, 12, 13]);
+        assert_eq!(bytes, [7, 7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xa8, 0, 20, 12, 13]);
         assert_eq!(len, 66);
         assert!(!is_outbound(&sample), "as it came");
         assert!(is_outbound(&Sample { outer: Vec::new(), ..sample }), "as it leaves");

@@ -8,6 +8,7 @@ use crate::maps;
 use crate::{Account, End};
 
 const SECOND_NS: u64 = 1_000_000_000;
+const ETH_P_8021AD: u16 = 0x88a8;
 
 /// Keeps the head of a frame that may lose its outer headers.
 #[inline(always)]
@@ -78,8 +79,7 @@ fn take<F: Frame>(frame: F, fate: Fate, to: u32, bd: u32) {
         head.flags = 0;
         head.pad = 0;
         // At XDP tags are in the bytes.
-        let tag = frame.skb().and_then(|skb| skb.tag());
-        head.tag = tag.map_or(0, |(_, tci)| CaptureHead::TAGGED | u32::from(tci));
+        head.tag = frame.skb().map_or(0, tag);
         if fate.outer_len() > 0
             && let Some(cpu) = maps::capture_cpu()
         {
@@ -114,6 +114,15 @@ fn is_wanted<F: Frame>(frame: F, settings: &CaptureSettings, to: u32, bd: u32, a
     true
 }
 
+#[inline(always)]
+fn tag(frame: Skb) -> u32 {
+    match frame.tag() {
+        None => 0,
+        Some((ETH_P_8021AD, tci)) => CaptureHead::TAGGED | CaptureHead::PROVIDER | u32::from(tci),
+        Some((_, tci)) => CaptureHead::TAGGED | u32::from(tci),
+    }
+}
+
 /// One copy of a flood that is traced. Inline, and without a value on the stack: none is left below the loop's body.
 #[inline(always)]
 pub(crate) fn copy(frame: Skb, to: u32) {
@@ -122,7 +131,7 @@ pub(crate) fn copy(frame: Skb, to: u32) {
         entry.head.verdict = 0;
         entry.head.to = to;
         entry.head.outer_len = 0;
-        entry.head.tag = frame.tag().map_or(0, |(_, tci)| CaptureHead::TAGGED | u32::from(tci));
+        entry.head.tag = tag(frame);
         entry.head.copied = frame.copy_head(&mut entry.frame, SNAPLEN_MAX as u32);
     });
 }

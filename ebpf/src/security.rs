@@ -110,8 +110,9 @@ fn claimed<F: Frame>(frame: &F, ethernet: &Ethernet) -> Claimed {
             _ => Claimed::Unreadable,
         },
         EtherType::IPV6 => match frame.load(ETH_LEN as u32 + 8) {
-            Some(address) => Claimed::Address(address),
-            None => Claimed::Unreadable,
+            // Like the others it needs its whole header.
+            Some(address) if frame.len() >= (ETH_LEN + IPV6_LEN) as u32 => Claimed::Address(address),
+            _ => Claimed::Unreadable,
         },
         _ => Claimed::Nothing,
     }

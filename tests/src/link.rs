@@ -175,6 +175,12 @@ impl Link {
         self.netns.run(&format!("ethtool -K {} {feature} {state}", self.name)).map(drop)
     }
 
+    /// So that whoever looks at what leaves sees tags, of IEEE 802.1Q and 802.1ad, in their places.
+    pub fn insert_tags_in_software(&self) -> Result<()> {
+        self.set_offload("tx-vlan-hw-insert", false)?;
+        self.set_offload("tx-vlan-stag-hw-insert", false)
+    }
+
     /// Of a veth, in each direction.
     pub fn set_queues(&self, count: u32) -> Result<()> {
         self.netns.run(&format!("ethtool -L {} rx {count} tx {count}", self.name)).map(drop)

@@ -12,6 +12,7 @@ mod port;
 mod security;
 mod suppress;
 mod tables;
+mod tags;
 mod tunnel;
 mod uplink;
 
@@ -20,7 +21,7 @@ pub use self::{
     outcome::{Free, Leaving, Outcome, Paid, PortCount, VtepCount, Way},
     tables::{
         Address, Binding, Encapsulation, Entry, Host, Interface, LocalPort, Mac, Network, Place, Policy,
-        Storm, Tables, Vtep,
+        Storm, Tables, Tag, Tags, Vtep,
     },
     tunnel::Decapsulated,
 };

@@ -44,7 +44,7 @@ impl PacketSocket {
 
     /// Hears what is sent on the link, with VLAN tags in their place: the link's offload of them is turned off.
     pub fn leaving(link: &Link) -> Result<Self> {
-        link.set_offload("tx-vlan-hw-insert", false)?;
+        link.insert_tags_in_software()?;
         Self::open(link, Direction::Leaving)
     }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use vtep_abi::Verdict;
 use vtep_tests::{
     fuzz::{self, Case, Plan, Rig, Seed},
-    model::{Binding, LocalPort, Network, Tables, Vtep},
+    model::{Binding, LocalPort, Network, Tables, Tags, Vtep},
 };
 
 #[test]
@@ -55,7 +55,7 @@ fn each_mistake_on_purpose_is_found() {
     fn bindings(tables: &mut Tables, change: impl FnMut(&mut Binding)) {
         tables.bindings.values_mut().for_each(change);
     }
-    let mistakes: [(&str, Seed); 18] = [
+    let mistakes: [(&str, Seed); 21] = [
         ("TTL", |tables| vteps(tables, |vtep| vtep.policy.ttl ^= 1)),
         ("DSCP", |tables| vteps(tables, |vtep| vtep.policy.dscp ^= 1)),
         ("don't fragment", |tables| vteps(tables, |vtep| vtep.policy.dont_fragment ^= true)),
@@ -75,6 +75,9 @@ fn each_mistake_on_purpose_is_found() {
         ("ports at XDP", |tables| ports(tables, |port| port.takes_xdp = true)),
         ("port security", |tables| bindings(tables, |binding| binding.checks_ips = false)),
         ("link-local frames", |tables| bindings(tables, |binding| binding.link_local = true)),
+        ("tags that stay inside", |tables| bindings(tables, |binding| binding.tags = Tags::None)),
+        ("tags that come out", |tables| ports(tables, |port| port.tags = Tags::None)),
+        ("networks with tags", |tables| networks(tables, |network| network.carries_tags ^= true)),
         ("senders", |tables| tables.senders.values_mut().for_each(|vtep| *vtep = *vtep % 7 + 1)),
         ("master and slave", |tables| {
             tables.fdb.values_mut().for_each(|entry| std::mem::swap(&mut entry.master, &mut entry.slave));

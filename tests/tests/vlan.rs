@@ -179,6 +179,16 @@ fn a_kept_tag_opens_no_other_network_of_a_port() {
     }
 }
 
+#[test]
+fn a_trace_leads_from_a_tag_without_a_binding_to_the_one_that_takes_it() {
+    let rig = rig("unbound_tag = \"keep\"", 0);
+    let dst = rig.far.mac.to_string();
+    let traced = rig.agent.json(&["trace", "--port", "p1", "--dst", &dst, "--vlan", "42"]).unwrap();
+    let row = traced.get(0).unwrap_or(&traced);
+    assert_eq!((row["verdict"].as_str(), row["disagreement"].as_str()), (Some("device"), None), "{row}");
+    assert_eq!(row["steps"][0]["vlan"], 0, "{row}");
+}
+
 /// `p1` bound for that VLAN, with a policy.
 fn rig(policy: &str, bound: u16) -> Rig {
     let rig = Rig::new().unwrap();

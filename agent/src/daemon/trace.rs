@@ -142,12 +142,13 @@ impl Host {
 
     fn chain_from_port(&self, ifindex: u32, probe: &Probe) -> Result<Chain, ApplyError> {
         let mut chain = Chain::default();
-        let Some(vlan) = probe.vlan() else {
-            return Ok(chain.ends("a binding of a provider tag".to_owned(), Verdict::Unbound));
-        };
-        let Some(port) = self.kernel.port(PortId { ifindex, vlan })? else {
-            let vlan = if vlan == 0 { "without a tag".to_owned() } else { format!("in VLAN {vlan}") };
-            let of = format!("a binding of {} {vlan}", self.interface(ifindex));
+        let Some((vlan, port)) = self.binding(ifindex, probe)? else {
+            let tag = match probe.vlan() {
+                None => "with a provider tag".to_owned(),
+                Some(0) => "without a tag".to_owned(),
+                Some(vlan) => format!("in VLAN {vlan}"),
+            };
+            let of = format!("a binding of {} {tag}", self.interface(ifindex));
             return Ok(chain.ends(of, Verdict::Unbound));
         };
         chain.steps.push(Step::Port {
@@ -163,6 +164,18 @@ impl Host {
         };
         self.serve(&mut chain, &entry, port.local_port)?;
         Ok(chain)
+    }
+
+    /// Its tag's own, or that of untagged frames where that takes others.
+    fn binding(&self, ifindex: u32, probe: &Probe) -> Result<Option<(u16, PortValue)>, ApplyError> {
+        if let Some(vlan) = probe.vlan()
+            && let Some(port) = self.kernel.port(PortId { ifindex, vlan })?
+        {
+            return Ok(Some((vlan, port)));
+        }
+        let untagged = self.kernel.port(PortId { ifindex, vlan: 0 })?;
+        let takes = |port: &PortValue| port.flags & (PortValue::POP_TAG | PortValue::CARRY_TAG) != 0;
+        Ok(untagged.filter(takes).map(|port| (0, port)))
     }
 
     fn network_step(&self, chain: &mut Chain, vni: u32) -> Result<Option<Network>, ApplyError> {

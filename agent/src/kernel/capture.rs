@@ -61,15 +61,16 @@ impl Capture {
 }
 
 impl Sample {
-    /// Of the tag beside the frame.
-    pub fn tci(&self) -> Option<u16> {
+    /// TPID and TCI of the tag beside the frame.
+    pub fn tag(&self) -> Option<(u16, u16)> {
         let tagged = self.head.tag & CaptureHead::TAGGED != 0;
-        tagged.then(|| u16::try_from(self.head.tag & 0xffff).expect("masked"))
+        let tpid = if self.head.tag & CaptureHead::PROVIDER == 0 { 0x8100 } else { 0x88a8 };
+        tagged.then(|| (tpid, u16::try_from(self.head.tag & 0xffff).expect("masked")))
     }
 
     /// Of the tag beside the frame.
     pub fn vlan(&self) -> Option<u16> {
-        self.tci().map(|tci| tci & 0x0fff)
+        self.tag().map(|(_, tci)| tci & 0x0fff)
     }
 
     /// None: an entry of a form that this agent does not know.

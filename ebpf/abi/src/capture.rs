@@ -66,7 +66,7 @@ pub struct CaptureHead {
     pub copied: u32,
     /// Bytes of the outer headers that were removed.
     pub outer_len: u32,
-    /// The VLAN tag beside the frame: [`Self::TAGGED`] and the TCI; 0: none.
+    /// The VLAN tag beside the frame: [`Self::TAGGED`], [`Self::PROVIDER`] and the TCI; 0: none.
     pub tag: u32,
     pub flags: u32,
     /// Zero.
@@ -75,6 +75,8 @@ pub struct CaptureHead {
 
 impl CaptureHead {
     pub const TAGGED: u32 = 1 << 16;
+    /// Of IEEE 802.1ad, else of 802.1Q.
+    pub const PROVIDER: u32 = 1 << 17;
     /// In [`Self::flags`]: one copy of a frame that is flooded.
     pub const COPY: u32 = 1;
 }

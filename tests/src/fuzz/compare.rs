@@ -96,7 +96,10 @@ fn unlike_sent(leaving: &Leaving, hook: Hook, verdict: Verdict, seen: &Seen) -> 
     if hook.is_xdp() {
         return unlike_bytes(&leaving.on_the_wire(), seen);
     }
-    let tag = leaving.vlan.map_or(0, |vlan| CaptureHead::TAGGED | u32::from(vlan));
+    let tag = leaving.tag.map_or(0, |(tpid, tci)| {
+        let provider = if tpid == 0x88a8 { CaptureHead::PROVIDER } else { 0 };
+        CaptureHead::TAGGED | provider | u32::from(tci)
+    });
     if sent.tag != tag {
         return Some(format!("the frame left with tag {:#x}, not {tag:#x}", sent.tag));
     }

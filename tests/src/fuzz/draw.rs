@@ -7,7 +7,7 @@ use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
 use super::rig::{DOMAINS_MAX, PORTS, TUNNEL, UPLINKS, VTEPS_MAX};
 use crate::model::{
     Address, Binding, Encapsulation, Entry, Host, Interface, LocalPort, Mac, Network, Place, Policy, Storm,
-    Tables, Vtep,
+    Tables, Tags, Vtep,
 };
 
 /// One more than there ever is of each.
@@ -138,6 +138,7 @@ fn ports(rng: &mut SmallRng, tables: &mut Tables, vnis: &[u32]) {
         if tables.bindings.contains_key(&(ifindex, vlan)) {
             continue;
         }
+        let tags = tags(rng, vlan);
         let port = LocalPort {
             ifindex,
             vni,
@@ -146,6 +147,7 @@ fn ports(rng: &mut SmallRng, tables: &mut Tables, vnis: &[u32]) {
             decap_in_program: rng.random(),
             link_local: rng.random_bool(0.3),
             takes_xdp: rng.random_bool(0.7),
+            tags: if tags == Tags::Popped { Tags::None } else { tags },
         };
         if rng.random_bool(0.95) {
             tables.local_ports.insert(index, port);
@@ -159,9 +161,15 @@ fn ports(rng: &mut SmallRng, tables: &mut Tables, vnis: &[u32]) {
             link_local: port.link_local,
             checks_macs: checks && rng.random(),
             checks_ips: checks && rng.random_bool(0.7),
+            tags,
         };
         tables.bindings.insert((ifindex, vlan), binding);
     }
+}
+
+fn tags(rng: &mut SmallRng, vlan: u16) -> Tags {
+    let either = if vlan == 0 { Tags::Popped } else { Tags::Kept };
+    *[Tags::None, Tags::None, Tags::None, either, Tags::Carried].choose(rng).expect("some")
 }
 
 fn storm(rng: &mut SmallRng) -> Option<Storm> {
@@ -193,6 +201,10 @@ fn networks(rng: &mut SmallRng, tables: &mut Tables, vnis: &[u32]) {
             drops_unknown: rng.random_bool(0.25),
             checks_source: rng.random_bool(0.25),
             suppresses: rng.random(),
+            carries_tags: tables
+                .local_ports
+                .values()
+                .any(|port| port.vni == *vni && port.tags != Tags::None && rng.random_bool(0.95)),
             storm: storm(rng),
             flood,
         };

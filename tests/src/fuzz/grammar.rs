@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
 
 use super::draw;
-use crate::model::{Mac, Tables};
+use crate::model::{Mac, Tables, Tags};
 
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_ARP: u16 = 0x0806;
@@ -18,7 +18,7 @@ const TYPE_LLDP: u16 = 0x88cc;
 /// A frame as a VM sends it in `vni`.
 pub(super) fn inner(rng: &mut SmallRng, tables: &Tables, vni: u32) -> Vec<u8> {
     let mut frame = [destination(rng, tables, vni), source(rng)].concat();
-    tags(rng, &mut frame);
+    tags(rng, tables, &mut frame);
     let (kind, payload) = packet(rng, tables, 0);
     frame.extend(kind.to_be_bytes());
     frame.extend(payload);
@@ -54,16 +54,18 @@ fn source(rng: &mut SmallRng) -> Mac {
     }
 }
 
-/// Mostly none; at a port the outermost is there to choose its network.
-fn tags(rng: &mut SmallRng, frame: &mut Vec<u8>) {
-    if rng.random_bool(0.94) {
+/// Mostly none, more where some port keeps them; at a port the outermost is there to choose its network.
+fn tags(rng: &mut SmallRng, tables: &Tables, frame: &mut Vec<u8>) {
+    let kept = tables.bindings.values().any(|binding| binding.tags != Tags::None);
+    if !rng.random_bool(if kept { 0.3 } else { 0.06 }) {
         return;
     }
-    for _ in 0..rng.random_range(1..=2) {
-        let tpid = if rng.random() { TYPE_VLAN } else { TYPE_PROVIDER_VLAN };
+    for _ in 0..*[1, 1, 1, 2, 2, 3].choose(rng).expect("some") {
+        let tpid = if rng.random_bool(0.7) { TYPE_VLAN } else { TYPE_PROVIDER_VLAN };
         frame.extend(tpid.to_be_bytes());
-        let tci: u16 = if rng.random() { 100 } else { rng.random() };
-        frame.extend(tci.to_be_bytes());
+        let vlan = *[0, 1, 42, 100, 4094, rng.random::<u16>() & 0x0fff].choose(rng).expect("some");
+        let priority = if rng.random() { 0 } else { rng.random::<u16>() & 0xf000 };
+        frame.extend((vlan | priority).to_be_bytes());
     }
 }
 

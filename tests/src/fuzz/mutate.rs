@@ -25,12 +25,16 @@ fn is_runnable(stimulus: &Stimulus) -> bool {
     (min..=MAX).contains(&frame.len())
 }
 
-/// A second tag that is cut short is not: the hooks drop it for different reasons.
+/// A tag behind another that is cut short is not: the hooks drop it for different reasons.
 pub(super) fn is_judged(stimulus: &Stimulus) -> bool {
-    let (tag, bare) = untagged(&stimulus.frame);
-    let is_cut =
-        tag.is_some() && bare.len() < 18 && matches!(bare.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
-    is_runnable(stimulus) && !is_cut
+    let (mut tag, mut bare) = untagged(&stimulus.frame);
+    while tag.is_some() {
+        if bare.len() < 18 && matches!(bare.get(12..14), Some([0x81, 0] | [0x88, 0xa8])) {
+            return false;
+        }
+        (tag, bare) = untagged(&bare);
+    }
+    is_runnable(stimulus)
 }
 
 /// Appends a frame, or all that can be cut from one.

@@ -101,7 +101,7 @@ impl Rig {
             // A bridge without ports takes every frame, and does nothing with it.
             let kind = format!("index {index} mtu 9000 type bridge stp_state 0 mcast_snooping 0");
             // Copies show their tags.
-            Link::add(&host, &format!("if{index}"), &kind)?.set_offload("tx-vlan-hw-insert", false)?;
+            Link::add(&host, &format!("if{index}"), &kind)?.insert_tags_in_software()?;
         }
         host.within(|| Self::new(seed).map(|mut rig| work(&mut rig)))?
     }
@@ -167,7 +167,7 @@ impl Rig {
         }
         let Stimulus { hook, ifindex, frame } = stimulus;
         let expected = model::judge(&self.tables, *hook, *ifindex, frame);
-        if expected.verdict == Verdict::TooBigTold {
+        if expected.tells {
             self.side().let_tell(*ifindex)?;
         }
         let ran = self.side().run(stimulus);

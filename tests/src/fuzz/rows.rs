@@ -12,7 +12,7 @@ use vtep_agent::{
 };
 use vtep_outer::{Encapsulation, Policy, Tunnel};
 
-use crate::model::{self, Address, Place, Storm, Tables, Vtep};
+use crate::model::{self, Address, Place, Storm, Tables, Tags, Vtep};
 
 /// More than 4 s: buckets that are filled more often get nothing back.
 const STORM_INTERVAL_NS: u32 = u32::MAX;
@@ -114,6 +114,8 @@ fn local_port(port: &model::LocalPort) -> LocalPort {
         (port.decap_in_program, LocalPort::DECAP_IN_PROGRAM.into()),
         (port.link_local, LocalPort::LINK_LOCAL.into()),
         (port.takes_xdp, LocalPort::TAKES_XDP.into()),
+        (port.tags == Tags::Kept, LocalPort::KEEP_TAG.into()),
+        (port.tags == Tags::Carried, LocalPort::CARRY_TAG.into()),
     ]));
     LocalPort { ifindex: port.ifindex, vni: port.vni, vlan: port.vlan, flags, bd: port.bd }
 }
@@ -123,6 +125,7 @@ fn network(network: &model::Network) -> Network {
         (network.drops_unknown, VniValue::DROP_UNKNOWN),
         (network.checks_source, VniValue::CHECK_SOURCE),
         (network.suppresses, VniValue::SUPPRESS),
+        (network.carries_tags, VniValue::CARRIES_TAGS),
     ]);
     let flood = network.flood.iter().copied().map(target).collect();
     Network { bd: network.bd, flags, flood_limit: limit(network.storm), flood }
@@ -139,6 +142,9 @@ fn port_value(tables: &Tables, ifindex: u32, binding: &model::Binding) -> PortVa
         (binding.link_local, PortValue::LINK_LOCAL),
         (binding.checks_macs, PortValue::CHECK_MACS),
         (binding.checks_ips, PortValue::CHECK_IPS),
+        (binding.tags == Tags::Popped, PortValue::POP_TAG),
+        (binding.tags == Tags::Kept, PortValue::KEEP_TAG),
+        (binding.tags == Tags::Carried, PortValue::CARRY_TAG),
     ]);
     PortValue {
         vni: binding.vni,

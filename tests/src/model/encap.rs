@@ -44,8 +44,8 @@ pub(super) fn outer_length(vtep: &Vtep) -> usize {
 }
 
 /// The frame is never fragmented: its outer packet has to fit the path.
-pub(super) fn fits(frame: &[u8], vtep: &Vtep) -> bool {
-    outer_length(vtep) + frame.len() <= usize::from(vtep.mtu)
+pub(super) fn fits(length: usize, vtep: &Vtep) -> bool {
+    outer_length(vtep) + length <= usize::from(vtep.mtu)
 }
 
 /// The largest inner IP packet on the way.
@@ -74,7 +74,7 @@ pub(super) fn encapsulated(frame: &[u8], vni: u32, vtep: &Vtep) -> Leaving {
             free.push(Free::Bits { at: head.len() - 1, mask: 0xff });
         }
     }
-    Leaving { ifindex: vtep.uplink, vlan: None, frame: [&head, frame].concat(), free }
+    Leaving { ifindex: vtep.uplink, tag: None, frame: [&head, frame].concat(), free }
 }
 
 fn ip(frame: &[u8], vtep: &Vtep, head: &mut Vec<u8>, free: &mut Vec<Free>) {

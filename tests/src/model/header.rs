@@ -1,6 +1,6 @@
 //! Fields of headers.
 
-use super::Mac;
+use super::{Mac, Tag};
 
 pub(super) const ETHERNET: usize = 14;
 pub(super) const IPV4: usize = 20;
@@ -68,7 +68,7 @@ pub(super) fn is_link_local(mac: Mac) -> bool {
 }
 
 /// The frame and its outermost tag, TPID and TCI, as the kernel's receive path has them apart.
-pub fn untagged(frame: &[u8]) -> (Option<(u16, u16)>, Vec<u8>) {
+pub fn untagged(frame: &[u8]) -> (Option<Tag>, Vec<u8>) {
     match frame.get(12..16) {
         Some(&[0x81, 0, a, b]) => Some((TYPE_VLAN, u16::from_be_bytes([a, b]))),
         Some(&[0x88, 0xa8, a, b]) => Some((TYPE_PROVIDER_VLAN, u16::from_be_bytes([a, b]))),
@@ -86,7 +86,7 @@ pub(super) fn internet_checksum(header: &[u8]) -> u16 {
     !u16::try_from(sum).expect("folded into 16 bits")
 }
 
-/// The frame with an 802.1Q tag behind its addresses.
-pub(super) fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
-    [&frame[..12], &TYPE_VLAN.to_be_bytes(), &vlan.to_be_bytes(), &frame[12..]].concat()
+/// The frame with a tag behind its addresses.
+pub(super) fn tagged(frame: &[u8], (tpid, tci): Tag) -> Vec<u8> {
+    [&frame[..12], &tpid.to_be_bytes(), &tci.to_be_bytes(), &frame[12..]].concat()
 }

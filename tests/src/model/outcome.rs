@@ -2,7 +2,10 @@
 
 use vtep_abi::Verdict;
 
-use super::header::{internet_checksum, tagged, word};
+use super::{
+    Tag,
+    header::{internet_checksum, tagged, word},
+};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -16,6 +19,8 @@ pub struct Outcome {
     /// The same of local ports.
     pub ports: Vec<(u32, PortCount)>,
     pub paid: Paid,
+    /// Whether its sender was to be told, whatever has become of the answer.
+    pub tells: bool,
     /// Whether XDP may finish such a frame. Otherwise it passes to TC as it came.
     pub by_xdp: bool,
 }
@@ -41,8 +46,8 @@ pub struct Paid {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leaving {
     pub ifindex: u32,
-    /// The VLAN of an 802.1Q tag, which TC keeps beside the frame until it is on the wire.
-    pub vlan: Option<u16>,
+    /// The outermost, which TC keeps beside the frame until it is on the wire.
+    pub tag: Option<Tag>,
     pub frame: Vec<u8>,
     pub free: Vec<Free>,
 }
@@ -83,7 +88,7 @@ impl Outcome {
     pub(super) fn ended(bd: u32, bytes: usize, verdict: Verdict) -> Self {
         let (vteps, ports) = (Vec::new(), Vec::new());
         let (way, paid) = (Way::Dropped, Paid::default());
-        Self { verdict, bd, bytes: bytes as u64, way, vteps, ports, paid, by_xdp: true }
+        Self { verdict, bd, bytes: bytes as u64, way, vteps, ports, paid, tells: false, by_xdp: true }
     }
 
     /// Of a frame that came from a port.
@@ -103,7 +108,7 @@ impl Outcome {
 
 impl Leaving {
     pub(super) fn plain(ifindex: u32, frame: Vec<u8>) -> Self {
-        Self { ifindex, vlan: None, frame, free: Vec::new() }
+        Self { ifindex, tag: None, frame, free: Vec::new() }
     }
 
     pub fn to_host(frame: Vec<u8>) -> Self {
@@ -113,9 +118,9 @@ impl Leaving {
     /// The frame with its tag in its place.
     #[must_use]
     pub fn on_the_wire(&self) -> Self {
-        match self.vlan {
+        match self.tag {
             None => self.clone(),
-            Some(vlan) => Self::plain(self.ifindex, tagged(&self.frame, vlan)),
+            Some(tag) => Self::plain(self.ifindex, tagged(&self.frame, tag)),
         }
     }
 

@@ -4,31 +4,30 @@ use vtep_abi::Verdict;
 
 use super::{
     encap,
-    header::{Ethernet, TYPE_IPV4, TYPE_IPV6, TYPE_VLAN, is_group, is_link_local, is_station},
+    header::{Ethernet, TYPE_IPV4, TYPE_IPV6, is_group, is_link_local, is_station},
     icmp,
     outcome::{Leaving, Outcome, Paid, PortCount, VtepCount, Way},
     security, suppress,
-    tables::{Binding, Encapsulation, Entry, LocalPort, Mac, Network, Place, Storm, Tables},
+    tables::{Binding, Encapsulation, Entry, Mac, Network, Place, Storm, Tables, Tag},
+    tags,
 };
 
 /// Whoever speaks to it inside a tunnel speaks to the VTEP (`vtep(5)`, `bfd_config_remote`).
 const VTEPS_BFD: Mac = [0x00, 0x23, 0x20, 0x00, 0x00, 0x01];
 
-pub(super) fn enter(tables: &Tables, ifindex: u32, tag: Option<(u16, u16)>, frame: &[u8]) -> Outcome {
+pub(super) fn enter(tables: &Tables, ifindex: u32, tag: Option<Tag>, frame: &[u8]) -> Outcome {
     let ended = |bd, verdict| Outcome::ended(bd, frame.len(), verdict);
-    let vlan = match tag {
-        None => 0,
-        // The upper four bits are priority and drop eligibility (IEEE 802.1Q).
-        Some((TYPE_VLAN, tci)) => tci & 0x0fff,
-        Some(_) => return ended(0, Verdict::Unbound),
-    };
-    let Some(binding) = tables.bindings.get(&(ifindex, vlan)) else {
+    let Some(bound) = tags::bound(tables, ifindex, tag, frame) else {
         return ended(0, Verdict::Unbound);
     };
-    from(tables, ifindex, binding, frame).at(binding.local_port)
+    let outcome = entered(tables, ifindex, &bound);
+    // XDP has no place for a tag beside the frame.
+    let by_xdp = outcome.by_xdp && bound.kept.is_none();
+    Outcome { bytes: frame.len() as u64, by_xdp, ..outcome }.at(bound.binding.local_port)
 }
 
-fn from(tables: &Tables, ifindex: u32, binding: &Binding, frame: &[u8]) -> Outcome {
+fn entered(tables: &Tables, ifindex: u32, bound: &tags::Bound<'_>) -> Outcome {
+    let &tags::Bound { binding, kept, ref frame } = bound;
     let ended = |bd, verdict| Outcome::ended(bd, frame.len(), verdict);
     let Some(ethernet) = Ethernet::parse(frame) else {
         return ended(binding.bd, Verdict::InnerTruncated);
@@ -48,13 +47,15 @@ fn from(tables: &Tables, ifindex: u32, binding: &Binding, frame: &[u8]) -> Outco
     if let Some(refused) = security::refuses(tables, ifindex, binding, frame) {
         return ended(binding.bd, refused);
     }
-    Arrived { tables, ifindex, binding, ethernet, frame }.forwarded()
+    Arrived { tables, ifindex, binding, kept, ethernet, frame }.forwarded()
 }
 
 struct Arrived<'a> {
     tables: &'a Tables,
     ifindex: u32,
     binding: &'a Binding,
+    /// Goes on with the frame, without being in it.
+    kept: Option<Tag>,
     ethernet: Ethernet<'a>,
     frame: &'a [u8],
 }
@@ -97,11 +98,14 @@ impl Arrived<'_> {
     fn to_port(&self, frame: &[u8], index: u32, verdict: Verdict) -> Outcome {
         match self.tables.local_port(index, self.binding.vni) {
             None => self.ended(Verdict::PortGone),
-            Some(port) => {
-                let way = Way::To(at_port(frame, port));
-                let ports = vec![(index, PortCount::one_sent(frame))];
-                Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(verdict) }
-            }
+            Some(port) => match tags::at_port(self.tables, frame, port, self.kept) {
+                Some(leaving) => {
+                    let ports = vec![(index, PortCount::one_sent(frame))];
+                    let way = Way::To(leaving);
+                    Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(verdict) }
+                }
+                None => self.ended(Verdict::ExtraTag),
+            },
         }
     }
 
@@ -110,14 +114,18 @@ impl Arrived<'_> {
         if !vtep.routed {
             return self.ended(Verdict::NoRoute);
         }
-        if !encap::fits(self.frame, vtep) {
+        let is_vxlan = vtep.encapsulation == Encapsulation::Vxlan;
+        if self.kept.is_some() && !is_vxlan {
+            return self.ended(Verdict::EncapFailed);
+        }
+        if !encap::fits(self.inside(), vtep) {
             return Outcome { by_xdp: false, ..self.too_big(encap::room(vtep)) };
         }
         let served_as_slave = u64::from(verdict == Verdict::Slave);
-        let is_vxlan = vtep.encapsulation == Encapsulation::Vxlan;
         let is_ip = [TYPE_IPV4, TYPE_IPV6].contains(&self.ethernet.kind());
         let encapsulated = || encap::encapsulated(self.frame, self.binding.vni, vtep);
         let (verdict, leaving) = match (vtep.resolved, is_vxlan) {
+            _ if self.kept.is_some() => (Verdict::Device, self.by_device()),
             (true, _) => (verdict, encapsulated()),
             (false, true) => (Verdict::Device, self.by_device()),
             // The kernel resolves what is sent, if it knows what a next hop of it is.
@@ -136,9 +144,11 @@ impl Arrived<'_> {
     fn too_big(&self, room: u16) -> Outcome {
         let interface = self.tables.interfaces.get(&self.ifindex);
         let told_enough = interface.is_some_and(|interface| interface.told_enough);
+        let room = room.saturating_sub(if self.kept.is_some() { 4 } else { 0 });
         match icmp::too_big(self.frame, room) {
             Some(answer) if !told_enough => {
-                self.to_port(&answer, self.binding.local_port, Verdict::TooBigTold)
+                let outcome = self.to_port(&answer, self.binding.local_port, Verdict::TooBigTold);
+                Outcome { tells: true, ..outcome }
             }
             _ => self.ended(Verdict::TooBig),
         }
@@ -146,6 +156,7 @@ impl Arrived<'_> {
 
     fn to_many(&self, network: &Network) -> Outcome {
         if network.suppresses
+            && self.kept.is_none()
             && is_group(self.ethernet.destination())
             && let Some(answer) = suppress::answer(self.tables, self.binding, self.frame)
         {
@@ -167,7 +178,7 @@ impl Arrived<'_> {
         let link_local = is_link_local(self.ethernet.destination());
         let mut copies = Vec::new();
         let (mut vteps, mut ports) = (Vec::new(), Vec::new());
-        let (mut failed, mut too_big) = (false, false);
+        let (mut failed, mut too_big, mut untaken) = (false, false, false);
         // Room is made once, for outer headers of one length: of the first VTEP that can have them.
         let mut shared_length = None;
         for member in &network.flood {
@@ -175,19 +186,23 @@ impl Arrived<'_> {
                 Place::Port(index) if index == self.binding.local_port => {}
                 Place::Port(index) => match self.tables.local_port(index, self.binding.vni) {
                     Some(port) if link_local && !port.link_local => {}
-                    Some(port) => {
-                        ports.push((index, PortCount::one_sent(self.frame)));
-                        copies.push(at_port(self.frame, port));
-                    }
+                    Some(port) => match tags::at_port(self.tables, self.frame, port, self.kept) {
+                        Some(copy) => {
+                            ports.push((index, PortCount::one_sent(self.frame)));
+                            copies.push(copy);
+                        }
+                        None => untaken = true,
+                    },
                     None => failed = true,
                 },
                 Place::Vtep(index) if self.tables.is_up(index) && self.tables.vteps[&index].routed => {
                     let vtep = &self.tables.vteps[&index];
                     let error = (index, VtepCount { copy_errors: 1, ..VtepCount::default() });
-                    if !encap::fits(self.frame, vtep) {
+                    if !encap::fits(self.inside(), vtep) {
                         too_big = true;
                         vteps.push(error);
                     } else if vtep.resolved
+                        && self.kept.is_none()
                         && *shared_length.get_or_insert(encap::outer_length(vtep))
                             == encap::outer_length(vtep)
                     {
@@ -209,6 +224,7 @@ impl Arrived<'_> {
             (true, true, _) => Verdict::EncapFailed,
             (true, false, true) => Verdict::TooBig,
             (true, false, false) if link_local => Verdict::LinkLocal,
+            (true, false, false) if untaken => Verdict::ExtraTag,
             (true, false, false) => Verdict::NoMembers,
         };
         let way = if copies.is_empty() { Way::Dropped } else { Way::Copies(copies) };
@@ -217,20 +233,19 @@ impl Arrived<'_> {
 
     /// The kernel's tunnel device gets the frame as it is.
     fn by_device(&self) -> Leaving {
-        Leaving::plain(self.tables.host.tunnel, self.frame.to_vec())
+        Leaving { tag: self.kept, ..Leaving::plain(self.tables.host.tunnel, self.frame.to_vec()) }
+    }
+
+    /// As long as it is inside a tunnel.
+    fn inside(&self) -> usize {
+        self.frame.len() + if self.kept.is_some() { 4 } else { 0 }
     }
 
     fn one_sent(&self) -> VtepCount {
-        VtepCount { sent: 1, sent_bytes: self.frame.len() as u64, ..VtepCount::default() }
+        VtepCount { sent: 1, sent_bytes: self.inside() as u64, ..VtepCount::default() }
     }
 
     fn ended(&self, verdict: Verdict) -> Outcome {
         Outcome::ended(self.binding.bd, self.frame.len(), verdict)
     }
-}
-
-/// With the tag of its binding, if that has one.
-pub(super) fn at_port(frame: &[u8], port: &LocalPort) -> Leaving {
-    let vlan = (port.vlan != 0).then_some(port.vlan);
-    Leaving { vlan, ..Leaving::plain(port.ifindex, frame.to_vec()) }
 }

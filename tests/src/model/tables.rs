@@ -12,6 +12,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub type Mac = [u8; 6];
+/// TPID and TCI.
+pub type Tag = (u16, u16);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -109,6 +111,8 @@ pub struct Network {
     pub checks_source: bool,
     /// Answers ARP requests and neighbour solicitations.
     pub suppresses: bool,
+    /// Some port takes frames with a tag inside.
+    pub carries_tags: bool,
     pub storm: Option<Storm>,
     /// Local ports first, then VTEPs.
     pub flood: Vec<Place>,
@@ -132,6 +136,7 @@ pub struct LocalPort {
     pub decap_in_program: bool,
     pub link_local: bool,
     pub takes_xdp: bool,
+    pub tags: Tags,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -144,6 +149,21 @@ pub struct Binding {
     pub link_local: bool,
     pub checks_macs: bool,
     pub checks_ips: bool,
+    pub tags: Tags,
+}
+
+/// What becomes of tags at a binding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Tags {
+    /// Its own comes off, and there may be no other.
+    #[default]
+    None,
+    /// Of the untagged: so does one without a binding.
+    Popped,
+    /// Its own goes on inside the tunnel.
+    Kept,
+    /// The one behind its own does; of the untagged: one without a binding.
+    Carried,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use vtep_abi::Verdict;
 use super::{
     header::{Ethernet, is_group, is_link_local, is_station},
     outcome::{Outcome, Paid, PortCount, VtepCount, Way},
-    port::at_port,
-    tables::{Network, Place, Storm, Tables},
+    tables::{Network, Place, Storm, Tables, Tag},
+    tags::at_port,
 };
 
 /// What the kernel's tunnel device says of a frame.
@@ -20,8 +20,8 @@ pub struct Decapsulated {
     pub admitted: bool,
 }
 
-pub(super) fn enter(tables: &Tables, tunnel: Decapsulated, tag: Option<(u16, u16)>, frame: &[u8]) -> Outcome {
-    let arrival = Arrival { tables, vni: tunnel.vni, sender: tunnel.sender, frame };
+pub(super) fn enter(tables: &Tables, tunnel: Decapsulated, tag: Option<Tag>, frame: &[u8]) -> Outcome {
+    let arrival = Arrival { tables, vni: tunnel.vni, sender: tunnel.sender, kept: tag, frame };
     if !tunnel.admitted {
         return arrival.ended(0, Verdict::NotAdmitted);
     }
@@ -33,7 +33,7 @@ pub(super) fn enter(tables: &Tables, tunnel: Decapsulated, tag: Option<(u16, u16
         vteps: vec![(admitted.vtep, arrival.one_received())],
         ..arrival.ended(admitted.network.bd, verdict)
     };
-    if tag.is_some() {
+    if tag.is_some() && !admitted.network.carries_tags {
         return dropped(Verdict::ExtraTag);
     }
     match arrival.destination(&admitted) {
@@ -46,6 +46,8 @@ pub(super) struct Arrival<'a> {
     pub(super) tables: &'a Tables,
     pub(super) vni: u32,
     pub(super) sender: IpAddr,
+    /// A tag that was inside the tunnel, and is not in the frame.
+    pub(super) kept: Option<Tag>,
     pub(super) frame: &'a [u8],
 }
 
@@ -68,6 +70,11 @@ impl<'a> Arrival<'a> {
             Ok(decision) => Ok((admitted, decision)),
             Err(verdict) => Err((admitted.network.bd, verdict)),
         }
+    }
+
+    /// Whether its network has ports that take a tag inside.
+    pub(super) fn is_carried(&self) -> bool {
+        self.tables.networks.get(&self.vni).is_some_and(|network| network.carries_tags)
     }
 
     fn from(&self) -> Result<Admitted<'a>, (u32, Verdict)> {
@@ -121,11 +128,14 @@ impl<'a> Arrival<'a> {
         let outcome = match decision {
             Decision::Port(index) => match self.tables.local_port(index, self.vni) {
                 None => self.ended(bd, Verdict::PortGone),
-                Some(port) => {
-                    let way = Way::To(at_port(self.frame, port));
-                    let ports = vec![(index, PortCount::one_sent(self.frame))];
-                    Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(bd, Verdict::Delivered) }
-                }
+                Some(port) => match at_port(self.tables, self.frame, port, self.kept) {
+                    Some(leaving) => {
+                        let ports = vec![(index, PortCount::one_sent(self.frame))];
+                        let way = Way::To(leaving);
+                        Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(bd, Verdict::Delivered) }
+                    }
+                    None => self.ended(bd, Verdict::ExtraTag),
+                },
             },
             Decision::Flood => self.flooded(admitted.network),
         };
@@ -146,14 +156,17 @@ impl<'a> Arrival<'a> {
         }
         let link_local = Ethernet::parse(self.frame).is_some_and(|frame| is_link_local(frame.destination()));
         let (mut copies, mut ports) = (Vec::new(), Vec::new());
-        let mut failed = false;
+        let (mut failed, mut untaken) = (false, false);
         for index in network.flood.iter().copied().filter_map(port) {
             match self.tables.local_port(index, self.vni) {
                 Some(port) if link_local && !port.link_local => {}
-                Some(port) => {
-                    ports.push((index, PortCount::one_sent(self.frame)));
-                    copies.push(at_port(self.frame, port));
-                }
+                Some(port) => match at_port(self.tables, self.frame, port, self.kept) {
+                    Some(copy) => {
+                        ports.push((index, PortCount::one_sent(self.frame)));
+                        copies.push(copy);
+                    }
+                    None => untaken = true,
+                },
                 None => failed = true,
             }
         }
@@ -161,6 +174,7 @@ impl<'a> Arrival<'a> {
             (false, _) => Verdict::DeliveredFlood,
             (true, true) => Verdict::EncapFailed,
             (true, false) if link_local => Verdict::LinkLocal,
+            (true, false) if untaken => Verdict::ExtraTag,
             (true, false) => Verdict::NoMembers,
         };
         let way = if copies.is_empty() { Way::Dropped } else { Way::Copies(copies) };

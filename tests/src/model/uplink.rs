@@ -174,9 +174,17 @@ impl<'a> Datagram<'a> {
 }
 
 fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Inside<'_>) -> Outcome {
-    let arrival = Arrival { tables, vni: inside.vni, sender: datagram.source, frame: inside.frame };
+    let arrival =
+        Arrival { tables, vni: inside.vni, sender: datagram.source, kept: None, frame: inside.frame };
+    // There is a device for VXLAN only; it verifies checksums, which XDP does without.
+    let is_vxlan = datagram.encapsulation == Encapsulation::Vxlan;
+    let left = |outcome| Outcome { way: Way::On, by_xdp: false, ..outcome };
     let (admitted, decision) = match arrival.admitted() {
         Ok(admitted) => admitted,
+        // The device takes the tag out with the frame.
+        Err((bd, Verdict::ExtraTag)) if is_vxlan && arrival.is_carried() => {
+            return left(arrival.ended(bd, Verdict::Admitted));
+        }
         Err((bd, verdict)) => return arrival.ended(bd, verdict),
     };
     let ecn = ecn::field(inside.frame);
@@ -184,8 +192,6 @@ fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Insi
     if ecn.is_some() && combined.is_none() {
         return arrival.ended(admitted.network.bd, Verdict::EcnCongested);
     }
-    // There is a device for VXLAN only; it verifies checksums, which XDP does without.
-    let is_vxlan = datagram.encapsulation == Encapsulation::Vxlan;
     let port = match decision {
         Decision::Port(index) => tables.local_port(index, inside.vni),
         Decision::Flood => None,
@@ -194,8 +200,7 @@ fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Insi
     let is_runt = !at_xdp && inside.is_runt();
     let by_device = !by_program || datagram.is_trailed() || is_runt || datagram.is_checksummed() && !at_xdp;
     if (is_vxlan || at_xdp) && by_device {
-        let outcome = arrival.ended(admitted.network.bd, Verdict::Admitted);
-        return Outcome { way: Way::On, by_xdp: false, ..outcome };
+        return left(arrival.ended(admitted.network.bd, Verdict::Admitted));
     }
     let frame = match (ecn, combined) {
         (Some(_), Some(combined)) => ecn::with(inside.frame, combined),
