@@ -1,6 +1,7 @@
 //! Logical networks: their numbers, their flood lists, and who may send into them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use vtep_abi::{FLOOD_MEMBERS_MAX, Target, VniValue, VtepAdj, VtepByIpKey};
 use vtep_api::LogicalSwitchName;
@@ -127,19 +128,42 @@ fn remote_members(
     let chosen = match network.logical_switch.replication {
         Replication::SourceNode => members,
         Replication::ServiceNode => {
-            let up = |index: &u32| dataplane.vteps.get(index).is_some_and(|row| row.up);
             let before = inputs.installed.networks.get(&network.vni);
-            let before =
-                before.into_iter().flat_map(|network| &network.flood).find_map(|target| match target {
-                    Target::Vtep(index) => Some(*index),
-                    _ => None,
-                });
-            let alive = before.filter(|index| members.contains(index) && up(index));
-            let one = alive.or_else(|| members.iter().copied().find(up)).or_else(|| members.first().copied());
-            one.into_iter().collect()
+            let before = before.into_iter().flat_map(|network| &network.flood);
+            let before = before.copied().find_map(|target| match target {
+                Target::Vtep(index) => Some(index),
+                _ => None,
+            });
+            service_node(network.vni, &members, before, dataplane).into_iter().collect()
         }
     };
     chosen.into_iter()
+}
+
+/// Of those of which the best is known. Networks choose differently, so that none has to copy for all of them.
+fn service_node(
+    vni: u32,
+    members: &BTreeSet<u32>,
+    before: Option<u32>,
+    dataplane: &Dataplane,
+) -> Option<u32> {
+    let state = |index: &u32| match dataplane.vteps.get(index) {
+        Some(row) if row.up && !row.suspect => 2,
+        Some(row) if row.up => 1,
+        Some(_) | None => 0,
+    };
+    let best = members.iter().map(state).max()?;
+    let fit = members.iter().copied().filter(|index| state(index) == best);
+    let before = before.filter(|index| members.contains(index) && state(index) == best);
+    // Who leaves moves only the networks that it served (rendezvous hashing).
+    before.or_else(|| {
+        fit.max_by_key(|index| {
+            let address = dataplane.vteps.get(index).map(|row| row.adj.remote);
+            let mut hasher = DefaultHasher::new();
+            (vni, address).hash(&mut hasher);
+            hasher.finish()
+        })
+    })
 }
 
 /// Who may send into a VNI: its flood members and whoever has a MAC in it. Under VNI 0 stands every VTEP.

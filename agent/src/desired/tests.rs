@@ -199,14 +199,55 @@ fn a_service_node_that_dies_hands_over_to_another() {
     let mut host = Host::new();
     host.set_table(&TABLE.replace("vni = 5001", "replication = \"service_node\", vni = 5001"));
     host.settle();
-    let served_by = |host: &Host| host.installed.networks[&5001].flood[1..].to_vec();
-    assert_eq!(served_by(&host), [Target::Vtep(1)]);
-    host.underlay.paths.remove(&IpAddr::from([192, 0, 2, 11]));
+    let serving = |host: &Host| match host.installed.networks[&5001].flood[1..] {
+        [Target::Vtep(index)] => index,
+        ref others => panic!("{others:?}"),
+    };
+    let first = serving(&host);
+    let octet = |index: u32| u8::try_from(index).unwrap() + 10;
+    host.underlay.paths.remove(&IpAddr::from([192, 0, 2, octet(first)]));
     host.settle();
-    assert_eq!(served_by(&host), [Target::Vtep(2)]);
-    host.route(11);
+    let second = serving(&host);
+    assert_ne!(second, first);
+    host.route(octet(first));
     host.settle();
-    assert_eq!(served_by(&host), [Target::Vtep(2)], "nothing moves back without need");
+    assert_eq!(serving(&host), second, "nothing moves back without need");
+
+    // Nor does it stay where nobody answers, unless nobody else does.
+    host.liveness.insert(second, known(octet(second), true));
+    host.settle();
+    assert_eq!(serving(&host), first);
+    host.liveness.insert(first, known(octet(first), true));
+    host.settle();
+    assert_eq!(serving(&host), first);
+}
+
+#[test]
+fn networks_share_service_nodes() {
+    let vteps: Vec<_> =
+        (11..31).map(|last| format!("{{ name = \"v{last}\", address = \"192.0.2.{last}\" }}")).collect();
+    let names: Vec<_> = (11..31).map(|last| format!("\"v{last}\"")).collect();
+    let switch = |vni| {
+        format!(
+            "{{ name = \"n{vni}\", vni = {vni}, replication = \"service_node\", flood = [{}] }}",
+            names.join(", ")
+        )
+    };
+    let switches: Vec<_> = (6000..6100).map(switch).collect();
+    let mut host = Host::new();
+    (11..31).for_each(|last| host.route(last));
+    host.set_table(&format!(
+        "version = 1\nvtep = [{}]\nlogical_switch = [{}]\n",
+        vteps.join(", "),
+        switches.join(", ")
+    ));
+    host.settle();
+    let mut load = BTreeMap::<Target, u32>::new();
+    for network in host.installed.networks.values() {
+        assert_eq!(network.flood.len(), 1);
+        *load.entry(network.flood[0]).or_default() += 1;
+    }
+    assert!(load.len() > 10 && load.values().all(|networks| *networks < 20), "{load:?}");
 }
 
 #[test]
