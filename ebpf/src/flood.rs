@@ -23,7 +23,7 @@ pub(crate) struct Copies {
     pub(crate) from: u32,
     sent: u16,
     failed: u16,
-    pub(crate) too_big: u16,
+    too_big: u16,
     /// VTEPs that wait for the second loop, which sends encapsulated copies.
     pending: u16,
     /// Length of the outer headers that they share: room is made once. 0 as long as none waits.
@@ -153,6 +153,22 @@ impl Copies {
     }
 
     #[inline(always)]
+    pub(crate) fn count_port(&mut self, to: u32, sent: Result<(), Refused>) {
+        let bytes = self.frame.len();
+        maps::with_port_stats(to, |stats| match sent {
+            Ok(()) => stats.sent.count(bytes),
+            Err(Refused) => stats.copy_errors += 1,
+        });
+        self.count(sent);
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_too_big(&mut self, vtep: u32) {
+        self.too_big += 1;
+        maps::with_vtep_stats(vtep, |stats| stats.copies_too_big += 1);
+    }
+
+    #[inline(always)]
     pub(crate) fn count_vtep(&mut self, vtep: u32, sent: Result<(), Refused>) {
         let bytes = self.inner.len;
         maps::with_vtep_stats(vtep, |stats| match sent {
@@ -176,10 +192,7 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     match copies.member(index) {
         Target::LocalPort(to) if to != copies.from => {
             if let Some(sent) = copy_to_port(copies, to) {
-                if sent.is_ok() {
-                    maps::count_to_port(to, copies.frame.len());
-                }
-                copies.count(sent);
+                copies.count_port(to, sent);
             }
         }
         Target::Vtep(vtep) => {
@@ -197,8 +210,7 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
 #[inline(always)]
 fn copy_plain_to_vtep(copies: &mut Copies, vtep: u32, adj: &VtepAdj) {
     if !copies.inner.fits(adj) {
-        copies.too_big += 1;
-        maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);
+        copies.count_too_big(vtep);
         return;
     }
     let shared = copies.outer_len == 0 || copies.outer_len == adj.outer_len;

@@ -95,7 +95,7 @@ pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
         Target::LocalPort(to) if to != copies.from => match maps::local_port(to, copies.inner.vni) {
             Some(port) if flood::takes(copies, port) => copy_to_port(tagged, to, port),
             Some(_) => {}
-            None => tagged.shared.count(Err(Refused)),
+            None => tagged.shared.count_port(to, Err(Refused)),
         },
         Target::Vtep(vtep) => {
             if let Some(adj) = flood::reachable(vtep) {
@@ -124,18 +124,14 @@ fn copy_to_port(tagged: &mut Copies, to: u32, port: &LocalPort) {
         }
         Err(_) => Err(Refused),
     };
-    if sent.is_ok() {
-        maps::count_to_port(to, copies.frame.len());
-    }
-    copies.count(sent);
+    copies.count_port(to, sent);
 }
 
 #[inline(always)]
 fn copy_to_vtep(tagged: &mut Copies, vtep: u32, adj: &VtepAdj) {
     let &mut Copies { shared: ref mut copies, kept, .. } = tagged;
     if !copies.inner.fits(adj) {
-        copies.too_big += 1;
-        maps::with_vtep_stats(vtep, |stats| stats.copy_errors += 1);
+        copies.count_too_big(vtep);
         return;
     }
     let mut frame = copies.frame;

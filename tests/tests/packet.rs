@@ -122,7 +122,8 @@ fn a_port_counts_what_comes_from_it_what_of_that_is_dropped_and_what_is_sent_to_
         rig.put(VNI, PEER.mac, local);
         check_port(rig, &inner, Verdict::Local, REDIRECT);
         let count = |packets| Counter { packets, bytes: packets * bytes };
-        let expected = PortStats { received: count(3), dropped: count(1), sent: Counter::default() };
+        let expected =
+            PortStats { received: count(3), dropped: count(1), sent: Counter::default(), copy_errors: 0 };
         assert_eq!(rig.kernel.port_stats(1).unwrap(), expected);
         assert_eq!(rig.kernel.port_stats(2).unwrap(), PortStats { sent: count(1), ..PortStats::default() });
     });

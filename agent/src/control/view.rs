@@ -96,11 +96,13 @@ pub struct PortTraffic {
     pub dropped_bytes: u64,
     pub sent_packets: u64,
     pub sent_bytes: u64,
+    /// Copies of floods that the kernel refused to send to it.
+    pub copy_errors: u64,
 }
 
 impl From<PortStats> for PortTraffic {
     fn from(stats: PortStats) -> Self {
-        let PortStats { received, dropped, sent } = stats;
+        let PortStats { received, dropped, sent, copy_errors } = stats;
         Self {
             received_packets: received.packets,
             received_bytes: received.bytes,
@@ -108,6 +110,7 @@ impl From<PortStats> for PortTraffic {
             dropped_bytes: dropped.bytes,
             sent_packets: sent.packets,
             sent_bytes: sent.bytes,
+            copy_errors,
         }
     }
 }
@@ -259,7 +262,9 @@ pub struct VtepRow {
     pub received_packets: u64,
     pub received_bytes: u64,
     pub served_as_slave: u64,
+    /// Copies of floods that the kernel refused to send, and that its path has no room for.
     pub copy_errors: u64,
+    pub copies_too_big: u64,
     /// Since its last frame; none came yet.
     pub last_seen_secs: Option<u64>,
 }

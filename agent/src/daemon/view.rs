@@ -318,6 +318,7 @@ impl Host {
                 received_bytes: stats.received.bytes,
                 served_as_slave: stats.served_as_slave,
                 copy_errors: stats.copy_errors,
+                copies_too_big: stats.copies_too_big,
                 last_seen_secs: last_seen(&stats),
             }
         };

@@ -93,6 +93,7 @@ impl Ports {
             sum.received += cpu.received;
             sum.dropped += cpu.dropped;
             sum.sent += cpu.sent;
+            sum.copy_errors += cpu.copy_errors;
         }
         Ok(sum)
     }

@@ -154,6 +154,7 @@ impl Vteps {
             sum.received += cpu.received;
             sum.served_as_slave += cpu.served_as_slave;
             sum.copy_errors += cpu.copy_errors;
+            sum.copies_too_big += cpu.copies_too_big;
             sum.last_received_ns = sum.last_received_ns.max(cpu.last_received_ns);
         }
         Ok(sum)

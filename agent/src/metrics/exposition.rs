@@ -175,7 +175,9 @@ fn ports(encoder: &mut DescriptorEncoder<'_>, ports: &[PortScrape]) -> fmt::Resu
     let sent = each(|traffic| traffic.sent_packets);
     counters(encoder, "port_sent_frames", "Frames sent to the port", sent)?;
     let sent = each(|traffic| traffic.sent_bytes);
-    counters(encoder, "port_sent_bytes", "Bytes sent to the port", sent)
+    counters(encoder, "port_sent_bytes", "Bytes sent to the port", sent)?;
+    let errors = each(|traffic| traffic.copy_errors);
+    counters(encoder, "port_copy_errors", "Flood copies that the kernel refused to send to the port", errors)
 }
 
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::Result {
@@ -195,7 +197,9 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::
         vteps.iter().filter_map(|vtep| Some((vec![("vtep", vtep.address.clone())], vtep.last_seen_secs?)));
     gauges(encoder, "vtep_last_seen_seconds", "Since the last frame from the VTEP", seen)?;
     let errors = each(|vtep| vtep.stats.copy_errors);
-    counters(encoder, "vtep_copy_errors", "Flood copies that the kernel refused to send", errors)
+    counters(encoder, "vtep_copy_errors", "Flood copies that the kernel refused to send", errors)?;
+    let too_big = each(|vtep| vtep.stats.copies_too_big);
+    counters(encoder, "vtep_copies_too_big", "Flood copies that the path has no room for", too_big)
 }
 
 fn sessions(encoder: &mut DescriptorEncoder<'_>, bfd: &[BfdRow]) -> fmt::Result {

@@ -43,6 +43,8 @@ pub struct VtepStats {
     pub served_as_slave: u64,
     /// Flood copies that the kernel refused to send.
     pub copy_errors: u64,
+    /// Those that the path has no room for.
+    pub copies_too_big: u64,
     /// When the last of `received` came, in nanoseconds of the monotonic clock as of its last tick; 0: none came.
     pub last_received_ns: u64,
 }
@@ -57,9 +59,11 @@ pub struct PortStats {
     pub dropped: Counter,
     /// Frames sent to the port, flood copies included.
     pub sent: Counter,
+    /// Flood copies that the kernel refused to send, or whose port is gone.
+    pub copy_errors: u64,
 }
 
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<VniStats>() == 1024);
-const _: () = assert!(size_of::<PortStats>() == 48);
-const _: () = assert!(size_of::<VtepStats>() == 56);
+const _: () = assert!(size_of::<PortStats>() == 56);
+const _: () = assert!(size_of::<VtepStats>() == 64);

@@ -211,6 +211,7 @@ impl Side {
                 received_bytes: stats.received.bytes,
                 served_as_slave: stats.served_as_slave,
                 copy_errors: stats.copy_errors,
+                copies_too_big: stats.copies_too_big,
             };
             Ok((index, count))
         };
@@ -227,6 +228,7 @@ impl Side {
                 dropped_bytes: stats.dropped.bytes,
                 sent: stats.sent.packets,
                 sent_bytes: stats.sent.bytes,
+                copy_errors: stats.copy_errors,
             };
             Ok((index, count))
         };

@@ -71,6 +71,7 @@ pub struct VtepCount {
     pub received_bytes: u64,
     pub served_as_slave: u64,
     pub copy_errors: u64,
+    pub copies_too_big: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -82,6 +83,7 @@ pub struct PortCount {
     pub dropped_bytes: u64,
     pub sent: u64,
     pub sent_bytes: u64,
+    pub copy_errors: u64,
 }
 
 impl Outcome {
@@ -156,6 +158,10 @@ impl PortCount {
         Self { sent: 1, sent_bytes: frame.len() as u64, ..Self::default() }
     }
 
+    pub(super) fn one_failed() -> Self {
+        Self { copy_errors: 1, ..Self::default() }
+    }
+
     pub fn add(&mut self, other: Self) {
         self.received += other.received;
         self.received_bytes += other.received_bytes;
@@ -163,6 +169,7 @@ impl PortCount {
         self.dropped_bytes += other.dropped_bytes;
         self.sent += other.sent;
         self.sent_bytes += other.sent_bytes;
+        self.copy_errors += other.copy_errors;
     }
 }
 
@@ -174,5 +181,6 @@ impl VtepCount {
         self.received_bytes += other.received_bytes;
         self.served_as_slave += other.served_as_slave;
         self.copy_errors += other.copy_errors;
+        self.copies_too_big += other.copies_too_big;
     }
 }

@@ -193,14 +193,16 @@ impl Arrived<'_> {
                         }
                         None => untaken = true,
                     },
-                    None => failed = true,
+                    None => {
+                        failed = true;
+                        ports.push((index, PortCount::one_failed()));
+                    }
                 },
                 Place::Vtep(index) if self.tables.is_up(index) && self.tables.vteps[&index].routed => {
                     let vtep = &self.tables.vteps[&index];
-                    let error = (index, VtepCount { copy_errors: 1, ..VtepCount::default() });
                     if !encap::fits(self.inside(), vtep) {
                         too_big = true;
-                        vteps.push(error);
+                        vteps.push((index, VtepCount { copies_too_big: 1, ..VtepCount::default() }));
                     } else if vtep.resolved
                         && self.kept.is_none()
                         && *shared_length.get_or_insert(encap::outer_length(vtep))
@@ -213,7 +215,7 @@ impl Arrived<'_> {
                         copies.push(self.by_device());
                     } else {
                         failed = true;
-                        vteps.push(error);
+                        vteps.push((index, VtepCount { copy_errors: 1, ..VtepCount::default() }));
                     }
                 }
                 Place::Vtep(_) | Place::Nowhere => {}

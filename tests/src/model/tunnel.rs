@@ -167,7 +167,10 @@ impl<'a> Arrival<'a> {
                     }
                     None => untaken = true,
                 },
-                None => failed = true,
+                None => {
+                    failed = true;
+                    ports.push((index, PortCount::one_failed()));
+                }
             }
         }
         let verdict = match (copies.is_empty(), failed) {
