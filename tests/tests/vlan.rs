@@ -34,36 +34,74 @@ type Case<'a> = (Tags<'a>, End<'a>);
 
 use End::{Dropped, Inside};
 
+/// What becomes of tags without a binding of their own, by policy.
+const UNBOUND: [(&str, &[Case<'static>]); 3] = [
+    (
+        "unbound_tag = \"drop\"",
+        &[
+            (&[], Inside(&[])),
+            (&[(Q, 0)], Inside(&[])),
+            (&[(Q, 42)], Dropped(Verdict::Unbound)),
+            (&[(AD, 42)], Dropped(Verdict::Unbound)),
+            (&[(Q, 42), (Q, 43)], Dropped(Verdict::Unbound)),
+            (&[(AD, 42), (Q, 43)], Dropped(Verdict::Unbound)),
+            (&[(Q, 0), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        ],
+    ),
+    (
+        "unbound_tag = \"pop\"",
+        &[
+            (&[(Q, 0)], Inside(&[])),
+            (&[(Q, 42)], Inside(&[])),
+            (&[(AD, 42)], Inside(&[])),
+            (&[(Q, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+            (&[(AD, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        ],
+    ),
+    (
+        "unbound_tag = \"keep\"",
+        &[
+            (&[], Inside(&[])),
+            (&[(Q, 0)], Inside(&[])),
+            (&[(Q, 42)], Inside(&[(Q, 42)])),
+            (&[(AD, 42)], Inside(&[(AD, 42)])),
+            (&[(Q, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+            (&[(AD, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
+            (&[(Q, 0), (Q, 43)], Dropped(Verdict::ExtraTag)),
+        ],
+    ),
+];
+
 #[test]
 fn no_tag_of_a_vm_is_on_an_outer_frame_whatever_the_port_does_with_it() {
-    let drop: &[Case<'_>] = &[
-        (&[], Inside(&[])),
-        (&[(Q, 0)], Inside(&[])),
-        (&[(Q, 42)], Dropped(Verdict::Unbound)),
-        (&[(AD, 42)], Dropped(Verdict::Unbound)),
-        (&[(Q, 42), (Q, 43)], Dropped(Verdict::Unbound)),
-        (&[(AD, 42), (Q, 43)], Dropped(Verdict::Unbound)),
-        (&[(Q, 0), (Q, 43)], Dropped(Verdict::ExtraTag)),
-    ];
-    let pop: &[Case<'_>] = &[
-        (&[(Q, 0)], Inside(&[])),
-        (&[(Q, 42)], Inside(&[])),
-        (&[(AD, 42)], Inside(&[])),
-        (&[(Q, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
-        (&[(AD, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
-    ];
-    let keep: &[Case<'_>] = &[
-        (&[], Inside(&[])),
-        (&[(Q, 0)], Inside(&[])),
-        (&[(Q, 42)], Inside(&[(Q, 42)])),
-        (&[(AD, 42)], Inside(&[(AD, 42)])),
-        (&[(Q, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
-        (&[(AD, 42), (Q, 43)], Dropped(Verdict::ExtraTag)),
-        (&[(Q, 0), (Q, 43)], Dropped(Verdict::ExtraTag)),
-    ];
-    check("unbound_tag = \"drop\"", 0, drop);
-    check("unbound_tag = \"pop\"", 0, pop);
-    check("unbound_tag = \"keep\"", 0, keep);
+    for (policy, cases) in UNBOUND {
+        check(policy, 0, cases);
+    }
+}
+
+/// XDP has tags in the bytes, and what it redirects no program of the kernel's looks at again.
+#[test]
+fn no_tag_of_a_vm_is_on_an_outer_frame_in_packet_rate_mode_either() {
+    for (policy, cases) in UNBOUND {
+        let rig = Rig::new().unwrap();
+        for vm in [&rig.vm, &rig.far] {
+            vm.eth0.set_offload("tx", false).unwrap();
+            vm.eth0.set_offload("gro", true).unwrap();
+        }
+        rig.fabric.set_offload("gro", true).unwrap();
+        rig.agent
+            .reconfigure(|text| {
+                text.replace("uplinks = [\"uplink\"]", "uplinks = [\"uplink\"]\npacket_rate = [\"uplink\"]")
+            })
+            .unwrap();
+        let rig = bound(rig, &format!("{policy}\npacket_rate = true"), 0);
+        wait_for("packet-rate mode", SOON, || {
+            (rig.agent.json(&["port", "show", "p1"]).ok()?[0]["packet_rate"] == "on").then_some(())
+        })
+        .unwrap();
+        let beyond = PacketSocket::leaving(&rig.fabric.last_port()).unwrap();
+        check_cases(&rig, &beyond, policy, cases);
+    }
 }
 
 #[test]
@@ -89,8 +127,12 @@ fn a_bound_tag_stays_inside_or_carries_another_where_the_port_says_so() {
 #[track_caller]
 fn check(policy: &str, bound: u16, cases: &[Case<'_>]) {
     let rig = rig(policy, bound);
+    check_cases(&rig, &PacketSocket::leaving(&rig.host.uplink).unwrap(), policy, cases);
+}
+
+#[track_caller]
+fn check_cases(rig: &Rig, underlay: &PacketSocket, policy: &str, cases: &[Case<'_>]) {
     let vm = PacketSocket::bind(&rig.vm.eth0).unwrap();
-    let underlay = PacketSocket::leaving(&rig.host.uplink).unwrap();
     for (tags, expected) in cases {
         for to in [rig.far.mac.octets(), [0xff; 6]] {
             let dropped = match expected {
@@ -156,7 +198,13 @@ fn a_vm_in_a_vlan_is_told_of_the_mtu_in_that_vlan() {
 
 #[test]
 fn a_kept_tag_opens_no_other_network_of_a_port() {
-    let rig = Rig::new().unwrap();
+    for decap in ["device", "program"] {
+        check_delivery(Rig::with(&format!("macs_max = 1000\ndecap = \"{decap}\"")).unwrap());
+    }
+}
+
+#[track_caller]
+fn check_delivery(rig: Rig) {
     let text = [
         network("blue", VNI, &["tor"]),
         network("red", 5002, &["tor"]),
@@ -182,8 +230,9 @@ fn a_kept_tag_opens_no_other_network_of_a_port() {
 #[test]
 fn a_trace_leads_from_a_tag_without_a_binding_to_the_one_that_takes_it() {
     let rig = rig("unbound_tag = \"keep\"", 0);
-    let dst = rig.far.mac.to_string();
-    let traced = rig.agent.json(&["trace", "--port", "p1", "--dst", &dst, "--vlan", "42"]).unwrap();
+    let (src, dst) = (rig.vm.mac.to_string(), rig.far.mac.to_string());
+    let words = ["trace", "--port", "p1", "--src", &src, "--dst", &dst, "--vlan", "42"];
+    let traced = rig.agent.json(&words).unwrap();
     let row = traced.get(0).unwrap_or(&traced);
     assert_eq!((row["verdict"].as_str(), row["disagreement"].as_str()), (Some("device"), None), "{row}");
     assert_eq!(row["steps"][0]["vlan"], 0, "{row}");
@@ -191,7 +240,10 @@ fn a_trace_leads_from_a_tag_without_a_binding_to_the_one_that_takes_it() {
 
 /// `p1` bound for that VLAN, with a policy.
 fn rig(policy: &str, bound: u16) -> Rig {
-    let rig = Rig::new().unwrap();
+    self::bound(Rig::new().unwrap(), policy, bound)
+}
+
+fn bound(rig: Rig, policy: &str, bound: u16) -> Rig {
     let text =
         [network("blue", VNI, &["tor"]), binding("p1", bound, "blue"), mac("blue", &rig.far, "tor")].concat();
     with_policy(rig, policy, &table(&[("tor", 11)], &text), bound)
