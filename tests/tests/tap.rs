@@ -31,7 +31,9 @@ const SEQUENCE: u32 = 7_000_000;
 type Tags<'a> = &'a [(u16, u16)];
 
 /// Policy, binding, tags as the VM sends them and as they are inside the tunnel.
-const WAYS: [(&str, u16, Tags<'static>, Tags<'static>); 7] = [
+type Way = (&'static str, u16, Tags<'static>, Tags<'static>);
+
+const WAYS: [Way; 7] = [
     ("", 0, &[], &[]),
     ("", 100, &[(Q, 100)], &[]),
     ("unbound_tag = \"pop\"", 0, &[(Q, 42)], &[]),
@@ -43,33 +45,46 @@ const WAYS: [(&str, u16, Tags<'static>, Tags<'static>); 7] = [
 
 #[test]
 fn a_super_frame_in_a_vlan_leaves_a_tap_as_right_segments_without_an_outer_tag() {
-    for (policy, vlan, tags, inside) in WAYS {
-        let said = format!("{policy} {tags:x?}");
-        let rig = Rig::new().unwrap();
-        let tap = Tap::new(&rig.host.netns, "p2");
-        let rig = bound(rig, policy, vlan);
-        // What a NIC without offloads would put on the wire.
-        for feature in ["tso", "gso", "tx"] {
-            rig.host.uplink.set_offload(feature, false).unwrap();
-        }
-        let underlay = PacketSocket::leaving(&rig.host.uplink).unwrap();
-        let payload: Vec<u8> = (0..8 * MSS + 17).map(|at| at.to_le_bytes()[0] ^ 0x5a).collect();
-        tap.send(&tcp(VM_MAC, rig.far.mac, &payload), tags);
-        let left = underlay.receive_all(QUIET, |frame| frame.len() > 100).unwrap();
-        let mut pieces = BTreeMap::new();
-        for wire in left {
-            assert_eq!(wire[12..14], [8, 0], "{said}: what is outside is IPv4, without a tag");
-            let (outer, inner) = frame::decap(&wire).unwrap();
-            assert_eq!(outer.vni, VNI, "{said}");
-            let (found, bare) = untagged(&inner);
-            assert_eq!(found, inside, "{said}");
-            let (sequence, piece) = checked(&bare);
-            assert!(piece.len() <= MSS, "{said}: {} bytes in a segment", piece.len());
-            pieces.insert(sequence - SEQUENCE, piece);
-        }
-        assert_eq!(pieces.len(), 9, "{said}: {:?}", pieces.keys());
-        assert_eq!(pieces.into_values().collect::<Vec<_>>().concat(), payload, "{said}");
+    for way in WAYS {
+        check_segments(way, 8 * MSS + 17);
     }
+}
+
+/// With headers around it, it is longer than 16 bits can say.
+#[test]
+fn the_largest_super_frame_that_there_is_leaves_as_right_segments() {
+    for way in [WAYS[0], WAYS[3]] {
+        check_segments(way, usize::from(u16::MAX) - IPV4_AND_TCP);
+    }
+}
+
+#[track_caller]
+fn check_segments((policy, vlan, tags, inside): Way, length: usize) {
+    let said = format!("{policy} {tags:x?}");
+    let rig = Rig::new().unwrap();
+    let tap = Tap::new(&rig.host.netns, "p2");
+    let rig = bound(rig, policy, vlan);
+    // What a NIC without offloads would put on the wire.
+    for feature in ["tso", "gso", "tx"] {
+        rig.host.uplink.set_offload(feature, false).unwrap();
+    }
+    let underlay = PacketSocket::leaving(&rig.host.uplink).unwrap();
+    let payload = payload(length);
+    tap.send(&tcp(VM_MAC, rig.far.mac, &payload), tags);
+    let left = underlay.receive_all(QUIET, |frame| frame.len() > 100).unwrap();
+    let mut pieces = BTreeMap::new();
+    for wire in left {
+        assert_eq!(wire[12..14], [8, 0], "{said}: what is outside is IPv4, without a tag");
+        let (outer, inner) = frame::decap(&wire).unwrap();
+        assert_eq!(outer.vni, VNI, "{said}");
+        let (found, bare) = untagged(&inner);
+        assert_eq!(found, inside, "{said}");
+        let (sequence, piece) = checked(&bare);
+        assert!(piece.len() <= MSS, "{said}: {} bytes in a segment", piece.len());
+        pieces.insert(sequence - SEQUENCE, piece);
+    }
+    assert_eq!(pieces.len(), length.div_ceil(MSS), "{said}: {:?}", pieces.keys());
+    assert_eq!(pieces.into_values().collect::<Vec<_>>().concat(), payload, "{said}");
 }
 
 #[test]
@@ -85,7 +100,7 @@ fn a_super_frame_from_the_underlay_comes_out_of_a_tap_whole() {
         let far = Tap::new(&rig.tor.netns, "p4");
         Link::named(&rig.tor.netns, "p4").set_bridge(&rig.far_bridge).unwrap();
         let rig = bound(rig, policy, vlan);
-        let payload: Vec<u8> = (0..8 * MSS + 17).map(|at| at.to_le_bytes()[0] ^ 0x5a).collect();
+        let payload = payload(8 * MSS + 17);
         let sent = tcp(rig.far.mac, VM_MAC, &payload);
         far.send(&sent, inside);
         let (header, came) = wait_for("the super-frame", SOON, || {
@@ -99,6 +114,10 @@ fn a_super_frame_from_the_underlay_comes_out_of_a_tap_whole() {
         assert_eq!(header[..2], [NEEDS_CSUM, GSO_TCPV4], "{said}: of TCP, not of a tunnel");
         assert_eq!(usize::from(u16::from_le_bytes([header[4], header[5]])), MSS, "{said}");
     }
+}
+
+fn payload(length: usize) -> Vec<u8> {
+    (0..length).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect()
 }
 
 /// `p2` bound for that VLAN, with a policy; the VM's MAC is known to be there.
