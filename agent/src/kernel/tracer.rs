@@ -111,8 +111,9 @@ fn run(
 fn load(object: &Object<'_>, layouts: &[Layout], maps: &Path) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
     loader.override_global(TRACING, &1_u8, true);
-    // The same programs are loaded already: a log would tell nothing, and takes its time.
-    loader.verifier_log_level(VerifierLogLevel::DISABLE);
+    // The same programs are loaded already: a log would tell nothing, and takes its time. Without any level the library's next
+    // attempt, which has a buffer for the log, is invalid, and hides why the first one failed.
+    loader.verifier_log_level(VerifierLogLevel::STATS);
     loader.override_global(global::MAC_TABLE, object.mac_table(), true);
     for layout in layouts {
         if map::WRITTEN_BY_PROGRAMS.contains(&layout.name) {
