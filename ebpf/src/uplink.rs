@@ -2,7 +2,7 @@
 
 use vtep_abi::{AddrBytes, Config, Verdict, VniValue};
 use vtep_outer::read::{self, Packet, TAIL};
-use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, ecn};
+use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, ecn};
 
 use crate::admission::Sender;
 use crate::context::{Frame, Place, Refused};
@@ -206,7 +206,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Ok(tos) => tos,
         Err(verdict) => return verdict.into(),
     };
-    if !by_program {
+    if !by_program || frame.gso_size() != 0 && keeps_datagrams(frame, arrival) {
         // The device combines, behind the checksum.
         return admit(frame);
     }
@@ -230,6 +230,39 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         },
         _ => Verdict::PortGone.into(),
     }
+}
+
+/// Whether it is several datagrams of a VM's, not taken apart yet (`UDP_SEGMENT`), in a tunnel that the device takes off.
+///
+/// They stay marked as a tunnel's when a program takes the outer headers off, and who takes them apart later takes the inner
+/// UDP header for the tunnel's (`udp4_ufo_fragment` in the kernel's `net/ipv4/udp_offload.c`). The device removes the mark.
+#[inline(never)]
+fn keeps_datagrams<F: Frame>(frame: &F, arrival: &Arrival) -> bool {
+    const IPPROTO_TCP: u8 = 6;
+    let protocol = if arrival.ethernet.ether_type() == EtherType::IPV6 { 6 } else { 9 };
+    if frame.byte(arrival.inner_ip() + protocol) == Some(IPPROTO_TCP) {
+        return false;
+    }
+    match arrival.encapsulation {
+        Encapsulation::Vxlan => true,
+        Encapsulation::Geneve => become_vxlan(frame, arrival).is_ok(),
+        Encapsulation::Nvgre => false,
+    }
+}
+
+/// A Geneve header without options is as long as VXLAN's, for which there is a device.
+#[inline(always)]
+fn become_vxlan(frame: &impl Frame, arrival: &Arrival) -> Result<(), Refused> {
+    const UDP: [u32; 2] = [Shape::IPV4_UDP_LEN as u32, Shape::IPV6_UDP_LEN as u32];
+    const FLAG_I: u8 = 8;
+    let &Arrival { outer_len, vni, .. } = arrival;
+    if arrival.checksummed || !UDP.contains(&outer_len) {
+        return Err(Refused);
+    }
+    let config = maps::config().ok_or(Refused)?;
+    let [_, a, b, c] = vni.to_be_bytes();
+    frame.write(outer_len - TUNNEL_LEN as u32, &[FLAG_I, 0, 0, 0, a, b, c, 0])?;
+    frame.write(outer_len - (TUNNEL_LEN + UDP_LEN) as u32 + 2, &config.udp_port)
 }
 
 /// `tunnel_in` decides again, on the bare frame, and counts what becomes of it.

@@ -27,7 +27,7 @@ pub use traffic::{Stream, StreamReport, round_trips, tcp_megabits};
 pub use transfer::transfer;
 pub use vrrp::{Transition, Vrrp};
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use vtep_api::MacAddr;
@@ -101,6 +101,17 @@ impl Fabric {
 }
 
 impl Machine {
+    /// `2001:db8::/64` and this number, usable at once.
+    pub fn add_ipv6(&self, number: u16) -> Result<Ipv6Addr> {
+        for conf in ["all", "default", self.uplink.name()] {
+            self.netns.sysctl(&format!("net.ipv6.conf.{conf}.accept_dad"), "0")?;
+            self.netns.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "0")?;
+        }
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number);
+        self.uplink.add_address(&format!("{address}/64 nodad"))?;
+        Ok(address)
+    }
+
     /// The kernel's bridge `br-VNI` with its VXLAN device `vx-VNI`; what it does not know goes to `flood`.
     pub fn kernel_vtep(&self, vni: u32, flood: &[Ipv4Addr]) -> Result<Link> {
         let bridge = Link::bridge(&self.netns, &format!("br-{vni}"))?;
@@ -130,6 +141,16 @@ impl Vm {
         eth0.set_mtu(1450)?;
         eth0.add_address(&format!("{address}/24"))?;
         Ok(Self { netns, eth0, mac, address })
+    }
+
+    /// The address of [`frame::v6`], usable at once.
+    pub fn add_ipv6(&self) -> Result<Ipv6Addr> {
+        for conf in ["all", "default", self.eth0.name()] {
+            self.netns.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "0")?;
+        }
+        let address = frame::v6(self.address);
+        self.eth0.add_address(&format!("{address}/64 nodad"))?;
+        Ok(address)
     }
 
     /// Broadcasts a gratuitous ARP, so that switches learn where it is.

@@ -128,11 +128,7 @@ impl Rig {
     fn pass(&self) {
         let (vm, far) = (self.port.vm(), &self.far);
         for one in [vm, far] {
-            for conf in ["all", "default", "eth0"] {
-                one.netns.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "0").unwrap();
-            }
-            let address = frame::v6(one.address);
-            one.netns.ip(&format!("address add {address}/64 dev eth0 nodad")).unwrap();
+            one.add_ipv6().unwrap();
         }
         for (from, to, way) in [(vm, far, "out"), (far, vm, "in")] {
             for address in [to.address.into(), frame::v6(to.address).into()] {

@@ -40,14 +40,6 @@ const fn v6(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number)
 }
 
-fn give_ipv6(machine: &Machine, number: u16) {
-    for conf in ["all", "default", "uplink"] {
-        machine.netns.sysctl(&format!("net.ipv6.conf.{conf}.accept_dad"), "0").unwrap();
-        machine.netns.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "0").unwrap();
-    }
-    machine.uplink.add_address(&format!("{}/64 nodad", v6(number))).unwrap();
-}
-
 /// A TOR of the kernel's bridge and VXLAN device, between two of its addresses.
 fn kernel_vtep(tor: &Machine, local: IpAddr, remote: IpAddr, options: &'static str) -> Link {
     let bridge = Link::bridge(&tor.netns, "br-5001").unwrap();
@@ -68,8 +60,8 @@ impl Rig {
         let mut fabric = Fabric::new().unwrap();
         let host = fabric.machine("host", 1).unwrap();
         let tor = fabric.machine("tor", 11).unwrap();
-        give_ipv6(&host, 1);
-        give_ipv6(&tor, 11);
+        host.add_ipv6(1).unwrap();
+        tor.add_ipv6(11).unwrap();
         let (vm, _) = Vm::new(&host.netns, "p1", 1).unwrap();
         let bridge = kernel_vtep(&tor, v6(11).into(), v6(1).into(), options);
         let (far, far_port) = Vm::new(&tor.netns, "p3", 3).unwrap();
