@@ -48,6 +48,14 @@ mod seeded {
         LostWhenSlow,
         /// Everything may leave at once.
         NoMassWithdrawGuard,
+        /// What was heard long ago of a VTEP that others served is told as if it were so.
+        SilenceTrusted,
+        /// Updates lead on from versions that their sender never had.
+        GapsForgotten,
+        /// A physical controller passes on what VTEPs of others say.
+        SpeaksForOthers,
+        /// A logical controller hears whoever speaks of a VTEP.
+        ReignUnheeded,
         /// Who is elected distributes what he has, however old.
         StaleTakeover,
         /// A lease is counted from its answer.
@@ -74,6 +82,15 @@ mod seeded {
             Self::ToldToStrangers,
             Self::LostWhenSlow,
             Self::NoMassWithdrawGuard,
+        ];
+
+        /// For the simulation of elected controllers.
+        pub const OF_ELECTED: [Self; 5] = [
+            Self::StaleTakeover,
+            Self::SpeaksForOthers,
+            Self::ReignUnheeded,
+            Self::GapsForgotten,
+            Self::SilenceTrusted,
         ];
 
         /// For the simulation of elections.

@@ -11,6 +11,8 @@ use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 use vtep_api::{Cause, Change, MacAddr, Row, Version};
 
+use crate::bugs::bug;
+
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     version: Version,
@@ -19,6 +21,8 @@ pub struct Published {
     log: VecDeque<Logged>,
     /// The oldest version from which the log leads to the present one.
     logged_from: Version,
+    /// Between these two, versions were passed over that others may have: the log does not lead from them.
+    gaps: VecDeque<(Version, Version)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,7 @@ struct Logged {
 
 /// However small the table is.
 const LOG_MIN: usize = 1024;
+const GAPS_MAX: usize = 32;
 
 impl Published {
     /// A table that begins at a version that somebody else counted.
@@ -63,6 +68,45 @@ impl Published {
     pub fn publish(&mut self, changes: impl IntoIterator<Item = (MacAddr, Change)>) -> bool {
         let version = Version(self.version.0 + 1);
         self.advance(version, changes)
+    }
+
+    /// The same by the word of whoever counts the versions, from the present one to a later one. Also what changes nothing
+    /// here is logged: it did change something for who has a version between the two.
+    pub fn follow(&mut self, version: Version, changes: impl IntoIterator<Item = (MacAddr, Change)>) {
+        if bug!(GapsForgotten) {
+            self.advance(version, changes);
+            return self.skip_to(version);
+        }
+        for (mac, change) in changes {
+            let cause = match change {
+                Change::Put(row) => {
+                    self.rows.insert(mac, row);
+                    None
+                }
+                Change::Remove(cause) => {
+                    self.rows.remove(&mac);
+                    Some(cause)
+                }
+            };
+            self.log.push_back(Logged { version, mac, cause });
+        }
+        self.skip_to(version);
+        self.trim();
+    }
+
+    /// To a later version by comparing both whole. What happened between them is not known.
+    pub fn jump(&mut self, version: Version, changes: impl IntoIterator<Item = (MacAddr, Change)>) {
+        let before = self.version;
+        if version.0 > before.0 + 1 {
+            self.gaps.push_back((before, version));
+        }
+        if self.gaps.len() > GAPS_MAX
+            && let Some((_, end)) = self.gaps.pop_front()
+        {
+            self.logged_from = self.logged_from.max(end);
+        }
+        self.advance(version, changes);
+        self.skip_to(version);
     }
 
     /// The same, with the version that the sender counted; it may skip some.
@@ -113,6 +157,7 @@ impl Published {
         self.version = version;
         self.logged_from = version;
         self.log.clear();
+        self.gaps.clear();
     }
 
     /// The last version that changed a MAC's row, as far as the log goes back.
@@ -123,7 +168,8 @@ impl Published {
     /// What leads from `version` to the present one, each MAC once. `None`: too much was forgotten, or it never was a
     /// version of this table.
     pub fn since(&self, version: Version) -> Option<Vec<(MacAddr, Change)>> {
-        if version > self.version || version < self.logged_from {
+        let passed_over = |(from, to): &(Version, Version)| *from < version && version < *to;
+        if version > self.version || version < self.logged_from || self.gaps.iter().any(passed_over) {
             return None;
         }
         let start = self.log.partition_point(|entry| entry.version <= version);

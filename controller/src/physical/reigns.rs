@@ -6,9 +6,12 @@ use vtep_api::{Term, VtepName};
 
 use super::mirror::Mirror;
 use super::vtep::Vtep;
-use super::{Action, Physical, Reigns, notice};
+use super::{Action, Physical, Reigns, SessionId, notice};
 use crate::Now;
 use crate::bugs::bug;
+
+/// Agents say something every second, and end a session in which they hear nothing for five.
+const SILENT_MS: u64 = 3000;
 
 impl Physical {
     pub(super) fn reign(&mut self, reigns: Reigns, now: Now, actions: &mut Vec<Action>) {
@@ -40,6 +43,11 @@ impl Physical {
         for vtep in gained {
             let Some(term) = self.term_of(&vtep) else { continue };
             actions.push(notice(false, "VTEP is ours by election", &[("vtep", &vtep), ("term", &term.0)]));
+            if let Some(session) = self.silent(&vtep, now) {
+                let reason =
+                    "it was silent before it became ours, and may have said more elsewhere".to_owned();
+                self.close_vtep(&vtep, session, reason, now, actions);
+            }
             self.take_over(&vtep);
         }
         // Others wait for who serves them, or have to go there.
@@ -73,7 +81,7 @@ impl Physical {
     }
 
     pub(super) fn serves(&self, vtep: &VtepName) -> bool {
-        self.term_of(vtep).is_some()
+        self.term_of(vtep).is_some() || bug!(SpeaksForOthers)
     }
 
     /// Whether it is a host, whose agent goes on telling us what it tells who serves it.
@@ -84,6 +92,15 @@ impl Physical {
             self.status_due.insert(name.clone());
         }
         stands_by
+    }
+
+    /// The session of a host's agent that has not said anything of late: both were parted, and it may have ended the session
+    /// since, so that what it claimed and withdrew meanwhile was told others only.
+    fn silent(&self, name: &VtepName, now: Now) -> Option<SessionId> {
+        let host = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_none());
+        let session = self.vteps.get(name)?.session.as_ref()?;
+        let silent = now.mono_ms.saturating_sub(session.heard_ms) >= SILENT_MS && !bug!(SilenceTrusted);
+        (host && silent).then_some(session.id)
     }
 
     fn take_over(&mut self, name: &VtepName) {

@@ -182,8 +182,7 @@ impl Table {
         for (mac, _) in &changes {
             self.kept.remove(mac);
         }
-        self.published.advance(update.to, changes);
-        self.published.skip_to(update.to);
+        self.published.follow(update.to, changes);
         if !self.complete {
             self.incomplete_until = Some(update.to);
         }
@@ -228,8 +227,7 @@ impl Table {
             self.begin_anew(update.to, changes);
             self.incomplete_until = Some(update.to);
         } else {
-            self.published.advance(update.to, changes);
-            self.published.skip_to(update.to);
+            self.published.jump(update.to, changes);
         }
         if complete {
             self.complete_from.get_or_insert(update.to);

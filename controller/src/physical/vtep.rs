@@ -58,6 +58,8 @@ pub(super) struct Acknowledged {
 pub(super) struct Live {
     pub(super) id: SessionId,
     pub(super) began_ms: u64,
+    /// Of its last message.
+    pub(super) heard_ms: u64,
     /// It is declared and ours. Before that nothing is said of it to others.
     pub(super) admitted: bool,
     /// It was told that it is not ours, and whose it is.
@@ -112,6 +114,7 @@ impl Live {
         Self {
             id,
             began_ms: now_ms,
+            heard_ms: now_ms,
             admitted: false,
             stands_by: false,
             server_told: None,
@@ -137,7 +140,7 @@ impl Live {
     /// acknowledged.
     fn stand_by(&mut self, acknowledged: &BTreeMap<LogicalSwitchName, Acknowledged>) {
         let parts = (self.staged.take(), self.staged_records);
-        let (untaken, inventoried) = (self.untaken, self.inventoried);
+        let (untaken, inventoried, heard_ms) = (self.untaken, self.inventoried, self.heard_ms);
         let exact = self.cursors.iter().filter(|(_, cursor)| cursor.exact);
         let held = exact.filter_map(|(name, cursor)| {
             let &Acknowledged { term, version, .. } = acknowledged.get(name)?;
@@ -146,7 +149,7 @@ impl Live {
         });
         *self = Self::new(self.id, self.began_ms, held.collect());
         (self.staged, self.staged_records) = parts;
-        (self.untaken, self.inventoried) = (untaken, inventoried);
+        (self.untaken, self.inventoried, self.heard_ms) = (untaken, inventoried, heard_ms);
     }
 
     /// The table of a logical switch may have something for it.

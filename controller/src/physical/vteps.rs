@@ -55,6 +55,9 @@ impl Physical {
             self.counters.stale_messages += 1;
             return;
         }
+        if let Some(session) = self.vteps.get_mut(&vtep).and_then(|known| known.session.as_mut()) {
+            session.heard_ms = now.mono_ms;
+        }
         match message {
             FromVtep::Hello { .. } => {}
             FromVtep::State(state) => {

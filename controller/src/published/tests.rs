@@ -118,3 +118,20 @@ proptest! {
         }
     }
 }
+
+/// A receiver may come from another copy of the table, at a version that this one passed over.
+#[test]
+fn a_copy_leads_on_from_versions_that_it_passed_over_or_says_that_it_cannot() {
+    let mut copy = Published::default();
+    copy.follow(Version(3), [put(1, 1)]);
+    // At 10 it was elsewhere, and another MAC came and went.
+    let there_and_back = [put(1, 1), remove(2)];
+    copy.follow(Version(20), there_and_back.clone());
+    assert_eq!(copy.since(Version(10)).unwrap(), there_and_back);
+    copy.jump(Version(30), [put(3, 1)]);
+    assert_eq!(copy.since(Version(25)), None);
+    assert_eq!(copy.since(Version(20)).unwrap(), [put(3, 1)]);
+    assert_eq!(copy.since(Version(30)).unwrap(), []);
+    copy.jump(Version(31), []);
+    assert_eq!(copy.since(Version(30)).unwrap(), []);
+}

@@ -13,6 +13,7 @@
 //! ```
 
 mod chaos;
+mod elected;
 mod link;
 mod observer;
 mod quiet;
@@ -31,10 +32,7 @@ const SEEDS: Range<u64> = 0..5000;
 
 #[test]
 fn whatever_goes_wrong_all_tables_agree_in_the_end() {
-    let seeds = match std::env::var("SIM_SEEDS") {
-        Ok(text) => range(&text),
-        Err(_) => SEEDS,
-    };
+    let seeds = seeds();
     let began = std::time::Instant::now();
     let count = seeds.end - seeds.start;
     if let Some(failure) = run::all(seeds) {
@@ -72,6 +70,10 @@ fn one_run() {
     let Ok(seed) = std::env::var("SIM_SEED") else { return };
     let seed = seed.parse().expect("SIM_SEED is a number");
     run::aloud(seed).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+}
+
+fn seeds() -> Range<u64> {
+    std::env::var("SIM_SEEDS").map_or(SEEDS, |text| range(&text))
 }
 
 fn range(text: &str) -> Range<u64> {

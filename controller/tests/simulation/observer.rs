@@ -209,8 +209,7 @@ impl Observer {
                     ));
                 }
                 if update.complete && update.from.is_none() {
-                    let history = self.published.entry(update.logical_switch.clone()).or_default();
-                    history.complete_from.entry(update.term).or_insert(update.to);
+                    self.complete_from(update);
                 }
                 let logical_switch = update.logical_switch.clone();
                 self.follows(
@@ -221,6 +220,12 @@ impl Observer {
             }
             _ => Ok(()),
         }
+    }
+
+    /// From here on absence from the table says something.
+    pub(crate) fn complete_from(&mut self, update: &TableUpdate) {
+        let history = self.published.entry(update.logical_switch.clone()).or_default();
+        history.complete_from.entry(update.term).or_insert(update.to);
     }
 
     /// A physical controller takes an outline.
