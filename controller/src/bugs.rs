@@ -48,8 +48,6 @@ mod seeded {
         LostWhenSlow,
         /// Everything may leave at once.
         NoMassWithdrawGuard,
-        /// What was heard long ago of a VTEP that others served is told as if it were so.
-        SilenceTrusted,
         /// Updates lead on from versions that their sender never had.
         GapsForgotten,
         /// A physical controller passes on what VTEPs of others say.
@@ -85,13 +83,8 @@ mod seeded {
         ];
 
         /// For the simulation of elected controllers.
-        pub const OF_ELECTED: [Self; 5] = [
-            Self::StaleTakeover,
-            Self::SpeaksForOthers,
-            Self::ReignUnheeded,
-            Self::GapsForgotten,
-            Self::SilenceTrusted,
-        ];
+        pub const OF_ELECTED: [Self; 4] =
+            [Self::StaleTakeover, Self::SpeaksForOthers, Self::ReignUnheeded, Self::GapsForgotten];
 
         /// For the simulation of elections.
         pub const OF_ELECTIONS: [Self; 5] = [
