@@ -345,11 +345,11 @@ impl World {
 
     fn run_until(&mut self, until: u64) -> Verdict {
         while self.due.peek().is_some_and(|Reverse(due)| due.at <= until) {
-            let Some(Reverse(Due { at, what, .. })) = self.due.pop() else { break };
+            let Some(Reverse(Due { at, order, what })) = self.due.pop() else { break };
             self.now = at;
             match Self::whose(&what).map(|physical| self.nodes[physical].stopped_until) {
-                // A process that is stopped finds it when it goes on, in the order in which it came.
-                Some(goes_on) if goes_on > at => self.after(goes_on - at, what),
+                // A process that is stopped finds it when it goes on, in its old place among what comes just then.
+                Some(goes_on) if goes_on > at => self.due.push(Reverse(Due { at: goes_on, order, what })),
                 _ => self.happens(what)?,
             }
         }
