@@ -165,6 +165,11 @@ impl Published {
         self.log.iter().rev().find(|entry| entry.mac == mac).map(|entry| entry.version)
     }
 
+    /// Whether versions after this one were passed over: what another publisher said in them is not known here.
+    pub fn is_passed_over_after(&self, version: Version) -> bool {
+        self.gaps.iter().any(|(_, to)| *to > version)
+    }
+
     /// What leads from `version` to the present one, each MAC once. `None`: too much was forgotten, or it never was a
     /// version of this table.
     pub fn since(&self, version: Version) -> Option<Vec<(MacAddr, Change)>> {

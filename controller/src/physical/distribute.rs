@@ -134,7 +134,8 @@ fn plan(session: &mut Live, logical_switch: &LogicalSwitchName, table: &Table) -
             return None;
         }
         let held = session.held.remove(logical_switch)?;
-        if held.term == table.term {
+        // The VTEP may have heard more than its kernel has: where that was passed over here, a delta would not undo it.
+        if held.term == table.term && !published.is_passed_over_after(held.version) {
             let exact = table.is_exact_at(held.version);
             let (term, version) = (held.term, held.version);
             let cursor = Cursor { generation: table.generation, term, version, exact, sent_wall_ms: 0 };
