@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// How long nothing came.
 const WINDOW: Duration = Duration::from_mins(1);
-/// How much was sent meanwhile: ten a second.
+/// How much was sent in one such window: ten a second. A broadcast now and then to one that has nothing to say is no sign.
 const FRAMES_MIN: u64 = 600;
 /// Between two looks at the counters.
 const PACE: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ pub struct OneWay {
     since: BTreeMap<IpAddr, Since>,
 }
 
-/// When something came last, as far as was seen, and what had been counted by then.
+/// When a window began, since which nothing came, and what had been counted by then.
 #[derive(Debug, Clone, Copy)]
 struct Since {
     at: Instant,
@@ -27,7 +27,7 @@ struct Since {
     received: u64,
     /// Of `sent`, at the last look.
     last: u64,
-    /// Without an answer.
+    /// In the window before, without an answer.
     unanswered: Option<u64>,
 }
 
@@ -54,11 +54,11 @@ impl OneWay {
                 // Counters that went back are another VTEP's of this address, or of new maps.
                 Some(since) if since.received == received && since.last <= sent => {
                     let frames = sent - since.sent;
-                    let long = now.saturating_duration_since(since.at) >= WINDOW;
-                    Since {
-                        last: sent,
-                        unanswered: (long && frames >= FRAMES_MIN).then_some(frames),
-                        ..*since
+                    if now.saturating_duration_since(since.at) < WINDOW {
+                        Since { last: sent, ..*since }
+                    } else {
+                        // What the last window says stands through the next.
+                        Since { unanswered: (frames >= FRAMES_MIN).then_some(frames), ..anew }
                     }
                 }
                 _ => anew,
@@ -67,7 +67,7 @@ impl OneWay {
         }
     }
 
-    /// How many frames were sent to a VTEP since something came from it; none where that says nothing.
+    /// How many frames were sent to a VTEP in a window in which nothing came from it; none where that says nothing.
     pub fn unanswered(&self, vtep: IpAddr) -> Option<u64> {
         self.since.get(&vtep)?.unanswered
     }
@@ -101,7 +101,8 @@ mod tests {
         check(&[(60, 10, 0)], Some(600));
         check(&[(59, 100, 0)], None);
         check(&[(60, 9, 0)], None);
-        check(&[(70, 9, 0)], Some(630));
+        check(&[(600, 9, 0)], None);
+        check(&[(90, 10, 0)], Some(600));
         check(&[(100, 10, 1)], None);
         check(&[(100, 10, 0), (1, 10, 1)], None);
         check(&[(100, 10, 10), (60, 10, 0)], Some(600));

@@ -232,7 +232,8 @@ async fn read(host: &Host) -> Result<(Links, BTreeMap<String, Interface>), Strin
     let netlink = Netlink::open().map_err(|error| chain(&error))?;
     let links = Links { by_name: netlink.links().await.map_err(|error| chain(&error))? };
     let standing = netlink.standing().await.map_err(|error| chain(&error))?;
-    let occupants = Occupants::read(&host.config.dataplane.bpffs);
+    let occupants = Occupants::read(&host.config.dataplane.bpffs)
+        .map_err(|error| format!("which programs are ours: {error}"));
     let ports = host.ports.iter().flatten().map(|port| port.name.as_str());
     let uplinks = host.config.underlay.uplinks.iter().map(vtep_api::PortName::as_str);
     let mut interfaces = BTreeMap::new();

@@ -75,7 +75,7 @@ fn send_there(
     let agent = Agent::start(lab.agent_config(config).map_err(FramesError::Agent)?, runtime.handle().clone());
     let sent = agent.wait_until_ready().and_then(|()| {
         meddle(&lab)?;
-        let sent = probe::all(&lab, &agent, runtime.handle());
+        let sent = probe::all(&lab, &agent, runtime.handle())?;
         agent.still_runs()?;
         Ok(sent)
     });

@@ -28,14 +28,24 @@ pub struct Occupants {
 
 impl Occupants {
     /// `pin_root` is where the agent keeps its links.
-    pub fn read(pin_root: &Path) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be told which are ours, as for who may not read the pins.
+    pub fn read(pin_root: &Path) -> io::Result<Self> {
         // Needs CAP_SYS_ADMIN; without it programs have numbers only.
         let loaded = aya::programs::loaded_programs().filter_map(Result::ok);
         let names = loaded.filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned())));
         let links = pin_root.join(format!("v{ABI_VERSION}")).join("links");
-        let pins = std::fs::read_dir(links).into_iter().flatten().flatten();
-        let ours = pins.filter_map(|pin| HookLink::open(&pin.path()).ok()?.program_id().ok());
-        Self { names: names.filter(|(_, name)| !name.is_empty()).collect(), ours: ours.collect() }
+        let ours = match std::fs::read_dir(links) {
+            Ok(pins) => {
+                pins.map(|pin| HookLink::open(&pin?.path())?.program_id()).collect::<io::Result<_>>()?
+            }
+            // No agent ran here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { names: names.filter(|(_, name)| !name.is_empty()).collect(), ours })
     }
 
     /// In the order in which they run.

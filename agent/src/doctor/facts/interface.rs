@@ -4,7 +4,7 @@ use vtep_api::daemon::chain;
 
 use crate::genetlink::{Genetlink, GenetlinkError};
 use crate::kernel::{Occupant, Occupants};
-use crate::netlink::{Filter, Link, Standing};
+use crate::netlink::{Filter, Link, Standing, Xdp};
 use crate::packet_rate;
 
 /// A port, an uplink or the tunnel device.
@@ -21,7 +21,7 @@ pub(in crate::doctor) struct Interface {
     /// In the order in which they run.
     pub(in crate::doctor) tcx_ingress: Result<Vec<Occupant>, String>,
     pub(in crate::doctor) tcx_egress: Result<Vec<Occupant>, String>,
-    pub(in crate::doctor) xdp: Vec<XdpOccupant>,
+    pub(in crate::doctor) xdp: Result<Vec<XdpOccupant>, String>,
     pub(in crate::doctor) filters: Result<Vec<Filter>, String>,
     /// `net.ipv4.conf.*.rp_filter`: the stricter of its own and of all.
     pub(in crate::doctor) rp_filter: Option<u8>,
@@ -35,11 +35,19 @@ pub(in crate::doctor) struct XdpOccupant {
 
 impl Interface {
     /// All but what a netlink of routes has to be asked for.
-    pub(super) fn read(name: &str, link: &Link, standing: &Standing, occupants: &Occupants) -> Self {
-        let xdp = standing
-            .xdp
-            .iter()
-            .map(|xdp| XdpOccupant { program: occupants.occupant(xdp.program), generic: xdp.generic });
+    pub(super) fn read(
+        name: &str,
+        link: &Link,
+        standing: &Standing,
+        occupants: &Result<Occupants, String>,
+    ) -> Self {
+        let occupants = occupants.as_ref().map_err(String::clone);
+        let xdp = occupants.clone().map(|occupants| {
+            let occupant =
+                |xdp: &Xdp| XdpOccupant { program: occupants.occupant(xdp.program), generic: xdp.generic };
+            standing.xdp.iter().map(occupant).collect()
+        });
+        let ifindex = link.ifindex;
         let strict = ["all", name].into_iter().filter_map(|of| {
             fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/rp_filter")).ok()?.trim().parse().ok()
         });
@@ -48,9 +56,11 @@ impl Interface {
             features: features(link).map_err(|error| chain(&error)),
             vnet_header: standing.vnet_header,
             master: None,
-            tcx_ingress: occupants.tcx_ingress(link.ifindex).map_err(|error| error.to_string()),
-            tcx_egress: occupants.tcx_egress(link.ifindex).map_err(|error| error.to_string()),
-            xdp: xdp.collect(),
+            tcx_ingress: occupants
+                .clone()
+                .and_then(|all| all.tcx_ingress(ifindex).map_err(|error| error.to_string())),
+            tcx_egress: occupants.and_then(|all| all.tcx_egress(ifindex).map_err(|error| error.to_string())),
+            xdp,
             filters: Ok(Vec::new()),
             rp_filter: strict.max(),
             link: link.clone(),

@@ -69,10 +69,15 @@ impl Probe {
 }
 
 /// A way that a port does not go is not tried further.
-pub(super) fn all(lab: &Lab, agent: &Agent, runtime: &Handle) -> Vec<Sent> {
+///
+/// # Errors
+///
+/// The agent ended: of a failure, or because somebody does not want to wait.
+pub(super) fn all(lab: &Lab, agent: &Agent, runtime: &Handle) -> Result<Vec<Sent>, FramesError> {
     let mut sent = Vec::new();
     for lane in lanes() {
         for probe in Probe::ALL.into_iter().filter(|probe| probe.is_of(lane, lab.underlay.room())) {
+            agent.still_runs()?;
             let before = agent.drops();
             let outcome = Bench { lab, agent, runtime, lane }
                 .outcome(probe)
@@ -84,7 +89,7 @@ pub(super) fn all(lab: &Lab, agent: &Agent, runtime: &Handle) -> Vec<Sent> {
             }
         }
     }
-    sent
+    Ok(sent)
 }
 
 struct Bench<'a> {

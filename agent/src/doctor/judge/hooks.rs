@@ -63,8 +63,12 @@ fn egress(interface: &Interface, section: &mut Section<'_>) {
 
 fn xdp(name: &str, interface: &Interface, section: &mut Section<'_>) {
     const CHECK: &str = "xdp";
+    let programs = match &interface.xdp {
+        Ok(programs) => programs,
+        Err(error) => return unknown(CHECK, error, section),
+    };
     let mut any = false;
-    for xdp in interface.xdp.iter().filter(|xdp| !xdp.program.ours) {
+    for xdp in programs.iter().filter(|xdp| !xdp.program.ours) {
         any = true;
         let generic = if xdp.generic { " (generic)" } else { "" };
         let value = format!("{}{generic} runs before ours", list([&xdp.program]));
@@ -78,7 +82,7 @@ fn xdp(name: &str, interface: &Interface, section: &mut Section<'_>) {
     if any {
         return;
     }
-    section.ok(CHECK, if interface.xdp.is_empty() { "free" } else { "ours" });
+    section.ok(CHECK, if programs.is_empty() { "free" } else { "ours" });
 }
 
 fn filters(name: &str, interface: &Interface, section: &mut Section<'_>) {

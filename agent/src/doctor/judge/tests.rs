@@ -26,7 +26,7 @@ fn interface(kind: Option<&str>, mtu: u32) -> Interface {
         master: None,
         tcx_ingress: Ok(Vec::new()),
         tcx_egress: Ok(Vec::new()),
-        xdp: Vec::new(),
+        xdp: Ok(Vec::new()),
         filters: Ok(Vec::new()),
         rp_filter: Some(0),
     }
@@ -131,11 +131,24 @@ fn a_configuration_that_is_refused_ends_the_examination() {
 }
 
 #[test]
+fn without_knowing_which_programs_are_ours_none_is_called_foreign() {
+    let mut unread = facts(PORT);
+    let denied = || "which programs are ours: Permission denied".to_owned();
+    let tap = at(&mut unread, "tap0");
+    (tap.tcx_ingress, tap.tcx_egress, tap.xdp) = (Err(denied()), Err(denied()), Err(denied()));
+    for name in ["tcx_ingress", "tcx_egress", "xdp"] {
+        check(&unread, (Group::Hooks, Some("tap0"), name), Level::Warning, "cannot be read: which programs");
+    }
+    let findings = judge(&unread);
+    assert!(!findings.iter().any(|finding| format!("{finding:?}").contains("xdp off")), "{findings:#?}");
+}
+
+#[test]
 fn others_at_the_hooks_are_named_by_their_place() {
     let mut others = facts(PORT);
     at(&mut others, "tap0").tcx_ingress =
         Ok(vec![occupant(7, "spy"), occupant(8, "port_in"), occupant(9, "late")]);
-    at(&mut others, "tap0").xdp = vec![XdpOccupant { program: occupant(5, "guard"), generic: true }];
+    at(&mut others, "tap0").xdp = Ok(vec![XdpOccupant { program: occupant(5, "guard"), generic: true }]);
     at(&mut others, "eth0").tcx_ingress = Ok(vec![occupant(7, "spy")]);
     at(&mut others, "eth0").tcx_egress = Ok(vec![occupant(6, "meter")]);
     let filter = Filter { egress: true, kind: "bpf".to_owned(), name: Some("old.o".to_owned()) };

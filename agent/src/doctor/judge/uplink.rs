@@ -144,7 +144,7 @@ fn packet_rate(wanted: bool, interface: &Interface, section: &mut Section<'_>) {
     let state = packet_rate::state(&interface.link, features, Role::Uplink);
     super::port::say_packet_rate(wanted, &state, section);
     if let (true, State::On { .. }) = (wanted, &state)
-        && interface.xdp.iter().any(|xdp| !xdp.program.ours)
+        && interface.xdp.iter().flatten().any(|xdp| !xdp.program.ours)
     {
         section.warning("packet_rate", "its XDP hook is taken: TC serves it", Mend::expected("a free hook"));
     }

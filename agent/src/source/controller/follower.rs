@@ -54,7 +54,7 @@ pub(super) struct Output {
     pub(super) events: Vec<SourceEvent>,
     /// Sessions that cannot go on, and why.
     pub(super) ends: Vec<(LinkId, String)>,
-    /// Somebody serves us with whom we do not speak.
+    /// Somebody serves us with whom we do not speak, which is news.
     pub(super) seek: bool,
 }
 
@@ -64,6 +64,8 @@ pub(super) struct Follower {
     /// The highest term that was obeyed.
     obeyed: Term,
     conversations: BTreeMap<LinkId, Conversation>,
+    /// Whom we looked for last.
+    sought: Option<(ControllerName, Term)>,
     /// Who serves us may change without our doing.
     elected: bool,
     sessions: u64,
@@ -93,6 +95,7 @@ impl Follower {
             left,
             obeyed,
             conversations: BTreeMap::new(),
+            sought: None,
             elected: false,
             sessions: 0,
             controller: None,
@@ -126,9 +129,14 @@ impl Follower {
         self.conversations.values().filter_map(|one| one.name.as_ref())
     }
 
-    /// Whether a controller answered.
+    /// Whether a controller answered, and not only with the name of one that we do not find.
     pub(super) fn was_of_use(&self, link: LinkId) -> bool {
-        self.conversations.get(&link).is_some_and(|one| one.stage != Stage::Greeted)
+        let is_of_use = |one: &Conversation| match one.stage {
+            Stage::Greeted => false,
+            Stage::Standby => self.sought.is_none(),
+            Stage::Serving => true,
+        };
+        self.conversations.get(&link).is_some_and(is_of_use)
     }
 
     fn serving(&self) -> Option<LinkId> {

@@ -106,7 +106,9 @@ impl Follower {
         }
         let Some((server, term)) = server else { return };
         let is_there = self.controllers().any(|name| *name == server);
-        output.seek = !is_there;
+        let sought = (!is_there).then(|| (server.clone(), term));
+        output.seek = !is_there && self.sought != sought;
+        self.sought = sought;
         match self.serving() {
             // It does not know that its time is over, or cannot say so.
             Some(serving) if term > self.obeyed && !is_there => {
