@@ -190,11 +190,15 @@ pub(crate) fn reachable(vtep: u32) -> Option<&'static VtepAdj> {
 
 extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     match copies.member(index) {
-        Target::LocalPort(to) if to != copies.from => {
-            if let Some(sent) = copy_to_port(copies, to) {
+        Target::LocalPort(to) if to != copies.from => match maps::local_port(to, copies.inner.vni) {
+            Some(port) if takes(copies, port) => {
+                let sent = copy_tagged(copies, port);
                 copies.count_port(to, sent);
             }
-        }
+            Some(_) => {}
+            // The index may be another network's by now, which must not count it.
+            None => copies.count(Err(Refused)),
+        },
         Target::Vtep(vtep) => {
             if let Some(adj) = reachable(vtep) {
                 copy_plain_to_vtep(copies, vtep, adj);
@@ -237,15 +241,6 @@ extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
         copies.count_vtep(vtep, sent);
     }
     0
-}
-
-/// None: the port takes no frame of this kind.
-#[inline(always)]
-fn copy_to_port(copies: &Copies, to: u32) -> Option<Result<(), Refused>> {
-    let Some(port) = maps::local_port(to, copies.inner.vni) else {
-        return Some(Err(Refused));
-    };
-    if takes(copies, port) { Some(copy_tagged(copies, port)) } else { None }
 }
 
 /// Control frames of one link go to ports that ask for them.

@@ -66,7 +66,7 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     if frame.is_unfinished(0, ethernet.ether_type()) {
         return Verdict::Passed.into();
     }
-    match if F::APART { way_apart(port, ethernet) } else { way::<F>(port, ethernet) } {
+    match if F::APART { way_apart::<F>(port, ethernet) } else { way::<F>(port, ethernet) } {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => match frame.skb() {
             Some(skb) if !kept.is_none() => tagged::deliver(skb, port.vni, to, *kept, Verdict::Local),
@@ -125,8 +125,8 @@ enum Way {
 }
 
 #[inline(never)]
-fn way_apart(port: &PortValue, ethernet: &Ethernet) -> Way {
-    way::<Skb>(port, ethernet)
+fn way_apart<F: Frame>(port: &PortValue, ethernet: &Ethernet) -> Way {
+    way::<F>(port, ethernet)
 }
 
 #[inline(always)]

@@ -95,7 +95,7 @@ pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
         Target::LocalPort(to) if to != copies.from => match maps::local_port(to, copies.inner.vni) {
             Some(port) if flood::takes(copies, port) => copy_to_port(tagged, to, port),
             Some(_) => {}
-            None => tagged.shared.count_port(to, Err(Refused)),
+            None => tagged.shared.count(Err(Refused)),
         },
         Target::Vtep(vtep) => {
             if let Some(adj) = flood::reachable(vtep) {

@@ -206,9 +206,16 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Ok(tos) => tos,
         Err(verdict) => return verdict.into(),
     };
-    if !by_program || frame.gso_size() != 0 && keeps_datagrams(frame, arrival) {
+    if !by_program {
         // The device combines, behind the checksum.
         return admit(frame);
+    }
+    if frame.gso_size() != 0 {
+        match datagrams(frame, arrival) {
+            Datagrams::None => {}
+            Datagrams::ForDevice => return admit(frame),
+            Datagrams::Stuck => return Verdict::DecapFailed.into(),
+        }
     }
     if tos.is_some_and(|tos| set_tos(frame, arrival, &tos).is_err()) {
         return Verdict::DecapFailed.into();
@@ -232,21 +239,29 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     }
 }
 
-/// Whether it is several datagrams of a VM's, not taken apart yet (`UDP_SEGMENT`), in a tunnel that the device takes off.
-///
+/// Several datagrams of a VM's in one packet, not taken apart yet (`UDP_SEGMENT`).
+enum Datagrams {
+    None,
+    /// Which takes the tunnel off.
+    ForDevice,
+    /// In a tunnel that nobody can take off without spoiling them.
+    Stuck,
+}
+
 /// They stay marked as a tunnel's when a program takes the outer headers off, and who takes them apart later takes the inner
 /// UDP header for the tunnel's (`udp4_ufo_fragment` in the kernel's `net/ipv4/udp_offload.c`). The device removes the mark.
 #[inline(never)]
-fn keeps_datagrams<F: Frame>(frame: &F, arrival: &Arrival) -> bool {
+fn datagrams<F: Frame>(frame: &F, arrival: &Arrival) -> Datagrams {
     const IPPROTO_TCP: u8 = 6;
     let protocol = if arrival.ethernet.ether_type() == EtherType::IPV6 { 6 } else { 9 };
     if frame.byte(arrival.inner_ip() + protocol) == Some(IPPROTO_TCP) {
-        return false;
+        return Datagrams::None;
     }
     match arrival.encapsulation {
-        Encapsulation::Vxlan => true,
-        Encapsulation::Geneve => become_vxlan(frame, arrival).is_ok(),
-        Encapsulation::Nvgre => false,
+        Encapsulation::Vxlan => Datagrams::ForDevice,
+        Encapsulation::Geneve if become_vxlan(frame, arrival).is_ok() => Datagrams::ForDevice,
+        Encapsulation::Geneve => Datagrams::Stuck,
+        Encapsulation::Nvgre => Datagrams::None,
     }
 }
 

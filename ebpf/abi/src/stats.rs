@@ -59,7 +59,7 @@ pub struct PortStats {
     pub dropped: Counter,
     /// Frames sent to the port, flood copies included.
     pub sent: Counter,
-    /// Flood copies that the kernel refused to send, or whose port is gone.
+    /// Flood copies that the kernel refused to send. One whose port is gone, its index another's perhaps, is nobody's.
     pub copy_errors: u64,
 }
 

@@ -158,10 +158,6 @@ impl PortCount {
         Self { sent: 1, sent_bytes: frame.len() as u64, ..Self::default() }
     }
 
-    pub(super) fn one_failed() -> Self {
-        Self { copy_errors: 1, ..Self::default() }
-    }
-
     pub fn add(&mut self, other: Self) {
         self.received += other.received;
         self.received_bytes += other.received_bytes;

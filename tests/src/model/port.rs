@@ -193,10 +193,7 @@ impl Arrived<'_> {
                         }
                         None => untaken = true,
                     },
-                    None => {
-                        failed = true;
-                        ports.push((index, PortCount::one_failed()));
-                    }
+                    None => failed = true,
                 },
                 Place::Vtep(index) if self.tables.is_up(index) && self.tables.vteps[&index].routed => {
                     let vtep = &self.tables.vteps[&index];

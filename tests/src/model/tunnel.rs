@@ -167,10 +167,7 @@ impl<'a> Arrival<'a> {
                     }
                     None => untaken = true,
                 },
-                None => {
-                    failed = true;
-                    ports.push((index, PortCount::one_failed()));
-                }
+                None => failed = true,
             }
         }
         let verdict = match (copies.is_empty(), failed) {

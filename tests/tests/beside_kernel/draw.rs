@@ -58,12 +58,17 @@ fn resize(rng: &mut SmallRng, setting: Setting, frame: &mut Vec<u8>) {
 }
 
 /// What we do otherwise on purpose: a second tag inside is dropped, one that only says a priority is taken off, frames
-/// for the next bridge stay on their link, where a kernel's bridge without spanning tree forwards one kind of them.
+/// for the next bridge stay on their link, where a kernel's bridge without spanning tree forwards one kind of them, and those to
+/// where VTEPs speak BFD are no tenant's.
 fn is_undisputed(frame: &[u8]) -> bool {
     const BRIDGE_GROUP: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 0];
+    const VTEPS_BFD: [u8; 6] = [0, 0x23, 0x20, 0, 0, 1];
     let is_tagged = is_tag(frame, 12);
     let says_priority = is_tagged && (frame[14] << 4, frame[15]) == (0, 0);
-    frame[..6] != BRIDGE_GROUP && !says_priority && !(is_tagged && is_tag(frame, 16))
+    frame[..6] != BRIDGE_GROUP
+        && frame[..6] != VTEPS_BFD
+        && !says_priority
+        && !(is_tagged && is_tag(frame, 16))
 }
 
 pub(crate) fn is_tag(frame: &[u8], at: usize) -> bool {
