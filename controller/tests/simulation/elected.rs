@@ -8,25 +8,23 @@
 //!
 //! The elections themselves are simulated with the members' own code in `controller/src/cluster/tests`.
 
+mod chaos;
+mod clock;
+mod members;
 mod office;
+mod sessions;
 mod station;
+mod steps;
 mod world;
-
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::world::World;
 use crate::observer::Verdict;
+use crate::run::{lowest, survive};
 use crate::trace::Trace;
 
 fn verdict(seed: u64, trace: Trace) -> (Verdict, Trace) {
     let mut world = World::of(seed, trace);
-    let verdict = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        Err(format!("panic: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
-    });
+    let verdict = survive(|| world.run());
     (verdict, world.trace)
 }
 
@@ -34,34 +32,12 @@ fn verdict(seed: u64, trace: Trace) -> (Verdict, Trace) {
 /// older than what the VTEP has when it arrives. The next message leads on again.
 const OVERTAKEN: [u64; 1] = [4558];
 
-/// The lowest seed that fails.
-fn first_failing(seeds: Range<u64>) -> Option<u64> {
-    let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(None::<u64>));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || failed.lock().expect("no thread panics").is_some() {
-                        return;
-                    }
-                    if !OVERTAKEN.contains(&seed) && verdict(seed, Trace::default()).0.is_err() {
-                        let mut failed = failed.lock().expect("no thread panics");
-                        *failed = Some(failed.map_or(seed, |other| other.min(seed)));
-                    }
-                }
-            });
-        }
-    });
-    failed.into_inner().expect("no thread panics")
-}
-
 #[test]
 fn whoever_is_elected_nothing_is_lost_taken_back_or_old() {
     let seeds = crate::seeds();
     let (began, count) = (std::time::Instant::now(), seeds.end - seeds.start);
-    if let Some(seed) = first_failing(seeds) {
+    let fails = |seed| !OVERTAKEN.contains(&seed) && verdict(seed, Trace::default()).0.is_err();
+    if let Some(seed) = lowest(seeds, fails) {
         let (verdict, trace) = verdict(seed, Trace::last(60));
         let lines: Vec<String> = trace.lines().map(|line| line.chars().take(400).collect()).collect();
         panic!("{}\nseed {seed} fails: {}", lines.join("\n"), verdict.expect_err("a run is always the same"));

@@ -16,6 +16,7 @@ mod chaos;
 mod elected;
 mod link;
 mod observer;
+mod queue;
 mod quiet;
 mod random;
 mod run;

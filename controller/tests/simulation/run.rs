@@ -15,9 +15,21 @@ use crate::world::World;
 
 /// Of the failing seeds the lowest, with what happened before it failed.
 pub(crate) fn all(seeds: Range<u64>) -> Option<String> {
+    let survey = std::env::var_os("SIM_SURVEY").is_some();
+    let fails = |seed| match verdict(seed, Trace::default()).0 {
+        Err(violation) if survey => {
+            eprintln!("SURVEY {seed}: {}", violation.lines().next().unwrap_or_default());
+            false
+        }
+        verdict => verdict.is_err(),
+    };
+    lowest(seeds, fails).map(report)
+}
+
+/// The lowest seed that fails, as far as others were looked at until one did.
+pub(crate) fn lowest(seeds: Range<u64>, fails: impl Fn(u64) -> bool + Sync) -> Option<u64> {
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(None::<u64>);
-    let survey = std::env::var_os("SIM_SURVEY").is_some();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -27,12 +39,7 @@ pub(crate) fn all(seeds: Range<u64>) -> Option<String> {
                     if seed >= seeds.end || failed.lock().expect("no thread panics").is_some() {
                         return;
                     }
-                    let verdict = verdict(seed, Trace::default()).0;
-                    if survey {
-                        if let Err(violation) = verdict {
-                            eprintln!("SURVEY {seed}: {}", violation.lines().next().unwrap_or_default());
-                        }
-                    } else if verdict.is_err() {
+                    if fails(seed) {
                         let mut failed = failed.lock().expect("no thread panics");
                         *failed = Some(failed.map_or(seed, |other: u64| other.min(seed)));
                     }
@@ -40,8 +47,7 @@ pub(crate) fn all(seeds: Range<u64>) -> Option<String> {
             });
         }
     });
-    let seed = failed.into_inner().expect("no thread panics")?;
-    Some(report(seed))
+    failed.into_inner().expect("no thread panics")
 }
 
 fn report(seed: u64) -> String {
@@ -85,11 +91,16 @@ pub(crate) fn aloud(seed: u64) -> Verdict {
 
 fn verdict(seed: u64, trace: Trace) -> (Verdict, Trace) {
     let mut world = World::new(Scenario::of(seed), trace);
-    let verdict = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+    let verdict = survive(|| world.run());
+    (verdict, world.trace)
+}
+
+/// A panic is a violation, too.
+pub(crate) fn survive(run: impl FnOnce() -> Verdict) -> Verdict {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         Err(format!("panic: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
-    });
-    (verdict, world.trace)
+    })
 }
 
 impl World {

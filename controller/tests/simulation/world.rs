@@ -1,7 +1,6 @@
 //! The nodes, the sessions between them, and the clock: what is due next happens, and the observer looks at it.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vtep_api::{FromLogical, FromPhysical, FromVtep, LogicalSwitchName, Served, Term, ToVtep, VtepName};
@@ -12,6 +11,7 @@ use vtep_controller::{Declared, Now};
 use crate::chaos::LONG_MS;
 use crate::link::{End, Link};
 use crate::observer::{Observer, Verdict};
+use crate::queue::Queue;
 use crate::random::Random;
 use crate::scenario::{Kind, Scenario};
 use crate::trace::Trace;
@@ -32,8 +32,7 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     /// Faults are over.
     pub(crate) quiet: bool,
-    due: BinaryHeap<Reverse<Due>>,
-    scheduled: u64,
+    due: Queue<What>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,33 +93,6 @@ pub(crate) enum What {
     Taken { link: LinkId, generation: u64, end: End },
 }
 
-#[derive(Debug)]
-struct Due {
-    at: u64,
-    order: u64,
-    what: What,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
 const EPOCH_MS: i64 = 1_700_000_000_000;
 const TICK_MS: u64 = 500;
 const BEAT_MS: u64 = 5000;
@@ -142,8 +114,7 @@ impl World {
             observer: Observer::default(),
             trace,
             quiet: false,
-            due: BinaryHeap::new(),
-            scheduled: 0,
+            due: Queue::new(),
             scenario,
         };
         world.populate();
@@ -195,14 +166,12 @@ impl World {
     }
 
     pub(crate) fn after(&mut self, delay: u64, what: What) {
-        self.scheduled += 1;
-        self.due.push(Reverse(Due { at: self.now + delay, order: self.scheduled, what }));
+        self.due.push(self.now + delay, what);
     }
 
     /// Everything that is due until then.
     pub(crate) fn run_until(&mut self, until: u64) -> Verdict {
-        while self.due.peek().is_some_and(|Reverse(due)| due.at <= until) {
-            let Some(Reverse(due)) = self.due.pop() else { break };
+        while let Some(due) = self.due.pop(until) {
             self.now = due.at;
             self.happens(due.what)?;
         }
