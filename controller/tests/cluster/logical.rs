@@ -52,8 +52,8 @@ fn scenario_15_a_killed_logical_controller_is_succeeded_within_five_seconds_and_
     // Whoever comes back gets his shards again, and still nothing is touched.
     let rows = Rows::of([&a, &b]);
     site.at(&dead).start().unwrap();
-    let again = site.wait_reign(heir, "ls0", |again| again.holder == dead && again.term > new.term);
-    site.wait_term("pc1", "ls0", again.term);
+    site.wait_reign(heir, "ls0", |again| again.holder == dead && again.term > new.term);
+    site.wait_term("pc1", heir, "ls0");
     a.claim("ls0", M3).unwrap();
     b.expect("ls0", &[(M1, &a), (M2, &a), (M3, &a)], SOON);
     rows.expect_unchanged();
@@ -66,15 +66,15 @@ fn scenario_15_a_logical_controller_that_was_stopped_past_its_lease_writes_nothi
     let (stopped, heir) = (reign.holder.clone(), other(&reign.holder));
     site.signal(&stopped, Signal::SIGSTOP);
     let new = site.wait_reign(heir, "ls0", |new| new.holder == heir);
-    site.wait_term("pc1", "ls0", new.term);
+    site.wait_term("pc1", heir, "ls0");
     // The MAC moves while the old one does not look.
     b.claim("ls0", M1).unwrap();
     a.expect("ls0", &[(M1, &b)], SOON);
     let rows = Rows::of([&a, &b]);
     site.signal(&stopped, Signal::SIGCONT);
     // It is a member again, and gets its shard back only by a new term.
-    let again = site.wait_reign(heir, "ls0", |again| again.holder == stopped && again.term > new.term);
-    site.wait_term("pc1", "ls0", again.term);
+    site.wait_reign(heir, "ls0", |again| again.holder == stopped && again.term > new.term);
+    site.wait_term("pc1", heir, "ls0");
     rows.expect_unchanged();
     a.expect("ls0", &[(M1, &b)], SOON);
 }
@@ -97,7 +97,7 @@ fn what_was_declared_pinned_and_contested_is_there_in_the_next_reign() {
         site.controllers[heir].print(&["explain", "ls0", M2]).ok().filter(|text| text.contains("tor2"))
     });
     explained.unwrap();
-    site.wait_term("pc1", "ls0", site.reign(heir, "ls0").unwrap().1.term);
+    site.wait_term("pc1", heir, "ls0");
     a.expect("ls0", &[(M1, &b), (M2, &b)], SOON);
 }
 
@@ -109,7 +109,7 @@ fn an_operator_moves_a_shard_and_the_rest_stays() {
     let rows = Rows::of([&a, &b]);
     site.at("lc1").print(&["move", "--shard", &shard.to_string(), to]).unwrap();
     let new = site.wait_reign("lc1", "ls0", |new| new.holder == to && new.term > reign.term);
-    site.wait_term("pc1", "ls0", new.term);
+    site.wait_term("pc1", "lc1", "ls0");
     a.claim("ls0", M2).unwrap();
     b.expect("ls0", &[(M1, &a), (M2, &a)], SOON);
     rows.expect_unchanged();
@@ -134,8 +134,8 @@ fn etcd_gone_for_longer_than_the_lease_leaves_every_row_and_coming_back_goes_on(
     for member in 0..2 {
         site.etcd.thaw(member).unwrap();
     }
-    let new = site.wait_reign("lc1", "ls0", |new| new.term > reign.term);
-    site.wait_term("pc1", "ls0", new.term);
+    site.wait_reign("lc1", "ls0", |new| new.term > reign.term);
+    site.wait_term("pc1", "lc1", "ls0");
     a.claim("ls0", M2).unwrap();
     b.expect("ls0", &[(M1, &a), (M2, &a)], SOON);
     rows.expect_unchanged();

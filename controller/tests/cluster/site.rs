@@ -104,11 +104,16 @@ impl Site {
         rows.as_array()?.iter().find(|row| row["logical_switch"] == switch).cloned()
     }
 
-    pub(crate) fn wait_term(&self, physical: &str, switch: &str, term: u64) {
-        let held = wait_for("the new term at the physical controller", SOON, || {
-            (self.network(physical, switch)?["term"].as_u64()? == term).then_some(())
+    /// That a physical controller knows the term of who holds the logical switch. Offices may change hands once
+    /// more before they rest.
+    pub(crate) fn wait_term(&self, physical: &str, asked: &str, switch: &str) {
+        let known = || self.network(physical, switch)?["term"].as_u64();
+        let held = || self.reign(asked, switch).map(|(_, reign)| reign.term);
+        let agreed = wait_for("the physical controller and the shard to agree on the term", SOON, || {
+            (known()? == held()?).then_some(())
         });
-        held.unwrap_or_else(|error| panic!("{error}: {:?}", self.network(physical, switch)));
+        agreed
+            .unwrap_or_else(|error| panic!("{error}: {:?} and {:?}", self.network(physical, switch), held()));
     }
 }
 
