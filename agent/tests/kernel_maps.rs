@@ -263,7 +263,7 @@ fn a_replaced_flood_list_goes_after_a_grace_period() {
     assert_eq!(dump(&bpffs, map::FLOOD).len(), 13, "a program may still be in the old list");
     assert_eq!(kernel.installed().unwrap().networks[&100].flood, members(3));
 
-    wait_for("the end of the old list", Duration::from_secs(5), || {
+    wait_for("the end of the old list", Duration::from_secs(20), || {
         kernel.installed().unwrap();
         (dump(&bpffs, map::FLOOD).len() == 3).then_some(())
     })
@@ -393,7 +393,7 @@ fn a_second_agent_is_told_who_is_first() {
     install(&mut kernel);
     let start = Instant::now();
     let error = refusal(open(&bpffs, SMALL));
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(
         matches!(error, KernelError::Locked { pid: Some(pid), .. } if pid == std::process::id()),
         "{error}"

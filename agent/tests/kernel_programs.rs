@@ -261,7 +261,7 @@ async fn a_learning_port_reports_a_mac_it_has_not_seen() {
     frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
     netns.within(|| kernel.test_run(Program::PortIn, &frame, ifindex, 1).unwrap()).unwrap();
     let mut seen = Vec::new();
-    let deadline = std::time::Duration::from_secs(5);
+    let deadline = std::time::Duration::from_secs(20);
     tokio::time::timeout(deadline, events.read(&mut seen, 16)).await.unwrap().unwrap();
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].vni, seen[0].ifindex, seen[0].mac), (100, ifindex, [2, 0, 0, 0, 0, 1]));

@@ -19,7 +19,7 @@ use vtep_tests::{
     process::Daemon,
 };
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 /// Long enough for a frame to cross a veth, and for a test to tell that none comes.
 const SILENCE: Duration = Duration::from_millis(200);
 const PING: &str = "ping -c 3 -i 0.01 -W 2";

@@ -11,7 +11,7 @@ use vtep_tests::link::Link;
 use vtep_tests::netns::Netns;
 use vtep_tests::process::Daemon;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_vtep-agent");
 
 pub(crate) const TABLE: &str = r#"
@@ -118,13 +118,13 @@ impl Host {
     }
 }
 
-/// It must not start, and say why within a second.
+/// It must not start, and say why before it loads anything.
 #[track_caller]
 pub(crate) fn check_refused(mut command: Command, expected: &[&str]) {
     let start = Instant::now();
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let text = String::from_utf8_lossy(&output.stderr);
     for part in expected {
         assert!(text.contains(part), "{part:?} is not in: {text}");

@@ -13,7 +13,4 @@ mod split;
 mod tors;
 mod transports;
 
-use std::time::Duration;
-
 const MAC: &str = "02:00:00:00:00:01";
-const SECOND: Duration = Duration::from_secs(1);

@@ -2,19 +2,19 @@
 
 use serde_json::json;
 
+use super::MAC;
 use super::rig::{SOON, Site, Tor, both, declared, pair};
-use super::{MAC, SECOND};
 
 #[test]
 fn a_mac_of_one_tor_is_a_remote_mac_of_the_other_within_a_second() {
     let (a, b, _site) = pair();
     a.claim("ls0", MAC).unwrap();
-    b.expect("ls0", &[(MAC, &a)], SECOND);
-    a.expect("ls0", &[], SECOND);
+    b.expect("ls0", &[(MAC, &a)], SOON);
+    a.expect("ls0", &[], SOON);
     assert_eq!(a.ctl("list-bindings tor1 p1").unwrap(), "0000 ls0");
     assert_eq!(a.ctl("get Logical_Switch ls0 tunnel_key").unwrap(), "5000");
     a.withdraw("ls0", MAC).unwrap();
-    b.expect("ls0", &[], SECOND);
+    b.expect("ls0", &[], SOON);
 }
 
 #[test]
@@ -40,11 +40,11 @@ fn scenario_05_failover_and_failback_need_no_second_report() {
     a.claim("ls0", MAC).unwrap();
     b.expect("ls0", &[(MAC, &a)], SOON);
     b.claim("ls0", MAC).unwrap();
-    a.expect("ls0", &[(MAC, &b)], SECOND);
-    b.expect("ls0", &[], SECOND);
+    a.expect("ls0", &[(MAC, &b)], SOON);
+    b.expect("ls0", &[], SOON);
     b.withdraw("ls0", MAC).unwrap();
-    b.expect("ls0", &[(MAC, &a)], SECOND);
-    a.expect("ls0", &[], SECOND);
+    b.expect("ls0", &[(MAC, &a)], SOON);
+    a.expect("ls0", &[], SOON);
 }
 
 #[test]
@@ -100,12 +100,12 @@ fn scenario_20_two_vteps_and_two_networks() {
     }
     b.claim("ls0", MAC).unwrap();
     a.expect("ls0", &[(MAC, &b)], SOON);
-    a.expect("ls1", &[], SECOND);
+    a.expect("ls1", &[], SOON);
     b.claim("ls1", MAC).unwrap();
     a.expect("ls1", &[(MAC, &b)], SOON);
     b.withdraw("ls0", MAC).unwrap();
     a.expect("ls0", &[], SOON);
-    a.expect("ls1", &[(MAC, &b)], SECOND);
+    a.expect("ls1", &[(MAC, &b)], SOON);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 use vtep_tests::deadline::wait_for;
 
+use super::MAC;
 use super::rig::{SOON, Site, Tor, both, declared, pair};
-use super::{MAC, SECOND};
 
 /// What is said after a restart is seen: whatever else it does has been done by then.
 fn settled(a: &Tor, b: &Tor) {
@@ -126,10 +126,8 @@ fn a_recording_gives_the_same_tables_again() {
             a.withdraw("ls0", &mac).unwrap();
         }
     }
-    wait_for("the last MAC", SECOND * 5, || {
-        b.remote("ls0").ok()?.contains_key("02:00:00:00:00:13").then_some(())
-    })
-    .unwrap();
+    wait_for("the last MAC", SOON, || b.remote("ls0").ok()?.contains_key("02:00:00:00:00:13").then_some(()))
+        .unwrap();
     let printed = site.controller.print(&["fdb", "--json"]).unwrap();
     site.controller.daemon().unwrap().signal(Signal::SIGTERM).unwrap();
     site.controller.daemon().unwrap().wait(SOON).unwrap();

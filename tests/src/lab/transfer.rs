@@ -15,7 +15,7 @@ use crate::netns::Netns;
 /// What is written at once: enough for super-frames.
 const BLOCK: usize = 1 << 16;
 /// A connection that stands still for so long is lost.
-const STANDSTILL: Duration = Duration::from_secs(10);
+const STANDSTILL: Duration = Duration::from_secs(30);
 
 /// A stream of which no two parts are alike.
 struct Pattern(Vec<u8>);

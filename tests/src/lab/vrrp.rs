@@ -51,7 +51,7 @@ pub struct Transition {
     pub state: String,
 }
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 impl Vrrp {
     /// Not started yet. It speaks over `interface`, which has an address. When it becomes master, `hosts` use the link

@@ -81,7 +81,7 @@ fn a_stopped_agent_leaves_the_kernel_forwarding_and_follows_after_its_return() {
         let stream = Stream::start(&rig.vm, &rig.far, Duration::from_millis(1)).unwrap();
         let daemon = rig.agent.daemon().unwrap();
         daemon.signal(signal).unwrap();
-        assert!(daemon.wait(Duration::from_secs(2)).unwrap().success());
+        assert!(daemon.wait(SOON).unwrap().success());
         daemon.wait_for_log("the kernel goes on forwarding", SOON).unwrap();
         assert!(!rig.agent.socket().exists());
         assert!(rig.vm.pings(rig.far.address, 20));

@@ -208,7 +208,7 @@ fn silence_takes_a_vtep_down_and_a_farewell_does_not() {
     Rig::once(false, |rig| {
         rig_with(rig, BfdSession::MULTI_HOP, NEVER_SILENT);
         let tor = IpAddr::from(Rig::address(TOR_A));
-        let within = Duration::from_secs(5);
+        let within = Duration::from_secs(20);
         let up = |rig: &Rig| rig.kernel.vtep_oper_up(TOR_A).unwrap();
 
         let alive = datagram(tor, 255, 4784, &packet().bytes());
