@@ -150,7 +150,7 @@ impl Vrrp {
         format!(
             "global_defs {{\n  script_user root\n  enable_script_security\n  vrrp_version 3\n}}\n\
              vrrp_instance rack {{\n  state BACKUP\n  interface {interface}\n  virtual_router_id 51\n  \
-             priority {priority}\n  advert_int 0.1\n  virtual_ipaddress {{\n    198.51.100.254/24\n  }}\n  \
+             priority {priority}\n  advert_int 0.5\n  virtual_ipaddress {{\n    198.51.100.254/24\n  }}\n  \
              notify {}\n}}\n",
             self.path("notify").display()
         )
