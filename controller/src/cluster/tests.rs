@@ -11,7 +11,7 @@ mod world;
 
 use std::ops::Range;
 
-const SEEDS: Range<u64> = 0..300;
+const SEEDS: Range<u64> = 0..1000;
 
 #[test]
 fn whatever_goes_wrong_an_office_has_one_holder_by_a_rising_term_and_in_the_end_the_right_one() {
