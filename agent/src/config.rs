@@ -168,6 +168,17 @@ pub enum Decap {
     Program,
 }
 
+/// How unicast reaches what is behind a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deliver {
+    /// It leaves by the interface.
+    #[default]
+    Interface,
+    /// It enters the network namespace at the other end of a veth at once, if nothing is passed by that looks at it.
+    Peer,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {

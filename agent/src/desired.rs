@@ -6,6 +6,7 @@
 mod adjacency;
 mod allocation;
 pub(crate) mod decap;
+pub(crate) mod deliver;
 mod fdb;
 mod kept;
 mod mtu;

@@ -60,9 +60,9 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// Listens before it reads, so that no change falls between.
+    /// Listens before it reads, so that no change falls between. Of a queueing discipline only its own group tells.
     fn open() -> Result<Self, NetlinkError> {
-        Ok(Self { changes: Changes::open(&[Group::Link])?, netlink: Netlink::open()? })
+        Ok(Self { changes: Changes::open(&[Group::Link, Group::Tc])?, netlink: Netlink::open()? })
     }
 
     async fn read(&self) -> Result<Links, NetlinkError> {

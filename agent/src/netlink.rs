@@ -50,6 +50,7 @@ pub struct Netlink {
 }
 
 /// A network interface.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag or an attribute of the kernel's")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     pub ifindex: u32,
@@ -67,6 +68,10 @@ pub struct Link {
     pub vxlan: Option<Vxlan>,
     /// The interface below it, or a veth's other end, if that is in the same network namespace.
     pub below: Option<u32>,
+    /// That is in another network namespace.
+    pub is_elsewhere: bool,
+    /// The queueing discipline of what it sends.
+    pub qdisc: Option<String>,
 }
 
 #[cfg(test)]
@@ -84,6 +89,8 @@ impl Link {
             alias: None,
             vxlan: None,
             below: None,
+            is_elsewhere: false,
+            qdisc: None,
         }
     }
 }
@@ -312,15 +319,17 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
         alias: None,
         vxlan: None,
         below: None,
+        is_elsewhere: false,
+        qdisc: None,
     };
-    let mut is_elsewhere = false;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value),
             LinkAttribute::Address(octets) => link.mac = mac(&octets),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Link(below) => link.below = Some(below).filter(|below| *below != 0),
-            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
+            LinkAttribute::LinkNetNsId(_) => link.is_elsewhere = true,
+            LinkAttribute::Qdisc(kind) => link.qdisc = Some(kind),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(kinds) => {
                 for kind in kinds {
@@ -334,7 +343,7 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
             _ => {}
         }
     }
-    link.below = link.below.filter(|_| !is_elsewhere);
+    link.below = link.below.filter(|_| !link.is_elsewhere);
     Some((name?, link))
 }
 

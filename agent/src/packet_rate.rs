@@ -53,6 +53,8 @@ impl fmt::Display for State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PacketRate {
     pub by_ifindex: BTreeMap<u32, State>,
+    /// What drivers say of ports that are to be passed by (`deliver`).
+    pub passed_by: BTreeMap<u32, XdpFeatures>,
 }
 
 impl PacketRate {

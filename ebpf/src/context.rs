@@ -23,6 +23,8 @@ pub(crate) enum Action {
     Redirect(u32),
     /// The same, but the kernel finds the IP packet's next hop and keeps the packet meanwhile. TC only.
     Resolve(u32),
+    /// The frame enters the namespace at the other end of a veth at once, without a queue in between. TC only.
+    Peer(u32),
 }
 
 /// A helper said no.

@@ -55,13 +55,15 @@ use crate::context::{Action, Frame, Skb, Xdp};
 #[derive(Clone, Copy)]
 struct End {
     verdict: Verdict,
-    /// With [`Self::RESOLVE`] on top.
+    /// With [`Self::RESOLVE`] or [`Self::PEER`] on top.
     ifindex: u32,
 }
 
 impl End {
     /// No interface has so high a number.
     const RESOLVE: u32 = 1 << 31;
+    /// Nor one that is lower by half.
+    const PEER: u32 = 1 << 30;
 
     const fn redirect(verdict: Verdict, ifindex: u32) -> Self {
         Self { verdict, ifindex }
@@ -70,6 +72,16 @@ impl End {
     /// The kernel finds the next hop.
     const fn resolve(verdict: Verdict, ifindex: u32) -> Self {
         Self { verdict, ifindex: ifindex | Self::RESOLVE }
+    }
+
+    /// Into the namespace at the other end of a veth.
+    const fn peer(verdict: Verdict, ifindex: u32) -> Self {
+        Self { verdict, ifindex: ifindex | Self::PEER }
+    }
+
+    /// By the interface all the same.
+    const fn by_interface(self) -> Self {
+        Self { ifindex: self.ifindex & !Self::PEER, ..self }
     }
 }
 
@@ -159,6 +171,9 @@ fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -
 fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     let action = match end.verdict {
         Verdict::Device if end.ifindex & End::RESOLVE != 0 => Action::Resolve(end.ifindex & !End::RESOLVE),
+        Verdict::Local | Verdict::Delivered if end.ifindex & End::PEER != 0 => {
+            Action::Peer(end.ifindex & !End::PEER)
+        }
         Verdict::Local
         | Verdict::Master
         | Verdict::Slave
@@ -219,7 +234,7 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
                 maps::count_from_port(account.local_port, account.bytes, dropped);
             }
         }
-        capture::offer(frame, account, end);
+        capture::offer(frame, account, end.by_interface());
     }
     frame.act(action)
 }

@@ -169,7 +169,7 @@ fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
     if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) && kept.is_none() {
         let origin = Origin::port(frame, port, vlan);
         if suppress::answer(frame, &origin, &ethernet) {
-            return deliver(&frame, port.vni, port.local_port, Verdict::Answered);
+            return deliver(&frame, port.vni, port.local_port, Verdict::Answered).by_interface();
         }
     }
     match police::flood(port, network) {
@@ -197,7 +197,11 @@ pub(crate) fn leave(frame: &impl Frame, to: u32, port: &LocalPort, verdict: Verd
     match tagged {
         Ok(()) => {
             maps::count_to_port(to, bytes);
-            End::redirect(verdict, port.ifindex)
+            if frame.skb().is_some() && port.flags & LocalPort::TO_PEER != 0 {
+                End::peer(verdict, port.ifindex)
+            } else {
+                End::redirect(verdict, port.ifindex)
+            }
         }
         Err(Refused) => Verdict::VlanFailed.into(),
     }

@@ -230,7 +230,11 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         return Verdict::DecapFailed.into();
     }
     match (port, destination, frame.skb()) {
-        (Some(port), Destination::Port(to), _) => port::leave(frame, to, port, Verdict::Delivered),
+        (Some(port), Destination::Port(to), _) => {
+            let end = port::leave(frame, to, port, Verdict::Delivered);
+            // The kernel holds what is not IP for what was around it until an interface looks again.
+            if ethernet.ether_type().is_ip() { end } else { end.by_interface() }
+        }
         (None, Destination::Flood, Some(skb)) => match police::vni_flood(&network) {
             Ok(()) => flood::from_underlay(&skb, vni, &network, ethernet),
             Err(verdict) => verdict.into(),

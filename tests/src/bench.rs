@@ -10,6 +10,7 @@ mod dataplane;
 mod failover;
 mod load;
 mod ovsdb;
+mod ports;
 mod report;
 mod table;
 mod topology;
@@ -69,6 +70,11 @@ pub const BENCHES: &[Bench] = &[
         name: "ovsdb",
         about: "an initial dump of a million rows, beside serde_json::Value",
         run: ovsdb::run,
+    },
+    Bench {
+        name: "ports",
+        about: "decapsulation for each kind of port by each way, beside the kernel's tunnel device",
+        run: ports::run,
     },
     Bench {
         name: "table",

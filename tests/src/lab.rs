@@ -5,6 +5,7 @@ mod agent;
 mod controller;
 pub mod figure5;
 mod place;
+mod port;
 mod rack;
 pub mod rig;
 mod segments;
@@ -18,6 +19,7 @@ mod vrrp;
 pub use agent::{Agent, AgentConfig, AgentSource};
 pub use controller::{Controller, ControllerConfig, ControllerRole};
 pub use place::Place;
+pub use port::{PortKind, VmPort};
 pub use rack::{Rack, RackHost, RackPlan, Side};
 pub use segments::udp_segments;
 pub use site::{Controllers, Layout, NetworkLayout, Pair, RackLayout, Site, Takeover};
@@ -114,8 +116,13 @@ impl Machine {
 
     /// The kernel's bridge `br-VNI` with its VXLAN device `vx-VNI`; what it does not know goes to `flood`.
     pub fn kernel_vtep(&self, vni: u32, flood: &[Ipv4Addr]) -> Result<Link> {
+        self.kernel_vtep_with(&Vxlan::new(vni, self.address), flood)
+    }
+
+    pub fn kernel_vtep_with(&self, vxlan: &Vxlan, flood: &[Ipv4Addr]) -> Result<Link> {
+        let vni = vxlan.vni;
         let bridge = Link::bridge(&self.netns, &format!("br-{vni}"))?;
-        let device = Link::vxlan(&self.netns, &format!("vx-{vni}"), &Vxlan::new(vni, self.address))?;
+        let device = Link::vxlan(&self.netns, &format!("vx-{vni}"), vxlan)?;
         for &remote in flood {
             device.append_fdb(MacAddr::new([0; 6]), remote)?;
         }

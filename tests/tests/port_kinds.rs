@@ -4,95 +4,51 @@
 
 use vtep_tests::{
     deadline::wait_for,
-    frame,
+    frame::{self, Endpoint},
     lab::{
-        Agent, AgentConfig, AgentSource, Fabric, Machine, Offloads, TapVm, Vm,
+        Agent, AgentConfig, AgentSource, Fabric, Machine, Offloads, PortKind, Vm, VmPort,
         rig::{SOON, VNI, binding, mac, network, table},
         transfer, udp_segments,
     },
     link::{Counters, Link},
+    packet::PacketSocket,
 };
 
 const BYTES: usize = 24 << 20;
 const BURSTS: usize = 10;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Tap(Offloads),
-    /// With GRO at both ends, or without.
-    Veth {
-        gro: bool,
-    },
-    /// Neither tap nor veth: a macvlan that takes all frames of its lower link.
-    Macvlan,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mode {
     Decap(&'static str),
     PacketRate,
+    /// Past the port.
+    Peer(&'static str),
 }
 
 struct Rig {
     agent: Agent,
-    port: Port,
+    port: VmPort,
     far: Vm,
     host: Machine,
     _tor: Machine,
     _fabric: Fabric,
 }
 
-enum Port {
-    Tap(TapVm),
-    Link(Vm),
-}
-
-impl Port {
-    fn new(kind: Kind, host: &Machine) -> Self {
-        match kind {
-            Kind::Tap(offloads) => Self::Tap(TapVm::new(&host.netns, "p1", 1, offloads).unwrap()),
-            Kind::Veth { gro } => {
-                let (vm, port) = Vm::new(&host.netns, "p1", 1).unwrap();
-                for link in [&vm.eth0, &port] {
-                    link.set_offload("gro", gro).unwrap();
-                }
-                Self::Link(vm)
-            }
-            Kind::Macvlan => {
-                let (vm, lower) = Vm::new(&host.netns, "lower", 1).unwrap();
-                let kind = format!("link {} type macvlan mode passthru", lower.name());
-                host.netns.ip(&format!("link add p1 {kind}")).unwrap();
-                let port = Link::named(&host.netns, "p1");
-                // Its own filter would let few groups through.
-                port.set("promisc on").unwrap();
-                port.up().unwrap();
-                Self::Link(vm)
-            }
-        }
-    }
-
-    fn vm(&self) -> &Vm {
-        match self {
-            Self::Tap(tap) => &tap.vm,
-            Self::Link(vm) => vm,
-        }
-    }
-}
-
 impl Rig {
-    fn new(kind: Kind, mode: Mode) -> Self {
+    fn new(kind: PortKind, mode: Mode) -> Self {
         let mut fabric = Fabric::new().unwrap();
         let host = fabric.machine("host", 1).unwrap();
         let tor = fabric.machine("tor", 11).unwrap();
-        let port = Port::new(kind, &host);
+        let port = VmPort::new(kind, &host.netns, "p1", 1).unwrap();
         let bridge = tor.kernel_vtep(VNI, &[host.address]).unwrap();
         let (far, far_port) = Vm::new(&tor.netns, "p3", 3).unwrap();
         far_port.set_bridge(&bridge).unwrap();
         let line = match mode {
             Mode::Decap(decap) => format!("decap = \"{decap}\""),
+            Mode::Peer(decap) => format!("decap = \"{decap}\"\ndeliver = \"peer\""),
             Mode::PacketRate => {
                 fabric.set_offload("gro", true).unwrap();
-                if kind == (Kind::Veth { gro: true }) {
+                if kind == (PortKind::Veth { gro: true }) {
                     port.vm().eth0.set_offload("tx", false).unwrap();
                 }
                 "packet_rate = true".to_owned()
@@ -124,6 +80,10 @@ impl Rig {
         self.agent.json(&["port", "show"]).unwrap()[0]["decap"].as_str().unwrap().to_owned()
     }
 
+    fn deliver(&self) -> String {
+        self.agent.json(&["port", "show"]).unwrap()[0]["deliver"].as_str().unwrap().to_owned()
+    }
+
     /// All that is to pass, both ways, of both families.
     fn pass(&self) {
         let (vm, far) = (self.port.vm(), &self.far);
@@ -140,7 +100,7 @@ impl Rig {
             println!("{way}, segments: {done:?}");
             done.unwrap();
         }
-        if let Port::Tap(tap) = &self.port {
+        if let VmPort::Tap(tap) = &self.port {
             assert_eq!(tap.refused(), 0, "frames that the other tap would not take");
         }
     }
@@ -153,7 +113,7 @@ impl Rig {
 
 /// `expected`: who decapsulates, as `port show` says.
 #[track_caller]
-fn check(kind: Kind, mode: Mode, expected: &str) {
+fn check(kind: PortKind, mode: Mode, expected: &str) {
     println!("{kind:?}, {mode:?}");
     let rig = Rig::new(kind, mode);
     assert_eq!(rig.decap(), expected, "{:?}", rig.agent.json(&["port", "show"]));
@@ -161,38 +121,68 @@ fn check(kind: Kind, mode: Mode, expected: &str) {
     rig.pass();
     let Counters { sent_packets, sent_bytes, .. } = rig.sent();
     let mean = (sent_bytes - before.sent_bytes) / (sent_packets - before.sent_packets);
-    let whole = kind == Kind::Tap(Offloads::On) && expected == "device";
+    let whole = kind == PortKind::Tap(Offloads::On) && expected == "device";
     assert!(!whole || mean > 3000, "frames of {mean} bytes on average are no super-frames");
 }
 
 #[test]
 fn a_tap_with_virtio_offloads() {
-    check(Kind::Tap(Offloads::On), Mode::Decap("auto"), "device");
-    check(Kind::Tap(Offloads::On), Mode::Decap("program"), "program");
+    check(PortKind::Tap(Offloads::On), Mode::Decap("auto"), "device");
+    check(PortKind::Tap(Offloads::On), Mode::Decap("program"), "program");
 }
 
 #[test]
 fn a_tap_without_offloads() {
-    check(Kind::Tap(Offloads::Off), Mode::Decap("auto"), "device");
-    check(Kind::Tap(Offloads::Off), Mode::Decap("program"), "program");
-    check(Kind::Tap(Offloads::Off), Mode::PacketRate, "xdp");
+    check(PortKind::Tap(Offloads::Off), Mode::Decap("auto"), "device");
+    check(PortKind::Tap(Offloads::Off), Mode::Decap("program"), "program");
+    check(PortKind::Tap(Offloads::Off), Mode::PacketRate, "xdp");
 }
 
 #[test]
 fn a_veth_with_gro() {
-    check(Kind::Veth { gro: true }, Mode::Decap("auto"), "program");
-    check(Kind::Veth { gro: true }, Mode::Decap("device"), "device");
-    check(Kind::Veth { gro: true }, Mode::PacketRate, "xdp");
+    check(PortKind::Veth { gro: true }, Mode::Decap("auto"), "program");
+    check(PortKind::Veth { gro: true }, Mode::Decap("device"), "device");
+    check(PortKind::Veth { gro: true }, Mode::PacketRate, "xdp");
 }
 
 #[test]
 fn a_veth_without_gro() {
-    check(Kind::Veth { gro: false }, Mode::Decap("auto"), "program");
-    check(Kind::Veth { gro: false }, Mode::Decap("device"), "device");
+    check(PortKind::Veth { gro: false }, Mode::Decap("auto"), "program");
+    check(PortKind::Veth { gro: false }, Mode::Decap("device"), "device");
+}
+
+#[test]
+fn a_veth_that_is_passed_by() {
+    for decap in ["program", "device"] {
+        let rig = Rig::new(PortKind::Veth { gro: false }, Mode::Peer(decap));
+        wait_for("frames that go past the port", SOON, || (rig.deliver() == "peer").then_some(())).unwrap();
+        let before = rig.sent();
+        rig.pass();
+        // What is flooded still leaves by it.
+        let by_port = rig.sent().sent_packets - before.sent_packets;
+        assert!(by_port < 100, "{decap}: {by_port} packets left by the port");
+        // Not IP: where the program removed the outer headers, only the port tells the kernel what it is.
+        let (vm, far) = (rig.port.vm(), &rig.far);
+        let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 0 };
+        let (hears, speaks) = (PacketSocket::bind(&vm.eth0).unwrap(), PacketSocket::bind(&far.eth0).unwrap());
+        let reply = frame::arp_reply(end(far), end(vm));
+        speaks.send(&reply).unwrap();
+        let same = |frame: &[u8]| frame.starts_with(&reply);
+        assert!(hears.receive_where(SOON, same).unwrap().is_some(), "{decap}: an ARP reply");
+        // Whoever could miss them gets them: GRO there, which would join them.
+        vm.eth0.set_offload("gro", true).unwrap();
+        wait_for("frames by the port again", SOON, || rig.deliver().contains("NAPI").then_some(())).unwrap();
+        let before = rig.sent();
+        assert!(vm.pings(far.address, 3));
+        assert!(rig.sent().sent_packets - before.sent_packets >= 3, "{decap}: they leave by the port");
+        vm.eth0.set_offload("gro", false).unwrap();
+        rig.host.netns.run("tc qdisc add dev p1 root tbf rate 10gbit burst 1mb latency 50ms").unwrap();
+        wait_for("the shaped port", SOON, || rig.deliver().contains("tbf").then_some(())).unwrap();
+    }
 }
 
 #[test]
 fn a_port_of_another_kind() {
-    check(Kind::Macvlan, Mode::Decap("auto"), "device");
-    check(Kind::Macvlan, Mode::Decap("program"), "program");
+    check(PortKind::Macvlan, Mode::Decap("auto"), "device");
+    check(PortKind::Macvlan, Mode::Decap("program"), "program");
 }

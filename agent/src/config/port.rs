@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use vtep_api::{MacAddr, PortName};
 
-use super::{Bounded, Decap, FloodLimit};
+use super::{Bounded, Decap, Deliver, FloodLimit};
 
 /// What is known of one VM port beforehand.
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the file, independent of the others")]
@@ -21,6 +21,7 @@ pub struct Port {
     /// Instead of `dataplane.decap`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decap: Option<Decap>,
+    pub deliver: Deliver,
     /// Control frames of one link are carried, both ways.
     pub link_local: bool,
     /// Frames must come from one of `macs`.
@@ -74,6 +75,8 @@ struct Written {
     learn_max: Bounded<1, 1_000_000>,
     decap: Option<Decap>,
     #[serde(default)]
+    deliver: Deliver,
+    #[serde(default)]
     link_local: bool,
     #[serde(default)]
     enforce_macs: bool,
@@ -108,6 +111,7 @@ impl TryFrom<Written> for Port {
             learn,
             learn_max,
             decap,
+            deliver,
             link_local,
             enforce_macs,
             allowed_ips,
@@ -127,6 +131,7 @@ impl TryFrom<Written> for Port {
             learn,
             learn_max,
             decap,
+            deliver,
             link_local,
             enforce_macs,
             allowed_ips,
@@ -150,6 +155,7 @@ impl Port {
             learn: true,
             learn_max: Bounded::preset(Self::LEARN_MAX),
             decap: None,
+            deliver: Deliver::Interface,
             link_local: false,
             enforce_macs: false,
             allowed_ips: None,

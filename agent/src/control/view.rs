@@ -322,6 +322,8 @@ pub struct PortRow {
     /// Who removes the outer headers of unicast to it: `device`, `program` or `xdp`, and what decided that.
     pub decap: Option<String>,
     pub decap_why: Option<String>,
+    /// None: by the interface, as nobody asked for another way. `peer`, or why not.
+    pub deliver: Option<String>,
     /// None: not asked for. `on`, or why not, or what keeps frames from being redirected to it.
     pub packet_rate: Option<String>,
     pub learning: bool,

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config::Config;
+use crate::config::{Config, Deliver};
 use crate::genetlink::{Genetlink, GenetlinkError};
 use crate::links::{Link, Links};
 use crate::packet_rate::{Facts, PacketRate, Role, State, state};
@@ -50,10 +50,17 @@ pub(crate) fn read(config: &Config, links: &Links, trunks: &BTreeSet<String>) ->
     });
     let wanted = uplinks.chain(ports);
     let present: Vec<_> = wanted.filter_map(|(name, role)| Some((links.by_name.get(name)?, role))).collect();
-    if present.is_empty() {
+    let passed_by = config.ports.iter().filter(|port| port.deliver == Deliver::Peer);
+    let passed_by: Vec<_> =
+        passed_by.filter_map(|port| links.by_name.get(port.name.as_str())).map(|link| link.ifindex).collect();
+    if present.is_empty() && passed_by.is_empty() {
         return PacketRate::default();
     }
     let netlink = Genetlink::open();
+    let features = |ifindex: u32| {
+        let netlink = netlink.as_ref().map_err(chain)?;
+        netlink.xdp_features(ifindex).map_err(|error| chain(&error))
+    };
     let of = |link: &Link, role| {
         let facts =
             netlink.as_ref().map_err(chain).and_then(|netlink| facts(netlink, link).map_err(|e| chain(&e)));
@@ -67,6 +74,16 @@ pub(crate) fn read(config: &Config, links: &Links, trunks: &BTreeSet<String>) ->
     };
     PacketRate {
         by_ifindex: present.into_iter().map(|(link, role)| (link.ifindex, of(link, role))).collect(),
+        passed_by: passed_by
+            .into_iter()
+            .filter_map(|ifindex| match features(ifindex) {
+                Ok(features) => Some((ifindex, features)),
+                Err(error) => {
+                    warn!(error, ifindex, "an interface cannot be asked");
+                    None
+                }
+            })
+            .collect(),
     }
 }
 

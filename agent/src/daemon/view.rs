@@ -383,6 +383,12 @@ impl Host {
             let link = self.links.by_name.get(name.as_str());
             let decap =
                 link.map(|link| desired::decap::choose(&self.config, &settings, link, &self.packet_rate));
+            let deliver = link
+                .and_then(|link| desired::deliver::to_peer(&settings, link, &self.packet_rate))
+                .map(|passed_by| match passed_by {
+                    Ok(()) => "peer".to_owned(),
+                    Err(reason) => format!("interface: {reason}"),
+                });
             rows.push(PortRow {
                 port: name.to_string(),
                 traffic: bound.map(|bound| self.port_traffic(bound.local_port)).unwrap_or_default(),
@@ -396,6 +402,7 @@ impl Host {
                     .map(ToString::to_string),
                 decap: decap.as_ref().map(|decap| decap.way.name().to_owned()),
                 decap_why: decap.map(|decap| decap.why),
+                deliver,
                 unbound_tag: settings.unbound_tag,
                 keep_tag: settings.keep_tag,
                 inner_tag: settings.inner_tag,

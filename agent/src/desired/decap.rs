@@ -87,7 +87,10 @@ mod tests {
         let config = Config::parse(&text, Path::new("agent.toml"), &[]).unwrap();
         let port = config.ports.iter().next().unwrap();
         let link = Link::of_kind(kind, 1500);
-        let packet_rate = PacketRate { by_ifindex: state.map(|state| (7, state)).into_iter().collect() };
+        let packet_rate = PacketRate {
+            by_ifindex: state.map(|state| (7, state)).into_iter().collect(),
+            ..PacketRate::default()
+        };
         let choice = choose(&config, port, &link, &packet_rate);
         assert_eq!((choice.way, choice.why.as_str()), expected);
     }

@@ -5,6 +5,7 @@ use vtep_api::{MacAddr, PortName};
 
 use super::allocation::{Indices, LocalPortKey, Room};
 use super::decap::{self, Way};
+use super::deliver;
 use super::network::Numbered;
 use super::tags::Tags;
 use super::{Desired, Inputs, TUNNEL_DEVICE, neighbours};
@@ -30,6 +31,7 @@ struct Wish {
     bd: u32,
     /// Who removes the outer headers.
     decap: Way,
+    to_peer: bool,
 }
 
 pub(super) fn add(
@@ -53,7 +55,7 @@ pub(super) fn add(
     let assigned = indices.assign(&wanted, &room, inputs.now);
     let mut bound = BoundPorts::new();
     let mut buckets = BTreeMap::<u32, u32>::new();
-    for Wish { port, key, bd, decap } in wishes {
+    for Wish { port, key, bd, decap, to_peer } in wishes {
         let LocalPortKey { port: id, vni } = key;
         let Some(&local_port) = assigned.by_key.get(&key) else {
             let message = format!("no room in the port table (dataplane.ports_max = {ports_max})");
@@ -64,6 +66,7 @@ pub(super) fn add(
         let mut flags = decap.flags();
         flags |= if port.link_local { LocalPort::LINK_LOCAL } else { 0 };
         flags |= tags.leaving();
+        flags |= if to_peer { LocalPort::TO_PEER } else { 0 };
         let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
         desired.dataplane.local_ports.insert(local_port, local);
         let mut flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
@@ -98,7 +101,8 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
         desired.names.ports.insert(id, name.as_str().to_owned());
         let decap = decap::choose(inputs.config, &port, link, inputs.packet_rate).way;
         let key = LocalPortKey { port: id, vni: network.vni };
-        wishes.push(Wish { port, key, bd: network.bd, decap });
+        let to_peer = deliver::to_peer(&port, link, inputs.packet_rate) == Some(Ok(()));
+        wishes.push(Wish { port, key, bd: network.bd, decap, to_peer });
     }
     wishes
 }

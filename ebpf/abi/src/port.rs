@@ -87,6 +87,9 @@ impl LocalPort {
     pub const LINK_LOCAL: u16 = 2;
     pub const KEEP_TAG: u16 = 4;
     pub const CARRY_TAG: u16 = 8;
+    /// The interface is a veth, and unicast enters the namespace at its other end at once: past the interface, its queue and
+    /// whatever looks at what leaves it.
+    pub const TO_PEER: u16 = 16;
     /// The interface is in packet-rate mode and takes frames that XDP redirects to it. Without the flag XDP leaves them
     /// to TC.
     pub const TAKES_XDP: u16 = 1 << 8;

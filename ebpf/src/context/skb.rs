@@ -11,9 +11,10 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns,
-    bpf_ktime_get_ns, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head,
-    bpf_skb_change_tail, bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data,
-    bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    bpf_ktime_get_ns, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
+    bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_get_tunnel_key,
+    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+    bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
@@ -80,6 +81,18 @@ impl Skb {
     pub(crate) fn push_head(&self, len: u32) -> Result<(), Refused> {
         // SAFETY: as for `set_len`.
         done(unsafe { bpf_skb_change_head(self.skb, len, 0) })
+    }
+
+    /// Whose the frame is was decided by its address at another interface; by its address at this one the FDB did.
+    #[inline(always)]
+    fn be_for_host(&self) {
+        const PACKET_HOST: u32 = 0;
+        // SAFETY: see `len`; the helper takes the context and a number.
+        unsafe {
+            if (*self.skb).pkt_type != PACKET_HOST {
+                bpf_skb_change_type(self.skb, PACKET_HOST);
+            }
+        }
     }
 
     /// Lets `tunnel_in` know the frame again, behind the kernel's tunnel device.
@@ -220,6 +233,11 @@ impl Frame for Skb {
             // SAFETY: the same; without parameters the helper looks the packet's destination up.
             Action::Resolve(ifindex) => unsafe {
                 bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
+            },
+            // SAFETY: the same.
+            Action::Peer(ifindex) => unsafe {
+                self.be_for_host();
+                bpf_redirect_peer(ifindex, 0) as i32
             },
         }
     }

@@ -139,8 +139,8 @@ impl Frame for Xdp {
     fn act(self, action: Action) -> u32 {
         match action {
             Action::Next => XDP_PASS,
-            // No path asks XDP to resolve.
-            Action::Drop | Action::Resolve(_) => XDP_DROP,
+            // No path asks XDP for the others.
+            Action::Drop | Action::Resolve(_) | Action::Peer(_) => XDP_DROP,
             // Frames leave in bulk, as by a device map: `dev_xdp_enqueue` in the kernel's `kernel/bpf/devmap.c` serves
             // both.
             // SAFETY: the helper takes two numbers and returns XDP_REDIRECT, or XDP_ABORTED for bad flags.

@@ -25,7 +25,9 @@ pub(super) fn run(options: Options) -> Result<Vec<Row>> {
     let most = macs.last().copied().unwrap_or(1);
     let sides = Mode::ALL.map(|mode| Side::new(mode, most, FLOODS[2]).with_context(|| format!("{mode:?}")));
     let mut sides: Vec<Side> = sides.into_iter().collect::<Result<_>>()?;
-    sides.push(Side::new(Mode::Device, 1, 1).with_context(|| format!("{:?}", Mode::Device))?);
+    for mode in [Mode::Device, Mode::Peer] {
+        sides.push(Side::new(mode, 1, 1).with_context(|| format!("{mode:?}"))?);
+    }
     let mut bench = Bench { options, sides, rows: Vec::new() };
 
     for &macs in macs {
@@ -52,8 +54,8 @@ impl Bench {
         if !self.options.wants(name) {
             return Ok(());
         }
-        let with_device = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Xdp, Mode::Floor];
-        let modes = if load.direction == Direction::In { &with_device[..] } else { &Mode::ALL };
+        let inward = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Peer, Mode::Xdp, Mode::Floor];
+        let modes = if load.direction == Direction::In { &inward[..] } else { &Mode::ALL };
         let values = self.rounds(modes, |side| side.frames_per_second(load), name)?;
         self.compare(name, RATE, &values, Mode::Kernel);
         self.compare(name, RATE, &values, Mode::Floor);
@@ -67,7 +69,8 @@ impl Bench {
     /// What the VMs themselves see.
     fn stations(&mut self, quick: bool) -> Result<()> {
         const WITH_VMS: [Mode; 3] = [Mode::Kernel, Mode::Tc, Mode::Xdp];
-        const INTO_VMS: [Mode; 4] = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Xdp];
+        const INTO_VMS: [Mode; 5] = [Mode::Kernel, Mode::Tc, Mode::Device, Mode::Peer, Mode::Xdp];
+        const ASKED: [Mode; 4] = [Mode::Kernel, Mode::Tc, Mode::Peer, Mode::Xdp];
         let during = Duration::from_secs(if quick { 1 } else { 2 });
         for offload in [true, false] {
             self.sides.iter().try_for_each(|side| side.set_tunnel_offload(offload))?;
@@ -80,7 +83,7 @@ impl Bench {
         self.sides.iter().try_for_each(|side| side.set_tunnel_offload(true))?;
         let count = if quick { 2_000 } else { 20_000 };
         let latency = |side: &Side| round_trips(&side.vm, &side.far_vm, count);
-        self.station("request and response", "µs", &WITH_VMS, latency)
+        self.station("request and response", "µs", &ASKED, latency)
     }
 
     fn station(
@@ -135,7 +138,7 @@ impl Bench {
     /// Our modes with a peer that has values.
     fn compare(&mut self, name: &str, unit: &str, values: &BTreeMap<&'static str, Vec<f64>>, peer: Mode) {
         let Some(peers) = values.get(peer.name()) else { return };
-        for ours in [Mode::Tc, Mode::Device, Mode::Xdp] {
+        for ours in [Mode::Tc, Mode::Device, Mode::Peer, Mode::Xdp] {
             if let Some(own) = values.get(ours.name()) {
                 let name = format!("{name}, {}", ours.name());
                 let row = Row::new(&name, unit, own.clone(), peer.name(), peers.clone());

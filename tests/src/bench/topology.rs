@@ -8,7 +8,7 @@ use vtep_api::MacAddr;
 
 use crate::{
     lab::{Machine, Vm},
-    link::Link,
+    link::{Link, Vxlan},
     netns::Netns,
 };
 
@@ -33,6 +33,24 @@ pub(in crate::bench) struct Topology {
 impl Topology {
     /// The host knows the neighbours at so many addresses, the far VTEP's first.
     pub(in crate::bench) fn new(name: &str, members: u32) -> Result<Self> {
+        let ends = Ends::new(name, members, "")?;
+        let (mut vm, port) = Vm::new(&ends.host.netns, "port", 1)?;
+        ends.introduce(&mut vm)?;
+        let Ends { host, far, far_vm } = ends;
+        Ok(Self { host, vm, port, far, far_vm })
+    }
+}
+
+/// But for the VM on a port.
+pub(in crate::bench) struct Ends {
+    pub(in crate::bench) host: Machine,
+    pub(in crate::bench) far: Machine,
+    pub(in crate::bench) far_vm: Vm,
+}
+
+impl Ends {
+    /// `options`: of the far VTEP's VXLAN device.
+    pub(in crate::bench) fn new(name: &str, members: u32, options: &'static str) -> Result<Self> {
         let host = Netns::new(name)?;
         let far = Netns::new("far")?;
         let (uplink, far_uplink) = Link::veth(&host, "uplink", &far, "uplink")?;
@@ -47,17 +65,30 @@ impl Topology {
         far_uplink.add_neighbour(HOST, HOST_MAC)?;
         let host = Machine { netns: host, uplink, address: HOST };
         let far = Machine { netns: far, uplink: far_uplink, address: FAR };
-
-        let (mut vm, port) = Vm::new(&host.netns, "port", 1)?;
         let (mut far_vm, far_port) = Vm::new(&far.netns, "port", 2)?;
-        far_port.set_bridge(&far.kernel_vtep(VNI, &[HOST])?)?;
-        for (vm, mac) in [(&mut vm, VM_MAC), (&mut far_vm, FAR_VM_MAC)] {
-            vm.eth0.set_mac(mac)?;
-            vm.mac = mac;
+        let vxlan = Vxlan { options, ..Vxlan::new(VNI, FAR) };
+        far_port.set_bridge(&far.kernel_vtep_with(&vxlan, &[HOST])?)?;
+        far_vm.eth0.set_mac(FAR_VM_MAC)?;
+        far_vm.mac = FAR_VM_MAC;
+        Ok(Self { host, far, far_vm })
+    }
+
+    /// Makes a VM the one that the far one knows.
+    pub(in crate::bench) fn introduce(&self, vm: &mut Vm) -> Result<()> {
+        vm.eth0.set_mac(VM_MAC)?;
+        vm.mac = VM_MAC;
+        vm.eth0.add_neighbour(self.far_vm.address, FAR_VM_MAC)?;
+        self.far_vm.eth0.add_neighbour(vm.address, VM_MAC)
+    }
+
+    /// Segmentation of tunnelled TCP by the uplinks, or by us: with an outer checksum, as the kernel's device makes them,
+    /// and without.
+    pub(in crate::bench) fn set_tunnel_offload(host: &Machine, far: &Machine, on: bool) -> Result<()> {
+        for uplink in [&host.uplink, &far.uplink] {
+            uplink.set_offload("tx-udp_tnl-segmentation", on)?;
+            uplink.set_offload("tx-udp_tnl-csum-segmentation", on)?;
         }
-        vm.eth0.add_neighbour(far_vm.address, FAR_VM_MAC)?;
-        far_vm.eth0.add_neighbour(vm.address, VM_MAC)?;
-        Ok(Self { host, vm, port, far, far_vm })
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf,
     maps::{Array, PerCpuArray},
@@ -20,7 +20,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::link::Link;
+use crate::{deadline::wait_for, link::Link};
 
 /// Injects frames as if an interface had just received them.
 pub(super) struct Source {
@@ -113,6 +113,36 @@ impl Sink {
     pub(super) fn count(&self) -> Result<u64> {
         let map = self.ebpf.map("SUNK").context("the object has no map SUNK")?;
         Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?.iter().sum())
+    }
+}
+
+/// Frames, and how they are sent.
+#[derive(Clone, Copy)]
+pub(super) struct Burst<'a> {
+    pub(super) frame: &'a [u8],
+    pub(super) frames: u32,
+    pub(super) cores: u32,
+    pub(super) batch: u32,
+    /// That come out of one.
+    pub(super) copies: u32,
+}
+
+impl Burst<'_> {
+    /// Frames that came out at the other side in a second. An error if fewer came than one of `one_in`.
+    pub(super) fn through(&self, source: &Source, sink: &Sink, one_in: u64) -> Result<f64> {
+        let &Burst { frame, frames, cores, batch, copies } = self;
+        source.send_from(cores, frame, frames / 20, batch)?;
+        let before = sink.count()?;
+        let took = source.send_from(cores, frame, frames, batch)?;
+        let expected = u64::from(frames / cores * cores * copies);
+        let arrived = wait_for("the last frame", Duration::from_secs(1), || {
+            let arrived = sink.count().ok()?.checked_sub(before)?;
+            (arrived >= expected).then_some(arrived)
+        })
+        .or_else(|_| sink.count().map(|count| count - before))?;
+        ensure!(arrived > expected / one_in, "of {expected} frames only {arrived} arrived");
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        Ok(arrived as f64 / took.as_secs_f64())
     }
 }
 

@@ -127,7 +127,7 @@ fn state(host: &Host, port: &Port, interface: &Interface, features: &packet_rate
 
 fn choose(host: &Host, port: &Port, interface: &Interface, state: State) -> Choice {
     let asked = port.packet_rate.then_some((interface.link.ifindex, state));
-    let packet_rate = PacketRate { by_ifindex: asked.into_iter().collect() };
+    let packet_rate = PacketRate { by_ifindex: asked.into_iter().collect(), ..PacketRate::default() };
     decap::choose(&host.config, port, &interface.link, &packet_rate)
 }
 

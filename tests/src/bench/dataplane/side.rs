@@ -10,8 +10,8 @@ use vtep_api::MacAddr;
 
 use crate::{
     bench::{
-        topology::{FAR, FAR_MAC, HOST, HOST_MAC, Topology, VM_MAC, VNI, member},
-        traffic::{Bounce, Sink, Source},
+        topology::{Ends, FAR, FAR_MAC, HOST, HOST_MAC, Topology, VM_MAC, VNI, member},
+        traffic::{Bounce, Burst, Sink, Source},
     },
     deadline::wait_for,
     frame::{self, Endpoint},
@@ -36,6 +36,8 @@ pub(super) enum Mode {
     Tc,
     /// The same, but the kernel's tunnel device removes outer headers.
     Device,
+    /// At tcx, and frames to the VM go past its port.
+    Peer,
     /// With packet-rate mode.
     Xdp,
     /// An XDP program that redirects and does nothing else.
@@ -51,6 +53,7 @@ impl Mode {
             Self::Kernel => "bridge + vxlan",
             Self::Tc => "TC",
             Self::Device => "TC by the device",
+            Self::Peer => "TC past the port",
             Self::Xdp => "packet-rate",
             Self::Floor => "bare XDP redirect",
         }
@@ -116,7 +119,7 @@ impl Side {
         let mut side = Self { mode, vm, far_vm, port, far, agent: None, host, members, macs };
         match mode {
             Mode::Kernel => side.forward_by_kernel()?,
-            Mode::Tc | Mode::Device | Mode::Xdp => side.forward_by_agent()?,
+            Mode::Tc | Mode::Device | Mode::Peer | Mode::Xdp => side.forward_by_agent()?,
             Mode::Floor => {}
         }
         Ok(side)
@@ -169,8 +172,8 @@ impl Side {
     pub(super) fn ns_per_frame(&self, load: Load) -> Result<f64> {
         let programs: &[&str] = match (self.mode, load.direction) {
             (Mode::Kernel, _) => &[],
-            (Mode::Tc, Direction::Out) => &["port_in"],
-            (Mode::Tc, Direction::In) => &["uplink_in"],
+            (Mode::Tc | Mode::Peer, Direction::Out) => &["port_in"],
+            (Mode::Tc | Mode::Peer, Direction::In) => &["uplink_in"],
             (Mode::Device, _) => &["uplink_in", "tunnel_in"],
             (Mode::Xdp, Direction::Out) => &["port_xdp"],
             (Mode::Xdp, Direction::In) => &["uplink_xdp"],
@@ -206,19 +209,10 @@ impl Side {
         } else {
             (Sink::at(exit)?, Source::at(entry, macs)?)
         };
-        source.send_from(cores, frame, frames / 20, batch)?;
-        let before = sink.count()?;
         let times_before = run_times();
-        let took = source.send_from(cores, frame, frames, batch)?;
-        let expected = u64::from(frames / cores * cores * copies);
-        let arrived = wait_for("the last frame", Duration::from_secs(1), || {
-            let arrived = sink.count().ok()?.checked_sub(before)?;
-            (arrived >= expected).then_some(arrived)
-        })
-        .or_else(|_| sink.count().map(|count| count - before))?;
-        ensure!(arrived > expected / 4, "{:?}: of {expected} frames only {arrived} arrived", self.mode);
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        let frames_per_second = arrived as f64 / took.as_secs_f64();
+        let burst = Burst { frame, frames, cores, batch, copies };
+        let frames_per_second =
+            burst.through(&source, &sink, 4).with_context(|| format!("{:?}", self.mode))?;
         let mut times = run_times();
         for (program, (time, runs)) in &mut times {
             let (time_then, runs_then) = times_before.get(program).copied().unwrap_or_default();
@@ -228,18 +222,13 @@ impl Side {
         Ok(Run { frames_per_second, times })
     }
 
-    /// Segmentation of tunnelled TCP by the uplinks, or by us: with an outer checksum, as the kernel's device makes them,
-    /// and without.
     pub(super) fn set_tunnel_offload(&self, on: bool) -> Result<()> {
-        for uplink in [&self.host.uplink, &self.far.uplink] {
-            uplink.set_offload("tx-udp_tnl-segmentation", on)?;
-            uplink.set_offload("tx-udp_tnl-csum-segmentation", on)?;
-        }
-        Ok(())
+        Ends::set_tunnel_offload(&self.host, &self.far, on)
     }
 
     fn forward_by_agent(&mut self) -> Result<()> {
-        let macs = format!("macs = [\"{VM_MAC}\"]");
+        let deliver = if self.mode == Mode::Peer { "\ndeliver = \"peer\"" } else { "" };
+        let macs = format!("macs = [\"{VM_MAC}\"]{deliver}");
         let config = AgentConfig {
             name: "host",
             source: AgentSource::Json(self.table(1)?),
@@ -264,6 +253,12 @@ impl Side {
         if self.mode == Mode::Xdp {
             wait_for("packet-rate mode", PATIENCE, || {
                 (agent.json(&["port", "show"]).ok()?[0]["packet_rate"] == "on").then_some(())
+            })
+            .with_context(|| format!("{:?}", agent.json(&["port", "show"])))?;
+        }
+        if self.mode == Mode::Peer {
+            wait_for("frames past the port", PATIENCE, || {
+                (agent.json(&["port", "show"]).ok()?[0]["deliver"] == "peer").then_some(())
             })
             .with_context(|| format!("{:?}", agent.json(&["port", "show"])))?;
         }
