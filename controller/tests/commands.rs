@@ -69,7 +69,7 @@ impl Daemon {
     /// Asks again until the answer has it.
     #[track_caller]
     fn check_until(&self, words: &[&str], expected: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let output = self.command(words);
             if String::from_utf8_lossy(&output.stdout).contains(expected) {
@@ -124,7 +124,7 @@ fn spawn(directory: &Path, role: &str) -> (Child, u16) {
         .stderr(log)
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let socket = directory.join("controller.sock");
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         let log = || std::fs::read_to_string(directory.join("log")).unwrap();

@@ -23,7 +23,7 @@ impl Bird {
         command.arg("-f").arg("-c").arg(&config).arg("-s").arg(&socket);
         command.arg("-P").arg(folder.path().join("bird.pid"));
         let mut daemon = Daemon::spawn("bird", &mut command)?;
-        let within = std::time::Duration::from_secs(60);
+        let within = std::time::Duration::from_mins(1);
         daemon.wait_for("BIRD's socket", within, || socket.exists().then_some(()))?;
         Ok(Self { folder, daemon })
     }

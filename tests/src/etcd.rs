@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{deadline::wait_for, netns::Netns, process::Daemon};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 pub struct Etcd {
     folder: TempDir,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 pub struct Ovs {
     netns: Netns,

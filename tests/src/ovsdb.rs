@@ -22,7 +22,7 @@ use crate::{
 
 /// As the distribution ships it.
 pub const SCHEMA: &str = "/usr/share/openvswitch/vtep.ovsschema";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Its database outlives a [`Self::stop`].
 pub struct OvsdbServer {

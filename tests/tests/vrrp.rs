@@ -12,7 +12,7 @@ use vtep_tests::{
     link::Link,
 };
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const RACK: Layout = Layout {
     controllers: &[("vtepd", ControllerRole::Both)],
     networks: &[NetworkLayout { name: "x", vni: X, controller: "vtepd" }],

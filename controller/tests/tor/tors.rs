@@ -10,7 +10,7 @@ use serde_json::json;
 use vtep_tests::deadline::wait_for;
 use vtep_tests::ovsdb::OvsdbServer;
 
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// `tor1` at 192.0.2.1 with the ports `p1` and `p2`, and so on.
 pub(crate) struct Tor {

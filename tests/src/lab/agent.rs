@@ -23,7 +23,7 @@ use crate::{
 
 /// The default of `metrics.listen`.
 const METRICS: u16 = 9475;
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 pub struct Agent {
     netns: Netns,

@@ -20,7 +20,7 @@ use crate::{
     process::{Daemon, binary},
 };
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 pub struct Controller {
     netns: Netns,

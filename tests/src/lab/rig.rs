@@ -9,7 +9,7 @@ use serde_json::Value;
 use vtep_abi::Verdict;
 
 pub const VNI: u32 = 5001;
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 pub struct Rig {
     pub agent: Agent,

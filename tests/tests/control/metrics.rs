@@ -92,7 +92,7 @@ fn readyz_tells_what_it_waits_for_until_the_first_table() {
     assert!(body.contains("waits for the source's first table"), "{body}");
     assert_eq!(fetch(&host.netns, "/livez"), ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
     server.restart().unwrap();
-    wait_for("readiness", Duration::from_secs(60), || {
+    wait_for("readiness", Duration::from_mins(1), || {
         (fetch(&host.netns, "/readyz") == ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned())).then_some(())
     })
     .unwrap();

@@ -11,7 +11,7 @@ use vtep_tests::{
     lab::{ControllerRole, Layout, NetworkLayout, RackLayout, Side, Site, Stream, figure5::X},
 };
 
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const VTEPS: [&str; 5] = ["a", "b", "c", "d", "sfe"];
 
 /// By these logical and physical controllers.

@@ -16,7 +16,7 @@ use crate::rig::Rig;
 
 const MAC: &str = "00:16:3e:00:00:07";
 /// A device dials again after at most 8 s, give or take.
-const DIALS_AGAIN: Duration = Duration::from_secs(60);
+const DIALS_AGAIN: Duration = Duration::from_mins(1);
 
 fn entries(rig: &Rig) -> serde_json::Value {
     rig.agent.json(&["fdb", "show"]).unwrap()

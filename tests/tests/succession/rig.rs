@@ -27,7 +27,7 @@ use vtep_tests::{
 
 use super::{churn::Churn, watch::Watch};
 
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const NETWORK: &str = "ls0";
 pub(crate) const VNI: u32 = 5000;
 /// The first two report what changes, the third only receives.

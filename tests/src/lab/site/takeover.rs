@@ -15,7 +15,7 @@ use crate::{
     lab::{Agent, Stream, StreamReport, Vrrp},
 };
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// Once a millisecond.
 const INTERVAL: Duration = Duration::from_millis(1);
 /// Enough to see that the stream goes on.
