@@ -12,6 +12,7 @@ mod capture;
 mod error;
 mod events;
 mod fdb;
+mod generation;
 mod hooks;
 mod layout;
 mod log;
@@ -57,6 +58,7 @@ use self::addresses::Addresses;
 use self::bpf::{AnyMap, Direction};
 use self::capture::Capture;
 use self::fdb::Fdb;
+use self::generation::Generations;
 use self::layout::Pinned;
 use self::mactab::Recovered;
 use self::meta::Host;
@@ -173,7 +175,19 @@ impl Kernel {
     /// Carries out one step.
     pub fn apply(&mut self, step: &Step) -> Result<Applied, ApplyError> {
         let maps = &mut self.maps;
+        let Maps { generations, vteps, networks, ports, fdb, .. } = maps;
         match step {
+            Step::PutSenders(rows) => generations.around(|| vteps.put_senders(rows)),
+            Step::RemoveSenders(keys) => generations.around(|| vteps.remove_senders(keys)),
+            Step::PutNetworks(rows) => {
+                for (vni, network) in rows {
+                    fdb.bind(*vni, network.bd);
+                }
+                generations.around(|| networks.put(rows))
+            }
+            Step::RemoveNetworks(vnis) => generations.around(|| networks.remove(vnis)),
+            Step::PutPorts(rows) => generations.around(|| ports.put(rows)),
+            Step::RemovePorts(ids) => generations.around(|| ports.remove(ids)),
             Step::SetConfig(config) => maps.host.set_config(config),
             Step::PutVteps(rows) => maps.vteps.put(rows),
             Step::PutLocalPorts(rows) => maps.ports.put_local(rows),
@@ -184,17 +198,6 @@ impl Kernel {
                 Ok(Applied::written(rows.len()))
             }
             Step::PutFdb(rows) => maps.fdb.put(rows),
-            Step::PutSenders(rows) => maps.vteps.put_senders(rows),
-            Step::PutNetworks(rows) => {
-                for (vni, network) in rows {
-                    maps.fdb.bind(*vni, network.bd);
-                }
-                maps.networks.put(rows)
-            }
-            Step::PutPorts(rows) => maps.ports.put(rows),
-            Step::RemovePorts(ids) => maps.ports.remove(ids),
-            Step::RemoveNetworks(vnis) => maps.networks.remove(vnis),
-            Step::RemoveSenders(keys) => maps.vteps.remove_senders(keys),
             Step::RemoveFdb(keys) => maps.fdb.remove(keys),
             Step::RemoveLocalPorts(indices) => maps.ports.remove_local(indices),
             Step::RemoveVteps(indices) => maps.vteps.remove(indices),
@@ -427,6 +430,7 @@ struct Maps {
     addresses: Addresses,
     seen: Seen,
     capture: Capture,
+    generations: Generations,
     mended: Recovered,
 }
 
@@ -446,6 +450,7 @@ impl Maps {
             addresses: Addresses::open(maps)?,
             seen: Seen::open(maps)?,
             capture: Capture::open(maps)?,
+            generations: Generations::open(maps)?,
         })
     }
 

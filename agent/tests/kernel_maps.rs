@@ -360,6 +360,26 @@ fn too_little_room_is_refused_and_changes_nothing() {
     assert_eq!(kernel.installed().unwrap().fdb.len(), 900);
 }
 
+/// Odd while a change goes on, so that programs keep nothing of what they look up meanwhile.
+#[test]
+fn a_change_that_was_killed_ends_at_the_next_start() {
+    let bpffs = Bpffs::new().unwrap();
+    let (kernel, _) = open(&bpffs, SMALL).unwrap();
+    drop(kernel);
+    let pin = pin(&bpffs, map::GENERATION);
+    bpftool(&format!("map update pinned {pin} key 0 0 0 0 value 7 0 0 0 0 0 0 0"));
+    let is = |number: u64| {
+        let shown = bpftool(&format!("map lookup pinned {pin} key 0 0 0 0"));
+        assert!(shown.contains(&format!("\"number\": {number}")), "{shown}, expected {number}");
+    };
+    let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+    is(8);
+    kernel.apply(&Step::RemoveSenders(vec![])).unwrap();
+    is(10);
+    kernel.apply(&Step::PutFdb(vec![])).unwrap();
+    is(10);
+}
+
 #[test]
 fn a_map_of_another_layout_is_refused_by_name() {
     let bpffs = Bpffs::new().unwrap();

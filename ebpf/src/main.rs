@@ -36,6 +36,7 @@ mod mactab;
 mod maps;
 mod police;
 mod port;
+mod recent;
 mod security;
 mod suppress;
 mod tagged;

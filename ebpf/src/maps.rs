@@ -14,10 +14,11 @@ use aya_ebpf::macros::btf_map;
 use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
     ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, BfdHeard, BfdReceived, BfdScratch, BfdSession,
-    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, LocalPort,
-    MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats, PortValue,
-    SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue,
-    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
+    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, Generation,
+    LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats,
+    PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender, SEEN_MARKS, SeenMark, SeenValue,
+    Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
+    VtepByIpValue, VtepOper, VtepStats,
 };
 
 use crate::context::Frame;
@@ -75,6 +76,12 @@ static ALLOWED: HashMap<AllowedKey, AllowedValue, { ALLOWED_MAX as usize }> = Ha
 static SEEN: HashMap<FdbKey, SeenValue, 1_000_000, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static SEEN_CPU: PerCpuArray<SeenMark, { SEEN_MARKS as usize }> = PerCpuArray::new();
+#[btf_map]
+static GENERATION: Array<Generation, 1> = Array::new();
+#[btf_map]
+static PORT_CPU: PerCpuArray<RecentPort, { RECENT_PORTS as usize }> = PerCpuArray::new();
+#[btf_map]
+static SENDER_CPU: PerCpuArray<RecentSender, { RECENT_SENDERS as usize }> = PerCpuArray::new();
 #[btf_map]
 static PORT_BUCKETS: Array<PortBuckets, 4096> = Array::new();
 #[btf_map]
@@ -347,6 +354,36 @@ pub(crate) fn seen_mark(at: u32) -> Option<&'static mut SeenMark> {
     // SAFETY: the pointer is this CPU's element, programs on one CPU do not preempt each other at their hooks, and the one
     // caller lets it go.
     SEEN_CPU.get_ptr_mut(at).map(|mark| unsafe { &mut *mark })
+}
+
+/// Under which what is looked up next may be kept; 0: not at all.
+#[inline(always)]
+pub(crate) fn generation() -> u64 {
+    let Some(generation) = GENERATION.get_ptr(0) else { return 0 };
+    // SAFETY: the pointer is that of an element, aligned. Volatile, and before the lookup: a change between the two must show.
+    let generation = Generation { number: unsafe { (&raw const (*generation).number).read_volatile() } };
+    if generation.is_settled() { generation.number } else { 0 }
+}
+
+/// What this CPU looked up last of the ports that share an element.
+#[inline(always)]
+pub(crate) fn recent_port(ifindex: u32) -> Option<&'static mut RecentPort> {
+    // SAFETY: as for `seen_mark`.
+    PORT_CPU.get_ptr_mut(ifindex % RECENT_PORTS).map(|port| unsafe { &mut *port })
+}
+
+/// In the order that the code has, for whoever interrupts this CPU between.
+#[inline(always)]
+pub(crate) fn publish(generation: &mut u64, number: u64) {
+    // SAFETY: a reference is valid.
+    unsafe { core::ptr::write_volatile(generation, number) }
+}
+
+/// The same for senders.
+#[inline(always)]
+pub(crate) fn recent_sender(at: u32) -> Option<&'static mut RecentSender> {
+    // SAFETY: as for `seen_mark`.
+    SENDER_CPU.get_ptr_mut(at % RECENT_SENDERS).map(|sender| unsafe { &mut *sender })
 }
 
 /// A full ring loses the event, not the frame; the next frame brings it again.

@@ -10,6 +10,7 @@ use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
 use crate::maps;
 use crate::police;
 use crate::port;
+use crate::recent::{self, Membership};
 use crate::suppress;
 use crate::tagged;
 use crate::vlan;
@@ -24,12 +25,8 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
     let Some(key) = frame.tunnel_key() else {
         return Verdict::OuterMalformed.into();
     };
-    let Some(network) = maps::network(key.vni) else {
-        return Verdict::UnknownVni.into();
-    };
-    account.bd = network.bd;
-    let vtep = match known(key.vni, key.remote) {
-        Ok(vtep) => vtep,
+    let Membership { network, vtep } = match recent::membership(key.vni, key.remote, &mut account.bd) {
+        Ok(membership) => membership,
         Err(verdict) => return verdict.into(),
     };
     count_received(vtep, frame.len());

@@ -12,6 +12,7 @@ use crate::liveness;
 use crate::maps;
 use crate::police;
 use crate::port;
+use crate::recent::{self, Membership};
 use crate::tunnel::{self, Destination};
 use crate::{Account, End};
 
@@ -176,12 +177,8 @@ fn decide_apart<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -
 #[inline(always)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, ethernet, .. } = arrival;
-    let Some(network) = maps::network(vni) else {
-        return Verdict::UnknownVni.into();
-    };
-    account.bd = network.bd;
-    let vtep = match tunnel::known(vni, arrival.source) {
-        Ok(vtep) => vtep,
+    let Membership { network, vtep } = match recent::membership(vni, arrival.source, &mut account.bd) {
+        Ok(membership) => membership,
         Err(verdict) => return verdict.into(),
     };
     let destination = tunnel::destination::<F>(Sender { vni, vtep }, &network, &ethernet);

@@ -4,6 +4,7 @@ use vtep_abi::{LocalPort, PortValue, Verdict, VniValue};
 
 use crate::context::{Frame, Refused, Skb};
 use crate::maps;
+use crate::recent;
 
 const ETH_P_8021Q: u16 = 0x8100;
 const VLAN_ID: u16 = 0x0fff;
@@ -60,7 +61,11 @@ pub(crate) fn bind<F: Frame>(frame: &mut F, bound: &mut Bound) -> Result<(), Ver
         frame.pop_tag().map_err(|Refused| Verdict::VlanFailed)?;
     }
     let vlan = if tag.is_none() { Some(0) } else { tag.vlan() };
-    let own = vlan.and_then(|vlan| maps::port(frame.ifindex(), vlan));
+    let own = match vlan {
+        Some(0) => recent::untagged(frame.ifindex()),
+        Some(vlan) => maps::port(frame.ifindex(), vlan),
+        None => None,
+    };
     let is_own = own.is_some();
     bound.port = match own {
         Some(port) => port,

@@ -16,10 +16,11 @@ use rig::{
     FABRIC_MAC, HOST, PEER, PEER_2, Rig, TOR_A, TOR_B, TOR_LOST, TOR_UNRESOLVED, VM, VM_2, VNI, VNI_STRICT,
 };
 use vtep_abi::{
-    Counter, FdbValue, Limit, LocalPort, PortStats, PortValue, Target, Verdict, VniValue, mapped_v4,
+    Counter, FdbValue, Limit, LocalPort, PortStats, PortValue, Target, Verdict, VniValue, VtepByIpKey,
+    mapped_v4,
 };
 use vtep_agent::{
-    dataplane::{FdbTarget, Network, VtepRow},
+    dataplane::{FdbTarget, Network, PortId, VtepRow},
     kernel::Program,
     plan::Step,
 };
@@ -478,6 +479,48 @@ fn a_frame_from_a_known_vtep_is_decapsulated_for_a_port_that_asks_for_it() {
             assert_eq!(left, inner);
         }
         assert_eq!(rig.kernel.vtep_stats(TOR_A).unwrap().received.packets, 2);
+    });
+}
+
+#[test]
+fn what_was_looked_up_counts_until_it_changes() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        let inward = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b""));
+        let outward = frame::udp(VM, VM_2, b"");
+        rig.take_xdp(2);
+        let check_both = |rig: &mut Rig| {
+            check_uplink(rig, &inward, Verdict::Delivered, REDIRECT);
+            check_port(rig, &outward, Verdict::Local, REDIRECT);
+        };
+        check_both(rig);
+
+        let key = VtepByIpKey { vni: VNI, address: mapped_v4(Rig::address(TOR_A).octets()) };
+        rig.apply(&Step::RemoveSenders(vec![key]));
+        check_uplink(rig, &inward, Verdict::SenderNotInVni, DROP);
+        rig.apply(&Step::PutSenders(vec![(key, TOR_B)]));
+        check_uplink(rig, &inward, Verdict::Delivered, REDIRECT);
+        assert_eq!(
+            rig.kernel.vtep_stats(TOR_B).unwrap().received.packets,
+            1,
+            "the address is another VTEP's"
+        );
+
+        let network = rig.kernel.installed().unwrap().networks[&VNI].clone();
+        rig.apply(&Step::RemoveNetworks(vec![VNI]));
+        check_uplink(rig, &inward, Verdict::UnknownVni, DROP);
+        rig.apply(&Step::PutNetworks(vec![(VNI, network)]));
+        check_both(rig);
+        rig.set_network_flags(VNI, VniValue::CHECK_SOURCE);
+        check_uplink(rig, &inward, Verdict::WrongSource, DROP);
+
+        let id = PortId { ifindex: rig.port, vlan: 0 };
+        rig.apply(&Step::RemovePorts(vec![id]));
+        check_port(rig, &outward, Verdict::Unbound, DROP);
+        rig.bind(rig.port, 0, VNI_STRICT, 1);
+        check_port(rig, &outward, Verdict::UnknownUnicast, DROP);
+        rig.bind(rig.port, 0, VNI, 1);
+        check_port(rig, &outward, Verdict::Local, REDIRECT);
     });
 }
 

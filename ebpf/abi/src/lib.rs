@@ -16,6 +16,7 @@ mod meta;
 mod neighbour;
 mod police;
 mod port;
+mod recent;
 mod seen;
 mod stats;
 mod target;
@@ -34,6 +35,7 @@ pub use meta::{ADMITTED_MARK, Config, Meta};
 pub use neighbour::{ALLOWED_MAX, AllowedKey, AllowedValue, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue};
 pub use police::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
+pub use recent::{Generation, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender};
 pub use seen::{SEEN_MARKS, SEEN_SHIFT, SeenMark, SeenValue};
 pub use stats::{Counter, PortStats, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
@@ -105,6 +107,8 @@ pub mod map {
         BFD_HEARD,
         BFD_RECEIVED,
         BFD_SCRATCH,
+        PORT_CPU,
+        SENDER_CPU,
     ];
 
     /// Array, local port index → [`PortBuckets`](crate::PortBuckets). Written by the programs only.
@@ -130,8 +134,14 @@ pub mod map {
     pub const BFD_RECEIVED: &str = "BFD_RECEIVED";
     /// Per-CPU array of one, [`BfdScratch`](crate::BfdScratch). Means nothing between two packets.
     pub const BFD_SCRATCH: &str = "BFD_SCRATCH";
+    /// Array of one, [`Generation`](crate::Generation). Written by the agent only.
+    pub const GENERATION: &str = "GENERATION";
+    /// Per-CPU array, [`RecentPort`](crate::RecentPort). Written by the programs only.
+    pub const PORT_CPU: &str = "PORT_CPU";
+    /// Per-CPU array, [`RecentSender`](crate::RecentSender). Written by the programs only.
+    pub const SENDER_CPU: &str = "SENDER_CPU";
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 33] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -162,6 +172,9 @@ pub mod map {
         BFD_HEARD,
         BFD_RECEIVED,
         BFD_SCRATCH,
+        GENERATION,
+        PORT_CPU,
+        SENDER_CPU,
     ];
 }
 

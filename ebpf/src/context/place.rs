@@ -12,8 +12,14 @@ pub(crate) struct Place<T> {
 
 impl<T> Place<T> {
     #[inline(always)]
-    pub(crate) const fn new() -> Self {
-        Self { value: MaybeUninit::uninit(), is_filled: false }
+    pub(crate) fn new() -> Self {
+        let mut place = MaybeUninit::<Self>::uninit();
+        // Field by field: a constant whose other bytes mean nothing would be zeros all over.
+        // SAFETY: a value that may be uninitialized is so from the start, and the other field is written.
+        unsafe {
+            (&raw mut (*place.as_mut_ptr()).is_filled).write(false);
+            place.assume_init()
+        }
     }
 
     #[inline(always)]

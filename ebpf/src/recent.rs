@@ -1,0 +1,62 @@
+//! Whose port it is, and who sends into a VNI: looked up once, then remembered by each CPU until the agent changes one of the
+//! hashes.
+
+use vtep_abi::{AddrBytes, PortValue, Verdict, VniValue};
+
+use crate::maps;
+use crate::tunnel;
+
+/// A VNI, and the VTEP that sends into it.
+pub(crate) struct Membership {
+    pub(crate) network: VniValue,
+    pub(crate) vtep: u32,
+}
+
+/// The binding of an interface's untagged frames.
+#[inline(always)]
+pub(crate) fn untagged(ifindex: u32) -> Option<PortValue> {
+    let generation = maps::generation();
+    let recent = maps::recent_port(ifindex)?;
+    if generation != 0 && recent.generation == generation && recent.ifindex == ifindex {
+        return Some(copy(&recent.port));
+    }
+    let port = maps::port(ifindex, 0)?;
+    maps::publish(&mut recent.generation, 0);
+    recent.ifindex = ifindex;
+    recent.port = copy(&port);
+    maps::publish(&mut recent.generation, generation);
+    Some(port)
+}
+
+/// One by one: a copy of the whole is a call and a loop over bytes.
+#[inline(always)]
+const fn copy(port: &PortValue) -> PortValue {
+    let &PortValue { vni, bd, local_port, flags, flood, buckets, pad } = port;
+    PortValue { vni, bd, local_port, flags, flood, buckets, pad }
+}
+
+/// `bd` becomes the VNI's as soon as that is known.
+#[inline(always)]
+pub(crate) fn membership(vni: u32, source: AddrBytes, bd: &mut u32) -> Result<Membership, Verdict> {
+    let generation = maps::generation();
+    let [.., a, b, c, d] = source;
+    let recent = maps::recent_sender(vni ^ u32::from_ne_bytes([d, c, b, a])).ok_or(Verdict::UnknownVni)?;
+    if generation != 0
+        && recent.generation == generation
+        && recent.vni == vni
+        && u128::from_ne_bytes(recent.address) == u128::from_ne_bytes(source)
+    {
+        *bd = recent.network.bd;
+        return Ok(Membership { network: recent.network, vtep: recent.vtep });
+    }
+    let network = maps::network(vni).ok_or(Verdict::UnknownVni)?;
+    *bd = network.bd;
+    let vtep = tunnel::known(vni, source)?;
+    maps::publish(&mut recent.generation, 0);
+    recent.address = source;
+    recent.vni = vni;
+    recent.vtep = vtep;
+    recent.network = network;
+    maps::publish(&mut recent.generation, generation);
+    Ok(Membership { network, vtep })
+}
