@@ -1,6 +1,6 @@
 //! One copy for each member of a flood list: broadcast, multicast and unknown unicast.
 
-use vtep_abi::{FLOOD_MEMBERS_MAX, LocalPort, PortValue, Target, Verdict, VniValue, VtepAdj};
+use vtep_abi::{FLOOD_MEMBERS_MAX, FloodScratch, LocalPort, PortValue, Target, Verdict, VniValue, VtepAdj};
 use vtep_outer::{Inner, InnerIp, Shape};
 
 use crate::End;
@@ -24,12 +24,8 @@ pub(crate) struct Copies {
     sent: u16,
     failed: u16,
     too_big: u16,
-    /// VTEPs that wait for the second loop, which sends encapsulated copies.
-    pending: u16,
-    /// Length of the outer headers that they share: room is made once. 0 as long as none waits.
+    /// Length of the outer headers that those share who wait for the second loop: room is made once. 0 as long as none waits.
     outer_len: u8,
-    /// The kernel would not make room for outer headers: its tunnel device takes what the second loop would have.
-    no_room: bool,
 }
 
 /// To the VNI's local ports, but for the one that it came from, and to its VTEPs.
@@ -37,19 +33,21 @@ pub(crate) struct Copies {
 /// A call of its own, for the room on the stack that a frame with one destination needs for its headers.
 #[inline(never)]
 pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
+    maps::with_flood_scratch(|scratch| *scratch = FloodScratch::EMPTY);
     let mut inner = encap::inner(&frame, port.vni, ethernet);
     inner.identification = context::random() as u16;
     let mut copies = Copies::new(frame, inner, network, port.local_port);
-    // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first.
+    // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first. Who is left to the
+    // second loop is asked no more: a next hop that comes or goes meanwhile would cost a copy, or make two.
     repeat(limit(network.flood_members), &mut copies, copy_plain);
-    if copies.pending > 0 {
+    if copies.outer_len > 0 {
         let vteps = limit(network.flood_members.saturating_sub(network.flood_local));
         copies.first = network.flood_local;
         if Shape::from_len(copies.outer_len).is_some_and(|shape| frame.push_outer(shape).is_ok()) {
             repeat(vteps, &mut copies, copy_encapsulated);
         } else {
-            copies.no_room = true;
-            repeat(vteps, &mut copies, copy_plain);
+            // The kernel would not make room for outer headers.
+            repeat(vteps, &mut copies, copy_waiting);
         }
     }
     copies.end(Verdict::Flooded)
@@ -59,7 +57,7 @@ pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethern
 #[inline(always)]
 pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
     let mut copies = Copies::new(*frame, bare(vni, ethernet), network, 0);
-    repeat(limit(network.flood_local), &mut copies, copy_plain);
+    repeat(limit(network.flood_local), &mut copies, copy_local);
     copies.end(Verdict::DeliveredFlood)
 }
 
@@ -120,9 +118,7 @@ impl Copies {
             sent: 0,
             failed: 0,
             too_big: 0,
-            pending: 0,
             outer_len: 0,
-            no_room: false,
         }
     }
 
@@ -141,7 +137,13 @@ impl Copies {
 
     #[inline(always)]
     pub(crate) fn member(&self, index: u32) -> Target {
-        maps::flood_member(self.inner.vni, self.generation, self.first.wrapping_add(index as u16))
+        maps::flood_member(self.inner.vni, self.generation, self.place(index))
+    }
+
+    /// In the list, of what a loop counts as `index`.
+    #[inline(always)]
+    fn place(&self, index: u32) -> u16 {
+        self.first.wrapping_add(index as u16)
     }
 
     #[inline(always)]
@@ -190,18 +192,10 @@ pub(crate) fn reachable(vtep: u32) -> Option<&'static VtepAdj> {
 
 extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     match copies.member(index) {
-        Target::LocalPort(to) if to != copies.from => match maps::local_port(to, copies.inner.vni) {
-            Some(port) if takes(copies, port) => {
-                let sent = copy_tagged(copies, port);
-                copies.count_port(to, sent);
-            }
-            Some(_) => {}
-            // The index may be another network's by now, which must not count it.
-            None => copies.count(Err(Refused)),
-        },
+        Target::LocalPort(to) if to != copies.from => copy_to_port(copies, to),
         Target::Vtep(vtep) => {
             if let Some(adj) = reachable(vtep) {
-                copy_plain_to_vtep(copies, vtep, adj);
+                copy_plain_to_vtep(copies, copies.place(index), vtep, adj);
             }
         }
         Target::LocalPort(_) | Target::None => {}
@@ -209,35 +203,79 @@ extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     0
 }
 
+extern "C" fn copy_local(index: u32, copies: &mut Copies) -> u64 {
+    if let Target::LocalPort(to) = copies.member(index) {
+        copy_to_port(copies, to);
+    }
+    0
+}
+
+#[inline(always)]
+fn copy_to_port(copies: &mut Copies, to: u32) {
+    match maps::local_port(to, copies.inner.vni) {
+        Some(port) if takes(copies, port) => {
+            let sent = copy_tagged(copies, port);
+            copies.count_port(to, sent);
+        }
+        Some(_) => {}
+        // The index may be another network's by now, which must not count it.
+        None => copies.count(Err(Refused)),
+    }
+}
+
 /// The second loop serves those whose outer headers are as long as the first one's. Tables list VTEPs that the device
 /// does not serve first, so that it is their length.
 #[inline(always)]
-fn copy_plain_to_vtep(copies: &mut Copies, vtep: u32, adj: &VtepAdj) {
+fn copy_plain_to_vtep(copies: &mut Copies, place: u16, vtep: u32, adj: &VtepAdj) {
     if !copies.inner.fits(adj) {
         copies.count_too_big(vtep);
         return;
     }
     let shared = copies.outer_len == 0 || copies.outer_len == adj.outer_len;
-    let second = adj.is(VtepAdj::RESOLVED) && shared;
-    if second && !copies.no_room {
+    if adj.is(VtepAdj::RESOLVED) && shared {
         copies.outer_len = adj.outer_len;
-        copies.pending += 1;
-    } else if second == copies.no_room {
+        maps::with_flood_scratch(|scratch| scratch.wait(place));
+    } else {
         let sent = copy_through_device(copies, adj);
         copies.count_vtep(vtep, sent);
     }
 }
 
 extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
-    if let Target::Vtep(vtep) = copies.member(index)
-        && let Some(adj) = reachable(vtep)
-        && adj.is(VtepAdj::RESOLVED)
-        && adj.outer_len == copies.outer_len
-        && let Some(shape) = Shape::from_len(copies.outer_len)
-        && copies.inner.fits(adj)
-    {
-        let written = encap::write_outer(&copies.frame, adj, shape, &copies.inner);
-        let sent = if written.is_ok() { copies.frame.copy_to(adj.ifindex) } else { written };
+    if let Some(vtep) = waiting(index, copies) {
+        let sent = copy_resolved(copies, vtep);
+        copies.count_vtep(vtep, sent);
+    }
+    0
+}
+
+/// The VTEP at this place if the first loop left it to the second.
+#[inline(always)]
+fn waiting(index: u32, copies: &Copies) -> Option<u32> {
+    let place = copies.place(index);
+    if maps::with_flood_scratch(|scratch| scratch.waits(place)) != Some(true) {
+        return None;
+    }
+    match copies.member(index) {
+        Target::Vtep(vtep) => Some(vtep),
+        Target::LocalPort(_) | Target::None => None,
+    }
+}
+
+/// With the headers that the first loop saw, should the agent have written others since.
+#[inline(always)]
+fn copy_resolved(copies: &Copies, vtep: u32) -> Result<(), Refused> {
+    let serves = |adj: &VtepAdj| adj.is(VtepAdj::RESOLVED) && adj.outer_len == copies.outer_len;
+    let adj = maps::adjacency_or_replaced(vtep, serves).ok_or(Refused)?;
+    let shape = Shape::from_len(copies.outer_len).ok_or(Refused)?;
+    encap::write_outer(&copies.frame, adj, shape, &copies.inner)?;
+    copies.frame.copy_to(adj.ifindex)
+}
+
+extern "C" fn copy_waiting(index: u32, copies: &mut Copies) -> u64 {
+    if let Some(vtep) = waiting(index, copies) {
+        let adj = maps::adjacency(vtep).ok_or(Refused);
+        let sent = adj.and_then(|adj| copy_through_device(copies, adj));
         copies.count_vtep(vtep, sent);
     }
     0

@@ -14,11 +14,11 @@ use aya_ebpf::macros::btf_map;
 use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
     ALLOWED_MAX, AddrBytes, AllowedKey, AllowedValue, BfdHeard, BfdReceived, BfdScratch, BfdSession,
-    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodValue, Generation,
-    LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats,
-    PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender, SEEN_MARKS, SeenMark, SeenValue,
-    Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey,
-    VtepByIpValue, VtepOper, VtepStats,
+    CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodScratch,
+    FloodValue, Generation, LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue,
+    PortBuckets, PortKey, PortStats, PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender,
+    SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue,
+    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
 };
 
 use crate::context::Frame;
@@ -103,6 +103,8 @@ static BFD_HEARD: Array<BfdHeard, 4096> = Array::new();
 static BFD_RECEIVED: RingBuf<(), 262_144> = RingBuf::new();
 #[btf_map]
 static BFD_SCRATCH: PerCpuArray<BfdScratch, 1> = PerCpuArray::new();
+#[btf_map]
+static FLOOD_SCRATCH: PerCpuArray<FloodScratch, 1> = PerCpuArray::new();
 
 /// Set to 1 before the verifier sees it, in the agent's instance for traces. In the one that forwards the verifier
 /// knows the zero and removes what depends on it.
@@ -157,6 +159,12 @@ pub(crate) fn flood_member(vni: u32, generation: u16, index: u16) -> Target {
     }
 }
 
+#[inline(always)]
+pub(crate) fn with_flood_scratch<T>(update: impl FnOnce(&mut FloodScratch) -> T) -> Option<T> {
+    // SAFETY: the pointer is this CPU's element, and programs on one CPU do not preempt each other at tcx.
+    FLOOD_SCRATCH.get_ptr_mut(0).map(|scratch| update(unsafe { &mut *scratch }))
+}
+
 /// The VTEP with this address if it takes part in `vni`; VNI 0 asks for any.
 #[inline(always)]
 pub(crate) fn sender(vni: u32, address: [u8; 16]) -> Option<u32> {
@@ -187,6 +195,18 @@ pub(crate) fn vtep_is_sound(vtep: u32) -> bool {
 pub(crate) fn adjacency(vtep: u32) -> Option<&'static VtepAdj> {
     let admin = VTEP_ADMIN.get(vtep)?;
     VTEP_ADJ.get(admin.adj_index(vtep))
+}
+
+/// The one in force if it serves, or else the one before it, for as long as the agent does not write a third one.
+#[inline(always)]
+pub(crate) fn adjacency_or_replaced(
+    vtep: u32,
+    serves: impl Fn(&VtepAdj) -> bool,
+) -> Option<&'static VtepAdj> {
+    let index = VTEP_ADMIN.get(vtep)?.adj_index(vtep);
+    let replaced = u32::from(!VTEP_ADJ.get(index).is_some_and(&serves));
+    // One look-up for both: the verifier would walk what follows once for each.
+    VTEP_ADJ.get(index ^ replaced).filter(|adj| serves(adj))
 }
 
 #[inline(always)]

@@ -5,6 +5,8 @@
 
 #[path = "packet/bfd.rs"]
 mod bfd;
+#[path = "packet/flood.rs"]
+mod flood;
 #[path = "packet/outer.rs"]
 mod outer;
 #[path = "packet/packet_rate.rs"]

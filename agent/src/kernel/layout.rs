@@ -6,10 +6,11 @@ use aya_obj::generated::{bpf_map_info, bpf_map_type};
 use bytemuck::Pod;
 use vtep_abi::{
     ALLOWED_MAX, AllowedKey, AllowedValue, BfdHeard, BfdScratch, BfdSession, CaptureCpu, CaptureSettings,
-    Config, FdbKey, FdbValue, FloodKey, FloodValue, Generation, LocalPort, MacBucket, MacTabControl, Meta,
-    NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats, PortValue, RECENT_PORTS,
-    RECENT_SENDERS, RecentPort, RecentSender, SEEN_MARKS, SeenMark, SeenValue, VniBuckets, VniKey, VniStats,
-    VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, map,
+    Config, FdbKey, FdbValue, FloodKey, FloodScratch, FloodValue, Generation, LocalPort, MacBucket,
+    MacTabControl, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats,
+    PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender, SEEN_MARKS, SeenMark, SeenValue,
+    VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper,
+    VtepStats, map,
 };
 
 use super::bpf::AnyMap;
@@ -104,7 +105,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 33] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 34] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -147,6 +148,7 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 33] {
         shape::<u32, BfdHeard>(map::BFD_HEARD, ARRAY, vteps),
         Layout { name: map::BFD_RECEIVED, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
         shape::<u32, BfdScratch>(map::BFD_SCRATCH, PER_CPU, 1),
+        shape::<u32, FloodScratch>(map::FLOOD_SCRATCH, PER_CPU, 1),
         shape::<u32, Generation>(map::GENERATION, ARRAY, 1),
         shape::<u32, RecentPort>(map::PORT_CPU, PER_CPU, RECENT_PORTS),
         shape::<u32, RecentSender>(map::SENDER_CPU, PER_CPU, RECENT_SENDERS),

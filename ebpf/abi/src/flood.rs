@@ -36,5 +36,36 @@ impl FloodValue {
     }
 }
 
+/// What the loops of one flood tell each other, for their stack has no room.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct FloodScratch {
+    /// One bit per place in the list: left to the loop that sends encapsulated copies.
+    waiting: [u64; 2],
+}
+
+impl FloodScratch {
+    pub const EMPTY: Self = Self { waiting: [0; 2] };
+
+    #[inline]
+    pub const fn wait(&mut self, place: u16) {
+        let (word, bit) = Self::at(place);
+        self.waiting[word] |= bit;
+    }
+
+    #[inline]
+    pub const fn waits(&self, place: u16) -> bool {
+        let (word, bit) = Self::at(place);
+        self.waiting[word] & bit != 0
+    }
+
+    #[inline]
+    const fn at(place: u16) -> (usize, u64) {
+        ((place / 64) as usize % 2, 1 << (place % 64))
+    }
+}
+
+const _: () = assert!(FLOOD_MEMBERS_MAX <= 2 * u64::BITS);
+const _: () = assert!(size_of::<FloodScratch>() == 16);
 const _: () = assert!(size_of::<FloodKey>() == 8);
 const _: () = assert!(size_of::<FloodValue>() == 4);

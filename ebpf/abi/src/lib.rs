@@ -27,7 +27,7 @@ pub use bfd::{BfdHeard, BfdReceived, BfdScratch, BfdSession, bpf_timer};
 pub use capture::{CaptureCpu, CaptureHead, CaptureSettings, Captured, OUTER_MAX, SNAPLEN_MAX};
 pub use event::{Event, EventKind};
 pub use fdb::{FdbKey, FdbValue};
-pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodValue};
+pub use flood::{FLOOD_MEMBERS_MAX, FloodKey, FloodScratch, FloodValue};
 pub use mactab::{
     BUCKET_WORDS, MACTAB_SCHEMA, MacBucket, MacKey, MacSlot, MacTabControl, MacTabGeometry, SLOTS,
 };
@@ -107,6 +107,7 @@ pub mod map {
         BFD_HEARD,
         BFD_RECEIVED,
         BFD_SCRATCH,
+        FLOOD_SCRATCH,
         PORT_CPU,
         SENDER_CPU,
     ];
@@ -134,6 +135,8 @@ pub mod map {
     pub const BFD_RECEIVED: &str = "BFD_RECEIVED";
     /// Per-CPU array of one, [`BfdScratch`](crate::BfdScratch). Means nothing between two packets.
     pub const BFD_SCRATCH: &str = "BFD_SCRATCH";
+    /// Per-CPU array of one, [`FloodScratch`](crate::FloodScratch). Means nothing between two frames.
+    pub const FLOOD_SCRATCH: &str = "FLOOD_SCRATCH";
     /// Array of one, [`Generation`](crate::Generation). Written by the agent only.
     pub const GENERATION: &str = "GENERATION";
     /// Per-CPU array, [`RecentPort`](crate::RecentPort). Written by the programs only.
@@ -141,7 +144,7 @@ pub mod map {
     /// Per-CPU array, [`RecentSender`](crate::RecentSender). Written by the programs only.
     pub const SENDER_CPU: &str = "SENDER_CPU";
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 33] = [
+    pub const ALL: [&str; 34] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -172,6 +175,7 @@ pub mod map {
         BFD_HEARD,
         BFD_RECEIVED,
         BFD_SCRATCH,
+        FLOOD_SCRATCH,
         GENERATION,
         PORT_CPU,
         SENDER_CPU,

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
+use aya::maps::{Array, Map, MapData};
 use vtep_abi::{
-    AllowedKey, Config, Limit, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue, VtepAdj,
-    VtepByIpKey, mapped_v4,
+    ABI_VERSION, AllowedKey, Config, Limit, LocalPort, PortValue, Target, VERDICTS_MAX, Verdict, VniValue,
+    VtepAdj, VtepByIpKey, map, mapped_v4,
 };
 use vtep_agent::{
     dataplane::{FdbTarget, Network, PortId, VtepRow},
@@ -47,7 +48,7 @@ pub(crate) struct Rig {
     /// Whether XDP programs stand at the first port and at the uplink.
     pub(crate) packet_rate: bool,
     links: [Link; 3],
-    _bpffs: Bpffs,
+    bpffs: Bpffs,
 }
 
 pub(crate) struct Seen {
@@ -97,7 +98,7 @@ impl Rig {
         let (kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
         let [port, port_2, uplink] = [links[0].index()?, links[1].index()?, links[2].index()?];
         let tunnel = tunnel.index()?;
-        let mut rig = Self { kernel, port, port_2, uplink, tunnel, packet_rate, links, _bpffs: bpffs };
+        let mut rig = Self { kernel, port, port_2, uplink, tunnel, packet_rate, links, bpffs };
         if packet_rate {
             let ports = [port, port_2].map(|port| (port, Program::PortXdp));
             for (ifindex, program) in ports.into_iter().chain([(uplink, Program::UplinkXdp)]) {
@@ -313,6 +314,16 @@ impl Rig {
         (0..3)
             .map(|bd| self.kernel.vni_stats(bd).unwrap().map(|counter| (counter.packets, counter.bytes)))
             .collect()
+    }
+
+    pub(crate) fn take_down_port_2(&self) {
+        self.links[1].down().unwrap();
+    }
+
+    /// What is written of VTEPs' states, beside the kernel's owner.
+    pub(crate) fn admin(&self) -> Array<MapData, u8> {
+        let pin = self.bpffs.path().join("vtepd").join(format!("v{ABI_VERSION}/maps")).join(map::VTEP_ADMIN);
+        Array::try_from(Map::Array(MapData::from_pin(pin).unwrap())).unwrap()
     }
 
     pub(crate) fn copies(&self) -> Result<Copies> {
