@@ -159,7 +159,8 @@ impl Dataplane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decap {
-    /// XDP for a port in packet-rate mode, `Program` for a veth, `Device` for every other kind of port.
+    /// XDP for a port in packet-rate mode, `Program` for a veth and for a tap without virtio's header, `Device` for every other
+    /// kind of port.
     #[default]
     Auto,
     /// The kernel's tunnel device: right for every kind of port.

@@ -72,6 +72,8 @@ pub struct Link {
     pub is_elsewhere: bool,
     /// The queueing discipline of what it sends.
     pub qdisc: Option<String>,
+    /// Whether the holder of a tap gives and takes super-frames; none for other kinds.
+    pub vnet_header: Option<bool>,
 }
 
 #[cfg(test)]
@@ -91,6 +93,7 @@ impl Link {
             below: None,
             is_elsewhere: false,
             qdisc: None,
+            vnet_header: None,
         }
     }
 }
@@ -321,6 +324,7 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
         below: None,
         is_elsewhere: false,
         qdisc: None,
+        vnet_header: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -336,6 +340,9 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
                     match kind {
                         LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
                         LinkInfo::Data(InfoData::Vxlan(values)) => link.vxlan = Some(vxlan(&values)),
+                        LinkInfo::Data(InfoData::Tun(values)) => {
+                            link.vnet_header = standing::vnet_header(&values);
+                        }
                         _ => {}
                     }
                 }

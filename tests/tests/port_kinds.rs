@@ -133,8 +133,8 @@ fn a_tap_with_virtio_offloads() {
 
 #[test]
 fn a_tap_without_offloads() {
-    check(PortKind::Tap(Offloads::Off), Mode::Decap("auto"), "device");
-    check(PortKind::Tap(Offloads::Off), Mode::Decap("program"), "program");
+    check(PortKind::Tap(Offloads::Off), Mode::Decap("auto"), "program");
+    check(PortKind::Tap(Offloads::Off), Mode::Decap("device"), "device");
     check(PortKind::Tap(Offloads::Off), Mode::PacketRate, "xdp");
 }
 

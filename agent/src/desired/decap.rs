@@ -54,8 +54,9 @@ pub(crate) fn choose(config: &Config, port: &Port, link: &Link, packet_rate: &Pa
     Choice { way, why: said_by.to_owned() }
 }
 
-/// A veth hands frames on as they are; every other kind of port may have to take super-packets apart again, which only
-/// the tunnel device's receive path prepares them for.
+/// By `cargo xtask bench ports`. A veth hands frames on as they are, and a tap without virtio's header gets them whole by neither
+/// way; every other kind of port may have to take super-packets apart again, which only the tunnel device's receive path
+/// prepares them for.
 fn automatic(link: &Link, state: Option<&State>) -> Choice {
     let kind = link.kind.as_deref().unwrap_or("hardware");
     let way = match (state, kind) {
@@ -63,6 +64,9 @@ fn automatic(link: &Link, state: Option<&State>) -> Choice {
             return Choice { way: Way::Xdp, why: "auto: packet-rate mode".to_owned() };
         }
         (_, "veth") => Way::Program,
+        (_, "tun") if link.vnet_header == Some(false) => {
+            return Choice { way: Way::Program, why: "auto: tap without vnet_hdr".to_owned() };
+        }
         _ => Way::Device,
     };
     let kind = if kind == "tun" { "tap" } else { kind };
@@ -86,7 +90,12 @@ mod tests {
         );
         let config = Config::parse(&text, Path::new("agent.toml"), &[]).unwrap();
         let port = config.ports.iter().next().unwrap();
-        let link = Link::of_kind(kind, 1500);
+        let (kind, vnet_header) = match kind {
+            Some("tap without vnet_hdr") => (Some("tun"), Some(false)),
+            Some("tun") => (kind, Some(true)),
+            _ => (kind, None),
+        };
+        let link = Link { vnet_header, ..Link::of_kind(kind, 1500) };
         let packet_rate = PacketRate {
             by_ifindex: state.map(|state| (7, state)).into_iter().collect(),
             ..PacketRate::default()
@@ -99,6 +108,7 @@ mod tests {
     fn the_kind_of_port_decides_unless_somebody_said_so() {
         check(Some("veth"), "", None, (Way::Program, "auto: veth"));
         check(Some("tun"), "", None, (Way::Device, "auto: tap"));
+        check(Some("tap without vnet_hdr"), "", None, (Way::Program, "auto: tap without vnet_hdr"));
         check(None, "", None, (Way::Device, "auto: hardware"));
         check(Some("veth"), "", Some(TAKES), (Way::Xdp, "auto: packet-rate mode"));
         check(Some("tun"), "", Some(TAKES), (Way::Xdp, "auto: packet-rate mode"));

@@ -97,7 +97,7 @@ fn xdp(attributes: &[LinkXdp]) -> Vec<Xdp> {
     programs.filter(|xdp| xdp.program != 0).collect()
 }
 
-fn vnet_header(values: &[InfoTun]) -> Option<bool> {
+pub(super) fn vnet_header(values: &[InfoTun]) -> Option<bool> {
     const IFLA_TUN_VNET_HDR: u16 = 5;
     values.iter().find_map(|value| {
         let mut bytes = vec![0; value.value_len()];
