@@ -11,7 +11,7 @@ use vtep_tests::link::Link;
 use vtep_tests::netns::Netns;
 use vtep_tests::process::Daemon;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_vtep-agent");
 
 pub(crate) const TABLE: &str = r#"
