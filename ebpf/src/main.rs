@@ -207,6 +207,8 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::NoMembers
         | Verdict::PortGone
         | Verdict::DecapFailed
+        | Verdict::InnerShort
+        | Verdict::InnerSegments
         | Verdict::VlanFailed
         | Verdict::ExtraTag
         | Verdict::NotAdmitted

@@ -211,7 +211,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         match datagrams(frame, arrival) {
             Datagrams::None => {}
             Datagrams::ForDevice => return admit(frame),
-            Datagrams::Stuck => return Verdict::DecapFailed.into(),
+            Datagrams::Stuck => return Verdict::InnerSegments.into(),
         }
     }
     if tos.is_some_and(|tos| set_tos(frame, arrival, &tos).is_err()) {
@@ -221,9 +221,10 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         return Verdict::DecapFailed.into();
     }
     tunnel::count_received(vtep, account.bytes);
-    if frame.pop_outer(arrival.outer_len, ethernet.ether_type()).is_err()
-        || frame.write(0, &ethernet.0).is_err()
-    {
+    if frame.pop_outer(arrival.outer_len, ethernet.ether_type()).is_err() {
+        return if arrival.is_runt() { Verdict::InnerShort } else { Verdict::DecapFailed }.into();
+    }
+    if frame.write(0, &ethernet.0).is_err() {
         return Verdict::DecapFailed.into();
     }
     match (port, destination, frame.skb()) {

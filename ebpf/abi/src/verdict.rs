@@ -130,6 +130,12 @@ verdicts! {
     IpRefused = 51, "ip_refused";
     /// From a port to the MAC to which VTEPs send BFD inside tunnels: the far one would take it for a word of ours.
     TenantBfd = 60, "tenant_bfd";
+    /// From a Geneve or GRE tunnel, with less than an IP header behind the inner Ethernet header: the kernel does not take
+    /// outer headers off so little.
+    InnerShort = 62, "inner_short";
+    /// Several UDP datagrams in one packet, not taken apart yet, in a Geneve tunnel with options or a checksum: outer
+    /// headers that neither a program nor a device takes off without spoiling them.
+    InnerSegments = 63, "inner_segments";
 }
 
 impl Verdict {

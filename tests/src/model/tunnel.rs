@@ -144,7 +144,7 @@ impl<'a> Arrival<'a> {
 
     /// Received, and not to be had out of its tunnel.
     pub(super) fn stuck(&self, admitted: &Admitted<'_>) -> Outcome {
-        let outcome = self.ended(admitted.network.bd, Verdict::DecapFailed);
+        let outcome = self.ended(admitted.network.bd, Verdict::InnerShort);
         Outcome { vteps: vec![(admitted.vtep, self.one_received())], ..outcome }
     }
 

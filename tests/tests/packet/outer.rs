@@ -324,6 +324,68 @@ fn a_frame_too_short_for_the_program_is_left_to_the_device() {
     });
 }
 
+/// For these there is no device.
+#[test]
+fn a_frame_too_short_for_the_program_is_dropped_with_its_reason_where_no_device_takes_it() {
+    Rig::once(false, |rig| {
+        for kind in KINDS.into_iter().filter(|(encapsulation, _)| *encapsulation != Encapsulation::Vxlan) {
+            put(rig, TOR_A, adjacency(TOR_A, kind, POLICY, rig.uplink));
+            let (arp, v6) = (arp_reply_like(PEER, VM), frame::udp_v6(PEER, VM, b"payload"));
+            for (inner, min) in [(arp, 14 + 20), (v6, 14 + 40)] {
+                check_uplink(rig, &carrier(kind).wrap(&inner[..min]), Verdict::Delivered, REDIRECT);
+                check_uplink(rig, &carrier(kind).wrap(&inner[..min - 1]), Verdict::InnerShort, DROP);
+            }
+        }
+    });
+}
+
+/// Each with the reason that says most.
+#[test]
+fn tunnel_headers_that_are_not_in_order_are_refused_each_with_its_reason() {
+    Rig::with(|rig| {
+        let inner = frame::udp(PEER, VM, b"payload");
+        for kind in KINDS {
+            put(rig, TOR_A, adjacency(TOR_A, kind, POLICY, rig.uplink));
+            let good = carrier(kind).wrap(&inner);
+            let header = good.len() - inner.len() - 8;
+            let changes: &[(usize, u8, Verdict)] = match kind.0 {
+                Encapsulation::Vxlan => &[(0, 0x08, Verdict::VxlanFlags)],
+                Encapsulation::Geneve => &[
+                    (0, 0x40, Verdict::TunnelHeader),
+                    (0, 0x80, Verdict::TunnelHeader),
+                    (1, 0x80, Verdict::GeneveCritical),
+                    (1, 0x40, Verdict::GeneveCritical),
+                    (2, 0x01, Verdict::TunnelHeader),
+                    // Options that end behind the packet, or leave less than an Ethernet header.
+                    (0, 0x3f, Verdict::OuterMalformed),
+                    (0, 0x0c, Verdict::OuterMalformed),
+                ],
+                Encapsulation::Nvgre => &[
+                    (0, 0x80, Verdict::TunnelHeader),
+                    (0, 0x40, Verdict::TunnelHeader),
+                    (0, 0x10, Verdict::TunnelHeader),
+                    (1, 0x01, Verdict::TunnelHeader),
+                ],
+            };
+            for &(at, bits, verdict) in changes {
+                let mut odd = good.clone();
+                odd[header + at] ^= bits;
+                check_uplink(rig, &odd, verdict, DROP);
+            }
+            if kind.0 == Encapsulation::Nvgre {
+                continue;
+            }
+            // UDP's length says less than the headers, more than the packet, and one byte less or more than there is.
+            let len = u16::from_be_bytes([good[header - 4], good[header - 3]]);
+            for wrong in [0, 8, 15, 16, len - 1, len + 1, u16::MAX] {
+                let mut odd = good.clone();
+                odd[header - 4..header - 2].copy_from_slice(&wrong.to_be_bytes());
+                check_uplink(rig, &odd, Verdict::OuterMalformed, DROP);
+            }
+        }
+    });
+}
+
 #[test]
 fn a_checksum_is_left_to_the_device_to_verify() {
     Rig::once(false, |rig| {
