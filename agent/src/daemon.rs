@@ -91,6 +91,8 @@ pub async fn run(start: Start) -> Result<()> {
     let mut daemon = Daemon::start(start).await?;
     let end = daemon.serve().await;
     Notify::stopping();
+    // What is rehearsed must not outlast us.
+    daemon.end_drill().await;
     match end? {
         End::Stop => {
             info!("stopped; the kernel goes on forwarding");
@@ -235,8 +237,6 @@ impl Daemon {
             let ageing = tokio::time::Instant::from_std(aged + self.host.ageing_pace());
             let proof = tokio::time::Instant::from_std(proved + self.host.proof.pace());
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
-            let drilled = self.drill.as_ref().map(|drill| drill.until);
-            let drilled = tokio::time::sleep_until(drilled.unwrap_or_else(Instant::now).into());
             tokio::select! {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),
                 Ok(()) = self.links.changed() => self.hint(),
@@ -262,13 +262,7 @@ impl Daemon {
                     self.traces -= 1;
                     tokio::task::block_in_place(|| self.host.end_trace(answered));
                 }
-                () = drilled, if self.drill.is_some() => {
-                    if let Some(drill) = self.drill.take() {
-                        let ended = tokio::task::block_in_place(|| drill.end(&mut self.host));
-                        self.reconcile().await;
-                        tokio::task::block_in_place(|| ended.report(&self.host));
-                    }
-                }
+                () = drill::over(&mut self.drill) => self.end_drill().await,
                 _ = watch.tick(), if !self.host.watchers.is_idle() => {
                     tokio::task::block_in_place(|| self.host.watch_tick());
                 }
@@ -305,6 +299,14 @@ impl Daemon {
                 _ = term.recv() => return Ok(End::Stop),
                 _ = int.recv() => return Ok(End::Stop),
             }
+        }
+    }
+
+    async fn end_drill(&mut self) {
+        if let Some(drill) = self.drill.take() {
+            let ended = tokio::task::block_in_place(|| drill.end(&mut self.host));
+            self.reconcile().await;
+            tokio::task::block_in_place(|| ended.report(&self.host));
         }
     }
 

@@ -263,7 +263,13 @@ pub(super) fn drill(out: &mut dyn Write, row: &DrillRow) -> io::Result<()> {
     writeln!(out, "VTEP {}, {:.1} s", row.vtep.as_deref().unwrap_or("gone"), row.seconds)?;
     writeln!(out, "MACs      {macs_with_slave} with a slave that serves, {macs_without_slave} without")?;
     writeln!(out, "served    {} frames by slaves", row.frames_served_by_slaves)?;
-    writeln!(out, "no way    {} frames that a failure would have cost", row.frames_without_another_way)
+    writeln!(out, "no way    {} frames that a failure would have cost", row.frames_without_another_way)?;
+    writeln!(out, "floods    {} copies, as ever", row.flood_copies)?;
+    if !row.others_out_of_service.is_empty() {
+        let others = row.others_out_of_service.join(", ");
+        writeln!(out, "ATTENTION {others}: out of service too; what slaves served for them is counted")?;
+    }
+    Ok(())
 }
 
 pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
@@ -282,6 +288,9 @@ pub(super) fn status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
         source.kind, source.from, source.snapshots, source.deltas
     )?;
     writeln!(out, ", {} rows refused", source.rows_refused)?;
+    if let Some(vtep) = &status.drill {
+        writeln!(out, "drill     the failover of {vtep} is rehearsed")?;
+    }
     if let Some(reason) = &source.lost {
         writeln!(out, "          nothing new: {}", reason.trim_end().replace('\n', "\n          "))?;
     }

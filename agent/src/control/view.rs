@@ -35,6 +35,9 @@ pub struct Status {
     pub learning: Tally,
     pub moves: Moves,
     pub proof: ProofStatus,
+    /// The VTEP whose failover is rehearsed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<String>,
     pub attached: Vec<AttachedRow>,
     pub alarms: Vec<Alarm>,
 }
@@ -300,8 +303,12 @@ pub struct DrillRow {
     pub macs_with_slave: usize,
     pub macs_without_slave: usize,
     pub frames_served_by_slaves: u64,
-    /// That went to it all the same, flood copies among them: what a real failure would have cost.
+    /// Unicast that went to it all the same: what a real failure would have cost.
     pub frames_without_another_way: u64,
+    /// Of floods, of which each member gets one whoever serves.
+    pub flood_copies: u64,
+    /// VTEPs that were silent or without carrier in the end: what slaves served for them is counted as well.
+    pub others_out_of_service: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

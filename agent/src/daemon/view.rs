@@ -99,6 +99,10 @@ impl Host {
             learning: self.tally(),
             moves: self.moves,
             proof: self.proof_status(),
+            drill: self
+                .drill
+                .and_then(|index| self.installed.vteps.get(&index))
+                .map(|row| crate::desired::ip(row.adj.remote).to_string()),
             attached: self.attached_rows(),
             alarms,
         }

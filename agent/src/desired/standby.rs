@@ -35,6 +35,8 @@ pub(super) fn alarms(inputs: &Inputs<'_>, desired: &mut Desired) {
         let Some(row) = desired.dataplane.vteps.get(&index) else { continue };
         let reason = if !row.up {
             "no route leads to it"
+        } else if inputs.drill == Some(index) {
+            "its own failover is rehearsed"
         } else if row.suspect {
             "it is silent, or its uplink has no carrier"
         } else if !row.adj.is(VtepAdj::RESOLVED) {

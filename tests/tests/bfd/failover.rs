@@ -1,11 +1,16 @@
 //! A TOR dies, and its slave serves.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use nix::sys::signal::Signal;
 use vtep_abi::{VtepOper, map};
-use vtep_tests::{deadline::wait_for, lab::rig::SOON};
+use vtep_tests::{
+    deadline::wait_for,
+    lab::rig::SOON,
+    process::{Daemon, binary},
+};
 
 use crate::rig::{Flow, Hops, Pair};
 
@@ -139,6 +144,25 @@ fn a_drill_moves_traffic_to_the_slave_and_back() {
     assert!(served.abs_diff(flown.arrived[1]) <= flown.lost(), "{report}, {} arrived", flown.arrived[1]);
     assert_eq!((&report["macs_with_slave"], &report["macs_without_slave"]), (&1.into(), &0.into()));
     assert!(!pair.agent.command(&["drill", "--vtep", "nobody"]).unwrap().status.success());
+
+    // Whoever rehearses hangs up, or the agent is stopped: nothing stays out of service, and nothing has failed.
+    let drill = |pair: &Pair| {
+        let mut command = Command::new(binary("vtep-agent").unwrap());
+        command.args(["drill", "--vtep", "a", "--seconds", "3600", "--socket"]).arg(pair.agent.socket());
+        let drill = Daemon::spawn("drill", &mut command).unwrap();
+        wait_for("the drill", SOON, || (pair.vtep("a")["suspect"] == true).then_some(())).unwrap();
+        assert_eq!(pair.agent.json(&["status"]).unwrap()["drill"], pair.vtep("a")["address"]);
+        drill
+    };
+    drill(&pair).kill().unwrap();
+    wait_for("the end of the drill", SOON, || (pair.vtep("a")["suspect"] == false).then_some(())).unwrap();
+    let rehearsing = drill(&pair);
+    pair.agent.daemon().unwrap().terminate(SOON).unwrap();
+    pair.agent.start().unwrap();
+    pair.wait_until_up();
+    assert_eq!(pair.vtep("a")["suspect"], false);
+    assert_eq!(pair.session("a").unwrap()["failures"], 0);
+    drop(rehearsing);
 
     pair.tors[1].bird.as_mut().unwrap().daemon().kill().unwrap();
     wait_for("silence", SOON, || (pair.vtep("b")["suspect"] == true).then_some(())).unwrap();

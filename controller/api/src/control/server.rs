@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, Ready};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -20,6 +21,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 const READ_PATIENCE: Duration = Duration::from_mins(1);
 /// How long an end waits for clients that do not hang up.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How soon it is seen that a client hung up before it had its answer.
+const HANG_UP_PACE: Duration = Duration::from_millis(200);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The listening socket. Its file goes with it.
@@ -104,7 +107,11 @@ async fn serve<A: Asked>(stream: UnixStream, asks: &mpsc::Sender<A>) -> io::Resu
     let mut answer = Answer { write, buffer: Vec::with_capacity(CHUNK_BYTES) };
     while let Some(line) = next_line(&mut lines, A::Request::BYTES_MAX).await? {
         let reply = match serde_json::from_slice::<A::Request>(&line) {
-            Ok(request) => ask(request, asks).await,
+            Ok(request) => {
+                let asked = pin!(ask(request, asks));
+                let Some(reply) = answer.unless_gone(asked, &mut lines).await else { return Ok(()) };
+                reply
+            }
             Err(error) => Reply::error(ErrorKind::Usage, format!("the request is not understood: {error}")),
         };
         answer.send(reply, &mut lines).await?;
@@ -135,6 +142,30 @@ struct Answer {
 }
 
 impl Answer {
+    /// `None`: the client hung up first, and whoever was asked finds nobody waiting. One that only says no more, like
+    /// `nc -N`, still listens.
+    async fn unless_gone(
+        &self,
+        mut reply: Pin<&mut impl Future<Output = Reply>>,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Option<Reply> {
+        tokio::select! {
+            reply = &mut reply => return Some(reply),
+            heard = lines.fill_buf() => if heard.is_ok_and(|more| !more.is_empty()) { return Some(reply.await) },
+        }
+        loop {
+            tokio::select! {
+                reply = &mut reply => return Some(reply),
+                () = tokio::time::sleep(HANG_UP_PACE) => {
+                    let state = self.write.ready(Interest::WRITABLE).await;
+                    if state.is_ok_and(Ready::is_write_closed) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
     async fn send(&mut self, reply: Reply, lines: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
         let end = match reply {
             Reply::Error { kind, message } => Line::Error { kind, message: message.into_owned() },
