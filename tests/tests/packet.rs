@@ -713,12 +713,18 @@ fn a_port_frame_of_any_length_is_carried_whole() {
 }
 
 #[test]
-fn outer_lengths_that_contradict_each_other_are_refused() {
+fn outer_lengths_and_sums_that_are_wrong_are_refused() {
     Rig::with(|rig| {
         let good = frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b"payload"));
         for (at, byte) in [(17, 0xff), (17, 20), (39, 0xff), (39, 8), (39, 0)] {
             let mut frame = good.clone();
             frame[at] = byte;
+            check_uplink(rig, &frame, Verdict::OuterMalformed, DROP);
+        }
+        // The checksum itself, and the source that would admit it.
+        for at in [24, 29] {
+            let mut frame = good.clone();
+            frame[at] ^= 1;
             check_uplink(rig, &frame, Verdict::OuterMalformed, DROP);
         }
         // Ethernet pads what is short.

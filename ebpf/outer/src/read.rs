@@ -28,6 +28,8 @@ pub struct Packet {
     /// What UDP says of its own length.
     udp_len: Option<u16>,
     fragment: bool,
+    /// The IPv4 header sums up; IPv6 has no sum.
+    sums_up: bool,
 }
 
 /// What the tunnel's own header says.
@@ -78,6 +80,7 @@ pub fn ipv4(head: &[u8; IPV4_HEAD], config: &Config) -> Option<Packet> {
         len: u32::from(u16_at(head, IP + 2)),
         udp_len: if is_udp { Some(u16::from_be_bytes([payload[4], payload[5]])) } else { None },
         fragment: fragment & MORE_FRAGMENTS != 0,
+        sums_up: sums_up(head),
     })
 }
 
@@ -106,7 +109,23 @@ pub fn ipv6(head: &[u8; IPV6_HEAD], config: &Config) -> Option<Packet> {
         len: u32::from(u16_at(head, IP + 4)) + IPV6_LEN as u32,
         udp_len: if is_udp { Some(u16::from_be_bytes([payload[4], payload[5]])) } else { None },
         fragment: false,
+        sums_up: true,
     })
+}
+
+/// RFC 1071: the words of a header and its checksum add up to all ones. Whose sum is wrong is to be discarded (RFC 1122
+/// §3.2.1.2), for what admits the packet may be what is wrong.
+#[inline(always)]
+fn sums_up(head: &[u8; IPV4_HEAD]) -> bool {
+    let (mut high, mut low, mut at) = (0, 0, ETH_LEN);
+    while at < ETH_LEN + IPV4_LEN {
+        high += u32::from(head[at]);
+        low += u32::from(head[at + 1]);
+        at += 2;
+    }
+    let sum = (high << 8) + low;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum & 0xffff) + (sum >> 16) == 0xffff
 }
 
 /// And whether it is in UDP.
@@ -130,7 +149,8 @@ fn encapsulation(protocol: u8, payload: &[u8; 8], config: &Config) -> Option<(En
 impl Packet {
     /// Where the packet ends in its frame: what lies behind is padding, or nobody's.
     ///
-    /// `frame_len`: of the whole frame. `merged`: the receive path made one of several, whose lengths may exceed 16 bits.
+    /// `frame_len`: of the whole frame. `merged`: the receive path made one of several, whose lengths may exceed 16 bits;
+    /// it has checked their sums (`inet_gro_receive`, `net/ipv4/af_inet.c`).
     #[inline(always)]
     pub fn end(&self, frame_len: u32, merged: bool) -> Result<u32, Verdict> {
         if self.fragment {
@@ -146,7 +166,7 @@ impl Packet {
             Some(udp_len) => u32::from(udp_len) + outer == self.len + (UDP_LEN + TUNNEL_LEN) as u32,
             None => true,
         };
-        if whole && udp { Ok(end) } else { Err(Verdict::OuterMalformed) }
+        if whole && udp && self.sums_up { Ok(end) } else { Err(Verdict::OuterMalformed) }
     }
 }
 

@@ -193,6 +193,20 @@ fn what_is_not_for_us_is_the_hosts() {
 }
 
 #[test]
+fn an_ipv4_header_that_does_not_sum_up_is_refused() {
+    let good = frame(Encapsulation::Vxlan, V4, &inner(100, InnerIp::NONE, 1));
+    // Neither whose it is nor its lengths: the checksum itself, identification, TTL, TOS, the source.
+    for at in [15, 18, 19, 22, 24, 25, 26, 29] {
+        for bit in 0..8 {
+            let mut frame = good.clone();
+            frame[at] ^= 1 << bit;
+            let packet = read(&frame, &config(0)).unwrap();
+            assert_eq!(packet.end(frame.len() as u32, false), Err(Verdict::OuterMalformed), "{at}, {bit}");
+        }
+    }
+}
+
+#[test]
 fn lengths_that_contradict_each_other_are_refused() {
     for (ends, bytes) in [(V4, [17, 39]), (V6, [19, 59])] {
         for at in bytes {

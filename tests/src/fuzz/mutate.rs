@@ -6,7 +6,10 @@ use super::{
     Stimulus, grammar, outer,
     rig::{PORTS, TUNNEL, UPLINKS},
 };
-use crate::model::{Hook, Tables, untagged};
+use crate::{
+    frame::mend_ipv4_checksum,
+    model::{Hook, Tables, untagged},
+};
 
 /// What a test-run takes: of XDP an Ethernet header (`bpf_prog_test_run_xdp` in the kernel's `net/bpf/test_run.c`), of TC
 /// an IP header, too, where the frame says IP (`bpf_prog_test_run_skb`); and less than a page.
@@ -58,6 +61,11 @@ pub(super) fn extend(rng: &mut SmallRng, tables: &Tables, stimuli: &mut Vec<Stim
                 (14..frame.len()).map(|length| Stimulus { hook, ifindex, frame: frame[..length].to_vec() });
             stimuli.extend(cuts.filter(is_judged));
         }
+    }
+    // A wrong sum would hide what else is wrong with an outer header.
+    let is_ipv4 = frame.len() >= 34 && frame[12..15] == [0x08, 0x00, 0x45];
+    if is_ipv4 && matches!(hook, Hook::Uplink | Hook::UplinkXdp) && rng.random_bool(0.7) {
+        mend_ipv4_checksum(&mut frame);
     }
     let stimulus = Stimulus { hook, ifindex, frame };
     if is_judged(&stimulus) {

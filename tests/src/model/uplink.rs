@@ -7,7 +7,7 @@ use vtep_abi::Verdict;
 use super::{
     ecn,
     encap::{GENEVE_PORT, TYPE_BRIDGED},
-    header::{ETHERNET, Ethernet, IPV4, IPV6, TUNNEL, TYPE_IPV4, TYPE_IPV6, UDP, word},
+    header::{ETHERNET, Ethernet, IPV4, IPV6, TUNNEL, TYPE_IPV4, TYPE_IPV6, UDP, internet_checksum, word},
     outcome::{Outcome, Way},
     security::{v4, v6},
     tables::{Encapsulation, Tables},
@@ -37,6 +37,8 @@ struct Datagram<'a> {
     source: IpAddr,
     tos: u8,
     more_fragments: bool,
+    /// The header's checksum is right.
+    sound: bool,
     /// What IP says of its length without its own header, and what there is behind it.
     length: usize,
     payload: &'a [u8],
@@ -75,6 +77,8 @@ impl<'a> Datagram<'a> {
                             source: v4(packet, 12),
                             tos: packet[1],
                             more_fragments: fragment & 0x2000 != 0,
+                            // RFC 1071: over its own checksum, too.
+                            sound: internet_checksum(&packet[..IPV4]) == 0,
                             length: usize::from(word(packet, 2)).saturating_sub(IPV4),
                             payload: &packet[IPV4..],
                         },
@@ -91,6 +95,7 @@ impl<'a> Datagram<'a> {
                             source: v6(packet, 8),
                             tos: packet[0] << 4 | packet[1] >> 4,
                             more_fragments: false,
+                            sound: true,
                             length: usize::from(word(packet, 4)),
                             payload: &packet[IPV6..],
                         },
@@ -130,7 +135,7 @@ impl<'a> Datagram<'a> {
         let before = if self.is_in_udp() { UDP } else { 0 };
         let agree = !self.is_in_udp() || usize::from(word(self.payload, 4)) == self.length;
         let whole = self.length >= before + TUNNEL + ETHERNET && self.length <= self.payload.len();
-        if !agree || !whole {
+        if !agree || !whole || !self.sound {
             return Err(Verdict::OuterMalformed);
         }
         let (header, rest) = self.payload[before..self.length].split_at(TUNNEL);

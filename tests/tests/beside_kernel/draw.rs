@@ -99,6 +99,9 @@ fn outer(rng: &mut SmallRng, setting: Setting, inner: &[u8]) -> Vec<u8> {
     frame[if setting.ipv6 { 21 } else { 22 }] = rng.random_range(1..=255);
     let tos = if rng.random_bool(0.5) { 0 } else { rng.random() };
     frame = frame::with_tos(&frame, tos);
+    if !setting.ipv6 && rng.random_bool(0.03) {
+        frame[ETHER_LEN + 10] ^= 1 << rng.random_range(0..8);
+    }
     if rng.random_bool(0.03) {
         let length = frame.len() + rng.random_range(1..40);
         frame.resize(length.min(ETHER_LEN + 1500), 0x5a);
