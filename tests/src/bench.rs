@@ -23,6 +23,8 @@ pub struct Options {
     pub quick: bool,
     /// Only measures whose names contain this, where a bench can choose.
     pub only: Option<&'static str>,
+    /// Only how so many agents get over the end of their physical controller (`control`).
+    pub agents: Option<u16>,
 }
 
 impl Options {

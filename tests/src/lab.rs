@@ -4,6 +4,7 @@
 mod agent;
 mod controller;
 pub mod figure5;
+pub mod herd;
 mod place;
 mod port;
 mod rack;

@@ -7,6 +7,8 @@
 mod churn;
 #[path = "succession/fault.rs"]
 mod fault;
+#[path = "succession/herd.rs"]
+mod herd;
 #[path = "succession/rig.rs"]
 mod rig;
 #[path = "succession/scenario.rs"]

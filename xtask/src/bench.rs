@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Only measures whose names contain this (`dataplane`)
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only how so many agents get over the end of their physical controller (`control`)
+    #[arg(long, value_name = "N")]
+    agents: Option<u16>,
     /// Write the report there, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -37,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bench.args(args.quick.then_some("--quick"));
     bench.args(args.markdown.then_some("--markdown"));
     bench.args(args.only.iter().flat_map(|only| ["--only", only]));
+    bench.args(args.agents.iter().flat_map(|agents| ["--agents".to_owned(), agents.to_string()]));
     if let Some(file) = &args.json {
         // The bench runs in the root of the workspace, wherever the user types.
         bench.arg("--json").arg(std::path::absolute(file)?);

@@ -122,6 +122,8 @@ fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt:
     gauges(encoder, "controller_standby", help, plain(session.standby.is_some().into()))?;
     gauges(encoder, "controller_term", "The highest term that was obeyed", plain(session.term))?;
     counters(encoder, "controller_sessions", "Sessions that a controller opened", plain(session.sessions))?;
+    let help = "Connections with controllers that were begun";
+    counters(encoder, "controller_attempts", help, plain(session.attempts))?;
     let each = |value: fn(&TableStatus) -> u64| {
         session
             .tables
@@ -137,6 +139,8 @@ fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt:
     let installed = each(|table| table.installed.unwrap_or(0));
     gauges(encoder, "table_version_installed", "The version that the kernel has", installed)?;
     gauges(encoder, "table_term", "The term of a network's table", each(|table| table.term))?;
+    let snapshots = each(|table| table.snapshots);
+    counters(encoder, "table_snapshots", "How often a network's table came as a whole", snapshots)?;
     let whole = each(|table| table.whole.into());
     gauges(encoder, "table_whole", "Whether all MACs of a network were heard of", whole)
 }

@@ -40,6 +40,9 @@ pub struct SessionStatus {
     pub term: u64,
     /// How often a controller welcomed us.
     pub sessions: u64,
+    /// Connections that were begun, whatever became of them.
+    #[serde(default)]
+    pub attempts: u64,
     pub tables: Vec<TableStatus>,
 }
 
@@ -53,6 +56,9 @@ pub struct TableStatus {
     pub installed: Option<u64>,
     /// Whether a MAC that it does not name is gone.
     pub whole: bool,
+    /// How often it came as a whole; all else came as what differed.
+    #[serde(default)]
+    pub snapshots: u64,
     pub vni: u32,
     /// MACs that the last snapshot lacked and that stay: `vtep-agent release` lets them go.
     pub held: usize,
@@ -138,7 +144,8 @@ impl Source {
         let mut output = Output::default();
         self.follower.step(input, Instant::now(), &mut output);
         self.ends.status.send_if_modified(|last| {
-            let status = self.follower.status();
+            let attempts = self.links.begun();
+            let status = SessionStatus { attempts, ..self.follower.status() };
             for table in &status.tables {
                 let before = last.tables.iter().find(|before| before.logical_switch == table.logical_switch);
                 if table.held > before.map_or(0, |before| before.held) {

@@ -44,6 +44,8 @@ impl Aim {
             (row, NEXTHOPS) if row.starts_with("the flip, ") => Self::RatioAtMost(1.0),
             // 200 ms of traffic.
             (row, _) if row.starts_with("lost at 10k/s, ") => Self::AtMost(2000.0),
+            (row, _) if row.ends_with(" until all are synced") => Self::AtMost(10.0),
+            (row, _) if row.ends_with(" resumed by delta") => Self::AtLeast(95.0),
             _ => return None,
         })
     }

@@ -4,6 +4,7 @@
 mod cores;
 mod evpn;
 mod fleet;
+mod herd;
 mod plant;
 
 use std::{
@@ -18,11 +19,14 @@ use vtep_api::{Inventory, LocalMac, LogicalSwitchName, Origin, Role, VtepName};
 use self::cores::{change_micros, claims_per_second, mac};
 use self::evpn::Evpn;
 use self::fleet::{Fleet, Member, await_rows};
-use self::plant::{Plant, lonely, policy, processor_seconds, resident};
+use self::plant::{Plant, lonely, policy};
 use super::{Options, Row};
-use crate::{lab::ControllerRole, netns::Netns};
+use crate::{lab::Controller, lab::ControllerRole, netns::Netns};
 
 pub(super) fn run(options: Options) -> Result<Vec<Row>> {
+    if let Some(agents) = options.agents {
+        return herd::run(agents, options.rounds());
+    }
     let quick = options.quick;
     let rounds = options.rounds();
     let million = if quick { 100_000 } else { 1_000_000 };
@@ -73,12 +77,12 @@ fn memory(macs: u32) -> Result<Vec<Row>> {
     let told = |fleet: &Fleet, rows| await_rows(fleet, rows, Instant::now() + Duration::from_mins(2));
     fleet.report(0, inventory(0..1, 0)?)?;
     told(&fleet, 2)?;
-    let before = (resident(logical.daemon()?.pid())?, resident(physical.daemon()?.pid())?);
+    let before = (resident(&mut logical)?, resident(&mut physical)?);
     for part in 0..macs / 1000 {
         fleet.report(0, inventory(part * 1000 + 1..(part + 1) * 1000 + 1, 0)?)?;
     }
     told(&fleet, 2 + 2 * u64::from(macs))?;
-    let after = (resident(logical.daemon()?.pid())?, resident(physical.daemon()?.pid())?);
+    let after = (resident(&mut logical)?, resident(&mut physical)?);
     fleet.finish()?;
     let per_mac = |before: f64, after: f64| vec![(after - before) / f64::from(macs)];
     let name = |who| format!("memory of a MAC, {who} controller, {macs} MACs");
@@ -184,8 +188,7 @@ fn fleet((agents, seconds): (u32, u32)) -> Result<Vec<Row>> {
     }
     let loaded = u64::from(agents) * u64::from(MACS);
     await_rows(&fleet, loaded, Instant::now() + Duration::from_mins(5))?;
-    let pid = controller.daemon()?.pid();
-    let (memory, processor) = (resident(pid)?, processor_seconds(pid)?);
+    let (memory, processor) = (resident(&mut controller)?, controller.daemon()?.processor_time()?);
     let start = Instant::now();
     for change in 0..RATE * seconds {
         let due = start + Duration::from_secs(1) * change / RATE;
@@ -205,7 +208,8 @@ fn fleet((agents, seconds): (u32, u32)) -> Result<Vec<Row>> {
         quiet = fleet.rows();
     }
     let settled = start.elapsed().saturating_sub(told);
-    let (grown, used) = (resident(pid)? - memory, processor_seconds(pid)? - processor);
+    let grown = resident(&mut controller)? - memory;
+    let used = (controller.daemon()?.processor_time()? - processor).as_secs_f64();
     let tables = fleet.finish()?;
     let first = tables.first().context("no agent")?;
     ensure!(first.len() == MACS as usize + 1, "a table has {} of {} MACs", first.len(), MACS + 1);
@@ -254,6 +258,12 @@ fn inventory(macs: std::ops::Range<u32>, claim: u128) -> Result<Inventory> {
     };
     let networks = vec![(LogicalSwitchName::try_from("bench")?, macs.map(record).collect())];
     Ok(Inventory { snapshot: false, networks, end: true })
+}
+
+/// In bytes.
+fn resident(controller: &mut Controller) -> Result<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "no process has 2^52 bytes")]
+    Ok(controller.daemon()?.resident()? as f64)
 }
 
 fn percentile(values: &mut [f64], part: f64) -> f64 {

@@ -16,6 +16,9 @@ struct Arguments {
     /// Only measures whose names contain this (`dataplane`)
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only how so many agents get over the end of their physical controller (`control`)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    agents: Option<u16>,
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print the table as Markdown
@@ -32,11 +35,14 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let bench = find(&arguments.name)?;
-    let quick = if arguments.quick { " --quick" } else { "" };
-    let only = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only {only:?}"));
-    let rows =
-        (bench.run)(Options { quick: arguments.quick, only: arguments.only.map(|only| &*only.leak()) })?;
-    let report = Report::new(bench.name, format!("cargo xtask bench {}{quick}{only}", bench.name), rows);
+    let Arguments { name, quick, only, agents, .. } = &arguments;
+    let mut command = format!("cargo xtask bench {name}");
+    command.extend(quick.then_some(" --quick"));
+    command.extend(only.iter().map(|only| format!(" --only {only:?}")));
+    command.extend(agents.iter().map(|agents| format!(" --agents {agents}")));
+    let only = only.clone().map(|only| &*only.leak());
+    let rows = (bench.run)(Options { quick: *quick, only, agents: *agents })?;
+    let report = Report::new(bench.name, command, rows);
     if arguments.markdown {
         println!("{}", report.markdown());
     } else {

@@ -58,6 +58,13 @@ impl Controller {
         Ok(controller)
     }
 
+    /// As a member of a cluster, in which it and the likes of it are elected.
+    pub fn use_etcd(&self, endpoints: &[String]) -> Result<()> {
+        let mut text = fs::read_to_string(self.config_path())?;
+        write!(text, "\n[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n")?;
+        Ok(fs::write(self.config_path(), text)?)
+    }
+
     /// Until it answers.
     pub fn started(netns: &Netns, config: &ControllerConfig<'_>) -> Result<Self> {
         let mut controller = Self::new(netns, config)?;

@@ -155,6 +155,7 @@ impl Follower {
                 .filter(|held| held.term == table.term)
                 .map(|held| held.version.0),
             whole: table.whole,
+            snapshots: table.snapshots,
             vni: self.translated.logical_switches.get(name).map_or(0, |switch| switch.vni.as_u32()),
             held: table.held(),
         };
@@ -168,6 +169,7 @@ impl Follower {
                 .and_then(|one| one.name.clone()),
             term: self.obeyed.0,
             sessions: self.sessions,
+            attempts: 0,
             tables: self.tables.iter().map(table).collect(),
         }
     }

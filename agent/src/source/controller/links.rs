@@ -114,6 +114,11 @@ impl Links {
         self.due = Instant::now();
     }
 
+    /// How many connections were begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.next_id
+    }
+
     pub(super) fn idle(&self) -> Vec<LinkId> {
         self.running.iter().filter(|(_, running)| running.idle).map(|(id, _)| *id).collect()
     }
@@ -167,4 +172,59 @@ fn backoff(failures: u32, addresses: usize) -> Duration {
     let rounds = failures / u32::try_from(addresses).unwrap_or(1).max(1);
     let ceiling = BACKOFF_MIN.saturating_mul(1 << rounds.min(16)).min(BACKOFF_MAX);
     ceiling.mul_f64(rand::rng().random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_any_part_of_a_ceiling_that_doubles_with_each_round_of_addresses() {
+        #[track_caller]
+        fn check(failures: u32, addresses: usize, ceiling_ms: u64) {
+            const DRAWS: usize = 10_000;
+            let ceiling = Duration::from_millis(ceiling_ms);
+            let mut tenths = [0; 10];
+            for _ in 0..DRAWS {
+                let part = backoff(failures, addresses).as_secs_f64() / ceiling.as_secs_f64();
+                assert!(part < 1.0, "{failures} failures at {addresses} addresses: {part} of {ceiling:?}");
+                let tenth = (0_u8..10).rev().find(|tenth| part * 10.0 >= f64::from(*tenth));
+                tenths[usize::from(tenth.unwrap())] += 1;
+            }
+            // A tenth of them each, give or take ten standard deviations.
+            assert!(tenths.iter().all(|count| (700..=1300).contains(count)), "{tenths:?}");
+        }
+        check(0, 2, 500);
+        check(1, 2, 500);
+        check(2, 2, 1000);
+        check(5, 2, 2000);
+        check(3, 1, 4000);
+        check(u32::MAX, 1, 8000);
+        check(4, 0, 8000);
+    }
+
+    #[tokio::test]
+    async fn agents_that_lose_their_controller_at_once_look_for_another_one_apart() {
+        const AGENTS: u32 = 1000;
+        let settings = ControllerSource {
+            addresses: vec!["http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned()],
+            tls: None,
+            allow_plaintext: false,
+        };
+        let lost = Instant::now();
+        let mut due = Vec::new();
+        for _ in 0..AGENTS {
+            let mut links = Links::new(settings.clone());
+            links.begin(None);
+            links.end(LinkId(0), true);
+            due.push(links.due.saturating_duration_since(lost));
+        }
+        due.sort();
+        // Of half a second, ten such spans; that this took time itself only spreads them more.
+        let most = due.iter().map(|first| {
+            due.partition_point(|at| *at < *first + Duration::from_millis(50))
+                - due.partition_point(|at| at < first)
+        });
+        assert!(most.max().unwrap() <= 200, "of {AGENTS} more than 200 come within 50 ms");
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Received {
     pub(super) rows: Rows,
     /// At least one update came to its end.
     pub(super) any: bool,
+    /// Updates that led from nothing.
+    pub(super) snapshots: u64,
     /// Those of the network that an earlier agent left in the kernel, until a snapshot has named all.
     left: Macs,
     /// MACs that the last snapshot lacked and that stay, for it lacked too many.
@@ -121,6 +123,7 @@ impl Received {
         let mut absent = None;
         if update.from.is_none() {
             self.asked = false;
+            self.snapshots += 1;
             if names_all {
                 absent = Some(std::mem::take(&mut self.rows));
             }

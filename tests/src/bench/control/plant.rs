@@ -293,23 +293,3 @@ pub(super) fn lonely(
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Controller::started(netns, &ControllerConfig { name, role, listen, tls: None, logical })
 }
-
-/// Resident memory of a process, in bytes.
-pub(super) fn resident(pid: u32) -> Result<f64> {
-    status_field(pid, "VmRSS:").map(|kib| kib * 1024.0)
-}
-
-fn status_field(pid: u32, name: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
-    Ok(line.split_whitespace().next().context("an empty field")?.parse()?)
-}
-
-/// Processor time that a process has used, in seconds (`proc(5)`, `stat`).
-pub(super) fn processor_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("stat has no name")?;
-    let ticks: f64 =
-        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    Ok(ticks / 100.0)
-}
