@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
-pub use bfd::{Bfd, BfdSettings, BfdTransport};
+pub use bfd::{Bfd, BfdOrigin, BfdSettings, BfdTransport};
 pub use limit::FloodLimit;
 pub use network::{DuplicateNetworkError, Network, Networks};
 pub use origin::{Override, settings};

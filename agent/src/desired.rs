@@ -111,6 +111,16 @@ impl Inputs<'_> {
         desired
     }
 
+    /// Whether there are sessions of BFD. Without VTEPs, as before there is a table, it is as it was.
+    fn watches(&self) -> bool {
+        let bfd = &self.config.bfd;
+        if self.table.vteps.is_empty() {
+            let was = |config: vtep_abi::Config| config.flags & vtep_abi::Config::BFD != 0;
+            return bfd.is_on() || self.installed.config.is_some_and(was);
+        }
+        self.table.vteps.iter().any(|(name, vtep)| bfd.of(name, &vtep.bfd).is_some())
+    }
+
     /// What to do before a table is there: follow the configuration and the underlay, and leave everything else.
     pub fn without_table(&self, alarms: &mut BTreeSet<Alarm>) -> Plan {
         let config = config(self, used(self.installed), alarms)
@@ -169,7 +179,7 @@ fn config(inputs: &Inputs<'_>, used: u16, alarms: &mut BTreeSet<Alarm>) -> Optio
         local_v4: underlay.address.v4().map_or([0; 4], |v4| v4.octets()),
         tunnel_ifindex: tunnel.ifindex,
         udp_port: underlay.udp_port.as_u16().to_be_bytes(),
-        flags: used | strict | if inputs.config.bfd.is_on() { vtep_abi::Config::BFD } else { 0 },
+        flags: used | strict | if inputs.watches() { vtep_abi::Config::BFD } else { 0 },
     })
 }
 

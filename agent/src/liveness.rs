@@ -39,7 +39,6 @@ pub type Wishes = BTreeMap<u32, Wish>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub address: IpAddr,
-    pub transport: &'static str,
     pub state: State,
     pub remote_state: State,
     pub diagnostic: Diagnostic,
@@ -56,6 +55,7 @@ pub struct Known {
     pub interval: Option<Duration>,
     /// Why the last packet was refused, or could not be sent.
     pub complaint: Option<String>,
+    pub settings: BfdSettings,
 }
 
 pub type Findings = BTreeMap<u32, Known>;

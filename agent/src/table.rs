@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use vtep_api::{Ips, LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
+use vtep_api::{BfdWord, Ips, LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 pub use delta::{Delta, Outline};
 pub use vtep_api::{Encapsulation, Replication, UnknownUnicast};
@@ -31,6 +31,8 @@ pub struct Vtep {
     pub address: IpAddr,
     /// No other VTEP of the same address has another one.
     pub encapsulation: Encapsulation,
+    /// What the source says of our session of BFD with it.
+    pub bfd: BfdWord,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use vtep_api::{
-    Binding, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, UnknownUnicast, Vni,
-    VtepName,
+    BfdTransport, BfdWord, Binding, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication,
+    UnknownUnicast, Vni, VtepName,
 };
 
 pub use diff::{Difference, Sign, diff};
@@ -19,6 +19,9 @@ pub use diff::{Difference, Sign, diff};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Declared {
     pub policy: Policy,
+    /// Of the sessions of BFD between any two VTEPs, as far as neither has a word of its own.
+    #[serde(default, skip_serializing_if = "BfdWord::is_silent")]
+    pub bfd: BfdWord,
     pub vteps: BTreeMap<VtepName, DeclaredVtep>,
     pub logical_switches: BTreeMap<LogicalSwitchName, DeclaredSwitch>,
     pub bindings: BTreeMap<VtepName, BTreeSet<Binding>>,
@@ -43,6 +46,21 @@ pub struct DeclaredVtep {
     /// unless there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub physical_controller: Option<ControllerName>,
+    /// Of its sessions of BFD, whoever is at the other end.
+    #[serde(default, skip_serializing_if = "BfdWord::is_silent")]
+    pub bfd: BfdWord,
+}
+
+impl Declared {
+    /// What is declared of a VTEP's sessions of BFD. A TOR has them inside the tunnel unless it is said otherwise, for
+    /// that is what its database has words for.
+    pub fn bfd_of(&self, vtep: &DeclaredVtep) -> BfdWord {
+        let mut words = self.vteps.values().map(|vtep| &vtep.bfd).chain([&self.bfd]);
+        if vtep.ovsdb.is_none() || !words.any(|word| word.enabled == Some(true)) {
+            return vtep.bfd;
+        }
+        vtep.bfd.or(BfdWord { transport: Some(BfdTransport::Vxlan), ..BfdWord::default() })
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]

@@ -74,7 +74,7 @@ impl Table for VtepRow {
 
 impl Table for BfdRow {
     const HEADER: &[&str] =
-        &["VTEP", "NAME", "STATE", "REMOTE", "STANDING", "DETECTION", "INTERVAL", "FAILURES", "LAST"];
+        &["VTEP", "NAME", "STATE", "REMOTE", "STANDING", "DETECTION", "INTERVAL", "FAILURES", "BY", "LAST"];
 
     fn cells(&self) -> Vec<String> {
         let millis = |time: Option<u64>| time.map(|time| format!("{time} ms")).unwrap_or_default();
@@ -87,6 +87,7 @@ impl Table for BfdRow {
             millis(self.detection_ms),
             millis(self.interval_ms),
             self.failures.to_string(),
+            self.configured_by.clone(),
             self.complaint.clone().unwrap_or_else(|| self.diagnostic.clone()),
         ]
     }

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use vtep_api::VtepName;
+use vtep_api::{BfdWord, VtepName};
 use vtep_bfd::{Holding, Parameters};
+
+pub use vtep_api::BfdTransport;
 
 use super::Bounded;
 
 /// A failure is forgotten after so many holds.
 const CALM: u32 = 6;
 
-/// Of all VTEPs, but for what [`BfdVtep`] says.
+/// Of all VTEPs, but for what [`BfdVtep`] and the source say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bfd {
@@ -28,21 +30,10 @@ pub struct Bfd {
     pub hold_max_ms: Bounded<0, 3_600_000>,
     /// Otherwise a VTEP comes back by `vtep-agent bfd restore` only.
     pub revertive: bool,
+    /// Whether what the source says of a VTEP counts.
+    pub heed_source: bool,
     #[serde(rename = "vtep", skip_serializing_if = "BfdVteps::is_empty")]
     pub vteps: BfdVteps,
-}
-
-/// How control packets travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BfdTransport {
-    /// RFC 5881: the VTEP is on the same link.
-    SingleHop,
-    /// RFC 5883.
-    #[default]
-    MultiHop,
-    /// Inside the tunnel, as Open vSwitch and TORs do it.
-    Vxlan,
 }
 
 /// What differs for one VTEP.
@@ -62,6 +53,12 @@ pub struct BfdVtep {
     pub multiplier: Option<Bounded<2, 255>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vni: Option<Bounded<0, 16_777_215>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<Bounded<0, 3_600_000>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_max_ms: Option<Bounded<0, 3_600_000>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revertive: Option<bool>,
 }
 
 /// By unique name, in the order of the file.
@@ -80,31 +77,68 @@ pub struct BfdSettings {
     pub parameters: Parameters,
     pub vni: u32,
     pub holding: Holding,
+    pub origin: BfdOrigin,
+}
+
+/// Who has a word of their own on a VTEP's session. The file's stands over the source's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BfdOrigin {
+    /// What the file says of all.
+    General,
+    File,
+    Source,
+    FileAndSource,
 }
 
 impl Bfd {
+    /// Whether the file alone asks for sessions.
     pub fn is_on(&self) -> bool {
         self.enabled || self.vteps.0.iter().any(|vtep| vtep.enabled == Some(true))
     }
 
-    /// `None`: the VTEP is not watched.
-    pub fn of(&self, name: &VtepName) -> Option<BfdSettings> {
-        let own = self.vteps.0.iter().find(|vtep| vtep.name == *name);
-        let enabled = own.and_then(|own| own.enabled).unwrap_or(self.enabled);
+    /// Key by key: what the file says of the VTEP, what the source says of it, what the file says of all. `None`: the
+    /// VTEP is not watched.
+    pub fn of(&self, name: &VtepName, source: &BfdWord) -> Option<BfdSettings> {
+        let own = self.vteps.0.iter().find(|vtep| vtep.name == *name).map(BfdVtep::word);
+        let source = Some(*source).filter(|word| self.heed_source && !word.is_silent());
+        let word = own.unwrap_or_default().or(source.unwrap_or_default());
         let millis = |ms: u32| Duration::from_millis(ms.into());
-        let tx = own.and_then(|own| own.min_tx_ms).unwrap_or(self.min_tx_ms);
-        let rx = own.and_then(|own| own.min_rx_ms).unwrap_or(self.min_rx_ms);
-        let multiplier = own.and_then(|own| own.multiplier).unwrap_or(self.multiplier);
+        let tx = word.min_tx_ms.unwrap_or(self.min_tx_ms);
+        let rx = word.min_rx_ms.unwrap_or(self.min_rx_ms);
+        let multiplier = word.multiplier.unwrap_or(self.multiplier);
         let parameters = Parameters::new(millis(tx.as_u32()), millis(rx.as_u32()), multiplier.as_u8());
-        let hold = millis(self.hold_ms.as_u32());
-        let hold_max = millis(self.hold_max_ms.as_u32()).max(hold);
-        enabled.then(|| BfdSettings {
-            transport: own.and_then(|own| own.transport).unwrap_or(self.transport),
+        let hold = millis(word.hold_ms.unwrap_or(self.hold_ms).as_u32());
+        let hold_max = millis(word.hold_max_ms.unwrap_or(self.hold_max_ms).as_u32()).max(hold);
+        let revertive = word.revertive.unwrap_or(self.revertive);
+        word.enabled.unwrap_or(self.enabled).then(|| BfdSettings {
+            transport: word.transport.unwrap_or(self.transport),
             // The programs answer while the agent is gone.
             parameters: parameters.expect("the bounds are narrower").control_plane_independent(true),
-            vni: own.and_then(|own| own.vni).unwrap_or(self.vni).as_u32(),
-            holding: Holding { hold, hold_max, calm: hold_max * CALM, revertive: self.revertive },
+            vni: word.vni.unwrap_or(self.vni).as_u32(),
+            holding: Holding { hold, hold_max, calm: hold_max * CALM, revertive },
+            origin: match (own.is_some(), source.is_some()) {
+                (false, false) => BfdOrigin::General,
+                (true, false) => BfdOrigin::File,
+                (false, true) => BfdOrigin::Source,
+                (true, true) => BfdOrigin::FileAndSource,
+            },
         })
+    }
+}
+
+impl BfdVtep {
+    fn word(&self) -> BfdWord {
+        BfdWord {
+            enabled: self.enabled,
+            transport: self.transport,
+            min_tx_ms: self.min_tx_ms,
+            min_rx_ms: self.min_rx_ms,
+            multiplier: self.multiplier,
+            vni: self.vni,
+            hold_ms: self.hold_ms,
+            hold_max_ms: self.hold_max_ms,
+            revertive: self.revertive,
+        }
     }
 }
 
@@ -120,6 +154,7 @@ impl Default for Bfd {
             hold_ms: Bounded::preset(10_000),
             hold_max_ms: Bounded::preset(300_000),
             revertive: true,
+            heed_source: true,
             vteps: BfdVteps::default(),
         }
     }

@@ -178,3 +178,34 @@ fn a_network_without_a_section_gets_the_one_without_a_vni() {
     let deaf = format!("{SMALL}\n[[network]]\nvni = 7\ncheck_source = true\nlearn_underlay = true\n");
     check_refused(&deaf, &["network.learn_underlay of 7 = true", "check_source = false"]);
 }
+
+/// The file's word on a VTEP, over the source's, over what the file says of all: key by key.
+#[test]
+fn whose_word_on_bfd_counts_is_found_key_by_key() {
+    let bfd = |text: &str| parse(&format!("{SMALL}\n{text}")).unwrap().bfd;
+    let source: vtep_api::BfdWord =
+        toml::from_str("enabled = true\nmin_tx_ms = 100\nmin_rx_ms = 100\ntransport = \"vxlan\"").unwrap();
+    let of = |bfd: &Bfd, name: &str| bfd.of(&vtep_api::VtepName::try_from(name).unwrap(), &source);
+    let millis = |settings: BfdSettings| {
+        let parameters = settings.parameters;
+        (
+            parameters.desired_min_tx_us() / 1000,
+            parameters.required_min_rx_us() / 1000,
+            parameters.detect_mult(),
+        )
+    };
+
+    let obedient = of(&bfd("[bfd]\nmultiplier = 5\nmin_tx_ms = 200"), "a").unwrap();
+    assert_eq!((millis(obedient), obedient.origin), ((100, 100, 5), BfdOrigin::Source));
+    let own = bfd("[[bfd.vtep]]\nname = \"a\"\nmin_rx_ms = 50\ntransport = \"single-hop\"");
+    let over = of(&own, "a").unwrap();
+    assert_eq!((millis(over), over.origin), ((100, 50, 3), BfdOrigin::FileAndSource));
+    assert_eq!(
+        (over.transport, of(&own, "b").unwrap().transport),
+        (BfdTransport::SingleHop, BfdTransport::Vxlan)
+    );
+    assert_eq!(of(&bfd("[[bfd.vtep]]\nname = \"a\"\nenabled = false"), "a"), None);
+    assert_eq!(of(&bfd("[bfd]\nheed_source = false"), "a"), None);
+    let deaf = of(&bfd("[bfd]\nenabled = true\nheed_source = false"), "a").unwrap();
+    assert_eq!((millis(deaf), deaf.origin), ((300, 300, 3), BfdOrigin::General));
+}

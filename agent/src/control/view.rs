@@ -293,6 +293,11 @@ pub struct BfdRow {
     pub expired: u64,
     /// Why the last packet was refused, or not sent.
     pub complaint: Option<String>,
+    /// What we ask for, and who said so: `agent file`, `controller`, `database`, `table file`, or `agent file over …`.
+    pub min_tx_ms: u32,
+    pub min_rx_ms: u32,
+    pub multiplier: u8,
+    pub configured_by: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

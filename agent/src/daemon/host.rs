@@ -256,7 +256,8 @@ impl Host {
         }
         let Config { bfd, underlay, .. } = &self.config;
         let wish = |(&index, name)| {
-            let settings = bfd.of(name)?;
+            let said = self.table.as_ref().and_then(|table| table.vteps.get(name));
+            let settings = bfd.of(name, &said.map(|vtep| vtep.bfd).unwrap_or_default())?;
             let address = desired::ip(self.installed.vteps.get(&index)?.adj.remote);
             let local = underlay.address.toward(address)?;
             Some((index, Wish { address, local, udp_port: underlay.udp_port.as_u16(), settings }))

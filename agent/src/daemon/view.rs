@@ -10,7 +10,7 @@ use vtep_api::MacAddr;
 
 use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
-use crate::config::Port;
+use crate::config::{BfdOrigin, Port, Source};
 use crate::control::view::{
     AttachedRow, BfdRow, CountRow, Counts, FdbDump, FdbEnd, Labels, PortRow, PortStatsRow, PortTraffic,
     StatsRow, Status, VniCounters, VniRow, VtepRow,
@@ -342,7 +342,7 @@ impl Host {
             BfdRow {
                 vtep: known.address.to_string(),
                 name: self.outcome.names.vteps.get(&index).map(ToString::to_string),
-                transport: known.transport.to_owned(),
+                transport: known.settings.transport.name().to_owned(),
                 state: known.state.to_string(),
                 remote_state: known.remote_state.to_string(),
                 diagnostic: known.diagnostic.to_string(),
@@ -355,9 +355,26 @@ impl Host {
                 answered: heard.answered,
                 expired: heard.expired,
                 complaint: known.complaint.clone(),
+                min_tx_ms: known.settings.parameters.desired_min_tx_us() / 1000,
+                min_rx_ms: known.settings.parameters.required_min_rx_us() / 1000,
+                multiplier: known.settings.parameters.detect_mult(),
+                configured_by: self.configured_by(known.settings.origin),
             }
         };
         known.map(row).collect()
+    }
+
+    fn configured_by(&self, origin: BfdOrigin) -> String {
+        let source = match self.config.source {
+            Source::File(_) => "table file",
+            Source::Ovsdb(_) => "database",
+            Source::Controller(_) => "controller",
+        };
+        match origin {
+            BfdOrigin::General | BfdOrigin::File => "agent file".to_owned(),
+            BfdOrigin::Source => source.to_owned(),
+            BfdOrigin::FileAndSource => format!("agent file over {source}"),
+        }
     }
 
     /// Every binding of the table, whether its interface exists or not.

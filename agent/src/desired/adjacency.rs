@@ -6,12 +6,17 @@ use vtep_abi::{AddrBytes, VtepAdj};
 use vtep_api::MacAddr;
 use vtep_outer::Tunnel;
 
+use super::vtep::Endpoint;
 use crate::config;
-use crate::table::{Encapsulation, Vtep};
+use crate::table::Encapsulation;
 use crate::underlay::Path;
 
 /// The adjacency of `vtep` over `path`, or one that says that there is no way. `None`: we have no address of its family.
-pub(super) fn adjacency(settings: &config::Underlay, vtep: &Vtep, path: Option<&Path>) -> Option<VtepAdj> {
+pub(super) fn adjacency(
+    settings: &config::Underlay,
+    vtep: &Endpoint,
+    path: Option<&Path>,
+) -> Option<VtepAdj> {
     let tunnel = Tunnel {
         encapsulation: match vtep.encapsulation {
             Encapsulation::Vxlan => vtep_outer::Encapsulation::Vxlan,
@@ -37,8 +42,8 @@ pub(super) fn adjacency(settings: &config::Underlay, vtep: &Vtep, path: Option<&
 }
 
 /// The VTEP that an adjacency leads to.
-pub(super) fn vtep(adj: &VtepAdj) -> Vtep {
-    Vtep { address: ip(adj.remote), encapsulation: encapsulation(adj.encap) }
+pub(super) fn vtep(adj: &VtepAdj) -> Endpoint {
+    Endpoint { address: ip(adj.remote), encapsulation: encapsulation(adj.encap) }
 }
 
 pub(crate) fn encapsulation(code: u8) -> Encapsulation {

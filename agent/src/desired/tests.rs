@@ -544,7 +544,6 @@ fn what_a_partial_table_does_not_name_stays() {
 fn known(last: u8, suspect: bool) -> Known {
     Known {
         address: [192, 0, 2, last].into(),
-        transport: "multi-hop",
         state: vtep_bfd::State::Down,
         remote_state: vtep_bfd::State::Down,
         diagnostic: vtep_bfd::Diagnostic::TIME_EXPIRED,
@@ -556,6 +555,9 @@ fn known(last: u8, suspect: bool) -> Known {
         detection: None,
         interval: None,
         complaint: None,
+        settings: crate::config::Bfd { enabled: true, ..crate::config::Bfd::default() }
+            .of(&VtepName::try_from("a").unwrap(), &vtep_api::BfdWord::default())
+            .unwrap(),
     }
 }
 

@@ -10,7 +10,14 @@ use super::allocation::{Indices, Room};
 use super::{Desired, Inputs, adjacency};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::dataplane::VtepRow;
-use crate::table::{Encapsulation, Vtep};
+use crate::table::Encapsulation;
+
+/// Where frames for a VTEP go, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) address: IpAddr,
+    pub(super) encapsulation: Encapsulation,
+}
 
 /// The index of every VTEP that has one. Our own has none.
 pub(crate) type VtepIndices = HashMap<VtepName, u32, RandomState>;
@@ -30,7 +37,7 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
         let encapsulation = of_table.get(&address).copied();
         let encapsulation =
             encapsulation.or_else(|| installed(inputs, address, index).map(|vtep| vtep.encapsulation));
-        let vtep = Vtep { address, encapsulation: encapsulation.unwrap_or_default() };
+        let vtep = Endpoint { address, encapsulation: encapsulation.unwrap_or_default() };
         let Some(row) = row(inputs, &vtep, index) else {
             let message = "no tunnel address of ours is of its family (underlay.address)";
             desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, message));
@@ -54,7 +61,7 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
 
 /// A VTEP without a way is down, so that its slaves serve. One whose way has not been looked up stays as it is.
 /// `None`: we have no address of its family.
-fn row(inputs: &Inputs<'_>, vtep: &Vtep, index: u32) -> Option<VtepRow> {
+fn row(inputs: &Inputs<'_>, vtep: &Endpoint, index: u32) -> Option<VtepRow> {
     let known = inputs.underlay.targets.contains(&vtep.address);
     let before = installed(inputs, vtep.address, index).filter(|before| !known && before == vtep);
     if before.is_some() {
@@ -67,9 +74,9 @@ fn row(inputs: &Inputs<'_>, vtep: &Vtep, index: u32) -> Option<VtepRow> {
 }
 
 /// With what speaks against the VTEP. Where it is watched and nothing was found out yet, what is installed holds.
-fn judged(inputs: &Inputs<'_>, vtep: &Vtep, index: u32, row: VtepRow) -> VtepRow {
+fn judged(inputs: &Inputs<'_>, vtep: &Endpoint, index: u32, row: VtepRow) -> VtepRow {
     let uplink = inputs.links.by_index(row.adj.ifindex).is_none_or(|(_, link)| link.up && link.carrier);
-    let watched = inputs.config.bfd.is_on();
+    let watched = inputs.watches();
     let silent = match inputs.liveness.get(&index).filter(|known| known.address == vtep.address) {
         Some(known) => known.suspect,
         None if watched && inputs.liveness.is_empty() => {
@@ -89,7 +96,7 @@ fn for_xdp(inputs: &Inputs<'_>, mut row: VtepRow) -> VtepRow {
 }
 
 /// The VTEP that has the index in the kernel, if it is the one with this address.
-fn installed(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<Vtep> {
+fn installed(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<Endpoint> {
     let row = inputs.installed.vteps.get(&index)?;
     Some(adjacency::vtep(&row.adj)).filter(|vtep| vtep.address == address)
 }

@@ -100,7 +100,6 @@ impl Peer {
     pub(super) fn known(&self, now: Instant) -> Known {
         Known {
             address: self.wish.address,
-            transport: transport(self.wish.settings.transport).name(),
             state: self.session.state(),
             remote_state: self.session.remote_state(),
             diagnostic: self.session.diagnostic(),
@@ -114,6 +113,7 @@ impl Peer {
             detection: self.session.detection_time(),
             interval: self.session.transmit_interval(),
             complaint: self.complaint.clone(),
+            settings: self.wish.settings,
         }
     }
 

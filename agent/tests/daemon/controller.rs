@@ -578,3 +578,34 @@ fn the_address_from_which_a_station_asks_goes_upstream_with_its_mac_over_a_resta
     assert_eq!(session.until(|message| told(message, false, OWN_MAC)), Told::Withdrawal);
     wait_for("no answer for it", PATIENCE, || (neighbours() == 0).then_some(())).unwrap();
 }
+
+#[test]
+fn what_the_controller_says_of_bfd_makes_a_session_and_ends_it() {
+    let (bench, _daemon, session) = Bench::settled();
+    assert_eq!(bench.host.json(&["bfd", "show"]).unwrap().as_array().unwrap().len(), 0);
+    let say = |interval: Option<i64>| {
+        let ToVtep::Outline(mut outline) = outline() else { unreachable!("it is an outline") };
+        let interval = interval.map(|ms| ms.try_into().unwrap());
+        let word = &mut outline.vteps.get_mut(&vtep("a")).unwrap().bfd;
+        (word.enabled, word.min_tx_ms) = (interval.map(|_| true), interval);
+        session.say(ToVtep::Outline(outline));
+    };
+    let until = |interval: Option<i64>| {
+        wait_for(&format!("a session at {interval:?}"), PATIENCE, || {
+            let rows = bench.host.json(&["bfd", "show"])?;
+            let row = rows.as_array()?.first().cloned();
+            (row.as_ref().map(|row| row["min_tx_ms"].as_i64()) == interval.map(Some)).then_some(row)
+        })
+        .unwrap()
+    };
+    say(Some(60));
+    let row = until(Some(60)).unwrap();
+    assert_eq!(
+        (&row["name"], &row["configured_by"], &row["min_rx_ms"]),
+        (&"a".into(), &"controller".into(), &300.into())
+    );
+    say(Some(70));
+    until(Some(70));
+    say(None);
+    until(None);
+}

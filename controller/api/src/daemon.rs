@@ -1,6 +1,5 @@
 //! What every daemon of ours does alike: settings and where they came from, log lines, metrics, the service manager.
 
-mod bounded;
 pub mod exposition;
 mod listen;
 mod log;
@@ -8,8 +7,8 @@ mod notify;
 mod origin;
 pub mod probes;
 
+pub use crate::bounded::{Bounded, BoundedError, preset};
 pub use crate::tls::TlsFiles;
-pub use bounded::{Bounded, BoundedError, preset};
 pub use listen::{Metrics, RemoteListenError};
 pub use log::{Log, LogError, LogFormat, LogLevel};
 pub use notify::Notify;

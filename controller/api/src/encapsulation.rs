@@ -3,6 +3,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::BfdWord;
+
 /// How frames to a VTEP are wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,12 +42,15 @@ pub struct Locator {
     pub address: IpAddr,
     #[serde(default)]
     pub encapsulation: Encapsulation,
+    /// What is said of its sessions of BFD.
+    #[serde(default, skip_serializing_if = "BfdWord::is_silent")]
+    pub bfd: BfdWord,
 }
 
 /// By VXLAN.
 impl From<IpAddr> for Locator {
     fn from(address: IpAddr) -> Self {
-        Self { address, encapsulation: Encapsulation::Vxlan }
+        Self { address, encapsulation: Encapsulation::Vxlan, bfd: BfdWord::default() }
     }
 }
 

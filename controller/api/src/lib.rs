@@ -7,6 +7,8 @@
 //! Beside it, behind features, stands what both daemons are built from: their control socket and its commands (`control`),
 //! their settings, log and metrics (`daemon`).
 
+mod bfd;
+mod bounded;
 mod claim;
 #[cfg(feature = "control")]
 pub mod control;
@@ -26,6 +28,8 @@ mod tls;
 mod vlan;
 mod vni;
 
+pub use bfd::{BfdTransport, BfdWord};
+pub use bounded::{Bounded, BoundedError, preset};
 pub use claim::{Cause, Claim, Ips, LocalMac, Origin, OriginParseError, Role, Stamp};
 pub use encapsulation::{Encapsulation, Locator};
 pub use mac::{MacAddr, MacParseError};

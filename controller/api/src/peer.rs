@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Cause, Claim, ControllerName, Held, Locator, LogicalSwitchName, MacAddr, Network, Stamp,
-    TableUpdate, Term, Version, VtepName, VtepState,
+    BfdWord, Binding, Cause, Claim, ControllerName, Held, Locator, LogicalSwitchName, MacAddr, Network,
+    Stamp, TableUpdate, Term, Version, VtepName, VtepState,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +136,9 @@ pub struct Outline {
     pub networks: BTreeMap<LogicalSwitchName, NetworkOutline>,
     /// Every VTEP that these networks may name.
     pub directory: BTreeMap<VtepName, Locator>,
+    /// Of the sessions of BFD between any two of them, as far as neither has a word of its own.
+    #[serde(default, skip_serializing_if = "BfdWord::is_silent")]
+    pub bfd: BfdWord,
     /// The VTEPs that the receiver serves.
     pub served: BTreeMap<VtepName, Served>,
 }

@@ -51,6 +51,10 @@ pub fn diff(old: &Declared, new: &Declared) -> Vec<Difference> {
     if !changes.is_empty() {
         found.push(Difference { sign: Sign::Changed, object: "policy".to_owned(), detail: changes });
     }
+    let changes = keys(&json(&old.bfd), &json(&new.bfd));
+    if !changes.is_empty() {
+        found.push(Difference { sign: Sign::Changed, object: "bfd".to_owned(), detail: changes });
+    }
     objects(&mut found, "vtep", &old.vteps, &new.vteps);
     objects(&mut found, "logical_switch", &old.logical_switches, &new.logical_switches);
     let binding = |declared: &Declared| -> BTreeMap<(String, String, u16), String> {

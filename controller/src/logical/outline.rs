@@ -72,7 +72,7 @@ impl Logical {
         }
         let locator = |id: VtepId| {
             let vtep = &self.vteps[id];
-            Some((vtep.name.clone(), vtep.locator(*directory.get(&id)?)))
+            Some((vtep.name.clone(), vtep.locator(*directory.get(&id)?, &self.declared)))
         };
         Outline {
             term: self.term,
@@ -81,6 +81,7 @@ impl Logical {
             networks,
             directory: named.into_iter().filter_map(locator).collect(),
             served: self.served(peer, only),
+            bfd: self.declared.bfd,
         }
     }
 

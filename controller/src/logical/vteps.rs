@@ -7,11 +7,12 @@ use std::ops::{Index, IndexMut};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use vtep_api::{
-    ControllerName, Encapsulation, Locator, LogicalSwitchName, Session, Term, Version, VtepName, VtepStatus,
+    BfdWord, ControllerName, Encapsulation, Locator, LogicalSwitchName, Session, Term, Version, VtepName,
+    VtepStatus,
 };
 
 use super::guard::Storm;
-use crate::declared::{DeclaredVtep, Policy};
+use crate::declared::{Declared, DeclaredVtep, Policy};
 
 /// Stands for a name as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,10 +59,13 @@ impl Vtep {
         declared.address.or(self.status.state.address)
     }
 
-    pub(super) fn locator(&self, address: IpAddr) -> Locator {
-        let encapsulation =
-            self.declared.as_ref().map_or_else(Encapsulation::default, |vtep| vtep.encapsulation);
-        Locator { address, encapsulation }
+    pub(super) fn locator(&self, address: IpAddr, declared: &Declared) -> Locator {
+        let vtep = self.declared.as_ref();
+        Locator {
+            address,
+            encapsulation: vtep.map_or_else(Encapsulation::default, |vtep| vtep.encapsulation),
+            bfd: vtep.map_or_else(BfdWord::default, |vtep| declared.bfd_of(vtep)),
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {

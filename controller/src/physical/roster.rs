@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_api::{
-    Binding, ControllerName, Locator, LogicalSwitchName, NetworkOutline, Outline, Served, VtepName,
+    BfdWord, Binding, ControllerName, Locator, LogicalSwitchName, NetworkOutline, Outline, Served, VtepName,
     VtepOutline,
 };
 
@@ -17,6 +17,8 @@ pub(super) struct Roster {
     /// Logical controllers that have not been heard.
     pub(super) missing: BTreeSet<ControllerName>,
     directory: BTreeMap<VtepName, Locator>,
+    /// With the one who says it.
+    bfd: Option<(ControllerName, BfdWord)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,12 +95,15 @@ impl Roster {
     ) -> VtepOutline {
         let mut outline = VtepOutline::default();
         let Some(memberships) = self.memberships.get(vtep) else { return outline };
+        let own = self.directory.get(vtep).map_or_else(BfdWord::default, |own| own.bfd);
+        let general = self.bfd.as_ref().map_or_else(BfdWord::default, |(_, word)| *word);
         for name in memberships {
             let Some(owned) = self.networks.get(name) else { continue };
             let network = &owned.outline.network;
             for vtep in network.flood.iter().chain(named(name).into_iter().flatten()) {
                 if let Some(locator) = self.directory.get(vtep) {
-                    outline.vteps.entry(vtep.clone()).or_insert(*locator);
+                    let bfd = BfdWord::between(own, locator.bfd).or(general);
+                    outline.vteps.entry(vtep.clone()).or_insert(Locator { bfd, ..*locator });
                 }
             }
             outline.networks.insert(name.clone(), network.clone());
@@ -118,10 +123,16 @@ impl Roster {
     }
 
     fn serve(&mut self, by: &ControllerName, outline: &Outline) {
+        let (first, general) = self.bfd.get_or_insert_with(|| (by.clone(), outline.bfd));
+        if *general != outline.bfd {
+            self.conflicts.insert(format!("{by} declares other BFD than {first}; {first} is obeyed"));
+        }
         for (vtep, locator) in &outline.directory {
             let known = self.directory.entry(vtep.clone()).or_insert(*locator);
-            if known != locator {
+            if (known.address, known.encapsulation) != (locator.address, locator.encapsulation) {
                 self.conflicts.insert(format!("{by} declares {vtep} at {locator}; {known} stands"));
+            } else if known.bfd != locator.bfd {
+                self.conflicts.insert(format!("{by} declares other BFD for {vtep} than those before it"));
             }
         }
         for (vtep, served) in &outline.served {

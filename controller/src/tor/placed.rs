@@ -63,7 +63,7 @@ pub(super) fn tor_outline(
 mod tests {
     use std::sync::Arc;
 
-    use vtep_api::{Binding, Locator, Network, Placement, Replication, UnknownUnicast};
+    use vtep_api::{BfdWord, Binding, Locator, Network, Placement, Replication, UnknownUnicast};
 
     use super::*;
 
@@ -129,7 +129,11 @@ mod tests {
     #[test]
     fn a_vtep_that_no_locator_of_a_tor_can_name_is_out_of_its_reach() {
         for unspeakable in [
-            Locator { address: IpAddr::from([192, 0, 2, 2]), encapsulation: Encapsulation::Geneve },
+            Locator {
+                address: IpAddr::from([192, 0, 2, 2]),
+                encapsulation: Encapsulation::Geneve,
+                bfd: BfdWord::default(),
+            },
             Locator::from(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2])),
         ] {
             let mut outline = outline();

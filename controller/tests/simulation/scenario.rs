@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use vtep_api::{
-    Binding, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, SwitchPortName,
+    BfdWord, Binding, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, SwitchPortName,
     UnknownUnicast, VlanId, Vni, VtepName,
 };
 use vtep_controller::Declared;
@@ -191,6 +191,7 @@ fn declare(
             address: random.percent(50).then_some(vtep.address),
             encapsulation: Encapsulation::Vxlan,
             physical_controller: (tor || random.percent(50)).then(|| physicals[vtep.home].clone()),
+            bfd: BfdWord::default(),
         };
         declared.vteps.insert(vtep.name.clone(), declared_vtep);
         for (at, switch) in switches.iter().enumerate() {

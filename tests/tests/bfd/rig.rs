@@ -29,6 +29,8 @@ pub(crate) struct Pair {
     pub(crate) agent: Agent,
     pub(crate) vm: Vm,
     pub(crate) tors: [Tor; 2],
+    /// That says nothing of sessions.
+    table: String,
     _host: Machine,
     _fabric: Fabric,
 }
@@ -50,6 +52,30 @@ pub(crate) enum Hops {
 impl Pair {
     /// `bfd`: further lines of the agent's `[bfd]`.
     pub(crate) fn new(hops: Hops, bfd: &str) -> Self {
+        let transport = match hops {
+            Hops::Single => "single-hop",
+            Hops::Multi => "multi-hop",
+        };
+        let section = format!(
+            "\n[bfd]\nenabled = true\ntransport = \"{transport}\"\nmin_tx_ms = 50\nmin_rx_ms = 50\nmultiplier = 3\n{bfd}\n"
+        );
+        Self::with(hops, &section, None)
+    }
+
+    /// Of sessions only the table speaks: of that with a, of several hops, at this interval.
+    pub(crate) fn told(interval_ms: u32) -> Self {
+        Self::with(Hops::Multi, "", Some(interval_ms))
+    }
+
+    pub(crate) fn tell(&self, interval_ms: u32) {
+        self.agent.write_table(&of_a(&self.table, Some(interval_ms))).unwrap();
+    }
+
+    pub(crate) fn say_nothing(&self) {
+        self.agent.write_table(&self.table).unwrap();
+    }
+
+    fn with(hops: Hops, section: &str, told: Option<u32>) -> Self {
         let mut fabric = Fabric::new().unwrap();
         let host = fabric.machine("host", 1).unwrap();
         let (vm, _) = Vm::new(&host.netns, "p1", 1).unwrap();
@@ -67,22 +93,16 @@ impl Pair {
         );
         let rest = format!("{}{}{mac}", network("blue", VNI, &["a"]), binding("p1", 0, "blue"));
         let macs = format!("macs = [\"{}\"]", vm.mac);
+        let table = table(&[("a", 11), ("b", 12)], &rest);
         let config = AgentConfig {
             name: "host",
-            source: AgentSource::Table(table(&[("a", 11), ("b", 12)], &rest)),
+            source: AgentSource::Table(of_a(&table, told)),
             ports: vec![("p1", &macs)],
             dataplane: "macs_max = 1000",
         };
         let agent = Agent::new(&host, &config).unwrap();
-        let transport = match hops {
-            Hops::Single => "single-hop",
-            Hops::Multi => "multi-hop",
-        };
-        let section = format!(
-            "\n[bfd]\nenabled = true\ntransport = \"{transport}\"\nmin_tx_ms = 50\nmin_rx_ms = 50\nmultiplier = 3\n{bfd}\n"
-        );
-        agent.reconfigure(|text| text + &section).unwrap();
-        let mut pair = Self { agent, vm, tors, _host: host, _fabric: fabric };
+        agent.reconfigure(|text| text + section).unwrap();
+        let mut pair = Self { agent, vm, tors, table, _host: host, _fabric: fabric };
         pair.agent.start().unwrap();
         pair.vm.eth0.add_neighbour(pair.tors[0].far.address, pair.tors[0].far.mac).unwrap();
         pair
@@ -108,6 +128,12 @@ impl Pair {
         let rows = self.agent.json(&["vtep", "show", name]).unwrap();
         rows.as_array().unwrap()[0].clone()
     }
+}
+
+fn of_a(table: &str, interval_ms: Option<u32>) -> String {
+    let Some(ms) = interval_ms else { return table.to_owned() };
+    let bfd = format!("bfd = {{ enabled = true, min_tx_ms = {ms}, min_rx_ms = {ms} }}");
+    table.replacen("name = \"a\"", &format!("name = \"a\"\n{bfd}"), 1)
 }
 
 impl Hops {

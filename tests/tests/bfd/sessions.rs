@@ -25,12 +25,7 @@ fn sessions_with_bird_come_up_and_agree_on_timers() {
 fn a_session_outlives_its_agent_without_a_flap() {
     let mut pair = Pair::new(Hops::Multi, "");
     pair.wait_until_up();
-    let birds_view = |pair: &Pair| pair.tors[0].bird.as_ref().unwrap().sessions().unwrap();
-    let since = |text: &str| -> String {
-        let line = text.lines().find(|line| line.starts_with("192.0.2.1")).unwrap_or_default().to_owned();
-        line.split_whitespace().nth(3).unwrap_or_default().to_owned()
-    };
-    let before = since(&birds_view(&pair));
+    let before = birds_view(&pair).1;
     for end in ["kill", "terminate"] {
         if end == "kill" {
             pair.agent.daemon().unwrap().kill().unwrap();
@@ -39,7 +34,7 @@ fn a_session_outlives_its_agent_without_a_flap() {
         }
         // Many detection times.
         std::thread::sleep(std::time::Duration::from_millis(1500));
-        assert!(birds_view(&pair).contains("Up"), "after {end}: {}", birds_view(&pair));
+        assert!(birds_view(&pair).0.contains("Up"), "after {end}: {}", birds_view(&pair).0);
         pair.agent.start().unwrap();
         pair.wait_until_up();
         let session = pair.session("a").unwrap();
@@ -49,7 +44,7 @@ fn a_session_outlives_its_agent_without_a_flap() {
             (Some(0), Some(0)),
             "{session}"
         );
-        assert_eq!(since(&birds_view(&pair)), before, "BIRD has seen no other session");
+        assert_eq!(birds_view(&pair).1, before, "BIRD has seen no other session");
     }
     pair.agent.daemon().unwrap().signal(Signal::SIGSTOP).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1500));
@@ -57,5 +52,41 @@ fn a_session_outlives_its_agent_without_a_flap() {
     wait_for("the session as it was", SOON, || (pair.session("a")?["state"] == "up").then_some(())).unwrap();
     let session = pair.session("a").unwrap();
     assert_eq!((session["failures"].as_u64(), session["expired"].as_u64()), (Some(0), Some(0)), "{session}");
-    assert_eq!(since(&birds_view(&pair)), before, "BIRD has seen no other session");
+    assert_eq!(birds_view(&pair).1, before, "BIRD has seen no other session");
+}
+
+/// RFC 5880 §6.8.3: other timers come by a poll sequence, and the session does not notice.
+#[test]
+fn what_the_source_says_of_a_session_counts_and_changes_without_a_flap() {
+    let pair = Pair::told(50);
+    let until = |detection: u64| {
+        wait_for(&format!("a detection time of {detection} ms"), SOON, || {
+            let session = pair.session("a")?;
+            let agreed = session["state"] == "up" && session["detection_ms"] == detection;
+            (agreed && session["interval_ms"] == detection / 3).then_some(session)
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:?}", pair.session("a")))
+    };
+    let session = until(150);
+    assert_eq!(session["configured_by"], "table file");
+    let since = birds_view(&pair).1;
+    for (interval, detection) in [(100, 300), (60, 180)] {
+        pair.tell(interval);
+        let session = until(detection);
+        assert_eq!(session["min_tx_ms"], interval);
+        assert_eq!((&session["failures"], &session["standing"]), (&0.into(), &"alive".into()), "{session}");
+    }
+    assert_eq!(birds_view(&pair).1, since, "BIRD has seen no other session");
+    pair.say_nothing();
+    wait_for("no session", SOON, || pair.session("a").is_none().then_some(())).unwrap();
+    wait_for("what BIRD sees", SOON, || (!birds_view(&pair).0.contains("Up")).then_some(())).unwrap();
+    assert_eq!(pair.vtep("a")["suspect"], false, "who is not watched is not suspected");
+}
+
+/// All of it, and since when the session is as it is.
+fn birds_view(pair: &Pair) -> (String, String) {
+    let text = pair.tors[0].bird.as_ref().unwrap().sessions().unwrap();
+    let line = text.lines().find(|line| line.starts_with("192.0.2.1")).unwrap_or_default();
+    let since = line.split_whitespace().nth(3).unwrap_or_default().to_owned();
+    (text, since)
 }

@@ -35,7 +35,7 @@ pub(super) fn vteps(
                 let (address, encapsulation) = (address.ip(), locator.encapsulation);
                 let (first, one) = *of_address.entry(address).or_insert((name, encapsulation));
                 if one == encapsulation {
-                    vteps.insert(name.clone(), Vtep { address, encapsulation });
+                    vteps.insert(name.clone(), Vtep { address, encapsulation, bfd: locator.bfd });
                 } else {
                     let expected = format!("{one}, which {first} with the same address has");
                     refusals.push(|| format!("encapsulation of VTEP {name}"), &encapsulation, expected);

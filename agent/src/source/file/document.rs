@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vtep_api::BfdWord;
 
 use crate::table::{Encapsulation, Replication, UnknownUnicast};
 
@@ -32,6 +33,8 @@ pub struct VtepRow {
     pub address: String,
     #[serde(default)]
     pub encapsulation: Encapsulation,
+    #[serde(default)]
+    pub bfd: BfdWord,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -60,7 +60,11 @@ impl Build<'_> {
                     self.own_names.insert(name);
                 }
                 Ok(address) => {
-                    self.vtep_at(at, name, Vtep { address: address.ip(), encapsulation: row.encapsulation });
+                    self.vtep_at(
+                        at,
+                        name,
+                        Vtep { address: address.ip(), encapsulation: row.encapsulation, bfd: row.bfd },
+                    );
                 }
                 Err(error) => {
                     self.refusals.push(|| format!("vtep[{at}].address"), &row.address, error.to_string());

@@ -90,7 +90,11 @@ impl Build {
                 let name = VtepName::try_from(address.to_string()).expect("an address is a name");
                 self.table.vteps.insert(
                     name.clone(),
-                    Vtep { address: address.ip(), encapsulation: Encapsulation::Vxlan },
+                    Vtep {
+                        address: address.ip(),
+                        encapsulation: Encapsulation::Vxlan,
+                        bfd: vtep_api::BfdWord::default(),
+                    },
                 );
                 Some(name)
             }

@@ -50,6 +50,7 @@ pub(super) fn build(document: &Node, problems: &mut Problems<'_>) -> Declared {
         match key.as_str() {
             "version" => {}
             "policy" => builder.policy(node),
+            "bfd" => builder.declared.bfd = read("bfd", node, builder.problems).unwrap_or_default(),
             "vtep" => rows.vteps = builder.rows(key, node),
             "logical_switch" => rows.switches = builder.rows(key, node),
             "binding" => rows.bindings = builder.rows(key, node),
@@ -57,7 +58,7 @@ pub(super) fn build(document: &Node, problems: &mut Problems<'_>) -> Declared {
             "pin" => rows.pins = builder.rows(key, node),
             _ => builder.problems.push(
                 node.at,
-                format!("unknown section `{key}`; expected policy, vtep, logical_switch, binding, subscription or pin"),
+                format!("unknown section `{key}`; expected policy, bfd, vtep, logical_switch, binding, subscription or pin"),
             ),
         }
     }
@@ -133,7 +134,7 @@ impl Builder<'_, '_> {
                 addresses.insert(address, (name.clone(), at));
             }
             let ovsdb = row.ovsdb.as_ref().map(ToString::to_string);
-            let VtepRow { encapsulation, physical_controller, .. } = row;
+            let VtepRow { encapsulation, physical_controller, bfd, .. } = row;
             if ovsdb.is_some() && encapsulation != Encapsulation::Vxlan {
                 let message = format!(
                     "VTEP \"{name}\" has encapsulation \"{encapsulation}\"; expected \"vxlan\", the only one that a TOR's \
@@ -141,7 +142,7 @@ impl Builder<'_, '_> {
                 );
                 self.problems.push(at, message);
             }
-            let vtep = DeclaredVtep { ovsdb, address, encapsulation, physical_controller };
+            let vtep = DeclaredVtep { ovsdb, address, encapsulation, physical_controller, bfd };
             self.declared.vteps.insert(name, vtep);
         }
     }

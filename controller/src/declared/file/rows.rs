@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vtep_api::{
-    ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, SwitchPortName, UnknownUnicast,
-    VlanId, Vni, VtepName,
+    BfdWord, ControllerName, Encapsulation, LogicalSwitchName, MacAddr, Replication, SwitchPortName,
+    UnknownUnicast, VlanId, Vni, VtepName,
 };
 
 use super::problem::Problems;
@@ -23,6 +23,7 @@ pub(super) struct VtepRow {
     pub(super) address: Option<TunnelAddress>,
     pub(super) encapsulation: Encapsulation,
     pub(super) physical_controller: Option<ControllerName>,
+    pub(super) bfd: BfdWord,
 }
 
 #[derive(Debug, Default, Deserialize)]

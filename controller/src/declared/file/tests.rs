@@ -233,3 +233,21 @@ fn the_difference_is_told_object_by_object() {
         ]
     );
 }
+
+#[test]
+fn what_is_declared_of_bfd_is_in_bounds_and_a_tors_travels_in_the_tunnel() {
+    let declared =
+        parse("deployment.toml", &format!("{SMALL}[bfd]\nenabled = true\nmin_tx_ms = 100")).unwrap();
+    assert_eq!(declared.bfd.min_tx_ms.map(u32::from), Some(100));
+    let of = |name: &str| declared.bfd_of(&declared.vteps[&name.parse().unwrap()]).transport;
+    assert_eq!((of("tor-a"), of("hv1")), (Some(vtep_api::BfdTransport::Vxlan), None));
+    let silent = parse("deployment.toml", SMALL).unwrap();
+    assert!(silent.bfd_of(&silent.vteps[&"tor-a".parse().unwrap()]).is_silent());
+
+    let with = with(7, "name = \"hv1\"\nbfd = { enabled = true, min_rx_ms = 49 }");
+    check_toml(&with, &[(8, "49 is out of range; expected 50 to 60000")]);
+    check_toml(
+        &format!("{SMALL}[bfd]\nmultiplier = 1\nhold = 3"),
+        &[(24, "2 to 255"), (25, "unknown field `hold`")],
+    );
+}

@@ -202,3 +202,21 @@ fn a_large_table_goes_in_parts_between_which_nothing_is_lost() {
     assert!(receiver.resyncs.is_empty());
     assert!(receiver.tables[&ls("X")].rows == world.rows("X"));
 }
+
+/// Both ends of a session are told the same of it: their own words together, then what is declared of all.
+#[test]
+fn both_ends_are_told_the_same_of_their_session() {
+    let mut world = connected();
+    let mut told = outline(1, 2, &[X], &["a", "b"]);
+    told.bfd.multiplier = Some(vtep_api::Bounded::preset(5));
+    let tor = told.directory.get_mut(&vtep("a")).unwrap();
+    (tor.bfd.enabled, tor.bfd.min_tx_ms) = (Some(true), Some(vtep_api::Bounded::preset(50)));
+    world.message("lc-a", FromLogical::Outline(told));
+    let said = |world: &World, to: &str, of: &str| world.outline_to(to).unwrap().vteps[&vtep(of)].bfd;
+    world.hello("a", vec![]);
+    world.hello("b", vec![]);
+    let session = said(&world, "a", "b");
+    assert_eq!((session.enabled, session.min_tx_ms.map(u32::from)), (Some(true), Some(50)));
+    assert_eq!(session.multiplier.map(u32::from), Some(5));
+    assert_eq!(said(&world, "b", "a"), session);
+}

@@ -99,6 +99,7 @@ pub(super) fn outline(term: u64, version: u64, networks: &[(&str, &[&str])], all
             .iter()
             .map(|name| (vtep(name), Served { ovsdb: None, bindings: BTreeSet::new() }))
             .collect(),
+        bfd: vtep_api::BfdWord::default(),
     }
 }
 

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::parts::{
-    at_most, binding, binding_to_wire, cause, cause_to_wire, held, held_to_wire, kind, local, local_to_wire,
-    locator, locator_to_wire, mac, mac_to_wire, name, names, network, network_to_wire, required, state,
-    state_to_wire, texts,
+    at_most, bfd, bfd_to_wire, binding, binding_to_wire, cause, cause_to_wire, held, held_to_wire, kind,
+    local, local_to_wire, locator, locator_to_wire, mac, mac_to_wire, name, names, network, network_to_wire,
+    required, state, state_to_wire, texts,
 };
 use super::table::{update, update_to_wire};
 use super::{Malformed, Wire, proto, sealed};
@@ -228,6 +228,7 @@ fn outline_to_wire(outline: &Outline) -> logical_message::Outline {
         networks: networks.collect(),
         directory: directory.collect(),
         served: served.collect(),
+        bfd: bfd_to_wire(&outline.bfd),
     }
 }
 
@@ -250,5 +251,6 @@ fn outline(outline: logical_message::Outline) -> Result<Outline, Malformed> {
         networks: networks.collect::<Result<BTreeMap<_, _>, Malformed>>()?,
         directory: directory.collect::<Result<BTreeMap<_, _>, Malformed>>()?,
         served: served.collect::<Result<BTreeMap<_, _>, Malformed>>()?,
+        bfd: bfd(outline.bfd.as_ref())?,
     })
 }

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::{Malformed, proto};
 use crate::{
-    Binding, Cause, Encapsulation, Held, Ips, LocalMac, Locator, LogicalSwitchName, MacAddr, NameError,
-    Network, Origin, Replication, Role, Term, UnknownUnicast, Version, VlanId, Vni, VtepState,
+    BfdTransport, BfdWord, Binding, Bounded, Cause, Encapsulation, Held, Ips, LocalMac, Locator,
+    LogicalSwitchName, MacAddr, NameError, Network, Origin, Replication, Role, Term, UnknownUnicast, Version,
+    VlanId, Vni, VtepState,
 };
 
 const A_MESSAGE: &str = "one";
@@ -209,7 +210,11 @@ pub(super) fn locator_to_wire(locator: &Locator) -> proto::Locator {
         Encapsulation::Geneve => proto::Encapsulation::Geneve,
         Encapsulation::Nvgre => proto::Encapsulation::Nvgre,
     };
-    proto::Locator { address: ip_to_wire(&locator.address), encapsulation: encapsulation.into() }
+    proto::Locator {
+        address: ip_to_wire(&locator.address),
+        encapsulation: encapsulation.into(),
+        bfd: bfd_to_wire(&locator.bfd),
+    }
 }
 
 pub(super) fn locator(locator: &proto::Locator) -> Result<Locator, Malformed> {
@@ -222,7 +227,61 @@ pub(super) fn locator(locator: &proto::Locator) -> Result<Locator, Malformed> {
             return Err(Malformed::value("locator.encapsulation", locator.encapsulation, expected));
         }
     };
-    Ok(Locator { address: ip("locator.address", &locator.address)?, encapsulation })
+    let address = ip("locator.address", &locator.address)?;
+    Ok(Locator { address, encapsulation, bfd: bfd(locator.bfd.as_ref())? })
+}
+
+pub(super) fn bfd_to_wire(word: &BfdWord) -> Option<proto::Bfd> {
+    let transport = match word.transport {
+        None => proto::BfdTransport::Unspecified,
+        Some(BfdTransport::SingleHop) => proto::BfdTransport::SingleHop,
+        Some(BfdTransport::MultiHop) => proto::BfdTransport::MultiHop,
+        Some(BfdTransport::Vxlan) => proto::BfdTransport::Vxlan,
+    };
+    (!word.is_silent()).then(|| proto::Bfd {
+        enabled: word.enabled,
+        transport: transport.into(),
+        min_tx_ms: word.min_tx_ms.map(Into::into),
+        min_rx_ms: word.min_rx_ms.map(Into::into),
+        multiplier: word.multiplier.map(Into::into),
+        vni: word.vni.map(Into::into),
+        hold_ms: word.hold_ms.map(Into::into),
+        hold_max_ms: word.hold_max_ms.map(Into::into),
+        revertive: word.revertive,
+    })
+}
+
+pub(super) fn bfd(word: Option<&proto::Bfd>) -> Result<BfdWord, Malformed> {
+    let Some(word) = word else { return Ok(BfdWord::default()) };
+    let transport = match proto::BfdTransport::try_from(word.transport) {
+        Ok(proto::BfdTransport::Unspecified) => None,
+        Ok(proto::BfdTransport::SingleHop) => Some(BfdTransport::SingleHop),
+        Ok(proto::BfdTransport::MultiHop) => Some(BfdTransport::MultiHop),
+        Ok(proto::BfdTransport::Vxlan) => Some(BfdTransport::Vxlan),
+        Err(_) => {
+            let expected = "1 (single hop), 2 (multi-hop) or 3 (VXLAN)";
+            return Err(Malformed::value("bfd.transport", word.transport, expected));
+        }
+    };
+    Ok(BfdWord {
+        enabled: word.enabled,
+        transport,
+        min_tx_ms: bounded("bfd.min_tx_ms", word.min_tx_ms)?,
+        min_rx_ms: bounded("bfd.min_rx_ms", word.min_rx_ms)?,
+        multiplier: bounded("bfd.multiplier", word.multiplier)?,
+        vni: bounded("bfd.vni", word.vni)?,
+        hold_ms: bounded("bfd.hold_ms", word.hold_ms)?,
+        hold_max_ms: bounded("bfd.hold_max_ms", word.hold_max_ms)?,
+        revertive: word.revertive,
+    })
+}
+
+fn bounded<const MIN: u32, const MAX: u32>(
+    field: &'static str,
+    value: Option<u32>,
+) -> Result<Option<Bounded<MIN, MAX>>, Malformed> {
+    let bounded = value.map(|value| Bounded::try_from(i64::from(value))).transpose();
+    bounded.map_err(|error| Malformed::value(field, error.value, format!("{MIN} to {MAX}")))
 }
 
 pub(super) fn binding_to_wire(binding: &Binding) -> proto::Binding {

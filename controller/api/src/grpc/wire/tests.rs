@@ -38,7 +38,40 @@ fn mac() -> impl Strategy<Value = MacAddr> {
 
 fn locator() -> impl Strategy<Value = Locator> {
     let encapsulation = proptest::sample::select(&Encapsulation::ALL[..]);
-    (ip(), encapsulation).prop_map(|(address, encapsulation)| Locator { address, encapsulation })
+    (ip(), encapsulation, bfd()).prop_map(|(address, encapsulation, bfd)| Locator {
+        address,
+        encapsulation,
+        bfd,
+    })
+}
+
+fn bfd() -> impl Strategy<Value = BfdWord> {
+    fn some<const MIN: u32, const MAX: u32>() -> impl Strategy<Value = Option<Bounded<MIN, MAX>>> {
+        option::of((MIN..=MAX).prop_map(|value| Bounded::try_from(i64::from(value)).unwrap()))
+    }
+    let transport = [BfdTransport::SingleHop, BfdTransport::MultiHop, BfdTransport::Vxlan];
+    let transport = option::of(proptest::sample::select(transport.to_vec()));
+    let flags = any::<[Option<bool>; 2]>();
+    (flags, transport, (some(), some(), some()), (some(), some(), some())).prop_map(
+        |(
+            [enabled, revertive],
+            transport,
+            (min_tx_ms, min_rx_ms, multiplier),
+            (vni, hold_ms, hold_max_ms),
+        )| {
+            BfdWord {
+                enabled,
+                transport,
+                min_tx_ms,
+                min_rx_ms,
+                multiplier,
+                vni,
+                hold_ms,
+                hold_max_ms,
+                revertive,
+            }
+        },
+    )
 }
 
 fn ip() -> impl Strategy<Value = std::net::IpAddr> {
@@ -251,6 +284,7 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
         btree_map(switch(), network, 0..3),
         btree_map(vtep(), locator(), 0..3),
         btree_map(vtep(), served, 0..3),
+        bfd(),
     );
     prop_oneof![
         (any::<u32>(), controller(), any::<u64>()).prop_map(|(protocol, name, term)| FromLogical::Welcome {
@@ -258,9 +292,17 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
             name,
             term: Term(term)
         }),
-        outline.prop_map(|([term, version], controllers, networks, directory, served)| FromLogical::Outline(
-            Outline { term: Term(term), version: Version(version), controllers, networks, directory, served }
-        )),
+        outline.prop_map(|([term, version], controllers, networks, directory, served, bfd)| {
+            FromLogical::Outline(Outline {
+                term: Term(term),
+                version: Version(version),
+                controllers,
+                networks,
+                directory,
+                served,
+                bfd,
+            })
+        }),
         update().prop_map(FromLogical::Table),
         (vtep(), switch()).prop_map(|(vtep, logical_switch)| FromLogical::NoChange { vtep, logical_switch }),
         (vtep(), switch()).prop_map(|(vtep, logical_switch)| FromLogical::Resync { vtep, logical_switch }),
@@ -409,7 +451,7 @@ fn an_encapsulation_is_vxlan_unless_it_is_named_and_an_unknown_one_is_refused() 
     use super::proto::{self};
 
     let outline = |encapsulation: i32| {
-        let locator = proto::Locator { address: vec![192, 0, 2, 1], encapsulation };
+        let locator = proto::Locator { address: vec![192, 0, 2, 1], encapsulation, bfd: None };
         Kind::Outline(Outline { vteps: [("a".to_owned(), locator)].into(), ..Outline::default() })
     };
     for (number, expected) in
@@ -441,4 +483,23 @@ fn a_million_rows_in_less_than_a_second() {
         .sum();
     println!("{} rows, {octets} octets: {:?}", 123 * 8192, start.elapsed());
     assert!(start.elapsed() < std::time::Duration::from_secs(1));
+}
+
+#[test]
+fn what_is_said_of_bfd_is_in_its_bounds_or_the_message_is_refused() {
+    use super::proto::vtep_reply::{Kind, Outline};
+    use super::proto::{self};
+
+    let outline = |bfd: proto::Bfd| {
+        let locator = proto::Locator { address: vec![192, 0, 2, 1], encapsulation: 0, bfd: Some(bfd) };
+        Kind::Outline(Outline { vteps: [("a".to_owned(), locator)].into(), ..Outline::default() })
+    };
+    check_refused(
+        outline(proto::Bfd { min_tx_ms: Some(49), ..proto::Bfd::default() }),
+        "field bfd.min_tx_ms is 49; expected 50 to 60000",
+    );
+    check_refused(
+        outline(proto::Bfd { transport: 4, ..proto::Bfd::default() }),
+        "field bfd.transport is 4; expected 1 (single hop), 2 (multi-hop) or 3 (VXLAN)",
+    );
 }
