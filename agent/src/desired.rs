@@ -118,7 +118,7 @@ impl Inputs<'_> {
             let was = |config: vtep_abi::Config| config.flags & vtep_abi::Config::BFD != 0;
             return bfd.is_on() || self.installed.config.is_some_and(was);
         }
-        self.table.vteps.iter().any(|(name, vtep)| bfd.of(name, &vtep.bfd).is_some())
+        self.table.vteps.iter().any(|(name, vtep)| bfd.of(name, &vtep.bfd, &vtep.tunnel).is_some())
     }
 
     /// What to do before a table is there: follow the configuration and the underlay, and leave everything else.

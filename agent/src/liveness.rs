@@ -42,6 +42,7 @@ pub struct Known {
     pub state: State,
     pub remote_state: State,
     pub diagnostic: Diagnostic,
+    pub remote_diagnostic: Diagnostic,
     /// As [`vtep_bfd::Standing`] names it.
     pub standing: &'static str,
     /// Others should serve the VTEP's MACs.

@@ -7,6 +7,7 @@ mod ovsdb;
 mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -16,6 +17,7 @@ pub use controller::{Macs, SessionStatus, TableStatus};
 pub use refusal::{Refusal, Refusals};
 
 use crate::config;
+use crate::liveness::Known;
 use crate::table::{Delta, Table};
 
 /// Events that may wait: a source that is faster than the daemon is held up, not queued.
@@ -55,6 +57,8 @@ pub struct Report {
     pub local_macs: Arc<LocalMacs>,
     /// Not all MACs found room.
     pub macs_exhausted: bool,
+    /// The far ends of our tunnels, and the session of BFD with each: for a database only.
+    pub tunnels: BTreeMap<IpAddr, Option<Arc<Known>>>,
 }
 
 /// What an earlier agent left in the kernel.

@@ -4,11 +4,13 @@
 mod delta;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use vtep_api::{BfdWord, Ips, LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
+
+use vtep_bfd::Inner;
 
 pub use delta::{Delta, Outline};
 pub use vtep_api::{Encapsulation, Replication, UnknownUnicast};
@@ -33,6 +35,26 @@ pub struct Vtep {
     pub encapsulation: Encapsulation,
     /// What the source says of our session of BFD with it.
     pub bfd: BfdWord,
+    pub tunnel: TunnelTerms,
+}
+
+/// What only a row of a database's `Tunnel` has words for, of a session inside a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelTerms {
+    /// Where packets go inside.
+    pub dst_mac: MacAddr,
+    pub dst_ip: Ipv4Addr,
+    /// Packets count whatever network they come in.
+    pub any_vni: bool,
+    /// The peer is asked to send its frames elsewhere.
+    pub path_down: bool,
+}
+
+impl Default for TunnelTerms {
+    fn default() -> Self {
+        let (dst_mac, dst_ip) = (MacAddr::new(Inner::DST_MAC), Inner::LOCAL_IP);
+        Self { dst_mac, dst_ip, any_vni: false, path_down: false }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -192,7 +192,10 @@ impl Diagnostic {
     pub const TIME_EXPIRED: Self = Self(1);
     pub const NEIGHBOUR_DOWN: Self = Self(3);
     pub const PATH_DOWN: Self = Self(5);
+    /// Something behind the sender has failed: the session is up, and frames should go elsewhere.
+    pub const CONCATENATED_PATH_DOWN: Self = Self(6);
     pub const ADMIN_DOWN: Self = Self(7);
+    pub const REVERSE_CONCATENATED_PATH_DOWN: Self = Self(8);
 
     /// As the field has it; `None` where it has no room.
     pub const fn from_code(code: u8) -> Option<Self> {

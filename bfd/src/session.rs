@@ -80,6 +80,7 @@ pub struct Session {
 struct Remote {
     discriminator: u32,
     state: State,
+    diagnostic: Diagnostic,
     desired_min_tx_us: u32,
     required_min_rx_us: u32,
     detect_mult: u8,
@@ -89,6 +90,7 @@ impl Remote {
     const UNKNOWN: Self = Self {
         discriminator: 0,
         state: State::Down,
+        diagnostic: Diagnostic::NONE,
         desired_min_tx_us: 0,
         required_min_rx_us: 1,
         detect_mult: 0,
@@ -148,6 +150,16 @@ impl Session {
         self.remote.state
     }
 
+    pub const fn remote_diagnostic(&self) -> Diagnostic {
+        self.remote.diagnostic
+    }
+
+    /// The session is up, and the peer asks to be spared all the same.
+    pub fn is_path_down(&self) -> bool {
+        let path = [Diagnostic::CONCATENATED_PATH_DOWN, Diagnostic::REVERSE_CONCATENATED_PATH_DOWN];
+        self.state == State::Up && path.contains(&self.remote.diagnostic)
+    }
+
     pub const fn diagnostic(&self) -> Diagnostic {
         self.diagnostic
     }
@@ -200,8 +212,9 @@ impl Session {
 
     /// What we would send now.
     pub fn packet(&self) -> Packet {
+        let path_down = self.state == State::Up && self.parameters.is_concatenated_path_down();
         Packet {
-            diagnostic: self.diagnostic,
+            diagnostic: if path_down { Diagnostic::CONCATENATED_PATH_DOWN } else { self.diagnostic },
             state: self.state,
             poll: self.is_polling(),
             is_final: false,
@@ -285,6 +298,7 @@ impl Session {
         self.remote = Remote {
             discriminator: packet.my_discriminator,
             state: packet.state,
+            diagnostic: packet.diagnostic,
             desired_min_tx_us: packet.desired_min_tx_us,
             required_min_rx_us: packet.required_min_rx_us,
             detect_mult: packet.detect_mult,

@@ -12,6 +12,7 @@ pub struct Parameters {
     required_min_rx_us: u32,
     detect_mult: NonZeroU8,
     control_plane_independent: bool,
+    concatenated_path_down: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -37,6 +38,7 @@ impl Parameters {
             required_min_rx_us: micros("receive", required_min_rx)?,
             detect_mult: NonZeroU8::new(detect_mult).ok_or(ParametersError::DetectMult)?,
             control_plane_independent: false,
+            concatenated_path_down: false,
         })
     }
 
@@ -45,6 +47,17 @@ impl Parameters {
     pub const fn control_plane_independent(mut self, independent: bool) -> Self {
         self.control_plane_independent = independent;
         self
+    }
+
+    /// Tells the peer, while the session is up, that frames should go elsewhere (RFC 5880 §6.8.17).
+    #[must_use]
+    pub const fn concatenated_path_down(mut self, down: bool) -> Self {
+        self.concatenated_path_down = down;
+        self
+    }
+
+    pub const fn is_concatenated_path_down(&self) -> bool {
+        self.concatenated_path_down
     }
 
     pub const fn desired_min_tx_us(&self) -> u32 {

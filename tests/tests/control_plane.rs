@@ -4,6 +4,8 @@
 
 #[path = "control_plane/figures.rs"]
 mod figures;
+#[path = "control_plane/liveness.rs"]
+mod liveness;
 #[path = "control_plane/moves.rs"]
 mod moves;
 #[path = "control_plane/outages.rs"]

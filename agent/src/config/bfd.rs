@@ -10,6 +10,7 @@ use vtep_bfd::{Holding, Parameters};
 pub use vtep_api::BfdTransport;
 
 use super::Bounded;
+use crate::table::TunnelTerms;
 
 /// A failure is forgotten after so many holds.
 const CALM: u32 = 6;
@@ -77,6 +78,7 @@ pub struct BfdSettings {
     pub parameters: Parameters,
     pub vni: u32,
     pub holding: Holding,
+    pub tunnel: TunnelTerms,
     pub origin: BfdOrigin,
 }
 
@@ -98,8 +100,9 @@ impl Bfd {
 
     /// Key by key: what the file says of the VTEP, what the source says of it, what the file says of all. `None`: the
     /// VTEP is not watched.
-    pub fn of(&self, name: &VtepName, source: &BfdWord) -> Option<BfdSettings> {
+    pub fn of(&self, name: &VtepName, source: &BfdWord, tunnel: &TunnelTerms) -> Option<BfdSettings> {
         let own = self.vteps.0.iter().find(|vtep| vtep.name == *name).map(BfdVtep::word);
+        let tunnel = if self.heed_source { *tunnel } else { TunnelTerms::default() };
         let source = Some(*source).filter(|word| self.heed_source && !word.is_silent());
         let word = own.unwrap_or_default().or(source.unwrap_or_default());
         let millis = |ms: u32| Duration::from_millis(ms.into());
@@ -113,7 +116,11 @@ impl Bfd {
         word.enabled.unwrap_or(self.enabled).then(|| BfdSettings {
             transport: word.transport.unwrap_or(self.transport),
             // The programs answer while the agent is gone.
-            parameters: parameters.expect("the bounds are narrower").control_plane_independent(true),
+            parameters: parameters
+                .expect("the bounds are narrower")
+                .control_plane_independent(true)
+                .concatenated_path_down(tunnel.path_down),
+            tunnel,
             vni: word.vni.unwrap_or(self.vni).as_u32(),
             holding: Holding { hold, hold_max, calm: hold_max * CALM, revertive },
             origin: match (own.is_some(), source.is_some()) {

@@ -1,6 +1,7 @@
 use vtep_abi::VtepAdj;
 
 use super::*;
+use crate::table::TunnelTerms;
 
 const SMALL: &str = r#"
 [underlay]
@@ -185,7 +186,9 @@ fn whose_word_on_bfd_counts_is_found_key_by_key() {
     let bfd = |text: &str| parse(&format!("{SMALL}\n{text}")).unwrap().bfd;
     let source: vtep_api::BfdWord =
         toml::from_str("enabled = true\nmin_tx_ms = 100\nmin_rx_ms = 100\ntransport = \"vxlan\"").unwrap();
-    let of = |bfd: &Bfd, name: &str| bfd.of(&vtep_api::VtepName::try_from(name).unwrap(), &source);
+    let of = |bfd: &Bfd, name: &str| {
+        bfd.of(&vtep_api::VtepName::try_from(name).unwrap(), &source, &TunnelTerms::default())
+    };
     let millis = |settings: BfdSettings| {
         let parameters = settings.parameters;
         (

@@ -24,7 +24,7 @@ use crate::desired::{self, Allocation, Desired, Inputs, Present};
 use crate::kernel::{Attachment, Kernel, now_secs};
 use crate::learnt::Learnt;
 use crate::links::Links;
-use crate::liveness::{Findings, Wish, Wishes};
+use crate::liveness::{self, Findings, Wish, Wishes};
 use crate::one_way::{OneWay, Traffic};
 use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
@@ -246,7 +246,21 @@ impl Host {
             ports: self.config.ports.iter().map(|port| port.name.clone()).collect(),
             local_macs: Arc::clone(self.claims.made()),
             macs_exhausted: self.outcome.pending > 0,
+            tunnels: self.tunnels(),
         })
+    }
+
+    /// The sessions with VTEPs, for a source that tells of them.
+    fn tunnels(&self) -> BTreeMap<IpAddr, Option<Arc<liveness::Known>>> {
+        let Some(table) =
+            self.table.as_ref().filter(|_| matches!(self.config.source, config::Source::Ovsdb(_)))
+        else {
+            return BTreeMap::new();
+        };
+        let known: BTreeMap<IpAddr, _> = self.liveness.values().map(|known| (known.address, known)).collect();
+        let addresses = table.vteps.values().map(|vtep| vtep.address);
+        let session = |address| known.get(&address).map(|&known| Arc::new(known.clone()));
+        addresses.map(|address| (address, session(address))).collect()
     }
 
     /// The sessions of BFD that should be. `None`: no table says yet which VTEPs there are.
@@ -256,8 +270,8 @@ impl Host {
         }
         let Config { bfd, underlay, .. } = &self.config;
         let wish = |(&index, name)| {
-            let said = self.table.as_ref().and_then(|table| table.vteps.get(name));
-            let settings = bfd.of(name, &said.map(|vtep| vtep.bfd).unwrap_or_default())?;
+            let said = self.table.as_ref()?.vteps.get(name)?;
+            let settings = bfd.of(name, &said.bfd, &said.tunnel)?;
             let address = desired::ip(self.installed.vteps.get(&index)?.adj.remote);
             let local = underlay.address.toward(address)?;
             Some((index, Wish { address, local, udp_port: underlay.udp_port.as_u16(), settings }))

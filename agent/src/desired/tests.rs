@@ -547,6 +547,7 @@ fn known(last: u8, suspect: bool) -> Known {
         state: vtep_bfd::State::Down,
         remote_state: vtep_bfd::State::Down,
         diagnostic: vtep_bfd::Diagnostic::TIME_EXPIRED,
+        remote_diagnostic: vtep_bfd::Diagnostic::NONE,
         standing: "failed",
         suspect,
         overdue: false,
@@ -556,7 +557,11 @@ fn known(last: u8, suspect: bool) -> Known {
         interval: None,
         complaint: None,
         settings: crate::config::Bfd { enabled: true, ..crate::config::Bfd::default() }
-            .of(&VtepName::try_from("a").unwrap(), &vtep_api::BfdWord::default())
+            .of(
+                &VtepName::try_from("a").unwrap(),
+                &vtep_api::BfdWord::default(),
+                &crate::table::TunnelTerms::default(),
+            )
             .unwrap(),
     }
 }

@@ -103,8 +103,9 @@ impl Peer {
             state: self.session.state(),
             remote_state: self.session.remote_state(),
             diagnostic: self.session.diagnostic(),
+            remote_diagnostic: self.session.remote_diagnostic(),
             standing: self.standing.name(),
-            suspect: self.standing.is_suspect(),
+            suspect: self.standing.is_suspect() || self.session.is_path_down(),
             overdue: self.session.state() != State::Up
                 && !self.standing.is_suspect()
                 && now.saturating_duration_since(self.since) > HANDSHAKE,
@@ -126,7 +127,8 @@ impl Peer {
         let settings = &self.wish.settings;
         let transport = transport(settings.transport);
         // Any VM of the peer's host can send what looks like a control packet, into its own network.
-        if settings.transport == BfdTransport::Vxlan && received.vni != settings.vni {
+        let any = settings.tunnel.any_vni;
+        if settings.transport == BfdTransport::Vxlan && !any && received.vni != settings.vni {
             self.complaint =
                 Some(format!("a control packet came in VNI {}, not {}", received.vni, settings.vni));
             return false;
@@ -221,9 +223,9 @@ impl Peer {
             }
             BfdTransport::Vxlan => {
                 let inner = Inner {
-                    dst_mac: Inner::DST_MAC,
+                    dst_mac: settings.tunnel.dst_mac.octets(),
                     src_mac: INNER_SRC_MAC,
-                    dst_ip: Inner::LOCAL_IP,
+                    dst_ip: settings.tunnel.dst_ip,
                     src_ip: Inner::REMOTE_IP,
                     src_port: self.source_port,
                 };

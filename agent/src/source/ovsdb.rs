@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hardware_vtep::device::Batch;
+use hardware_vtep::tunnel::Cells;
 use hardware_vtep::{DATABASE, DesiredDevice, DesiredPort, LocalMac, Mirror, Role, Writer};
 use ovsdb::transact::Results;
 use ovsdb::{Event, Handle, SessionConfig, Tls, TransactError, session};
@@ -17,9 +18,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtep_api::VtepName;
+use vtep_bfd::State;
 
 use super::{Refusals, Report, SourceEvent, file::chain};
 use crate::config::OvsdbSource;
+use crate::liveness::Known;
 use crate::table::{Delta, Table};
 use crate::tunnel_address::OwnAddresses;
 
@@ -227,7 +230,23 @@ fn desired(device: &Device, report: &Report) -> DesiredDevice {
         faults: report.macs_exhausted.then(|| EXHAUSTED.to_owned()).into_iter().collect(),
         ports: report.ports.iter().map(|port| (port.clone(), DesiredPort::default())).collect(),
         networks: networks.collect(),
+        tunnels: report.tunnels.iter().map(|(to, known)| (*to, status(known.as_deref()))).collect(),
     }
+}
+
+/// `vtep(5)`, `Tunnel.bfd_status`.
+fn status(known: Option<&Known>) -> Cells {
+    let Some(known) = known else { return [("enabled".to_owned(), "false".to_owned())].into() };
+    let pairs = [
+        ("enabled", "true".to_owned()),
+        ("state", known.state.to_string()),
+        ("forwarding", (known.state == State::Up && !known.suspect).to_string()),
+        ("diagnostic", known.diagnostic.to_string()),
+        ("remote_state", known.remote_state.to_string()),
+        ("remote_diagnostic", known.remote_diagnostic.to_string()),
+        ("info", known.complaint.clone().unwrap_or_else(|| known.standing.to_owned())),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 fn claim(local: &vtep_api::LocalMac) -> LocalMac {

@@ -1,7 +1,7 @@
 //! The messages of a VTEP's session with its physical controller. A host's agent sends and takes them over gRPC; for a
 //! TOR the controller's OVSDB adapter does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,9 @@ pub struct VtepState {
     pub faults: BTreeSet<String>,
     /// Tunnel addresses that it finds dead (BFD).
     pub unreachable: BTreeSet<IpAddr>,
+    /// Its sessions of BFD by the far ends' tunnel addresses: their state, and why if it is not up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bfd: BTreeMap<IpAddr, String>,
     /// What of its own data, or of ours, was set aside and why: the first of it.
     pub refusals: Vec<String>,
 }

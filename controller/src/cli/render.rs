@@ -58,6 +58,15 @@ impl Table for VtepRow {
         if let Some(ms) = row.get("lost_for_ms").and_then(Value::as_u64).filter(|_| lost) {
             remarks.push(format!("away for {} s", ms / 1000));
         }
+        let sessions = state("bfd").and_then(Value::as_object).into_iter().flatten();
+        let mut down = sessions.filter(|(_, state)| *state != "up");
+        if let Some((address, state)) = down.next() {
+            remarks.push(format!("BFD with {address} is {}", text(Some(state))));
+            let more = down.count();
+            if more > 0 {
+                remarks.push(format!("and {more} more sessions"));
+            }
+        }
         for key in ["faults", "refusals"] {
             let all = state(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             remarks.extend(all.first().map(|first| text(Some(first))));

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use hardware_vtep::controller::{Remote, SwitchOutline, TorOutline};
-use vtep_api::{Encapsulation, LogicalSwitchName, Role, Row, VtepName, VtepOutline};
+use hardware_vtep::controller::{Remote, SwitchOutline, TorOutline, TunnelOutline};
+use vtep_api::{BfdTransport, BfdWord, Encapsulation, LogicalSwitchName, Role, Row, VtepName, VtepOutline};
 
 /// Where a MAC is, seen from the TOR.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +56,28 @@ pub(super) fn tor_outline(
     let bindings = outline.bindings.iter();
     let bindings =
         bindings.map(|binding| ((binding.port.clone(), binding.vlan), binding.logical_switch.clone()));
-    TorOutline { complete: outline.complete, switches: switches.collect(), bindings: bindings.collect() }
+    let tunnels = outline.vteps.iter().filter(|(peer, _)| *peer != vtep);
+    let tunnels = tunnels.filter_map(|(peer, locator)| {
+        let BfdWord { min_rx_ms, min_tx_ms, transport, .. } = locator.bfd;
+        // Another transport is not for the database to speak of.
+        let asked = locator.bfd.enabled == Some(true) && transport == Some(BfdTransport::Vxlan);
+        let intervals =
+            TunnelOutline { min_rx_ms: min_rx_ms.map(Into::into), min_tx_ms: min_tx_ms.map(Into::into) };
+        address(outline, peer).filter(|_| asked).map(|address| (address, intervals))
+    });
+    TorOutline {
+        complete: outline.complete,
+        switches: switches.collect(),
+        bindings: bindings.collect(),
+        tunnels: tunnels.collect(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use vtep_api::{BfdWord, Binding, Locator, Network, Placement, Replication, UnknownUnicast};
+    use vtep_api::{Binding, Locator, Network, Placement, Replication, UnknownUnicast};
 
     use super::*;
 

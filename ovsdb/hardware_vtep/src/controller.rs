@@ -80,7 +80,7 @@ use ovsdb::transact::OutcomeError;
 use ovsdb::{Event, LockChange, Monitor};
 use vtep_api::{LocalMac, LogicalSwitchName, MacAddr, VtepName, VtepState};
 
-pub use self::desired::{DesiredTor, Remote, SwitchOutline, TorOutline};
+pub use self::desired::{DesiredTor, Remote, SwitchOutline, TorOutline, TunnelOutline};
 use self::index::Index;
 pub use self::observer::Observed;
 use self::observer::Observer;

@@ -16,6 +16,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, PortName, VtepName};
 pub use self::plan::plan;
 pub use self::writer::Writer;
 pub use crate::bisect::BATCH_MAX;
+use crate::tunnel;
 use crate::view::Role;
 
 /// Writes that go into one transaction.
@@ -32,6 +33,8 @@ pub struct DesiredDevice {
     /// The logical switches that the device takes part in, and the MACs behind its ports. Those that are not in the
     /// database wait until they are.
     pub networks: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, LocalMac>>,
+    /// The far ends of our tunnels, and what is to be told of the session of BFD with each (`Tunnel.bfd_status`).
+    pub tunnels: BTreeMap<IpAddr, tunnel::Cells>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +61,9 @@ pub enum Write {
     RepointFlood { switch: LogicalSwitchName, row: Uuid },
     AddMac { switch: LogicalSwitchName, row: Uuid, mac: MacAddr },
     UpdateMac { switch: LogicalSwitchName, row: Uuid, mac: MacAddr },
+    AddTunnel { switch: Uuid, address: IpAddr },
+    UpdateTunnel { row: Uuid, address: IpAddr },
+    RemoveTunnel { switch: Uuid, row: Uuid },
     RemoveMac { row: Uuid },
     RemoveFlood { row: Uuid },
     RemovePort { switch: Uuid, row: Uuid },
@@ -70,6 +76,7 @@ pub enum Subject {
     Port(PortName),
     Flood(LogicalSwitchName),
     Mac(LogicalSwitchName, MacAddr),
+    Tunnel(IpAddr),
     Row(Uuid),
 }
 
@@ -84,9 +91,11 @@ impl Write {
             Self::AddMac { switch, mac, .. } | Self::UpdateMac { switch, mac, .. } => {
                 Subject::Mac(switch.clone(), *mac)
             }
-            Self::RemoveMac { row } | Self::RemoveFlood { row } | Self::RemovePort { row, .. } => {
-                Subject::Row(*row)
-            }
+            Self::AddTunnel { address, .. } | Self::UpdateTunnel { address, .. } => Subject::Tunnel(*address),
+            Self::RemoveMac { row }
+            | Self::RemoveFlood { row }
+            | Self::RemovePort { row, .. }
+            | Self::RemoveTunnel { row, .. } => Subject::Row(*row),
         }
     }
 }
@@ -98,6 +107,7 @@ impl std::fmt::Display for Subject {
             Self::Port(port) => write!(f, "port {port}"),
             Self::Flood(switch) => write!(f, "unknown-dst of {switch}"),
             Self::Mac(switch, mac) => write!(f, "{mac} of {switch}"),
+            Self::Tunnel(address) => write!(f, "tunnel to {address}"),
             Self::Row(row) => write!(f, "row {row}"),
         }
     }

@@ -61,6 +61,7 @@ pub mod device;
 pub mod mirror;
 pub mod rows;
 pub mod schema;
+pub mod tunnel;
 pub mod view;
 
 pub use device::{DesiredDevice, DesiredPort, LocalMac, Writer};

@@ -24,6 +24,7 @@ pub(crate) use self::refusal::cut;
 
 use self::address::Addresses;
 use crate::mirror::Mirror;
+use crate::tunnel::{self, TunnelBfd};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeviceView {
@@ -32,6 +33,8 @@ pub struct DeviceView {
     pub waiting: BTreeSet<LogicalSwitchName>,
     /// Only to logical switches that are in `logical_switches`.
     pub bindings: BTreeMap<(PortName, VlanId), LogicalSwitchName>,
+    /// What is asked for on the tunnels, by where they lead.
+    pub tunnels: BTreeMap<IpAddr, TunnelBfd>,
     pub refusals: Refusals,
 }
 
@@ -76,7 +79,10 @@ impl Mirror {
         let mut by_row = switches.ready;
         unicast::derive(self, &addresses, &mut by_row, &mut refusals);
         flood::derive(self, &addresses, &mut by_row, &mut refusals);
+        let switch = self.physical_switch(device);
+        let tunnels = switch.map(|(_, row)| tunnel::derive(self, row, &mut refusals)).unwrap_or_default();
         let logical_switches = by_row.into_values().collect();
-        DeviceView { logical_switches, waiting: switches.waiting.into_values().collect(), bindings, refusals }
+        let waiting = switches.waiting.into_values().collect();
+        DeviceView { logical_switches, waiting, bindings, tunnels, refusals }
     }
 }

@@ -107,7 +107,12 @@ impl Site {
 
     /// The operator's word: the networks, where they are bound, and who controls what.
     pub fn declare(&self) -> Result<()> {
-        self.controllers.apply(&controllers::declared(self))
+        self.declare_with("")
+    }
+
+    /// The same, and further sections.
+    pub fn declare_with(&self, more: &str) -> Result<()> {
+        self.controllers.apply(&format!("{}\n{more}", controllers::declared(self)))
     }
 
     pub fn vm(&self, name: &str) -> &Vm {

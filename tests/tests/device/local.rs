@@ -22,8 +22,14 @@ fn wait_for_local(rig: &Rig, mac: &str, present: bool) {
 
 /// Rows of the tables that a device writes, with their UUIDs, without the controller's column.
 fn written(server: &OvsdbServer) -> String {
-    let tables =
-        ["Physical_Switch", "Physical_Port", "Ucast_Macs_Local", "Mcast_Macs_Local", "Physical_Locator"];
+    let tables = [
+        "Physical_Switch",
+        "Physical_Port",
+        "Ucast_Macs_Local",
+        "Mcast_Macs_Local",
+        "Physical_Locator",
+        "Tunnel",
+    ];
     let shown = tables.map(|table| server.vtep_ctl(&format!("list {table}")).unwrap()).join("\n");
     shown.lines().filter(|line| !line.starts_with("vlan_bindings")).collect::<Vec<_>>().join("\n")
 }
@@ -79,6 +85,8 @@ fn a_stopped_agent_leaves_its_rows_and_a_restart_changes_none() {
     let mut rig = Rig::connected();
     let vm = rig.vm.mac.to_string();
     wait_for_local(&rig, &vm, true);
+    let tunnels = || rig.ovsdb.vtep_ctl("--bare --columns=bfd_status list Tunnel").ok();
+    wait_for("the tunnel", SOON, || (tunnels()? == "enabled=false").then_some(())).unwrap();
     let before = written(&rig.ovsdb);
     rig.agent.daemon().unwrap().terminate(SOON).unwrap();
     assert_eq!(written(&rig.ovsdb), before);

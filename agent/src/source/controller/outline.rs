@@ -6,7 +6,7 @@ use vtep_api::{LogicalSwitchName, PortName, Row, VtepName, VtepOutline};
 
 use super::received::Received;
 use crate::source::Refusals;
-use crate::table::{LogicalSwitch, MacEntry, Outline, Vtep};
+use crate::table::{LogicalSwitch, MacEntry, Outline, TunnelTerms, Vtep};
 use crate::tunnel_address::TunnelAddress;
 
 /// Takes over what a later outline says. One that is not the whole says nothing of networks that it does not name.
@@ -35,7 +35,10 @@ pub(super) fn vteps(
                 let (address, encapsulation) = (address.ip(), locator.encapsulation);
                 let (first, one) = *of_address.entry(address).or_insert((name, encapsulation));
                 if one == encapsulation {
-                    vteps.insert(name.clone(), Vtep { address, encapsulation, bfd: locator.bfd });
+                    vteps.insert(
+                        name.clone(),
+                        Vtep { address, encapsulation, bfd: locator.bfd, tunnel: TunnelTerms::default() },
+                    );
                 } else {
                     let expected = format!("{one}, which {first} with the same address has");
                     refusals.push(|| format!("encapsulation of VTEP {name}"), &encapsulation, expected);

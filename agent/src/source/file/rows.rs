@@ -8,7 +8,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, PortName, VlanId, Vni, VtepName};
 
 use super::document::{BindingRow, Document, LogicalSwitchRow, MacRow, VtepRow};
 use crate::source::Refusals;
-use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Replication, Table, Vtep};
+use crate::table::{Encapsulation, LogicalSwitch, MacEntry, Replication, Table, TunnelTerms, Vtep};
 use crate::tunnel_address::{OwnAddresses, TunnelAddress};
 
 /// What stood in `previous` and has a bad row now stays as it was.
@@ -63,7 +63,12 @@ impl Build<'_> {
                     self.vtep_at(
                         at,
                         name,
-                        Vtep { address: address.ip(), encapsulation: row.encapsulation, bfd: row.bfd },
+                        Vtep {
+                            address: address.ip(),
+                            encapsulation: row.encapsulation,
+                            bfd: row.bfd,
+                            tunnel: TunnelTerms::default(),
+                        },
                     );
                 }
                 Err(error) => {

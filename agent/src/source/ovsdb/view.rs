@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use hardware_vtep::tunnel::TunnelBfd;
 use hardware_vtep::{LogicalSwitchView, Mirror, Replication, UnicastEntry, Writer};
-use vtep_api::{LogicalSwitchName, VtepName};
+use vtep_api::{BfdTransport, BfdWord, Bounded, LogicalSwitchName, VtepName};
 
 use crate::source::Refusals;
-use crate::table::{self, Encapsulation, LogicalSwitch, MacEntry, Table, UnknownUnicast, Vtep};
+use crate::table::{self, Encapsulation, LogicalSwitch, MacEntry, Table, TunnelTerms, UnknownUnicast, Vtep};
 use crate::tunnel_address::{OwnAddresses, TunnelAddress};
 
 pub(super) fn table(
@@ -17,8 +18,13 @@ pub(super) fn table(
     writer: &Writer,
 ) -> (Table, Refusals) {
     let view = mirror.device_view(device);
-    let mut build =
-        Build { own, table: Table::default(), refusals: Refusals::default(), names: BTreeMap::new() };
+    let mut build = Build {
+        own,
+        table: Table::default(),
+        refusals: Refusals::default(),
+        names: BTreeMap::new(),
+        tunnels: view.tunnels.clone(),
+    };
     for error in mirror.refused() {
         build.refusals.note("row".to_owned(), error.to_string());
     }
@@ -42,6 +48,7 @@ struct Build {
     refusals: Refusals,
     /// A million entries share the names of a few VTEPs. `None`: an address that cannot be one.
     names: BTreeMap<IpAddr, Option<VtepName>>,
+    tunnels: BTreeMap<IpAddr, TunnelBfd>,
 }
 
 impl Build {
@@ -87,13 +94,17 @@ impl Build {
                 None
             }
             Ok(address) => {
+                let terms = self.tunnels.get(&address.ip()).copied();
+                self.clamp(address.ip(), terms);
+                let terms = terms.as_ref();
                 let name = VtepName::try_from(address.to_string()).expect("an address is a name");
                 self.table.vteps.insert(
                     name.clone(),
                     Vtep {
                         address: address.ip(),
                         encapsulation: Encapsulation::Vxlan,
-                        bfd: vtep_api::BfdWord::default(),
+                        bfd: terms.map(word).unwrap_or_default(),
+                        tunnel: terms.map(of_tunnel).unwrap_or_default(),
                     },
                 );
                 Some(name)
@@ -104,4 +115,47 @@ impl Build {
             }
         }
     }
+
+    fn clamp(&mut self, address: IpAddr, terms: Option<TunnelBfd>) {
+        let Some(terms) = terms.filter(|terms| terms.enabled == Some(true)) else { return };
+        for (key, ms) in [("min_rx", terms.min_rx_ms), ("min_tx", terms.min_tx_ms)] {
+            let taken = u32::from(nearest(ms));
+            if taken != ms {
+                let problem = format!("{ms}; expected 50 to 60000, {taken} is taken");
+                self.refusals.note(format!("{key} of the tunnel to {address}"), problem);
+            }
+        }
+    }
+}
+
+/// Of a row that says neither that there is a session nor that there is none, nothing counts.
+fn word(terms: &TunnelBfd) -> BfdWord {
+    if terms.enabled.is_none() {
+        return BfdWord::default();
+    }
+    BfdWord {
+        enabled: terms.enabled,
+        transport: Some(BfdTransport::Vxlan),
+        min_tx_ms: Some(nearest(terms.min_tx_ms)),
+        min_rx_ms: Some(nearest(terms.min_rx_ms)),
+        vni: Some(Bounded::preset(0)),
+        ..BfdWord::default()
+    }
+}
+
+fn of_tunnel(terms: &TunnelBfd) -> TunnelTerms {
+    let default = TunnelTerms::default();
+    if terms.enabled.is_none() {
+        return default;
+    }
+    TunnelTerms {
+        dst_mac: terms.dst_mac.unwrap_or(default.dst_mac),
+        dst_ip: terms.dst_ip.unwrap_or(default.dst_ip),
+        any_vni: !terms.check_tnl_key,
+        path_down: terms.cpath_down,
+    }
+}
+
+fn nearest(ms: u32) -> Bounded<50, 60_000> {
+    Bounded::try_from(i64::from(ms.clamp(50, 60_000))).expect("it was clamped")
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use ovsdb::{Cells, Datum, Mutation, Reference, Row, Transaction, Uuid};
 use vtep_api::{LogicalSwitchName, MacAddr, Replication};
 
@@ -5,7 +7,7 @@ use super::plan::{Room, Sight, slaves};
 use super::{Batch, LOCK, Remote, Write, mark};
 use crate::batch::{Compose, Locators, named};
 use crate::rows::{
-    LogicalSwitch, McastMacRemote, PhysicalLocatorSet, PhysicalPort, UNKNOWN_DST, UcastMacRemote,
+    LogicalSwitch, McastMacRemote, PhysicalLocatorSet, PhysicalPort, Tunnel, UNKNOWN_DST, UcastMacRemote,
 };
 
 pub(super) fn compose(sight: Sight<'_>, writes: Vec<Write>) -> Batch {
@@ -86,6 +88,11 @@ impl Compose<Write> for Composer<'_> {
                 delete(transaction, UcastMacRemote::TABLE, surplus);
             }
             Write::RemoveMac { rows, .. } => delete(transaction, UcastMacRemote::TABLE, rows),
+            Write::AskTunnel { row, address } => {
+                let wanted = self.sight.desired.tunnels.get(address).copied().unwrap_or_default();
+                self.params(*row, &mark::asked(&wanted), transaction);
+            }
+            Write::LeaveTunnel { row, .. } => self.params(*row, &BTreeMap::new(), transaction),
             Write::RemoveRow { row } => transaction.delete(UcastMacRemote::TABLE, *row),
             Write::ReleaseSwitch { row } => {
                 transaction.mutate(LogicalSwitch::TABLE, *row, mark::release());
@@ -96,6 +103,11 @@ impl Compose<Write> for Composer<'_> {
 }
 
 impl Composer<'_> {
+    fn params(&self, row: Uuid, params: &BTreeMap<String, String>, transaction: &mut Transaction) {
+        let params = Datum::map(params.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        transaction.update(Tunnel::TABLE, row, Cells::new().with("bfd_params", params));
+    }
+
     fn switch_cells(&self, switch: &LogicalSwitchName) -> Cells {
         let outline = &self.sight.desired.switches[switch].outline;
         let mode = match outline.replication {

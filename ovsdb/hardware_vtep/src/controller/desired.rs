@@ -13,6 +13,15 @@ pub struct TorOutline {
     pub complete: bool,
     pub switches: BTreeMap<LogicalSwitchName, SwitchOutline>,
     pub bindings: BTreeMap<(SwitchPortName, VlanId), LogicalSwitchName>,
+    /// The sessions of BFD that the TOR is asked for, by the far ends' addresses.
+    pub tunnels: BTreeMap<IpAddr, TunnelOutline>,
+}
+
+/// What is not said the TOR decides (`vtep(5)`, `Tunnel.bfd_params`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TunnelOutline {
+    pub min_rx_ms: Option<u32>,
+    pub min_tx_ms: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +51,7 @@ pub struct DesiredTor {
     pub(super) complete: bool,
     pub(super) switches: BTreeMap<LogicalSwitchName, DesiredSwitch>,
     pub(super) bindings: BTreeMap<(SwitchPortName, VlanId), LogicalSwitchName>,
+    pub(super) tunnels: BTreeMap<IpAddr, TunnelOutline>,
     pub(super) edits: Edits,
 }
 
@@ -67,7 +77,8 @@ impl DesiredTor {
     /// Replaces what was said before. Logical switches that stay keep their MACs; those that are new have none, and
     /// nothing is concluded from that until [`Self::set_complete`].
     pub fn set_outline(&mut self, outline: TorOutline) {
-        let TorOutline { complete, switches, bindings } = outline;
+        let TorOutline { complete, switches, bindings, tunnels } = outline;
+        self.tunnels = tunnels;
         self.complete = complete;
         self.bindings = bindings;
         self.switches.retain(|name, _| switches.contains_key(name));

@@ -4,9 +4,11 @@
 use ovsdb::{Cells, Datum, Mutation};
 use vtep_api::{LogicalSwitchName, VlanId};
 
+use super::TunnelOutline;
 use crate::device::CREATED_BY;
 use crate::mirror::Mirror;
 use crate::rows::{LogicalSwitch, PhysicalPort};
+use crate::tunnel::Cells as Pairs;
 
 /// In `Logical_Switch.other_config`: the remote rows of this logical switch are ours, whoever made the switch itself.
 const MANAGED_BY: (&str, &str) = ("managed-by", "vtepd");
@@ -71,4 +73,17 @@ pub(super) fn foreign_bindings(
         (_, true) => None,
         (name, false) => LogicalSwitchName::try_from(name).ok(),
     })
+}
+
+/// `Tunnel.bfd_params` as we write it, with our mark.
+pub(super) fn asked(wanted: &TunnelOutline) -> Pairs {
+    let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let millis = |key: &str, ms: Option<u32>| ms.map(|ms| (key.to_owned(), ms.to_string()));
+    let intervals = [millis("min_rx", wanted.min_rx_ms), millis("min_tx", wanted.min_tx_ms)];
+    [MANAGED_BY, ("enable", "true")].map(pair).into_iter().chain(intervals.into_iter().flatten()).collect()
+}
+
+pub(super) fn is_asked(params: &Pairs) -> bool {
+    let (key, value) = MANAGED_BY;
+    params.get(key).is_some_and(|found| found == value)
 }

@@ -4,6 +4,7 @@ mod bindings;
 mod floods;
 mod macs;
 mod switches;
+mod tunnels;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -52,6 +53,8 @@ pub enum Conflict {
     NoPort { port: SwitchPortName },
     #[error("VLAN {} of port {port} is bound to {bound:?}, not by us; expected to bind it to {wanted}", vlan.as_u16())]
     Bound { port: SwitchPortName, vlan: VlanId, bound: String, wanted: LogicalSwitchName },
+    #[error("somebody else configured BFD on the tunnel to {address}; expected empty bfd_params")]
+    TunnelForeign { address: IpAddr },
     #[error("remote row would point at the TOR's own address {address}")]
     OwnAddress { address: IpAddr },
 }
@@ -62,9 +65,10 @@ impl Structure {
         switches::plan(sight, &mut structure);
         bindings::plan(sight, &mut structure);
         floods::plan(sight, &mut structure);
+        tunnels::plan(sight, &mut structure);
         // Bindings go after the flood lists, and the switches last: what refers to them holds them.
         structure.removals.sort_by_key(|write| match write {
-            Write::RemoveFlood { .. } => 0,
+            Write::RemoveFlood { .. } | Write::LeaveTunnel { .. } => 0,
             Write::Unbind { .. } => 1,
             _ => 2,
         });

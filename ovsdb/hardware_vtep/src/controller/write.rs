@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 
 use ovsdb::Uuid;
 use vtep_api::{LogicalSwitchName, MacAddr, SwitchPortName, VlanId};
@@ -59,6 +60,16 @@ pub enum Write {
         mac: MacAddr,
         rows: Vec<Uuid>,
     },
+    /// What is asked for on a tunnel of the TOR's.
+    AskTunnel {
+        row: Uuid,
+        address: IpAddr,
+    },
+    /// Nothing is, by us.
+    LeaveTunnel {
+        row: Uuid,
+        address: IpAddr,
+    },
     /// A remote row of a logical switch of ours whose MAC is none.
     RemoveRow {
         row: Uuid,
@@ -79,6 +90,7 @@ pub enum Subject {
     Binding(SwitchPortName, VlanId),
     Flood(LogicalSwitchName),
     Mac(LogicalSwitchName, MacAddr),
+    Tunnel(IpAddr),
     Row(Uuid),
 }
 
@@ -95,6 +107,7 @@ impl Write {
             Self::AddMac { switch, mac, .. }
             | Self::UpdateMac { switch, mac, .. }
             | Self::RemoveMac { switch, mac, .. } => Subject::Mac(switch.clone(), *mac),
+            Self::AskTunnel { address, .. } | Self::LeaveTunnel { address, .. } => Subject::Tunnel(*address),
             Self::RemoveRow { row } | Self::ReleaseSwitch { row } | Self::RemoveSwitch { row } => {
                 Subject::Row(*row)
             }
@@ -118,6 +131,7 @@ impl fmt::Display for Subject {
             Self::Binding(port, vlan) => write!(f, "VLAN {} of port {port}", vlan.as_u16()),
             Self::Flood(switch) => write!(f, "unknown-dst of {switch}"),
             Self::Mac(switch, mac) => write!(f, "{mac} of {switch}"),
+            Self::Tunnel(address) => write!(f, "BFD on the tunnel to {address}"),
             Self::Row(row) => write!(f, "row {row}"),
         }
     }

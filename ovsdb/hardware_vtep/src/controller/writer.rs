@@ -15,7 +15,7 @@ use super::{Batch, DesiredTor, Subject, Write};
 use crate::bisect::{BATCH_MAX, Bisection};
 use crate::mirror::{Changes, Mirror};
 use crate::rows::{
-    LogicalSwitch, McastMacLocal, McastMacRemote, PhysicalLocatorSet, PhysicalPort, PhysicalSwitch,
+    LogicalSwitch, McastMacLocal, McastMacRemote, PhysicalLocatorSet, PhysicalPort, PhysicalSwitch, Tunnel,
     UcastMacLocal,
 };
 use crate::view::unicast_address;
@@ -84,6 +84,7 @@ impl Writer {
             || changes.touch::<LogicalSwitch>()
             || changes.touch::<McastMacRemote>()
             || changes.touch::<PhysicalLocatorSet>()
+            || changes.touch::<Tunnel>()
             || holding && (changes.touch::<UcastMacLocal>() || changes.touch::<McastMacLocal>())
         {
             self.structure = None;

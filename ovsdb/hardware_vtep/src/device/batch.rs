@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use ovsdb::{Cells, Datum, Mutation, Reference, Row, Transaction};
 
 use super::plan::Room;
@@ -5,8 +7,8 @@ use super::{CREATED_BY, DesiredDevice, LocalMac, Write};
 use crate::batch::{Batch, Compose, Locators, named};
 use crate::mirror::Mirror;
 use crate::rows::{
-    Global, McastMacLocal, PhysicalLocator, PhysicalLocatorSet, PhysicalPort, PhysicalSwitch, UNKNOWN_DST,
-    UcastMacLocal, VXLAN,
+    Global, McastMacLocal, PhysicalLocator, PhysicalLocatorSet, PhysicalPort, PhysicalSwitch, Tunnel,
+    UNKNOWN_DST, UcastMacLocal, VXLAN,
 };
 use crate::view::unicast_address;
 
@@ -30,6 +32,10 @@ impl Compose<Write> for Composer<'_> {
             }
             Write::AddMac { .. } | Write::UpdateMac { .. } => {
                 self.locator(batch);
+            }
+            Write::AddTunnel { address, .. } => {
+                self.locator(batch);
+                self.locator_of(*address, batch);
             }
             _ => {}
         }
@@ -80,6 +86,22 @@ impl Compose<Write> for Composer<'_> {
                 let cells = self.claim(cells, wanted);
                 batch.update(UcastMacLocal::TABLE, *row, cells);
             }
+            Write::AddTunnel { switch, address } => {
+                let (name, reference) = named("tunnel", index);
+                let cells = Cells::new()
+                    .with("local", self.locator(batch))
+                    .with("remote", self.locator_of(*address, batch))
+                    .with("bfd_config_local", Datum::map([CREATED_BY]))
+                    .with("bfd_status", self.status(*address));
+                batch.insert(Tunnel::TABLE, Some(name), cells);
+                batch.mutate(PhysicalSwitch::TABLE, *switch, vec![Mutation::insert("tunnels", [reference])]);
+            }
+            Write::UpdateTunnel { row, address } => {
+                batch.update(Tunnel::TABLE, *row, Cells::new().with("bfd_status", self.status(*address)));
+            }
+            Write::RemoveTunnel { switch, row } => {
+                batch.mutate(PhysicalSwitch::TABLE, *switch, vec![Mutation::delete("tunnels", [*row])]);
+            }
             Write::RemoveMac { row } => batch.delete(UcastMacLocal::TABLE, *row),
             Write::RemoveFlood { row } => batch.delete(McastMacLocal::TABLE, *row),
             Write::RemovePort { switch, row } => {
@@ -121,7 +143,15 @@ impl Composer<'_> {
 
     /// The device's locator.
     fn locator(&mut self, batch: &mut Transaction) -> Reference {
-        let address = self.desired.tunnel_address;
+        self.locator_of(self.desired.tunnel_address, batch)
+    }
+
+    fn status(&self, address: IpAddr) -> Datum {
+        let status = self.desired.tunnels.get(&address).into_iter().flatten();
+        Datum::map(status.map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    fn locator_of(&mut self, address: IpAddr, batch: &mut Transaction) -> Reference {
         let present = || {
             let plain = |row: &PhysicalLocator| row.encapsulation_type == VXLAN && row.tunnel_key.is_none();
             let here = |row: &PhysicalLocator| plain(row) && unicast_address(&row.dst_ip) == Some(address);

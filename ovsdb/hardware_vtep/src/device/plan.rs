@@ -7,6 +7,7 @@ use vtep_api::{LogicalSwitchName, MacAddr, PortName};
 use super::{CREATED_BY, DesiredDevice, LocalMac, Write};
 use crate::mirror::Mirror;
 use crate::rows::{PhysicalSwitch, UNKNOWN_DST, UcastMacLocal, VXLAN};
+use crate::tunnel;
 use crate::view::{Refusals, unicast_address};
 
 /// What is to be written, in the order in which a controller expects to see it: what is added from the switch down to
@@ -25,6 +26,7 @@ pub fn plan(mirror: &Mirror, desired: &DesiredDevice) -> Vec<Write> {
     }
     plan_macs(mirror, desired, &own, &mut writes, &mut removals);
     plan_ports(mirror, desired, switch, &mut writes, &mut removals);
+    plan_tunnels(mirror, desired, (switch, row), &mut writes, &mut removals);
     writes.sort_by_key(order);
     removals.sort_by_key(order);
     writes.append(&mut removals);
@@ -37,9 +39,11 @@ fn order(write: &Write) -> u8 {
         Write::AddPort { .. } | Write::UpdatePort { .. } => 1,
         Write::AddFlood { .. } | Write::RepointFlood { .. } => 2,
         Write::AddMac { .. } | Write::UpdateMac { .. } => 3,
-        Write::RemoveMac { .. } => 4,
-        Write::RemoveFlood { .. } => 5,
-        Write::RemovePort { .. } => 6,
+        Write::AddTunnel { .. } | Write::UpdateTunnel { .. } => 4,
+        Write::RemoveTunnel { .. } => 5,
+        Write::RemoveMac { .. } => 6,
+        Write::RemoveFlood { .. } => 7,
+        Write::RemovePort { .. } => 8,
     }
 }
 
@@ -127,6 +131,33 @@ fn plan_ports(
             removals.push(Write::RemovePort { switch, row: *row });
         }
     }
+}
+
+/// A row that somebody else made is told of, too, and stays.
+fn plan_tunnels(
+    mirror: &Mirror,
+    desired: &DesiredDevice,
+    (switch, row): (Uuid, &PhysicalSwitch),
+    writes: &mut Vec<Write>,
+    removals: &mut Vec<Write>,
+) {
+    let present = tunnel::rows(mirror, row);
+    for (&address, status) in &desired.tunnels {
+        match present.get(&address) {
+            None => writes.push(Write::AddTunnel { switch, address }),
+            Some(found) if found.row.bfd_status != *status => {
+                writes.push(Write::UpdateTunnel { row: found.uuid, address });
+            }
+            Some(_) => {}
+        }
+    }
+    // From a former address, too, which leads nowhere.
+    let created = row.tunnels.iter().filter_map(|&uuid| {
+        Some(tunnel::Found { uuid, row: mirror.tunnels.row(uuid)? }).filter(tunnel::Found::is_created)
+    });
+    let kept: BTreeSet<Uuid> = desired.tunnels.keys().filter_map(|to| Some(present.get(to)?.uuid)).collect();
+    let surplus = created.filter(|found| !kept.contains(&found.uuid));
+    removals.extend(surplus.map(|found| Write::RemoveTunnel { switch, row: found.uuid }));
 }
 
 fn plan_macs(

@@ -52,6 +52,8 @@ pub enum Reason {
     NoSwitch { name: VtepName },
     #[error("locator is not there")]
     NoLocator,
+    #[error("{key} of BFD is {text:?}; expected {expected}")]
+    Bfd { key: &'static str, text: String, expected: &'static str },
     #[error("role is of no known kind; expected master or slave")]
     Role,
 }

@@ -12,3 +12,4 @@ mod schema;
 #[path = "../../../tests/real/server.rs"]
 mod server;
 mod tor;
+mod tunnels;

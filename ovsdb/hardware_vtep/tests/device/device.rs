@@ -58,6 +58,7 @@ pub(crate) fn desired() -> DesiredDevice {
             (port("tap1"), DesiredPort::default()),
         ]),
         networks: BTreeMap::new(),
+        tunnels: BTreeMap::new(),
     }
 }
 

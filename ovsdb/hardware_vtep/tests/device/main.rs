@@ -7,4 +7,5 @@ mod schema;
 #[allow(dead_code, reason = "the client's own tests use the rest")]
 #[path = "../../../tests/real/server.rs"]
 mod server;
+mod tunnels;
 mod writes;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::proto::vtep_state::BfdState;
 use super::{Malformed, proto};
 use crate::{
     BfdTransport, BfdWord, Binding, Bounded, Cause, Encapsulation, Held, Ips, LocalMac, Locator,
@@ -309,10 +310,16 @@ pub(super) fn state_to_wire(state: &VtepState) -> proto::VtepState {
         faults: texts(&state.faults),
         unreachable: ips_to_wire(&state.unreachable),
         refusals: state.refusals.clone(),
+        bfd: state
+            .bfd
+            .iter()
+            .map(|(address, state)| BfdState { address: ip_to_wire(address), state: state.clone() })
+            .collect(),
     }
 }
 
 pub(super) fn state(state: proto::VtepState) -> Result<VtepState, Malformed> {
+    let bfd = state.bfd.into_iter().map(|bfd| Ok((ip("state.bfd.address", &bfd.address)?, bfd.state)));
     let unreachable = state.unreachable.iter().map(|octets| ip("state.unreachable", octets));
     Ok(VtepState {
         address: state.address.map(|octets| ip("state.address", &octets)).transpose()?,
@@ -321,5 +328,6 @@ pub(super) fn state(state: proto::VtepState) -> Result<VtepState, Malformed> {
         faults: state.faults.into_iter().collect(),
         unreachable: unreachable.collect::<Result<_, _>>()?,
         refusals: state.refusals,
+        bfd: bfd.collect::<Result<_, Malformed>>()?,
     })
 }

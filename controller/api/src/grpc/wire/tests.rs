@@ -146,14 +146,16 @@ fn state() -> impl Strategy<Value = VtepState> {
         btree_set(".{0,4}", 0..2),
         btree_set(ip(), 0..2),
         vec(".{0,4}", 0..2),
+        btree_map(ip(), ".{0,4}", 0..2),
     )
-        .prop_map(|(address, ports, networks, faults, unreachable, refusals)| VtepState {
+        .prop_map(|(address, ports, networks, faults, unreachable, refusals, bfd)| VtepState {
             address,
             ports,
             networks,
             faults,
             unreachable,
             refusals,
+            bfd,
         })
 }
 

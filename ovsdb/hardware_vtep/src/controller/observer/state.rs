@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ovsdb::{Row, Uuid};
@@ -8,6 +8,7 @@ use super::super::mark;
 use super::Observer;
 use crate::mirror::Mirror;
 use crate::rows::{LogicalSwitch, PhysicalSwitch, Tunnel};
+use crate::tunnel;
 use crate::view::{Reason, Refusals, cut, unicast_address};
 
 impl Observer {
@@ -25,6 +26,7 @@ impl Observer {
                 state.ports.insert(name);
             }
             state.faults.extend(row.faults.iter().cloned());
+            state.bfd = sessions(mirror, row);
             state.unreachable = self.unreachable(mirror, &row.tunnels, &mut refusals);
         } else {
             let reason = Reason::NoSwitch { name: self.device.clone() };
@@ -68,4 +70,17 @@ impl Observer {
         }
         unreachable
     }
+}
+
+/// Of the tunnels that have a session, its state, and why if it is not up.
+fn sessions(mirror: &Mirror, switch: &PhysicalSwitch) -> BTreeMap<IpAddr, String> {
+    let rows = tunnel::rows(mirror, switch);
+    let told = rows.into_iter().filter_map(|(address, found)| {
+        let status = &found.row.bfd_status;
+        let state = status.get("state").filter(|_| status.get("enabled").is_none_or(|on| on != "false"))?;
+        let why = status.get("diagnostic").filter(|why| state != "up" && !why.is_empty());
+        let why = why.map(|why| format!(": {}", cut(why))).unwrap_or_default();
+        Some((address, format!("{}{why}", cut(state))))
+    });
+    told.collect()
 }
