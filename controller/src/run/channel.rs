@@ -167,7 +167,7 @@ impl Kind for OfPhysical {
     }
 
     fn message(peer: ControllerName, session: SessionId, message: FromPhysical) -> logical::Input {
-        logical::Input::Message { peer, session, message }
+        logical::Input::Message { peer, session, message: Box::new(message) }
     }
 
     fn taken(peer: ControllerName, session: SessionId) -> logical::Input {

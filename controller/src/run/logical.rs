@@ -21,7 +21,7 @@ use crate::record::Recorder;
 #[derive(Debug)]
 pub(crate) enum Input {
     Joined { peer: ControllerName, session: SessionId, outbox: Outbox<FromLogical> },
-    Message { peer: ControllerName, session: SessionId, message: FromPhysical },
+    Message { peer: ControllerName, session: SessionId, message: Box<FromPhysical> },
     Taken { peer: ControllerName, session: SessionId, messages: u32 },
     Left { peer: ControllerName, session: SessionId },
 }
@@ -110,7 +110,7 @@ impl Task {
                 self.step(Event::Connected { peer });
             }
             Input::Message { peer, session, message } if self.peers.is_open(&peer, session) => {
-                self.step(Event::Message { peer, message });
+                self.step(Event::Message { peer, message: *message });
             }
             Input::Taken { peer, session, messages } if self.peers.is_open(&peer, session) => {
                 self.step(Event::Taken { peer, messages });

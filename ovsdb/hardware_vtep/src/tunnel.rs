@@ -130,7 +130,7 @@ fn read(found: Found<'_>, refusals: &mut Refusals) -> TunnelBfd {
                 None => refuse("check_tnl_key", text, FLAG),
             },
             "decay_min_rx" if text != "0" => {
-                refuse("decay_min_rx", text, "0: an idle tunnel is watched as another")
+                refuse("decay_min_rx", text, "0: an idle tunnel is watched as another");
             }
             "forwarding_if_rx" if text != "false" => {
                 refuse("forwarding_if_rx", text, "false: received frames do not make up for silence");

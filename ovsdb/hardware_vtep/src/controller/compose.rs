@@ -90,9 +90,9 @@ impl Compose<Write> for Composer<'_> {
             Write::RemoveMac { rows, .. } => delete(transaction, UcastMacRemote::TABLE, rows),
             Write::AskTunnel { row, address } => {
                 let wanted = self.sight.desired.tunnels.get(address).copied().unwrap_or_default();
-                self.params(*row, &mark::asked(&wanted), transaction);
+                ask_tunnel(*row, &mark::asked(&wanted), transaction);
             }
-            Write::LeaveTunnel { row, .. } => self.params(*row, &BTreeMap::new(), transaction),
+            Write::LeaveTunnel { row, .. } => ask_tunnel(*row, &BTreeMap::new(), transaction),
             Write::RemoveRow { row } => transaction.delete(UcastMacRemote::TABLE, *row),
             Write::ReleaseSwitch { row } => {
                 transaction.mutate(LogicalSwitch::TABLE, *row, mark::release());
@@ -103,11 +103,6 @@ impl Compose<Write> for Composer<'_> {
 }
 
 impl Composer<'_> {
-    fn params(&self, row: Uuid, params: &BTreeMap<String, String>, transaction: &mut Transaction) {
-        let params = Datum::map(params.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        transaction.update(Tunnel::TABLE, row, Cells::new().with("bfd_params", params));
-    }
-
     fn switch_cells(&self, switch: &LogicalSwitchName) -> Cells {
         let outline = &self.sight.desired.switches[switch].outline;
         let mode = match outline.replication {
@@ -156,6 +151,11 @@ impl Composer<'_> {
         }
         cells
     }
+}
+
+fn ask_tunnel(row: Uuid, params: &BTreeMap<String, String>, transaction: &mut Transaction) {
+    let params = Datum::map(params.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    transaction.update(Tunnel::TABLE, row, Cells::new().with("bfd_params", params));
 }
 
 fn delete(transaction: &mut Transaction, table: &'static str, rows: &[Uuid]) {

@@ -154,8 +154,8 @@ fn state() -> impl Strategy<Value = VtepState> {
             networks,
             faults,
             unreachable,
-            refusals,
             bfd,
+            refusals,
         })
 }
 

@@ -9,13 +9,12 @@ pub(super) fn plan(sight: Sight<'_>, structure: &mut Structure) {
         let (row, params) = (found.uuid, &found.row.bfd_params);
         let ours = mark::is_asked(params);
         match sight.desired.tunnels.get(&address) {
-            Some(wanted) if ours || params.is_empty() => {
-                if *params != mark::asked(wanted) {
-                    structure.additions.push(Write::AskTunnel { row, address });
-                }
+            Some(wanted) if *params == mark::asked(wanted) => {}
+            Some(_) if ours || params.is_empty() => {
+                structure.additions.push(Write::AskTunnel { row, address });
             }
             Some(_) => {
-                structure.conflicts.push((Subject::Tunnel(address), Conflict::TunnelForeign { address }))
+                structure.conflicts.push((Subject::Tunnel(address), Conflict::TunnelForeign { address }));
             }
             None if ours && sight.desired.complete => {
                 structure.removals.push(Write::LeaveTunnel { row, address });
