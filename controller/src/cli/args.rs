@@ -128,7 +128,7 @@ pub(super) enum Command {
     Move {
         #[command(flatten)]
         what: Moved,
-        /// To whom
+        /// The controller that is to have it, as `members` names it
         #[arg(required_unless_present = "anywhere")]
         to: Option<ControllerName>,
         /// Back to the assignment
@@ -262,11 +262,15 @@ pub(super) struct Release {
 #[group(id = "moved", required = true, multiple = false)]
 pub(super) struct Moved {
     /// A shard, as `shards` numbers it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = shard)]
     pub(super) shard: Option<u16>,
     /// A VTEP
     #[arg(long)]
     pub(super) vtep: Option<VtepName>,
+}
+
+fn shard(text: &str) -> Result<u16, &'static str> {
+    text.parse().map_err(|_| "expected a number, as `shards` shows it")
 }
 
 #[cfg(test)]

@@ -38,6 +38,12 @@ impl Table for VtepRow {
         &["VTEP", "SESSION", "ADDRESS", "CONTROLLER", "NETWORKS", "CLAIMS", "SKEW", "REMARKS"];
 
     fn cells(&self) -> Vec<String> {
+        const REMARKS: [(&str, &str); 4] = [
+            ("dead", "dead"),
+            ("storm", "storm"),
+            ("waits_for_declaration", "not declared"),
+            ("stands_by", "we stand by"),
+        ];
         let Self(row) = self;
         let claims = row.get("claims").or(row.get("macs")).and_then(Value::as_object);
         let sum: u64 = claims.into_iter().flat_map(|claims| claims.values()).filter_map(Value::as_u64).sum();
@@ -48,8 +54,7 @@ impl Table for VtepRow {
         let state = |key: &str| row.get("state").and_then(|state| state.get(key));
         let address = row.get("address").filter(|address| !address.is_null()).or(state("address"));
         let mut remarks = Vec::new();
-        for (key, remark) in [("dead", "dead"), ("storm", "storm"), ("waits_for_declaration", "not declared")]
-        {
+        for (key, remark) in REMARKS {
             if row.get(key) == Some(&Value::Bool(true)) {
                 remarks.push(remark.to_owned());
             }

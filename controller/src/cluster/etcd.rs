@@ -56,6 +56,24 @@ pub enum EtcdError {
 }
 
 impl EtcdError {
+    /// Whether what was asked for happened, or happens yet, is not known.
+    pub(crate) fn leaves_open(&self) -> bool {
+        use tonic::Code;
+        match self {
+            Self::Silent { .. } | Self::Broken { .. } => true,
+            Self::NotOurs { .. } => false,
+            Self::Refused { status, .. } => matches!(
+                status.code(),
+                Code::Aborted
+                    | Code::Cancelled
+                    | Code::DeadlineExceeded
+                    | Code::Internal
+                    | Code::Unavailable
+                    | Code::Unknown
+            ),
+        }
+    }
+
     /// There is no such lease.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if status.code() == tonic::Code::NotFound)
@@ -155,8 +173,8 @@ impl Etcd {
 
     /// Says whenever something in the ranges may have changed, and at its begin. Returns why it ended.
     pub(crate) async fn watch(&self, ranges: &[Range], hint: impl Fn()) -> EtcdError {
-        let (endpoint, channel) = self.present();
-        let refused = |status: Status| self.failed(&endpoint, status);
+        let (at, endpoint, channel) = self.present();
+        let refused = |status: Status| self.failed(at, &endpoint, status);
         // Held until the end: without it etcd takes the stream for finished.
         let (asks, requests) = mpsc::channel(ranges.len().max(1));
         for range in ranges {
@@ -172,7 +190,7 @@ impl Etcd {
         let mut answers = match begun {
             Ok(Ok(answers)) => answers.into_inner(),
             Ok(Err(status)) => return refused(status),
-            Err(_) => return self.silent(endpoint),
+            Err(_) => return self.silent(at, endpoint),
         };
         loop {
             match answers.message().await {
@@ -186,29 +204,38 @@ impl Etcd {
         }
     }
 
-    fn present(&self) -> (String, Channel) {
-        self.members[self.present.load(Ordering::Relaxed) % self.members.len()].clone()
+    /// And its number.
+    fn present(&self) -> (usize, String, Channel) {
+        let at = self.present.load(Ordering::Relaxed);
+        let (endpoint, channel) = self.members[at % self.members.len()].clone();
+        (at, endpoint, channel)
+    }
+
+    /// The next call goes to the next one. Many calls fail at once: who failed is passed over once.
+    fn pass_over(&self, at: usize) {
+        let next = at.wrapping_add(1);
+        self.present.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).ok();
     }
 
     async fn call<T, F>(&self, call: impl Fn(Channel) -> F) -> Result<T, EtcdError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let (endpoint, channel) = self.present();
+        let (at, endpoint, channel) = self.present();
         match timeout(self.patience, call(channel)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.failed(&endpoint, status)),
-            Err(_) => Err(self.silent(endpoint)),
+            Ok(Err(status)) => Err(self.failed(at, &endpoint, status)),
+            Err(_) => Err(self.silent(at, endpoint)),
         }
     }
 
-    fn failed(&self, endpoint: &str, status: Status) -> EtcdError {
-        self.present.fetch_add(1, Ordering::Relaxed);
+    fn failed(&self, at: usize, endpoint: &str, status: Status) -> EtcdError {
+        self.pass_over(at);
         EtcdError::Refused { endpoint: endpoint.to_owned(), status: Box::new(status) }
     }
 
-    fn silent(&self, endpoint: String) -> EtcdError {
-        self.present.fetch_add(1, Ordering::Relaxed);
+    fn silent(&self, at: usize, endpoint: String) -> EtcdError {
+        self.pass_over(at);
         EtcdError::Silent { endpoint, within: self.patience }
     }
 }
@@ -216,5 +243,31 @@ impl Etcd {
 impl fmt::Debug for Etcd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.members.iter().map(|(address, _)| address)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Somebody who takes connections and says nothing, as a member that is stopped does.
+    async fn silent() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn calls_that_fail_together_pass_over_no_member_that_was_not_asked() {
+        let (_listener, stopped) = silent().await;
+        let endpoints = [stopped, "http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned()];
+        let etcd = Etcd::new(&endpoints, None, Duration::from_millis(200)).unwrap();
+        // As many bids as there are members: all of them ask the first one.
+        let failed = join_all((0..3).map(|_| etcd.grant(3))).await;
+        assert!(failed.iter().all(|failed| matches!(failed, Err(EtcdError::Silent { .. }))), "{failed:?}");
+        assert_eq!(etcd.present().1, endpoints[1], "the next one was not asked yet");
     }
 }

@@ -35,6 +35,8 @@ const RETRY: Duration = Duration::from_millis(400);
 pub struct Standing {
     pub view: Arc<View>,
     pub declared: Option<Declaration>,
+    /// Why `view` may be old: it could not be read since.
+    pub away: Option<String>,
     /// Since when this process is a member, as a term; none: it is not one.
     pub member: Option<Term>,
     /// The offices that it has.
@@ -172,16 +174,25 @@ impl Cluster {
     /// Replaces the declared file that is known here; refused if somebody else did so meanwhile.
     pub(crate) async fn declare(&self, applied: &Applied) -> Result<(), String> {
         let revision = self.standing.borrow().declared.as_ref().map_or(0, |declared| declared.revision);
-        let value = Envelope::seal(applied).map_err(|error| error.to_string())?;
+        let nothing = |reason: String| format!("nothing is applied: {reason}");
+        let value = Envelope::seal(applied).map_err(|error| nothing(error.to_string()))?;
         let key = self.keys.declared();
         let guard = Guard::Changed { key: key.clone(), revision };
         let outcome = self.etcd.transact(&[guard], vec![Op::Put { key, value, lease: None }]).await;
-        let done = outcome.map_err(|error| chain(&error))?.done;
+        let failed = |error: EtcdError| {
+            self.doubt();
+            let reason = chain(&error);
+            if error.leaves_open() {
+                format!("whether the file is applied is not known, `status` tells: {reason}")
+            } else {
+                nothing(reason)
+            }
+        };
+        let done = outcome.map_err(failed)?.done;
         self.doubt();
         if !done {
-            return Err(
-                "another file was applied at the same time; look at --diff and apply again".to_owned()
-            );
+            let reason = "another file was applied at the same time; look at --diff and apply again";
+            return Err(nothing(reason.to_owned()));
         }
         let mut standing = self.standing();
         let newer = |standing: &Standing| {
@@ -229,6 +240,15 @@ impl Cluster {
         let since = standing.member?;
         let own = standing.view.members.values().find(|entry| standing.view.term(entry.created) == since);
         own.map(|entry| entry.lease)
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// As if this process had that office.
+    pub(crate) fn reign(&self, office: Office, term: Term) -> Reign {
+        let (etcd, keys) = (self.etcd.clone(), self.keys.clone());
+        Reign { etcd, keys, office, created: 1, term, tenure: Tenure::until(Instant::now()) }
     }
 }
 
@@ -426,7 +446,7 @@ impl Member {
         reigns: BTreeMap<Office, Reign>,
         declared: Option<Declaration>,
     ) {
-        self.standing.send_replace(Standing { view: Arc::new(view), declared, member, reigns });
+        self.standing.send_replace(Standing { view: Arc::new(view), declared, away: None, member, reigns });
     }
 
     /// The declared file of that revision, or else the last one that was understood.
@@ -453,7 +473,13 @@ impl Member {
     }
 
     fn warn(&mut self, error: &EtcdError) {
-        self.warned_once(chain(error));
+        let reason = chain(error);
+        self.standing.send_if_modified(|standing| {
+            let news = standing.away.as_ref() != Some(&reason);
+            standing.away = Some(reason.clone());
+            news
+        });
+        self.warned_once(reason);
     }
 
     /// One line for each reason, however often it comes.
@@ -478,7 +504,9 @@ async fn keep(etcd: &Etcd, lease: i64, lease_for: Duration, tenure: &Tenure) -> 
         match timeout_at(deadline, etcd.keep_alive(lease)).await {
             Ok(Ok(true)) => {
                 let asked = if bug!(TenureFromAnswer) { Instant::now() } else { asked };
-                tenure.extend(asked + lease_for);
+                if !tenure.extend(asked + lease_for) {
+                    return "it was not prolonged in time";
+                }
                 due = asked + lease_for / 3;
             }
             Ok(Ok(false)) => return "etcd does not know it any more",

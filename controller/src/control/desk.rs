@@ -263,7 +263,7 @@ impl Desk {
         }
         let applied = Applied { text, name, applied_at_ms: (self.now)().wall_ms, declared: declared.clone() };
         if let Err(error) = self.home.declare(applied).await {
-            return Reply::error(ErrorKind::Failed, format!("nothing is applied: {error}"));
+            return Reply::error(ErrorKind::Failed, error);
         }
         if self.home.cluster().is_some() {
             // Every process hears of it from etcd, this one too.
@@ -362,6 +362,7 @@ impl Desk {
 
     async fn waits(&self) -> Option<Vec<String>> {
         let mut waits = Vec::new();
+        waits.extend(self.home.waits());
         if self.logicals.is_some() {
             if self.home.status().1.is_none() {
                 waits.push("a declared file: vtep-controller apply -f FILE".to_owned());

@@ -45,15 +45,23 @@ impl Home {
         }
     }
 
-    /// Where it outlives this process before anybody acts on it.
+    /// Where it outlives this process before anybody acts on it. An error is a sentence for the operator.
     pub(super) async fn declare(&self, applied: Applied) -> Result<(), String> {
         match self {
             Self::Cluster(cluster) => cluster.declare(&applied).await,
             Self::Disk(_) => {
                 let put = self.with_disk(|store| store.put_declared(applied));
-                put.unwrap_or(Ok(())).map_err(|error| chain(&error))
+                put.unwrap_or(Ok(())).map_err(|error| format!("nothing is applied: {}", chain(&error)))
             }
         }
+    }
+
+    /// What keeps this process from having any office.
+    pub(super) fn waits(&self) -> Option<String> {
+        let standing = self.cluster()?.standing();
+        let standing = standing.borrow();
+        let reason = standing.away.as_deref().unwrap_or("it is not there yet");
+        standing.member.is_none().then(|| format!("membership in the cluster: {reason}"))
     }
 
     pub(super) fn status(&self) -> (StoreStatus, Option<AppliedStatus>) {
@@ -65,8 +73,9 @@ impl Home {
             Self::Cluster(cluster) => {
                 let health = cluster.health();
                 let (path, errors, fenced) = (cluster.describe(), health.errors, health.fenced);
-                let store = StoreStatus { path, errors, fenced, failing: health.failing };
                 let standing = cluster.standing();
+                let failing = health.failing.or_else(|| standing.borrow().away.clone());
+                let store = StoreStatus { path, errors, fenced, failing };
                 let declared = standing.borrow().declared.as_ref().map(|declared| applied(&declared.applied));
                 (store, declared)
             }

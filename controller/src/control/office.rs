@@ -9,6 +9,11 @@ use crate::cluster::{Cluster, Office, View, desired, shard_of};
 pub(super) async fn answer(cluster: &Cluster, request: Request) -> Reply {
     let standing = cluster.standing().borrow().clone();
     let view = &standing.view;
+    if let (None, Some(reason)) = (standing.member, &standing.away) {
+        // What was so last would be taken for what is so.
+        let message = format!("who has what is not known, for the cluster is not reached: {reason}");
+        return Reply::error(ErrorKind::Failed, message);
+    }
     match request {
         Request::Members => {
             let has = |name: &vtep_api::ControllerName, kind: fn(&Office) -> bool| {
@@ -55,20 +60,43 @@ async fn moved(
     to: Option<vtep_api::ControllerName>,
 ) -> Reply {
     if view.all_offices().all(|known| known != office) {
-        let message = format!("there is no {office}; `shards` and `shards --vteps` list what there is");
-        return Reply::error(ErrorKind::NotFound, message);
+        let expected = match office {
+            Office::Shard(_) => format!("0 to {}", view.shards().saturating_sub(1)),
+            Office::Vtep(_) => "one of the declared file, as `shards --vteps` lists them".to_owned(),
+        };
+        return Reply::error(ErrorKind::NotFound, format!("there is no {office}; expected {expected}"));
     }
-    let unable = |to: &&_| !view.members.get(*to).is_some_and(|member| office.is_for(member.role));
-    if let Some(to) = to.as_ref().filter(unable) {
-        let message = format!("{to} is no member that can have {office}; `members` lists them");
-        return Reply::error(ErrorKind::NotFound, message);
+    if let Some(problem) = to.as_ref().and_then(|to| unable(view, &office, to)) {
+        return Reply::error(ErrorKind::NotFound, problem);
     }
     if let Err(error) = cluster.move_office(&office, to.as_ref()).await {
-        return Reply::error(ErrorKind::Failed, chain(&error));
+        let chain = chain(&error);
+        let message = if error.leaves_open() {
+            format!("whether {office} was moved is not known, `shards` tells: {chain}")
+        } else {
+            format!("{office} is not moved: {chain}")
+        };
+        return Reply::error(ErrorKind::Failed, message);
     }
     let done = match to {
         Some(to) => format!("{office} goes to {to}, for as long as it is there"),
         None => format!("{office} goes where the assignment says"),
     };
     Reply::rows([DoneRow { done }])
+}
+
+/// Why somebody cannot have an office.
+fn unable(view: &View, office: &Office, to: &vtep_api::ControllerName) -> Option<String> {
+    let needed = match office {
+        Office::Shard(_) => "logical",
+        Office::Vtep(_) => "physical",
+    };
+    match view.members.get(to) {
+        Some(member) if office.is_for(member.role) => None,
+        Some(member) => Some(format!(
+            "the role of {to} is {}; expected for {office}: {needed} or both",
+            member.role.as_str()
+        )),
+        None => Some(format!("{to} is no member; expected one that `members` lists")),
+    }
 }

@@ -34,7 +34,7 @@ pub struct StoreStatus {
     /// Writes that etcd refused, because somebody else had the office by then.
     #[serde(default)]
     pub fenced: u64,
-    /// Why the last write failed, until one succeeds.
+    /// Why the last write failed, until one succeeds, or why etcd is not reached.
     pub failing: Option<String>,
 }
 

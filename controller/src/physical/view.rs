@@ -18,6 +18,8 @@ pub struct VtepView {
     pub session_id: Option<SessionId>,
     /// It is connected, and no logical controller has declared it yet.
     pub waits_for_declaration: bool,
+    /// It is connected, and another physical controller serves it.
+    pub stands_by: bool,
     pub since_wall_ms: i64,
     /// With what of its records was set aside or is kept back, among its own refusals.
     pub state: VtepState,
@@ -108,7 +110,8 @@ impl Physical {
                 vtep: name.clone(),
                 session: status.session,
                 session_id: session.map(|session| session.id),
-                waits_for_declaration: session.is_some_and(|session| !session.admitted),
+                waits_for_declaration: session.is_some_and(|session| !session.admitted && !session.stands_by),
+                stands_by: session.is_some_and(|session| session.stands_by),
                 since_wall_ms: vtep.since_wall_ms,
                 state: status.state,
                 skew_ms: vtep.skew.estimate_ms(),

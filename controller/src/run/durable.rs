@@ -118,41 +118,102 @@ async fn put(place: &Place, pending: &watch::Sender<Pending>) -> Result<(), Stri
         Place::Disk(store) => tokio::task::block_in_place(|| {
             // Taken while the store is locked, so that the latest is written last.
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            let taken = take(pending);
+            let mut taken = Taken::of(pending);
             let durable = taken.durable.as_ref().map_or(Ok(()), |durable| store.put_durable(durable));
             let masters = if taken.masters.is_empty() { Ok(()) } else { store.put_masters(&taken.masters) };
-            put_back(pending, taken, durable.is_err(), masters.is_err());
+            taken.are_kept(durable.is_ok(), masters.is_ok());
             durable.and(masters).map_err(|error| chain(&error))
         }),
         Place::Etcd { state, cluster } => {
             let _alone = cluster.writing().await;
-            let taken = take(pending);
+            let mut taken = Taken::of(pending);
             let result = state.put(taken.durable.as_ref(), &taken.masters).await;
             cluster.noted(result.as_ref().err());
-            put_back(pending, taken, result.is_err(), result.is_err());
+            taken.are_kept(result.is_ok(), result.is_ok());
             result.map_err(|error| chain(&error))
         }
     }
 }
 
-fn take(pending: &watch::Sender<Pending>) -> Pending {
-    let mut taken = Pending::default();
-    pending.send_if_modified(|pending| {
-        taken = std::mem::take(pending);
-        false
-    });
-    taken
+/// What is being written. Where that does not come to its end, by an error or because nobody waits for it any longer, it is
+/// pending again.
+struct Taken<'a> {
+    pending: &'a watch::Sender<Pending>,
+    durable: Option<Durable>,
+    masters: Masters,
 }
 
-fn put_back(pending: &watch::Sender<Pending>, mut taken: Pending, durable: bool, masters: bool) {
-    pending.send_if_modified(|pending| {
-        if durable && pending.durable.is_none() {
-            pending.durable = taken.durable;
+impl<'a> Taken<'a> {
+    fn of(pending: &'a watch::Sender<Pending>) -> Self {
+        let mut taken = Pending::default();
+        pending.send_if_modified(|pending| {
+            taken = std::mem::take(pending);
+            false
+        });
+        let Pending { durable, masters } = taken;
+        Self { pending, durable, masters }
+    }
+
+    fn are_kept(&mut self, durable: bool, masters: bool) {
+        if durable {
+            self.durable = None;
         }
         if masters {
-            taken.masters.append(&mut pending.masters);
-            pending.masters = taken.masters;
+            self.masters.clear();
         }
-        false
-    });
+    }
+}
+
+impl Drop for Taken<'_> {
+    /// What has changed meanwhile counts.
+    fn drop(&mut self) {
+        let (durable, mut masters) = (self.durable.take(), std::mem::take(&mut self.masters));
+        self.pending.send_if_modified(|pending| {
+            if pending.durable.is_none() {
+                pending.durable = durable;
+            }
+            masters.append(&mut pending.masters);
+            pending.masters = masters;
+            false
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::net::TcpListener;
+    use vtep_api::Term;
+
+    use super::*;
+    use crate::cluster::Office;
+    use crate::config::Config;
+
+    /// It takes connections and says nothing, as one that is stopped does.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_etcd_did_not_take_in_time_is_pending_still() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Etcd is waited for longer than an operator is let wait.
+        let text = format!("[store]\nkind = \"etcd\"\nlease_secs = 60\nendpoints = [\"http://{address}\"]\n");
+        let config = Config::parse(&text, Path::new("controller.toml"), &[]).unwrap();
+        let cluster = Cluster::join(&config, &config.store).unwrap();
+        let state = Box::new(cluster.reign(Office::Shard(0), Term(1)));
+        let place = Place::Etcd { state, cluster };
+        let (pending, _changes) = watch::channel(Pending::default());
+        let mut keeper = Keeper { pending, place, _writes: oneshot::channel().0 };
+        let network = LogicalSwitchName::try_from("blue").unwrap();
+        let master = VtepName::try_from("a").unwrap();
+        keeper.keep(Durable::default());
+        keeper.remember(&network, vec![(MacAddr::new([2, 0, 0, 0, 0, 1]), Some(master))]);
+        tokio::task::spawn(async move {
+            keeper.flush();
+            let pending = keeper.pending.borrow();
+            assert!(pending.durable.is_some(), "an operator's word is forgotten");
+            assert_eq!(pending.masters.len(), 1, "a master is forgotten");
+        })
+        .await
+        .unwrap();
+    }
 }

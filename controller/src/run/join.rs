@@ -62,11 +62,15 @@ impl Joins {
         mut standings: watch::Receiver<Standing>,
     ) {
         let mut joins = Self { core: Some(core), running: Vec::new() };
+        let mut known = Vec::new();
         loop {
             let targets = holders(&standings.borrow_and_update().view);
-            if let Err(error) = joins.join(&targets, &config) {
-                warn!(error = format!("{error:#}"), "the logical controllers of shards are not joined");
+            let refused = joins.join_those_that_can_be(&targets, &config);
+            // One line for each, however often the cluster is looked at.
+            for reason in refused.iter().filter(|reason| !known.contains(*reason)) {
+                warn!(reason, "a shard's logical controller cannot be joined");
             }
+            known = refused;
             if standings.changed().await.is_err() {
                 return;
             }
@@ -74,19 +78,39 @@ impl Joins {
     }
 
     fn join(&mut self, targets: &[Target], config: &Config) -> Outcome<()> {
-        let Some(core) = &self.core else { return Ok(()) };
+        let new = self.new_ones(targets, config).into_iter().map(|(target, join)| Ok((target, join?)));
+        let new = new.collect::<Outcome<Vec<_>>>()?;
+        self.replace(targets, new);
+        Ok(())
+    }
+
+    /// What one member says of itself keeps nobody from the others. Returns who cannot be joined, and why.
+    fn join_those_that_can_be(&mut self, targets: &[Target], config: &Config) -> Vec<String> {
+        let (mut joins, mut refused) = (Vec::new(), Vec::new());
+        for (target, join) in self.new_ones(targets, config) {
+            match join {
+                Ok(join) => joins.push((target, join)),
+                Err(error) => refused.push(format!("{}: {error:#}", target.peer.address)),
+            }
+        }
+        self.replace(targets, joins);
+        refused
+    }
+
+    fn new_ones(&self, targets: &[Target], config: &Config) -> Vec<(Target, Outcome<Join>)> {
+        let Some(core) = &self.core else { return Vec::new() };
         let is_new = |target: &&Target| !self.running.iter().any(|(running, _)| running == *target);
         let new = targets.iter().filter(is_new);
-        let new: Vec<_> = new
-            .map(|target| Ok((target.clone(), Join::new(target, config, core)?)))
-            .collect::<Outcome<_>>()?;
+        new.map(|target| (target.clone(), Join::new(target, config, core))).collect()
+    }
+
+    fn replace(&mut self, targets: &[Target], new: Vec<(Target, Join)>) {
         self.running.retain(|(target, _)| targets.contains(target));
         for (target, join) in new {
             let (stop, stopped) = oneshot::channel();
             tokio::spawn(join.run(stopped));
             self.running.push((target, stop));
         }
-        Ok(())
     }
 }
 
@@ -225,7 +249,31 @@ fn delay(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_cannot_be_joined_keeps_nobody_from_the_others() {
+        let config = Config::parse("", Path::new("controller.toml"), &[]).unwrap();
+        let (core, _inputs) = mpsc::channel(1);
+        let mut joins = Joins { core: Some(core), running: Vec::new() };
+        let target = |shard: u16, address: &str| Target {
+            peer: LogicalPeer {
+                name: Some(crate::cluster::shard_name(shard)),
+                address: address.parse().unwrap(),
+            },
+            term: Some(Term(1)),
+        };
+        // Off this host nothing goes without TLS.
+        let targets = [target(0, "192.0.2.1:9480"), target(1, "127.0.0.1:1")];
+        let refused = joins.join_those_that_can_be(&targets, &config);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].contains("192.0.2.1:9480"), "{refused:?}");
+        let running: Vec<_> = joins.running.iter().map(|(target, _)| target).collect();
+        assert_eq!(running, [&targets[1]]);
+        assert!(joins.join(&targets, &config).is_err(), "what is configured is joined as a whole");
+    }
 
     #[test]
     fn the_ceiling_of_the_delay_doubles_up_to_its_limit() {

@@ -2,15 +2,17 @@
 //! calls itself must be one of the certificate's names.
 
 use std::fmt::Display;
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Result as Outcome;
-use futures_util::Stream;
-use tokio::net::TcpListener;
+use futures_util::{Stream, stream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
@@ -30,6 +32,10 @@ use crate::config::Config;
 pub(super) const WANTED: &str = "vtepd-wanted-bin";
 /// How long the last word to a peer waits for it.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// After a connection that could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A line of the log for so many of them.
+const ACCEPT_TOLD: Duration = Duration::from_mins(1);
 
 /// Ends only when it fails.
 pub(super) type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
@@ -51,7 +57,26 @@ pub(super) fn spawn(config: &Config, listener: TcpListener, cores: &Cores) -> Ou
         controller_service(Door::<OfPhysical> { pick: Box::new(named) })
     });
     let router = server(config.tls.as_ref())?.add_optional_service(vteps).add_optional_service(controllers);
-    Ok(tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener))))
+    Ok(tokio::spawn(router.serve_with_incoming(connections(listener))))
+}
+
+/// The server itself asks its listener again at once, without a pause and without a word: a process that has no descriptor
+/// left would spend a core on that.
+fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    stream::unfold((listener, None::<Instant>), |(listener, mut told)| async move {
+        loop {
+            match listener.accept().await {
+                Ok((connection, _)) => return Some((Ok(connection), (listener, told))),
+                Err(error) => {
+                    if told.is_none_or(|at| at.elapsed() >= ACCEPT_TOLD) {
+                        warn!(%error, "connections are not taken; it is tried again");
+                        told = Some(Instant::now());
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
 }
 
 /// The logical controller that a physical one wants to join: whom it names, or the only one.

@@ -230,7 +230,7 @@ fn an_operator_moves_a_vtep_and_a_named_physical_controller_is_refused() {
     rows.expect_unchanged();
     let wrong = site.at("lc1").command(&["move", "--vtep", "tor2", "lc1"]).unwrap();
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(said.contains("lc1 is no member that can have VTEP tor2"), "{said}");
+    assert!(said.contains("the role of lc1 is logical; expected for VTEP tor2: physical or both"), "{said}");
     let named = declared("", [&a, &b], &both(&a, &b))
         .replace("name = \"tor1\"\n", "name = \"tor1\"\nphysical_controller = \"pc9\"\n");
     let refused = site.at("lc1").apply(&named).unwrap_err().to_string();
