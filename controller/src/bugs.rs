@@ -56,6 +56,14 @@ mod seeded {
         ReignUnheeded,
         /// Who is elected distributes what he has, however old.
         StaleTakeover,
+        /// Who is elected asks whether he has everything before the VTEP obeys him.
+        AskedTooEarly,
+        /// One logical controller answers for the others.
+        OneAnswersForAll,
+        /// One that was succeeded answers for its successor.
+        FormerAnswers,
+        /// A physical controller that has forgotten what a VTEP told counts on as if it had not.
+        ForgottenUnsaid,
         /// A lease is counted from its answer.
         TenureFromAnswer,
         /// What a shard keeps is written whoever has the office.
@@ -82,9 +90,10 @@ mod seeded {
             Self::NoMassWithdrawGuard,
         ];
 
-        /// For the simulation of elected controllers.
+        /// For the simulation of elected controllers. Those of takeovers that are so seldom met by chance (`AskedTooEarly`,
+        /// `OneAnswersForAll`, `FormerAnswers`, `SpeaksForOthers`) the unit tests of `physical` catch.
         pub const OF_ELECTED: [Self; 4] =
-            [Self::StaleTakeover, Self::SpeaksForOthers, Self::ReignUnheeded, Self::GapsForgotten];
+            [Self::StaleTakeover, Self::ReignUnheeded, Self::GapsForgotten, Self::ForgottenUnsaid];
 
         /// For the simulation of elections.
         pub const OF_ELECTIONS: [Self; 5] = [

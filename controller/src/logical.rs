@@ -173,6 +173,8 @@ pub struct Logical {
     peers: BTreeMap<ControllerName, Peer>,
     /// The highest of each physical controller that was ever connected.
     terms: BTreeMap<ControllerName, Term>,
+    /// MACs of which an earlier file's word may be remembered: of logical switches that are not ours.
+    strays: BTreeMap<LogicalSwitchName, BTreeSet<MacAddr>>,
     /// What was said of VTEPs, in vain.
     strangers: BTreeMap<(ControllerName, VtepName), VtepStatus>,
     /// VTEPs left out of the directory, with those that have their address.
@@ -293,6 +295,7 @@ impl Logical {
             version_from: Version::default(),
             peers: BTreeMap::new(),
             terms: BTreeMap::new(),
+            strays: BTreeMap::new(),
             strangers: BTreeMap::new(),
             address_conflicts: BTreeMap::new(),
             to_ask: BTreeSet::new(),

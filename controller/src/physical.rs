@@ -171,9 +171,8 @@ pub struct Physical {
     peers: BTreeMap<ControllerName, Peer>,
     roster: Roster,
     reigns: Reigns,
-    /// Of the questions whether we have everything the last one, and for VTEPs that became ours the one asked then.
+    /// Of the questions whether we have everything the last one.
     asked: u64,
-    asked_for: BTreeMap<VtepName, u64>,
     tables: BTreeMap<LogicalSwitchName, Table>,
     /// As it was told last.
     served: Option<BTreeMap<VtepName, Served>>,
@@ -208,7 +207,6 @@ impl Physical {
             roster: Roster::default(),
             reigns: Reigns::default(),
             asked,
-            asked_for: BTreeMap::new(),
             tables: BTreeMap::new(),
             served: None,
             ready_vteps: BTreeSet::new(),

@@ -36,6 +36,11 @@ pub enum FromVtep {
     /// Whole, at the start and when it changes.
     State(VtepState),
     Inventory(Inventory),
+    /// It was welcomed by that term, and from here on nobody of a lower one can tell it anything or write to it: what its
+    /// controller knows from now on is not older than what others have told it.
+    Obeys {
+        term: Term,
+    },
     /// A version that forwarding follows: in the kernel, or committed to the TOR's database.
     Applied(Held),
     /// An update did not fit what it has.

@@ -1,7 +1,7 @@
 //! Which MACs several VTEPs claim alike, and who of them is master: what their claims would not tell to whoever hears them
 //! without their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_api::MacAddr;
 
@@ -49,6 +49,12 @@ impl Contested {
         if before != master && !self.recalled.contains_key(&mac) {
             self.changes.insert(mac, master);
         }
+    }
+
+    /// Those of which something may be remembered.
+    pub(super) fn macs(&self) -> BTreeSet<MacAddr> {
+        let Self { masters, changes, recalled } = self;
+        masters.keys().chain(changes.keys()).chain(recalled.keys()).copied().collect()
     }
 
     pub(super) fn take_changes(&mut self) -> BTreeMap<MacAddr, Option<VtepId>> {

@@ -34,8 +34,10 @@ pub(super) struct Peer {
     outline_due: bool,
     no_changes: BTreeSet<(VtepName, LogicalSwitchName)>,
     resyncs: BTreeSet<(VtepName, LogicalSwitchName)>,
-    /// It is to be told when it has been sent everything.
-    sync_due: Option<u64>,
+    /// It wants to know when it has been sent everything …
+    sync_asked: Option<u64>,
+    /// … that there was when this was begun: what changes meanwhile does not put it off.
+    syncing: Option<Syncing>,
     heartbeat_due: bool,
 }
 
@@ -45,6 +47,13 @@ pub(super) struct Cursor {
     pub(super) at: Option<Version>,
     pub(super) sent_wall_ms: Option<i64>,
     sending: Option<Sending>,
+}
+
+#[derive(Debug, Clone)]
+struct Syncing {
+    token: u64,
+    /// Versions that are still to be sent.
+    missing: BTreeMap<LogicalSwitchName, Version>,
 }
 
 /// An update that did not fit in one message, or not in the window.
@@ -100,7 +109,7 @@ impl Peer {
     }
 
     pub(super) fn sync(&mut self, token: u64) {
-        self.sync_due = Some(token);
+        self.sync_asked = Some(token);
     }
 
     pub(super) fn beat(&mut self) {
@@ -111,6 +120,9 @@ impl Peer {
     pub(super) fn set_outline(&mut self, mut outline: Outline, outlines: &mut Version) {
         self.cursors.retain(|name, _| outline.networks.contains_key(name));
         self.behind.retain(|name| outline.networks.contains_key(name));
+        if let Some(syncing) = &mut self.syncing {
+            syncing.missing.retain(|name, _| outline.networks.contains_key(name));
+        }
         for name in outline.networks.keys() {
             if !self.cursors.contains_key(name) {
                 let at = self.held.remove(name);
@@ -130,7 +142,8 @@ impl Peer {
     pub(super) fn has_something(&self) -> bool {
         let small = !self.no_changes.is_empty()
             || !self.resyncs.is_empty()
-            || self.sync_due.is_some()
+            || self.sync_asked.is_some()
+            || self.syncing.is_some()
             || self.heartbeat_due;
         self.greeted && (small || !self.welcomed || self.outline_due || !self.behind.is_empty())
     }
@@ -155,6 +168,9 @@ impl Peer {
         if let Some((vtep, logical_switch)) = self.resyncs.pop_first() {
             return Some(FromLogical::Resync { vtep, logical_switch });
         }
+        if let Some(token) = self.synced(source) {
+            return Some(FromLogical::Synced { token });
+        }
         if let Some(update) = self.table(source) {
             pushes.messages += 1;
             pushes.snapshots += u64::from(update.from.is_none() && update.end);
@@ -164,11 +180,23 @@ impl Peer {
         if let Some((vtep, logical_switch)) = self.no_changes.pop_first() {
             return Some(FromLogical::NoChange { vtep, logical_switch });
         }
-        if let Some(token) = self.sync_due.take_if(|_| source.all_started(self.cursors.keys())) {
-            return Some(FromLogical::Synced { token });
-        }
         let beat = std::mem::take(&mut self.heartbeat_due);
         beat.then_some(FromLogical::Heartbeat { wall_ms: source.now.wall_ms })
+    }
+
+    fn synced(&mut self, source: &Source<'_>) -> Option<u64> {
+        if self.syncing.is_none() {
+            let token = self.sync_asked.take()?;
+            let missing = |(name, cursor): (&LogicalSwitchName, &Cursor)| {
+                let switch = source.switches.get(name)?;
+                let version = switch.published.version();
+                (!switch.started || cursor.at < Some(version)).then(|| (name.clone(), version))
+            };
+            let missing = self.cursors.iter().filter_map(missing).collect();
+            self.syncing = Some(Syncing { token, missing });
+        }
+        let done = self.syncing.take_if(|syncing| syncing.missing.is_empty());
+        done.map(|syncing| syncing.token)
     }
 
     fn table(&mut self, source: &Source<'_>) -> Option<TableUpdate> {
@@ -183,19 +211,18 @@ impl Peer {
                 if update.is_none() || cursor.at == current {
                     self.behind.remove(&next);
                 }
+                let reached = |syncing: &&mut Syncing| {
+                    syncing.missing.get(&next).is_some_and(|version| cursor.at >= Some(*version))
+                };
+                if let Some(syncing) = self.syncing.as_mut().filter(reached) {
+                    syncing.missing.remove(&next);
+                }
             }
             self.served = Some(next);
             if update.is_some() {
                 return update;
             }
         }
-    }
-}
-
-impl Source<'_> {
-    /// Of a table that has not begun nothing is known yet.
-    fn all_started<'a>(&self, mut networks: impl Iterator<Item = &'a LogicalSwitchName>) -> bool {
-        networks.all(|name| self.switches.get(name).is_none_or(|switch| switch.started))
     }
 }
 

@@ -32,9 +32,11 @@ impl Logical {
             let switch = declared.logical_switches.get(name)?;
             switch.logical_controller.as_ref().is_none_or(|owner| *owner == self.name).then_some(switch)
         };
-        let gone = self.switches.extract_if(.., |name, _| owned(name).is_none());
-        let versions = gone.map(|(_, switch)| Version(switch.published.version().0 + 1));
-        self.version_from = versions.fold(self.version_from, Version::max);
+        for (name, switch) in self.switches.extract_if(.., |name, _| owned(name).is_none()) {
+            let version = Version(switch.published.version().0 + 1);
+            self.version_from = self.version_from.max(version);
+            self.strays.entry(name).or_default().extend(switch.contested.macs());
+        }
         for (name, switch) in &declared.logical_switches {
             if owned(name).is_some() {
                 let entry = self.switches.entry(name.clone());
@@ -42,6 +44,7 @@ impl Logical {
                 entry.or_insert_with(new).declared = switch.clone();
             }
         }
+        self.forget_strays(actions);
         self.join_all(now, actions);
         self.persist |= !removed.is_empty();
         for vtep in removed {
@@ -228,9 +231,22 @@ impl Logical {
         masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
     ) {
         for (network, masters) in masters {
-            let Some(switch) = self.switches.get_mut(&network) else { continue };
+            let Some(switch) = self.switches.get_mut(&network) else {
+                self.strays.insert(network, masters.into_keys().collect());
+                continue;
+            };
             for (mac, name) in masters {
                 switch.contested.recall(mac, self.vteps.number(&name));
+            }
+        }
+    }
+
+    /// Nothing need be remembered of logical switches that are not ours by the file that was applied.
+    fn forget_strays(&mut self, actions: &mut Vec<Action>) {
+        for (logical_switch, macs) in std::mem::take(&mut self.strays) {
+            if !self.switches.contains_key(&logical_switch) && !macs.is_empty() {
+                let masters = macs.into_iter().map(|mac| (mac, None)).collect();
+                actions.push(Action::Remember { logical_switch, masters });
             }
         }
     }

@@ -49,11 +49,9 @@ impl Physical {
             let (name, elected) = (self.start.name.clone(), self.start.elected);
             return Some(ToVtep::Welcome { protocol: PROTOCOL, name, term, elected });
         }
-        if !self.is_current_for(name) {
-            return None;
-        }
+        let heard = self.is_outline_heard_for(name);
         let session = self.vteps.get_mut(name)?.session.as_mut()?;
-        if std::mem::take(&mut session.outline_due) && self.outlines_heard() {
+        if heard && std::mem::take(&mut session.outline_due) {
             let outline = self.outline_of(name, now);
             let session = self.vteps.get_mut(name)?.session.as_mut()?;
             if session.outline.as_ref() != Some(&outline) {
@@ -64,24 +62,19 @@ impl Physical {
                 return Some(ToVtep::Outline(outline));
             }
         }
-        let memberships = self.roster.memberships.get(name);
         let session = self.vteps.get_mut(name)?.session.as_mut()?;
         if let Some(update) = continue_sending(session, &self.tables, now) {
             return Some(ToVtep::Table(update));
         }
-        while let Some(logical_switch) = session.next_due() {
-            let member = memberships.is_some_and(|networks| networks.contains(&logical_switch));
-            if !member && !bug!(ToldToStrangers) {
-                continue;
-            }
-            let Some(table) = self.tables.get(&logical_switch).filter(|table| table.owner.is_some()) else {
-                continue;
-            };
+        while let Some(logical_switch) = self.next_due(name) {
+            let Some(table) = self.tables.get(&logical_switch) else { continue };
+            let session = self.vteps.get_mut(name)?.session.as_mut()?;
             session.sending = plan(session, &logical_switch, table);
             if let Some(update) = continue_sending(session, &self.tables, now) {
                 return Some(ToVtep::Table(update));
             }
         }
+        let session = self.vteps.get_mut(name)?.session.as_mut()?;
         if let Some(logical_switch) = session.no_change.pop_first() {
             return Some(ToVtep::NoChange { logical_switch });
         }
@@ -103,22 +96,35 @@ impl Physical {
         Some(ToVtep::Standby { protocol: PROTOCOL, name: self.start.name.clone(), server })
     }
 
-    fn outlines_heard(&self) -> bool {
-        self.peers.values().any(|peer| peer.outline.is_some())
+    /// The next logical switch that it takes part in, and of which it may be told. One that waits for its logical controller
+    /// comes again when that has answered.
+    fn next_due(&mut self, name: &VtepName) -> Option<LogicalSwitchName> {
+        loop {
+            let next = self.vteps.get_mut(name)?.session.as_mut()?.next_due()?;
+            let owner = self.tables.get(&next).and_then(|table| table.owner.as_ref());
+            let current = owner.is_some_and(|owner| self.is_current_for(name, owner));
+            if current && (self.roster.is_member(name, &next) || bug!(ToldToStrangers)) {
+                return Some(next);
+            }
+        }
+    }
+
+    fn is_outline_heard_for(&self, name: &VtepName) -> bool {
+        self.peers.iter().any(|(peer, known)| known.outline.is_some() && self.is_current_for(name, peer))
     }
 
     fn outline_of(&self, name: &VtepName, now: Now) -> VtepOutline {
         let named = |logical_switch: &LogicalSwitchName| -> Option<&BTreeSet<VtepName>> {
             self.tables.get(logical_switch).map(|table| &table.named)
         };
-        let mut outline = self.roster.outline_for(name, named);
+        let mut outline = self.roster.outline_for(name, named, |owner| self.is_current_for(name, owner));
         let own = self.vteps.get(name).and_then(|vtep| vtep.state.as_ref()).map(|state| &state.networks);
         let as_it_says =
             own.is_some_and(|own| own.iter().all(|network| outline.networks.contains_key(network)));
         let began_ms =
             self.vteps.get(name).and_then(|vtep| vtep.session.as_ref()).map_or(0, |session| session.began_ms);
         let graced = now.mono_ms >= self.grace_until_ms.max(began_ms + super::GRACE_MS);
-        outline.complete = self.roster.missing.is_empty() && (as_it_says || graced);
+        outline.complete = self.roster.missing.is_empty() && self.is_current(name) && (as_it_says || graced);
         outline
     }
 }

@@ -184,7 +184,9 @@ impl Physical {
     }
 
     fn snapshot_claim(&self, (vtep, logical_switch): &Pair, mac: MacAddr) -> Option<Report> {
-        let mut claim = self.vteps.get(vtep)?.mirror.claim(self.start.term.0, logical_switch, mac)?;
+        let known = self.vteps.get(vtep)?;
+        let epoch = self.start.term.0.max(known.epoch);
+        let mut claim = known.mirror.claim(epoch, logical_switch, mac)?;
         let row = self.tables.get(logical_switch).and_then(|table| table.published.row(mac));
         claim.was_master = row.is_some_and(|row| row.placement.master == *vtep);
         Some(Report::Claim(claim))

@@ -20,25 +20,26 @@ pub(super) struct Peer {
     pub(super) welcomed: bool,
     /// In this session.
     pub(super) outline_told: bool,
-    /// The highest that was obeyed.
+    /// The highest that was obeyed, or that etcd told.
     pub(super) term: Term,
+    /// That of the session.
+    pub(super) session_term: Term,
     pub(super) outline: Option<Outline>,
     pub(super) outbox: Outbox,
-    /// Up to which question it has answered that we have everything.
-    pub(super) synced: u64,
     pub(super) refused: u64,
 }
 
 impl Physical {
     pub(super) fn connect(&mut self, name: ControllerName, now: Now) {
         self.grace_until_ms = now.mono_ms + GRACE_MS;
+        let question = self.question_for(&name);
         let peer = self.peers.entry(name.clone()).or_default();
         peer.connected = true;
         peer.since_wall_ms = now.wall_ms;
         peer.welcomed = false;
         peer.outline_told = false;
         peer.outbox = Outbox::begin();
-        peer.outbox.sync = (!self.asked_for.is_empty()).then_some(self.asked);
+        peer.outbox.sync = question;
         for table in self.tables.values_mut().filter(|table| table.owner.as_ref() == Some(&name)) {
             table.begin_session();
         }
@@ -115,9 +116,9 @@ impl Physical {
                     self.tell_pair_whole((vtep, logical_switch));
                 }
             }
-            FromLogical::Synced { token } if token <= self.asked => {
-                peer.synced = peer.synced.max(token);
-                self.ready_vteps.extend(self.vteps.keys().cloned());
+            // One that was succeeded meanwhile does not know what its successor distributes.
+            FromLogical::Synced { token } if peer.session_term == peer.term || bug!(FormerAnswers) => {
+                self.synced(name, token);
             }
             FromLogical::Synced { .. } | FromLogical::Heartbeat { .. } => {}
         }
@@ -162,7 +163,7 @@ impl Physical {
         let ours = |vtep: &&VtepName| self.roster.served.contains_key(*vtep) && self.serves(vtep);
         let ours = self.vteps.keys().filter(ours).cloned().collect();
         let Some(peer) = self.peers.get_mut(name) else { return };
-        peer.term = term;
+        (peer.term, peer.session_term) = (term, term);
         peer.welcomed = true;
         peer.outbox.statuses = ours;
         self.ready_peers.insert(name.clone());

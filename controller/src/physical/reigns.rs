@@ -1,11 +1,16 @@
 //! Which VTEPs are ours, where that is elected. Of the others we hear what they say, as far as they say it to us, and pass
-//! nothing on: when one becomes ours, what it said last is told as whatever is told again, and nothing of it is a claim. It
-//! is told nothing before every logical controller has said that we have all it had said until then.
+//! nothing on: when one becomes ours, what it said last is told as whatever is told again, and nothing of it is a claim.
+//!
+//! Who served it before may have told it more than we have heard, and may not know yet that his time is over. So it is told
+//! nothing of a logical switch before it obeys us, and then the logical controller has said that we have all that it had
+//! distributed until then. One that does not answer holds back its own logical switches, and no others.
 
-use vtep_api::{Term, VtepName};
+use std::collections::BTreeSet;
+
+use vtep_api::{ControllerName, Term, VtepName};
 
 use super::mirror::Mirror;
-use super::vtep::Vtep;
+use super::vtep::{Seal, Vtep};
 use super::{Action, Physical, Reigns, SessionId, notice};
 use crate::Now;
 use crate::bugs::bug;
@@ -39,7 +44,6 @@ impl Physical {
                 );
             }
         }
-        self.ask_for_everything(&gained);
         for vtep in gained {
             let Some(term) = self.term_of(&vtep) else { continue };
             actions.push(notice(false, "VTEP is ours by election", &[("vtep", &vtep), ("term", &term.0)]));
@@ -55,24 +59,68 @@ impl Physical {
         self.tell_pairs();
     }
 
-    /// What we have may be old: who was cut off may be elected before he has heard what others distributed meanwhile.
-    fn ask_for_everything(&mut self, gained: &[VtepName]) {
-        self.asked_for.retain(|vtep, _| self.reigns.own.contains_key(vtep));
-        if gained.is_empty() {
+    /// Nobody of a lower term is heard by it any more: what we are sent from here on is as new as anything that it heard.
+    pub(super) fn seal(&mut self, vtep: &VtepName, term: Term) {
+        if !self.start.elected || self.term_of(vtep) != Some(term) {
+            return;
+        }
+        let Some(session) = self.vteps.get_mut(vtep).and_then(|vtep| vtep.session.as_mut()) else { return };
+        if session.seal != Seal::Open {
             return;
         }
         self.asked += 1;
-        self.asked_for.extend(gained.iter().map(|vtep| (vtep.clone(), self.asked)));
-        for (name, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.connected) {
-            peer.outbox.sync = Some(self.asked);
+        let known = self.peers.iter_mut().filter(|(_, peer)| peer.connected || peer.outline.is_some());
+        let mut awaited = BTreeSet::new();
+        for (name, peer) in known {
+            peer.outbox.sync = peer.connected.then_some(self.asked);
             self.ready_peers.insert(name.clone());
+            awaited.insert(name.clone());
+        }
+        session.seal = Seal::Sealed { asked: self.asked, awaited };
+        self.ready_vteps.insert(vtep.clone());
+    }
+
+    /// A logical controller has sent us all that there was when it was asked.
+    pub(super) fn synced(&mut self, peer: &ControllerName, token: u64) {
+        for (name, vtep) in &mut self.vteps {
+            let Some(session) = &mut vtep.session else { continue };
+            let Seal::Sealed { asked, awaited } = &mut session.seal else { continue };
+            if *asked > token || !awaited.remove(peer) {
+                continue;
+            }
+            if bug!(OneAnswersForAll) {
+                awaited.clear();
+            }
+            session.outline_due = true;
+            for logical_switch in self.roster.memberships.get(name).into_iter().flatten() {
+                session.mark(logical_switch);
+            }
+            self.ready_vteps.insert(name.clone());
         }
     }
 
-    /// Whether we have all that was distributed before the VTEP became ours.
-    pub(super) fn is_current_for(&self, vtep: &VtepName) -> bool {
-        let asked = self.asked_for.get(vtep).copied().unwrap_or_default();
-        self.peers.values().all(|peer| peer.synced >= asked) || bug!(StaleTakeover)
+    /// What a logical controller is to be asked whose session begins.
+    pub(super) fn question_for(&self, peer: &ControllerName) -> Option<u64> {
+        let sessions = self.vteps.values().filter_map(|vtep| vtep.session.as_ref());
+        let awaits = |seal: &Seal| matches!(seal, Seal::Sealed { awaited, .. } if awaited.contains(peer));
+        sessions.map(|session| &session.seal).any(awaits).then_some(self.asked)
+    }
+
+    /// Whether of what a logical controller distributes nothing that the VTEP may have heard is newer than what we have.
+    pub(super) fn is_current_for(&self, vtep: &VtepName, of: &ControllerName) -> bool {
+        if !self.start.elected || bug!(StaleTakeover) {
+            return true;
+        }
+        let session = self.vteps.get(vtep).and_then(|vtep| vtep.session.as_ref());
+        session.is_some_and(|session| match &session.seal {
+            Seal::Open => false,
+            Seal::Sealed { awaited, .. } => !awaited.contains(of),
+        })
+    }
+
+    /// Whether that is so of every logical controller.
+    pub(super) fn is_current(&self, vtep: &VtepName) -> bool {
+        self.peers.keys().all(|peer| self.is_current_for(vtep, peer))
     }
 
     /// The term by which we serve a VTEP. `None`: we do not.
@@ -104,12 +152,21 @@ impl Physical {
     }
 
     fn take_over(&mut self, name: &VtepName) {
+        let term = self.term_of(name).unwrap_or_default();
         let Some(vtep) = self.vteps.get_mut(name) else { return };
         if vtep.session.as_ref().is_none_or(|session| !session.inventoried) {
             // What it said here at another time may be long over.
             vtep.mirror = Mirror::default();
+            if !bug!(ForgottenUnsaid) {
+                vtep.epoch = term.0;
+                // What it tells next is no change of what was told before.
+                self.peers.values_mut().for_each(|peer| peer.outbox.retain(|(vtep, _)| vtep != name));
+            }
         }
         self.status_due.insert(name.clone());
         self.tell_status_to_all(name);
+        if let Some(term) = self.term_of(name).filter(|_| bug!(AskedTooEarly)) {
+            self.seal(name, term);
+        }
     }
 }

@@ -87,18 +87,20 @@ impl Roster {
         self.memberships.get(vtep).is_some_and(|networks| networks.contains(logical_switch))
     }
 
-    /// What one VTEP is told; `named` are the VTEPs that a logical switch's table names.
+    /// What one VTEP is told; `named` are the VTEPs that a logical switch's table names. Nothing is said of logical switches
+    /// whose owner's word does not count yet.
     pub(super) fn outline_for<'a>(
         &self,
         vtep: &VtepName,
         named: impl Fn(&LogicalSwitchName) -> Option<&'a BTreeSet<VtepName>>,
+        counts: impl Fn(&ControllerName) -> bool,
     ) -> VtepOutline {
         let mut outline = VtepOutline::default();
         let Some(memberships) = self.memberships.get(vtep) else { return outline };
         let own = self.directory.get(vtep).map_or_else(BfdWord::default, |own| own.bfd);
         let general = self.bfd.as_ref().map_or_else(BfdWord::default, |(_, word)| *word);
         for name in memberships {
-            let Some(owned) = self.networks.get(name) else { continue };
+            let Some(owned) = self.networks.get(name).filter(|owned| counts(&owned.owner)) else { continue };
             let network = &owned.outline.network;
             for vtep in network.flood.iter().chain(named(name).into_iter().flatten()) {
                 if let Some(locator) = self.directory.get(vtep) {
@@ -109,7 +111,8 @@ impl Roster {
             outline.networks.insert(name.clone(), network.clone());
         }
         if let Some(served) = self.served.get(vtep) {
-            let taken_part = |binding: &&Binding| memberships.contains(&binding.logical_switch);
+            let networks = &outline.networks;
+            let taken_part = |binding: &&Binding| networks.contains_key(&binding.logical_switch);
             outline.bindings = served.bindings.iter().filter(taken_part).cloned().collect();
         }
         outline

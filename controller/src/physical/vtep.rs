@@ -14,6 +14,8 @@ use super::skew::Skew;
 #[derive(Debug, Default)]
 pub(super) struct Vtep {
     pub(super) mirror: Mirror,
+    /// Rises when the mirror is forgotten: stamps that were given before tell nothing of those after.
+    pub(super) epoch: u64,
     pub(super) state: Option<VtepState>,
     pub(super) session: Option<Live>,
     pub(super) skew: Skew,
@@ -71,6 +73,7 @@ pub(super) struct Live {
     /// Its first inventory came to an end.
     pub(super) inventoried: bool,
     pub(super) welcomed: bool,
+    pub(super) seal: Seal,
     pub(super) heartbeat: bool,
     pub(super) outline_due: bool,
     pub(super) outline: Option<VtepOutline>,
@@ -83,6 +86,15 @@ pub(super) struct Live {
     pub(super) behind_since_ms: BTreeMap<LogicalSwitchName, u64>,
     due: VecDeque<LogicalSwitchName>,
     is_due: BTreeSet<LogicalSwitchName>,
+}
+
+/// Whether a VTEP whose server is elected may still hear somebody else, and whether we have all that it may have heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seal {
+    /// Whoever served it before may tell it more than we know.
+    Open,
+    /// It obeys us. These logical controllers have not answered the question that was asked then.
+    Sealed { asked: u64, awaited: BTreeSet<ControllerName> },
 }
 
 /// Up to where a table was sent.
@@ -123,6 +135,7 @@ impl Live {
             staged_records: 0,
             inventoried: false,
             welcomed: false,
+            seal: Seal::Open,
             heartbeat: false,
             outline_due: true,
             outline: None,

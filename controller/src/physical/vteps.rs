@@ -73,6 +73,7 @@ impl Physical {
                 self.ready_vteps.insert(vtep);
             }
             FromVtep::Inventory(inventory) => self.collect(&vtep, inventory, now, actions),
+            FromVtep::Obeys { term } => self.seal(&vtep, term),
             FromVtep::Applied(held) => self.acknowledge(&vtep, held, now),
             FromVtep::Resync { logical_switch } => self.resync(vtep, &logical_switch),
             FromVtep::Heartbeat { wall_ms } => {
@@ -251,7 +252,8 @@ impl Physical {
                 return;
             }
         }
-        let mut clock = Clock { epoch: self.start.term.0, seq: &mut self.seq, wall_ms: now.wall_ms };
+        let epoch = self.start.term.0.max(vtep.epoch);
+        let mut clock = Clock { epoch, seq: &mut self.seq, wall_ms: now.wall_ms };
         let mut tally = Tally::default();
         let mut whole = false;
         if inventory.snapshot {

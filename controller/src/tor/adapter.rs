@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtep_api::daemon::chain;
-use vtep_api::{Held, LogicalSwitchName, ToVtep, VtepName, VtepState};
+use vtep_api::{Held, LogicalSwitchName, Term, ToVtep, VtepName, VtepState};
 
 use super::Mastery;
 use super::told::Told;
@@ -98,6 +98,8 @@ pub(super) struct Adapter {
     tor: Tor,
     told: Told,
     session: Option<(Channel<OfVtep>, Inbox<ToVtep>)>,
+    /// By this term the session was welcomed, and the core does not know yet whether nobody else can write.
+    welcomed: Option<Term>,
     /// When a session may begin.
     session_from: Instant,
     locking: Option<Pending<Result<bool, RequestError>>>,
@@ -154,6 +156,7 @@ impl Adapter {
             handle,
             events,
             session: None,
+            welcomed: None,
             session_from: now,
             locking: None,
             writing: None,
@@ -178,6 +181,7 @@ impl Adapter {
     async fn serve(&mut self) -> Result<(), Stopped> {
         loop {
             self.write();
+            self.tell_obedience().await?;
             self.tell_applied().await?;
             self.tell_state().await?;
             let step = self.next().await?;
@@ -228,8 +232,7 @@ impl Adapter {
             Step::Written(written) => {
                 self.writing = None;
                 let (result, batch) = *written;
-                self.written(result, &batch);
-                Ok(())
+                self.written(result, &batch).await
             }
             Step::Elected => {
                 self.ask_for_lock();
@@ -258,9 +261,7 @@ impl Adapter {
             }
             Event::Lock { name, change: LockChange::Lost } if name == LOCK => {
                 warn!(%vtep, lock = LOCK, "another controller took a TOR's lock; nothing is written");
-                self.owns_lock = false;
-                self.ask_for_lock_later();
-                self.state_soon();
+                self.lock_lost().await?;
             }
             Event::Lock { name, change: LockChange::Acquired } if name == LOCK => {
                 info!(%vtep, lock = LOCK, "a TOR's lock is ours");
@@ -305,6 +306,28 @@ impl Adapter {
         self.lock_from = matches!(self.writes, Writes::Elected(_)).then(|| Instant::now() + PAUSE);
     }
 
+    /// Whoever has it may write what is newer than what we were told: where that is not written by us alone, we have to be
+    /// told again.
+    async fn lock_lost(&mut self) -> Result<(), Stopped> {
+        self.owns_lock = false;
+        self.ask_for_lock_later();
+        self.state_soon();
+        if self.forget_told() {
+            self.end_session().await?;
+            self.begin_session().await?;
+        }
+        Ok(())
+    }
+
+    fn forget_told(&mut self) -> bool {
+        let elected = matches!(self.writes, Writes::Elected(_));
+        if elected {
+            self.told = Told::new(self.vtep.clone());
+            self.tor.forget_desired();
+        }
+        elected
+    }
+
     async fn disconnected(&mut self, reason: &str) -> Result<(), Stopped> {
         // One line for each reason is enough while nothing was reached.
         if self.session.is_some() {
@@ -314,6 +337,7 @@ impl Adapter {
         }
         self.locking = None;
         self.owns_lock = false;
+        self.forget_told();
         self.end_session().await
     }
 
@@ -353,7 +377,11 @@ impl Adapter {
             Some(Box::pin(async move { (handle.transact(batch.transaction().clone()).await, batch) }));
     }
 
-    fn written(&mut self, result: Result<Results, TransactError>, batch: &Batch) {
+    async fn written(
+        &mut self,
+        result: Result<Results, TransactError>,
+        batch: &Batch,
+    ) -> Result<(), Stopped> {
         let vtep = &self.vtep;
         match result {
             Ok(_) => self.tor.landed(batch),
@@ -362,12 +390,16 @@ impl Adapter {
                 match self.tor.failed(batch, &error) {
                     Failed::NotOwner => {
                         warn!(%vtep, lock = LOCK, "a TOR's lock is not ours; nothing was written");
-                        self.owns_lock = false;
-                        self.ask_for_lock_later();
+                        // Unless the event that it is lost came first.
+                        if self.owns_lock {
+                            self.lock_lost().await?;
+                        }
                     }
-                    Failed::Refused => warn!(%vtep, error = cause, "a TOR's database refused a transaction"),
+                    Failed::Refused => {
+                        warn!(%vtep, error = cause, "a TOR's database refused a transaction");
+                        self.state_soon();
+                    }
                 }
-                self.state_soon();
             }
             // It may have landed: nothing is planned before the database was read again.
             Err(TransactError::Request(error)) => {
@@ -375,6 +407,7 @@ impl Adapter {
                 self.write_from = Instant::now() + PAUSE;
             }
         }
+        Ok(())
     }
 
     fn state_soon(&mut self) {

@@ -1,7 +1,9 @@
 //! What a restart of either side must not do.
 
+use std::sync::Arc;
+
 use vtep_api::{Claim, Session, Term, VtepStatus};
-use vtep_controller::logical::Durable;
+use vtep_controller::logical::{Durable, Event};
 
 use crate::harness::*;
 
@@ -223,4 +225,30 @@ fn scenario_24_a_restart_of_either_controller_leaves_directory_and_flood_list_wh
     next.connect("pc-a");
     next.status("a", |status| *status = VtepStatus::default());
     check(&next, "both do");
+}
+
+#[test]
+fn nothing_is_remembered_of_a_logical_switch_that_is_not_declared_any_more() {
+    let contested = || {
+        let mut lc = Arbiter::started(pair());
+        lc.claim("a", "x", 1, M);
+        lc.claim("b", "x", 1, M);
+        assert_eq!(lc.durable.masters[&ls("x")].len(), 1);
+        lc
+    };
+    let mut without = pair();
+    without.logical_switches.remove(&ls("x"));
+    without.bindings.clear();
+    without.subscriptions.clear();
+    // It goes while its logical controller runs.
+    let mut lc = contested();
+    lc.step(Event::Declared(Arc::new(without.clone())));
+    assert!(lc.durable.masters[&ls("x")].is_empty());
+    // It went while another one did, which did not come to it; a file that has it leaves it.
+    for (file, left) in [(without.clone(), 0), (pair(), 1)] {
+        let mut next = Arbiter::new(without.clone(), Term(2), contested().durable);
+        assert_eq!(next.durable.masters[&ls("x")].len(), 1);
+        next.step(Event::Declared(Arc::new(file)));
+        assert_eq!(next.durable.masters[&ls("x")].len(), left);
+    }
 }

@@ -10,6 +10,7 @@
 //! ```text
 //! SIM_SEED=17 cargo test -p vtep-controller --test simulation one_run       # one run, told as it happens
 //! SIM_SEEDS=5000..20000 cargo test -p vtep-controller --test simulation     # other runs
+//! SIM_SEEDS=0..20000 cargo test -p vtep-controller --test simulation elected::whoever -- --nocapture
 //! ```
 
 mod chaos;

@@ -135,6 +135,27 @@ impl Observer {
         Ok(())
     }
 
+    /// The table of one that was succeeded and does not know it.
+    pub(crate) fn publishes_late<'a>(
+        &mut self,
+        logical_switch: &LogicalSwitchName,
+        term: Term,
+        version: Version,
+        rows: impl Iterator<Item = (MacAddr, &'a Row)>,
+    ) {
+        let history = self.published.entry(logical_switch.clone()).or_default();
+        let mut rows: BTreeMap<MacAddr, &Row> = rows.collect();
+        for ((_, mac), log) in history.log.iter_mut().filter(|((of, _), _)| *of == term) {
+            let row = rows.remove(mac);
+            if log.last().is_some_and(|(_, last)| last.as_ref() != row) {
+                log.push((version, row.cloned()));
+            }
+        }
+        for (mac, row) in rows {
+            history.log.insert((term, mac), vec![(version, Some(row.clone()))]);
+        }
+    }
+
     pub(crate) fn latest(
         &self,
         logical_switch: &LogicalSwitchName,

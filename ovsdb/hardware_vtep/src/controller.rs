@@ -188,6 +188,11 @@ impl Tor {
         &mut self.desired
     }
 
+    /// What was desired is not known any more. Nothing is written before it is again.
+    pub fn forget_desired(&mut self) {
+        self.desired = DesiredTor::unknown();
+    }
+
     /// The next transaction, or `None` when nothing is left to write, or nothing may be written. The one before must
     /// have landed or failed, and its update must have been taken in: a reply comes after it.
     pub fn next_batch(&mut self) -> Option<Batch> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_api::{ControllerName, FromVtep, Held, LogicalSwitchName, VtepState};
+use vtep_api::{ControllerName, FromVtep, Held, LogicalSwitchName, Term, VtepState};
 
 use super::inventory;
 use crate::source::{LocalMacs, Report};
@@ -30,6 +30,7 @@ pub(super) struct Conversation {
     hello: Option<FromVtep>,
     told_macs: Option<Arc<LocalMacs>>,
     told_state: Option<VtepState>,
+    obeys_due: Option<Term>,
     applied_due: BTreeSet<LogicalSwitchName>,
     resync_due: BTreeSet<LogicalSwitchName>,
 }
@@ -42,9 +43,14 @@ impl Conversation {
             hello: Some(hello),
             told_macs: None,
             told_state: None,
+            obeys_due: None,
             applied_due: BTreeSet::new(),
             resync_due: BTreeSet::new(),
         }
+    }
+
+    pub(super) fn obeys(&mut self, term: Term) {
+        self.obeys_due = Some(term);
     }
 
     pub(super) fn applied(&mut self, logical_switches: impl IntoIterator<Item = LogicalSwitchName>) {
@@ -67,6 +73,7 @@ impl Conversation {
         if self.stage == Stage::Greeted {
             return messages;
         }
+        messages.extend(self.obeys_due.take().map(|term| FromVtep::Obeys { term }));
         let resyncs = std::mem::take(&mut self.resync_due).into_iter();
         messages.extend(resyncs.map(|logical_switch| FromVtep::Resync { logical_switch }));
         let due = std::mem::take(&mut self.applied_due);

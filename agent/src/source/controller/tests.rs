@@ -408,6 +408,7 @@ fn who_stands_by_is_told_what_the_other_one_is_told_and_takes_over_by_a_delta() 
     let events = agent.events;
     let (told, ends) = agent.other(Input::Message(OTHER, Agent::pc_2(9)));
     assert!(ends.is_empty() && !told.iter().any(|message| matches!(message, FromVtep::Inventory(_))));
+    assert!(told.contains(&FromVtep::Obeys { term: Term(9) }), "{told:?}");
     assert_eq!((agent.obeyed.as_slice(), agent.lost.as_deref()), (&[Term(7), Term(9)][..], None));
     // The first one goes on, not knowing better, and is not heard.
     agent.hear(ToVtep::Table(update(Some(6), 7, vec![put(1, "a", &[])])));

@@ -32,6 +32,7 @@ impl Adapter {
         let macs = macs.collect();
         tell_inventory(&channel, true, macs).await?;
         self.applied.clear();
+        self.welcomed = None;
         self.session = Some((channel, inbox));
         Ok(())
     }
@@ -84,6 +85,15 @@ impl Adapter {
         state
     }
 
+    /// Tells that nobody else can write any more: who had the lock before could, until it was ours.
+    pub(super) async fn tell_obedience(&mut self) -> Result<(), Stopped> {
+        let (true, Some((channel, _))) = (self.owns_lock, &self.session) else { return Ok(()) };
+        match self.welcomed.take() {
+            Some(term) => Ok(channel.hand_on(FromVtep::Obeys { term }).await?),
+            None => Ok(()),
+        }
+    }
+
     /// Tells which versions the database says.
     pub(super) async fn tell_applied(&mut self) -> Result<(), Stopped> {
         let Some((channel, _)) = &self.session else { return Ok(()) };
@@ -102,6 +112,10 @@ impl Adapter {
 
     /// Takes what the controller says.
     pub(super) async fn tell(&mut self, message: ToVtep) -> Result<(), Stopped> {
+        let welcomed = match &message {
+            ToVtep::Welcome { term, .. } => Some(*term),
+            _ => None,
+        };
         let answer = match self.told.take(message) {
             Ok(Effect::None) => None,
             Ok(Effect::Outline) => {
@@ -118,6 +132,7 @@ impl Adapter {
             Ok(Effect::Answer(answer)) => Some(answer),
             Err(refused) => return self.give_up(&refused.to_string()).await,
         };
+        self.welcomed = welcomed.or(self.welcomed);
         let Some((channel, _)) = &self.session else { return Ok(()) };
         channel.taken().await?;
         if let Some(answer) = answer {

@@ -3,6 +3,7 @@
 use vtep_api::FromVtep;
 use vtep_controller::{Now, logical, physical};
 
+use super::tor::Connection;
 use super::world::{EPOCH_MS, KEEP_MS, LinkId, Node, TICK_MS, What, World};
 use crate::link::End;
 use crate::observer::Verdict;
@@ -31,20 +32,24 @@ impl World {
             What::Tick { physical, .. }
             | What::Keep { physical, .. }
             | What::Look { physical, .. }
-            | What::Hear { physical, .. } => Some(*physical),
+            | What::Hear { physical, .. }
+            | What::Answer { connection: Connection { physical, .. }, .. }
+            | What::AskForLock { connection: Connection { physical, .. }, .. } => Some(*physical),
             What::Arrives { link, to: end, .. }
             | What::Opens { link, end, .. }
             | What::Closes { link, end, .. }
             | What::Taken { link, end, .. } => match (link, end) {
-                (LinkId::Peer(physical), End::Client) | (LinkId::Vtep { physical, .. }, End::Server) => {
-                    Some(*physical)
-                }
+                (LinkId::Peer { physical, .. }, End::Client)
+                | (LinkId::Vtep { physical, .. }, End::Server) => Some(*physical),
                 _ => None,
             },
             What::Connect(_)
             | What::Beat { .. }
-            | What::LogicalTick(_)
-            | What::StartLogical
+            | What::LogicalTick { .. }
+            | What::StartLogical(_)
+            | What::EndFormer { .. }
+            | What::Installed { .. }
+            | What::Request { .. }
             | What::Start(_) => None,
         }
     }
@@ -61,8 +66,27 @@ impl World {
             What::Opens { link, generation, end } => self.opens(link, generation, end),
             What::Closes { link, generation, end } => self.closes(link, generation, end),
             What::Taken { link, generation, end } => self.taken(link, generation, end),
-            What::StartLogical => {
-                self.start_logical();
+            What::StartLogical(shard) => {
+                self.start_logical(shard);
+                Ok(())
+            }
+            What::EndFormer { shard, term } => {
+                self.end_former(shard, term);
+                Ok(())
+            }
+            What::Installed { vtep, reached } => {
+                self.installed(vtep, reached);
+                Ok(())
+            }
+            What::Request { vtep, connection, request } => self.requested(vtep, connection, *request),
+            What::Answer { vtep, connection, life, answer }
+                if lives(&self.nodes[connection.physical], life) =>
+            {
+                self.answered(vtep, connection, &answer);
+                Ok(())
+            }
+            What::AskForLock { vtep, connection, life } if lives(&self.nodes[connection.physical], life) => {
+                self.asks_again(vtep, connection);
                 Ok(())
             }
             What::Beat { vtep } => {
@@ -70,9 +94,9 @@ impl World {
                 self.tell_all(vtep, &FromVtep::Heartbeat { wall_ms: EPOCH_MS + self.now.cast_signed() });
                 Ok(())
             }
-            What::LogicalTick(term) if term == self.logical_term && self.logical.is_some() => {
-                self.after(TICK_MS, What::LogicalTick(term));
-                self.step_logical(logical::Event::Tick)
+            What::LogicalTick { shard, term } if self.reigns(shard, term).is_some() => {
+                self.after(TICK_MS, What::LogicalTick { shard, term });
+                self.step_logical(shard, term, logical::Event::Tick)
             }
             What::Start(physical) => {
                 self.start(physical);
@@ -95,9 +119,11 @@ impl World {
                 Ok(())
             }
             What::Hear { physical, life, reigns, elected } if lives(&self.nodes[physical], life) => {
-                self.hear(physical, reigns, elected)
+                self.hear(physical, reigns, &elected)
             }
-            What::LogicalTick(_)
+            What::LogicalTick { .. }
+            | What::Answer { .. }
+            | What::AskForLock { .. }
             | What::Tick { .. }
             | What::Keep { .. }
             | What::Look { .. }

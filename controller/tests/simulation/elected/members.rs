@@ -8,22 +8,48 @@ use vtep_controller::logical::{self, Logical};
 use vtep_controller::physical::{self, Physical, Reigns};
 
 use super::office::{LEASE_MS, Member};
-use super::world::{LinkId, TICK_MS, What, World};
+use super::world::{LinkId, Reign, Shard, TICK_MS, What, World};
+use crate::link::End;
 use crate::observer::Verdict;
-use crate::scenario::name;
 
 impl World {
-    pub(super) fn start_logical(&mut self) {
-        if self.logical.is_some() {
+    pub(super) fn start_logical(&mut self, shard: usize) {
+        if self.shards[shard].reign.is_some() {
             return;
         }
-        self.logical_term = self.etcd.next_term();
-        self.logical_started = self.now;
-        let (term, declared, durable) = (self.logical_term, Arc::clone(&self.declared), self.durable.clone());
-        self.trace.note(self.now, || format!("the logical controller begins, {term:?}"));
-        let start = logical::Start { name: name("shard-0"), term, declared, durable, elected: true };
-        self.logical = Some(Logical::new(start, self.now_since(self.now)));
-        self.after(TICK_MS, What::LogicalTick(term));
+        let term = self.etcd.next_term();
+        let (now, started) = (self.now_since(self.now), self.now);
+        let Shard { name, durable, .. } = &self.shards[shard];
+        let (name, durable, declared) = (name.clone(), durable.clone(), Arc::clone(&self.declared));
+        self.trace.note(self.now, || format!("{name} begins, {term:?}"));
+        let start = logical::Start { name, term, declared, durable, elected: true };
+        let core = Logical::new(start, now);
+        self.shards[shard].term = term;
+        self.shards[shard].reign = Some(Reign { core, term, started });
+        self.after(TICK_MS, What::LogicalTick { shard, term });
+    }
+
+    /// etcd has given its office to another one, and it does not know yet.
+    pub(super) fn succeed(&mut self, shard: usize) {
+        let known = &mut self.shards[shard];
+        if known.former.is_some() {
+            return;
+        }
+        let Some(reign) = known.reign.take() else { return };
+        let term = reign.term;
+        known.former = Some(reign);
+        self.start_logical(shard);
+        let ends = self.random.between(50, 1200);
+        self.after(ends, What::EndFormer { shard, term });
+    }
+
+    pub(super) fn end_former(&mut self, shard: usize, term: Term) {
+        self.shards[shard].former.take_if(|former| former.term == term);
+        for physical in 0..self.nodes.len() {
+            if self.nodes[physical].joined[shard] == term {
+                self.cut(LinkId::Peer { physical, shard }, Some(End::Server), 6000);
+            }
+        }
     }
 
     pub(super) fn start(&mut self, physical: usize) {
@@ -41,15 +67,18 @@ impl World {
         };
         node.core = Some(Physical::new(start, now));
         node.started = started;
-        (node.member, node.told, node.elected) = (Member::default(), Reigns::default(), Term(0));
+        (node.member, node.told) = (Member::default(), Reigns::default());
+        node.elected.fill(Term(0));
         let (life, name) = (node.life, node.name.clone());
         self.observer.physical_starts(&name);
         self.trace.note(self.now, || format!("{name} starts, {term:?}"));
         self.after(0, What::Keep { physical, life });
         self.after(1, What::Look { physical, life });
         self.after(TICK_MS, What::Tick { physical, life });
-        let delay = self.random.below(1500);
-        self.connect(LinkId::Peer(physical), delay);
+        for shard in 0..self.shards.len() {
+            let delay = self.random.below(1500);
+            self.connect(LinkId::Peer { physical, shard }, delay);
+        }
     }
 
     pub(super) fn keep(&mut self, physical: usize) {
@@ -87,17 +116,25 @@ impl World {
             }
         }
         let delay = self.random.below(40);
-        self.after(delay, What::Hear { physical, life, reigns, elected: self.logical_term });
+        let elected = self.shards.iter().map(|shard| shard.term).collect();
+        self.after(delay, What::Hear { physical, life, reigns, elected });
     }
 
-    pub(super) fn hear(&mut self, physical: usize, mut reigns: Reigns, elected: Term) -> Verdict {
-        let node = &mut self.nodes[physical];
-        if node.member.tenure <= self.now {
+    pub(super) fn hear(&mut self, physical: usize, mut reigns: Reigns, elected: &[Term]) -> Verdict {
+        if self.nodes[physical].member.tenure <= self.now {
             reigns.own.clear();
         }
-        if elected > node.elected {
-            node.elected = elected;
-            self.step(physical, physical::Event::Elected { peer: name("shard-0"), term: elected })?;
+        for (shard, &term) in elected.iter().enumerate() {
+            let known = &mut self.nodes[physical].elected[shard];
+            if term <= *known {
+                continue;
+            }
+            *known = term;
+            let peer = self.shards[shard].name.clone();
+            self.step(physical, physical::Event::Elected { peer, term })?;
+            if self.nodes[physical].joined[shard] < term {
+                self.cut(LinkId::Peer { physical, shard }, None, 20);
+            }
         }
         self.tell_reigns(physical, reigns)
     }
@@ -107,6 +144,7 @@ impl World {
             return Ok(());
         }
         self.nodes[physical].told = reigns.clone();
+        self.adapters_hear(physical);
         self.step(physical, physical::Event::Reigns(reigns))
     }
 

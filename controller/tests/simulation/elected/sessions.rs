@@ -1,6 +1,6 @@
-//! Sessions and what they carry: between physical controllers and the logical one, and VTEPs.
+//! Sessions and what they carry: between physical controllers and the logical ones, and VTEPs.
 
-use vtep_api::{FromVtep, ToVtep};
+use vtep_api::{ControllerName, FromVtep, Term, ToVtep};
 use vtep_controller::logical;
 use vtep_controller::physical::{self, SessionId};
 
@@ -8,7 +8,7 @@ use super::station::Effect;
 use super::world::{LinkId, Message, What, World};
 use crate::link::{End, Link};
 use crate::observer::Verdict;
-use crate::scenario::name;
+use crate::scenario::Kind;
 
 impl World {
     pub(super) fn link(&mut self, id: LinkId) -> &mut Link {
@@ -22,13 +22,19 @@ impl World {
     }
 
     pub(super) fn connects(&mut self, id: LinkId) {
-        let (LinkId::Peer(physical) | LinkId::Vtep { physical, .. }) = id;
+        let (LinkId::Peer { physical, .. } | LinkId::Vtep { physical, .. }) = id;
         let node = &self.nodes[physical];
         let is_gone = node.core.is_none();
         let up = !is_gone && node.cut_off_until <= self.now;
-        let up = up && (matches!(id, LinkId::Vtep { .. }) || self.logical.is_some());
+        let up = up
+            && match id {
+                LinkId::Vtep { .. } => true,
+                LinkId::Peer { physical, shard } => {
+                    self.reigns(shard, self.nodes[physical].elected[shard]).is_some()
+                }
+            };
         let open = self.link(id).at(End::Client).is_some();
-        if open || (is_gone && matches!(id, LinkId::Peer(_))) {
+        if open || (is_gone && matches!(id, LinkId::Peer { .. })) {
             return;
         }
         if !up {
@@ -38,7 +44,8 @@ impl World {
         }
         let generation = self.link(id).begin();
         match id {
-            LinkId::Peer(_) => {
+            LinkId::Peer { physical, shard } => {
+                self.nodes[physical].joined[shard] = self.nodes[physical].elected[shard];
                 let now = self.now;
                 let accepted = self.random.between(1, 30);
                 let opened = accepted + self.random.between(0, 30);
@@ -49,7 +56,11 @@ impl World {
             }
             LinkId::Vtep { vtep, .. } => {
                 self.link(id).open(End::Client, generation);
-                for message in self.stations[vtep].hello(&self.network) {
+                let held = match self.stations[vtep].kind {
+                    Kind::Agent => self.stations[vtep].held(),
+                    Kind::Tor => self.adapter_says(vtep, physical),
+                };
+                for message in self.stations[vtep].hello(held) {
                     self.transmit(id, End::Server, Message::FromVtep(message));
                 }
             }
@@ -57,7 +68,7 @@ impl World {
     }
 
     pub(super) fn opens(&mut self, id: LinkId, generation: u64, end: End) -> Verdict {
-        let LinkId::Peer(physical) = id else { return Ok(()) };
+        let LinkId::Peer { physical, shard } = id else { return Ok(()) };
         if self.link(id).is_cut(generation) || self.link(id).generation != generation {
             if end == End::Client {
                 let delay = self.random.between(200, 1200);
@@ -68,10 +79,13 @@ impl World {
         self.link(id).open(end, generation);
         match end {
             End::Server => {
-                let peer = self.nodes[physical].name.clone();
-                self.step_logical(logical::Event::Connected { peer })
+                let (peer, term) = self.peer(physical, shard);
+                self.step_logical(shard, term, logical::Event::Connected { peer })
             }
-            End::Client => self.step(physical, physical::Event::Connected { peer: name("shard-0") }),
+            End::Client => {
+                let peer = self.shards[shard].name.clone();
+                self.step(physical, physical::Event::Connected { peer })
+            }
         }
     }
 
@@ -86,12 +100,13 @@ impl World {
             self.connect(id, delay);
         }
         match (id, end) {
-            (LinkId::Peer(physical), End::Server) => {
-                let peer = self.nodes[physical].name.clone();
-                self.step_logical(logical::Event::Disconnected { peer })
+            (LinkId::Peer { physical, shard }, End::Server) => {
+                let (peer, term) = self.peer(physical, shard);
+                self.step_logical(shard, term, logical::Event::Disconnected { peer })
             }
-            (LinkId::Peer(physical), End::Client) => {
-                self.step(physical, physical::Event::Disconnected { peer: name("shard-0") })
+            (LinkId::Peer { physical, shard }, End::Client) => {
+                let peer = self.shards[shard].name.clone();
+                self.step(physical, physical::Event::Disconnected { peer })
             }
             (LinkId::Vtep { vtep, physical }, End::Server) => {
                 let vtep = self.stations[vtep].name.clone();
@@ -127,8 +142,15 @@ impl World {
 
     pub(super) fn transmit(&mut self, id: LinkId, to: End, message: Message) {
         let Some(generation) = self.link(id).at(to.other()) else { return };
-        let delay =
-            if self.random.percent(2) { self.random.between(50, 800) } else { self.random.between(1, 30) };
+        let within_a_process = match id {
+            LinkId::Vtep { vtep, .. } => self.stations[vtep].kind == Kind::Tor,
+            LinkId::Peer { .. } => false,
+        };
+        let delay = match self.random.percent(2) {
+            _ if within_a_process => self.random.below(2),
+            true => self.random.between(50, 800),
+            false => self.random.between(1, 30),
+        };
         let now = self.now;
         let at = self.link(id).arrival(to, now, delay);
         self.after(at - now, What::Arrives { link: id, generation, to, message: Box::new(message) });
@@ -145,12 +167,13 @@ impl World {
             return Ok(());
         }
         match (id, message) {
-            (LinkId::Peer(physical), Message::FromLogical(message)) => {
-                self.step(physical, physical::Event::Message { peer: name("shard-0"), message })?;
+            (LinkId::Peer { physical, shard }, Message::FromLogical(message)) => {
+                let peer = self.shards[shard].name.clone();
+                self.step(physical, physical::Event::Message { peer, message })?;
             }
-            (LinkId::Peer(physical), Message::FromPhysical(message)) => {
-                let peer = self.nodes[physical].name.clone();
-                self.step_logical(logical::Event::Message { peer, message })?;
+            (LinkId::Peer { physical, shard }, Message::FromPhysical(message)) => {
+                let (peer, term) = self.peer(physical, shard);
+                self.step_logical(shard, term, logical::Event::Message { peer, message })?;
             }
             (LinkId::Vtep { vtep, physical }, Message::FromVtep(message)) => {
                 let vtep = self.stations[vtep].name.clone();
@@ -172,12 +195,13 @@ impl World {
             return Ok(());
         }
         match (id, end) {
-            (LinkId::Peer(physical), End::Server) => {
-                let peer = self.nodes[physical].name.clone();
-                self.step_logical(logical::Event::Taken { peer, messages: 1 })
+            (LinkId::Peer { physical, shard }, End::Server) => {
+                let (peer, term) = self.peer(physical, shard);
+                self.step_logical(shard, term, logical::Event::Taken { peer, messages: 1 })
             }
-            (LinkId::Peer(physical), End::Client) => {
-                self.step(physical, physical::Event::Taken { peer: name("shard-0"), messages: 1 })
+            (LinkId::Peer { physical, shard }, End::Client) => {
+                let peer = self.shards[shard].name.clone();
+                self.step(physical, physical::Event::Taken { peer, messages: 1 })
             }
             (LinkId::Vtep { vtep, physical }, End::Server) => {
                 let (vtep, session) = (self.stations[vtep].name.clone(), SessionId(generation));
@@ -187,21 +211,47 @@ impl World {
         }
     }
 
+    /// A physical controller as a logical one knows it, and which of these it is.
+    fn peer(&self, physical: usize, shard: usize) -> (ControllerName, Term) {
+        (self.nodes[physical].name.clone(), self.nodes[physical].joined[shard])
+    }
+
     fn takes(&mut self, vtep: usize, physical: usize, message: ToVtep) -> Verdict {
         self.trace.note(self.now, || format!("v{vtep} ← pc-{physical}: {message:?}"));
+        if self.stations[vtep].kind == Kind::Tor {
+            self.adapter_takes(vtep, physical, message);
+            return Ok(());
+        }
         let link = LinkId::Vtep { vtep, physical };
-        for effect in self.stations[vtep].take(physical, message, &self.network) {
+        for effect in self.stations[vtep].take(physical, message) {
             match effect {
                 Effect::Reply(reply) => self.transmit(link, End::Server, Message::FromVtep(reply)),
-                Effect::Tell(message) => self.tell_all(vtep, &message),
-                Effect::Reached { removed } => {
+                Effect::Reached { logical_switch, removed, reached } => {
                     let station = &self.stations[vtep];
-                    self.observer.reached(&self.network, &station.table, &removed, &station.name)?;
+                    let table = station.table(&logical_switch);
+                    self.observer.reached(&logical_switch, table, &removed, &station.name)?;
+                    let slow = self.random.percent(10);
+                    let delay =
+                        if slow { self.random.between(100, 3000) } else { self.random.between(1, 40) };
+                    self.after(delay, What::Installed { vtep, reached });
                 }
                 Effect::Refused => self.cut(link, None, 50),
                 Effect::Wrong(what) => return Err(what),
             }
         }
         Ok(())
+    }
+
+    /// An agent's kernel follows.
+    pub(super) fn installed(&mut self, vtep: usize, reached: u64) {
+        for (applied, to_server_alone) in self.stations[vtep].installed(reached) {
+            let server = self.stations[vtep].serving;
+            for physical in 0..self.nodes.len() {
+                if !to_server_alone || server == Some(physical) {
+                    let link = LinkId::Vtep { vtep, physical };
+                    self.transmit(link, End::Server, Message::FromVtep(applied.clone()));
+                }
+            }
+        }
     }
 }

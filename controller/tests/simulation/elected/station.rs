@@ -1,6 +1,7 @@
-//! A VTEP with a session with every physical controller, of which it obeys the one of the highest term.
+//! A VTEP: what is behind it, and the tables that it has. An agent has a session with every physical controller, of which it
+//! obeys the one of the highest term; its kernel follows later. A TOR has a database, and adapters speak for it (`tor`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use vtep_api::{
@@ -16,12 +17,21 @@ pub(super) struct Station {
     pub(super) name: VtepName,
     pub(super) kind: Kind,
     number: u8,
-    pub(super) macs: BTreeMap<MacAddr, Origin>,
-    pub(super) table: Table,
-    /// The highest version that it ever had: nothing older may come.
-    highest: (Term, Version),
+    pub(super) macs: BTreeMap<(LogicalSwitchName, MacAddr), Origin>,
+    tables: BTreeMap<LogicalSwitchName, Received>,
     obeyed: Term,
     pub(super) serving: Option<usize>,
+    /// Updates that came to their end, and how many of them the kernel has.
+    reached: u64,
+    awaited: VecDeque<(u64, Held)>,
+    applied: BTreeMap<LogicalSwitchName, Held>,
+}
+
+#[derive(Debug, Default)]
+struct Received {
+    table: Table,
+    /// The highest version that it ever had: nothing older may come.
+    highest: (Term, Version),
     staged: Option<TableUpdate>,
     asked: bool,
 }
@@ -30,28 +40,29 @@ pub(super) struct Station {
 pub(super) enum Effect {
     /// To whom it came from.
     Reply(FromVtep),
-    /// To everybody.
-    Tell(FromVtep),
+    /// The kernel follows.
     Reached {
+        logical_switch: LogicalSwitchName,
         removed: Vec<MacAddr>,
+        reached: u64,
     },
     Refused,
     Wrong(String),
 }
 
 impl Station {
-    pub(super) fn new(number: u8, kind: Kind) -> Self {
+    pub(super) fn new(number: u8, kind: Kind, networks: &[LogicalSwitchName]) -> Self {
         Self {
             name: crate::scenario::name(&format!("v{number}")),
             kind,
             number,
             macs: BTreeMap::new(),
-            table: Table::default(),
-            highest: (Term(0), Version(0)),
+            tables: networks.iter().map(|name| (name.clone(), Received::default())).collect(),
             obeyed: Term(0),
             serving: None,
-            staged: None,
-            asked: false,
+            reached: 0,
+            awaited: VecDeque::new(),
+            applied: BTreeMap::new(),
         }
     }
 
@@ -59,80 +70,165 @@ impl Station {
         Ipv4Addr::new(192, 0, 2, self.number + 1).into()
     }
 
-    pub(super) fn hello(&self, network: &LogicalSwitchName) -> [FromVtep; 3] {
-        let tables =
-            if self.kind == Kind::Agent && self.table.complete { vec![self.held(network)] } else { vec![] };
-        let term = if self.kind == Kind::Agent { self.obeyed } else { Term(0) };
+    /// The networks that it takes part in.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &LogicalSwitchName> {
+        self.tables.keys()
+    }
+
+    pub(super) fn takes_part(&self, network: &LogicalSwitchName) -> bool {
+        self.tables.contains_key(network)
+    }
+
+    pub(super) fn table(&self, network: &LogicalSwitchName) -> &Table {
+        &self.tables[network].table
+    }
+
+    /// Of an agent.
+    pub(super) fn held(&self) -> (Term, Vec<Held>) {
+        let whole = self.tables.iter().filter(|(_, received)| received.table.complete);
+        (self.obeyed, whole.map(|(name, received)| received.held(name)).collect())
+    }
+
+    pub(super) fn hello(&self, (term, tables): (Term, Vec<Held>)) -> [FromVtep; 3] {
         let state = VtepState { address: Some(self.address()), ..VtepState::default() };
-        let records = self.macs.iter().map(|(mac, origin)| (*mac, Some(local(*origin)))).collect();
+        let of = |network: &LogicalSwitchName| {
+            let records = self.macs.iter().filter(|((of, _), _)| of == network);
+            (network.clone(), records.map(|((_, mac), origin)| (*mac, Some(local(*origin)))).collect())
+        };
+        let networks = self.tables.keys().map(of).collect();
         [
             FromVtep::Hello { protocol: PROTOCOL, name: self.name.clone(), term, tables },
             FromVtep::State(state),
-            FromVtep::Inventory(Inventory {
-                snapshot: true,
-                networks: vec![(network.clone(), records)],
-                end: true,
-            }),
+            FromVtep::Inventory(Inventory { snapshot: true, networks, end: true }),
         ]
     }
 
     pub(super) fn change(&self, network: &LogicalSwitchName, mac: MacAddr) -> FromVtep {
-        let records = vec![(mac, self.macs.get(&mac).map(|origin| local(*origin)))];
-        FromVtep::Inventory(Inventory {
-            snapshot: false,
-            networks: vec![(network.clone(), records)],
-            end: true,
-        })
+        let claimed = self.macs.get(&(network.clone(), mac)).map(|origin| local(*origin));
+        let networks = vec![(network.clone(), vec![(mac, claimed)])];
+        FromVtep::Inventory(Inventory { snapshot: false, networks, end: true })
     }
 
     /// A session with a controller is over.
     pub(super) fn lost(&mut self, from: usize) {
         if self.serving == Some(from) {
             self.serving = None;
-            self.staged = None;
+            self.interrupt();
         }
     }
 
-    fn held(&self, network: &LogicalSwitchName) -> Held {
-        Held { logical_switch: network.clone(), term: self.table.term, version: self.table.version }
+    fn interrupt(&mut self) {
+        for received in self.tables.values_mut() {
+            (received.staged, received.asked) = (None, false);
+        }
     }
 
-    pub(super) fn take(&mut self, from: usize, message: ToVtep, network: &LogicalSwitchName) -> Vec<Effect> {
+    /// Of an agent.
+    pub(super) fn take(&mut self, from: usize, message: ToVtep) -> Vec<Effect> {
         match message {
             ToVtep::Welcome { term, .. } if term < self.obeyed => vec![Effect::Refused],
             ToVtep::Welcome { term, .. } => {
                 self.obeyed = term;
                 self.serving = Some(from);
-                (self.staged, self.asked) = (None, false);
-                if self.kind == Kind::Tor {
-                    // An adapter that begins has a database with rows, not the versions that they are of.
-                    (self.table.term, self.table.version, self.table.complete) = (Term(0), Version(0), false);
-                    return Vec::new();
-                }
-                if self.table.complete {
-                    vec![Effect::Reply(FromVtep::Applied(self.held(network)))]
-                } else {
-                    vec![]
-                }
+                self.interrupt();
+                let applied = self.applied.values().cloned().map(FromVtep::Applied);
+                std::iter::once(FromVtep::Obeys { term }).chain(applied).map(Effect::Reply).collect()
             }
             ToVtep::Standby { .. } => {
                 self.lost(from);
-                if self.table.complete {
-                    vec![Effect::Reply(FromVtep::Applied(self.held(network)))]
-                } else {
-                    vec![]
-                }
+                let whole = self.applied.values().filter(|held| self.is_whole(&held.logical_switch));
+                whole.cloned().map(FromVtep::Applied).map(Effect::Reply).collect()
             }
             _ if self.serving != Some(from) => Vec::new(),
-            ToVtep::Table(update) => self.update(update, network),
+            ToVtep::Table(update) => self.update(update),
             ToVtep::Outline(_) | ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. } => Vec::new(),
         }
     }
 
-    fn update(&mut self, update: TableUpdate, network: &LogicalSwitchName) -> Vec<Effect> {
-        if update.term < self.table.term {
+    /// The kernel has so many updates: what is to be told, and whether only to who serves it.
+    pub(super) fn installed(&mut self, reached: u64) -> Vec<(FromVtep, bool)> {
+        let mut news = BTreeMap::new();
+        while let Some((_, held)) = self.awaited.pop_front_if(|(at, _)| *at <= reached) {
+            news.insert(held.logical_switch.clone(), held);
+        }
+        self.applied.extend(news.clone());
+        let told = news.into_values().map(|held| {
+            let whole = self.is_whole(&held.logical_switch);
+            (FromVtep::Applied(held), !whole)
+        });
+        told.collect()
+    }
+
+    fn is_whole(&self, network: &LogicalSwitchName) -> bool {
+        self.tables.get(network).is_some_and(|received| received.table.complete)
+    }
+
+    fn update(&mut self, update: TableUpdate) -> Vec<Effect> {
+        let network = update.logical_switch.clone();
+        let Some(received) = self.tables.get_mut(&network) else {
+            return vec![Effect::Wrong(format!("{} takes no part in {network}", self.name))];
+        };
+        if update.term < received.table.term {
             return vec![Effect::Refused];
         }
+        let Some(update) = received.gather(update) else { return Vec::new() };
+        let update = match update {
+            Ok(update) => update,
+            Err(Misfit) => return vec![Effect::Reply(FromVtep::Resync { logical_switch: network })],
+        };
+        if let Err(wrong) = received.reach(&self.name, update.term, update.to) {
+            return vec![Effect::Wrong(wrong)];
+        }
+        let removed = received.apply(update);
+        self.reached += 1;
+        self.awaited.push_back((self.reached, received.held(&network)));
+        vec![Effect::Reached { logical_switch: network, removed, reached: self.reached }]
+    }
+
+    /// Of a TOR: its database has from here on what an adapter was told. Returns what went.
+    pub(super) fn write(
+        &mut self,
+        network: &LogicalSwitchName,
+        told: Table,
+        gone: &BTreeSet<MacAddr>,
+    ) -> Result<Vec<MacAddr>, String> {
+        let Some(received) = self.tables.get_mut(network) else {
+            return Err(format!("{} takes no part in {network}", self.name));
+        };
+        received.reach(&self.name, told.term, told.version)?;
+        let mut rows = if told.complete { BTreeMap::new() } else { std::mem::take(&mut received.table.rows) };
+        let before: Vec<MacAddr> = if told.complete {
+            received.table.rows.keys().copied().collect()
+        } else {
+            rows.keys().copied().collect()
+        };
+        rows.retain(|mac, _| !gone.contains(mac));
+        rows.extend(told.rows);
+        let table = &mut received.table;
+        (table.term, table.version, table.complete, table.rows) =
+            (told.term, told.version, told.complete, rows);
+        Ok(before.into_iter().filter(|mac| !table.rows.contains_key(mac)).collect())
+    }
+}
+
+struct Misfit;
+
+impl Received {
+    fn held(&self, network: &LogicalSwitchName) -> Held {
+        Held { logical_switch: network.clone(), term: self.table.term, version: self.table.version }
+    }
+
+    fn reach(&mut self, whose: &VtepName, term: Term, version: Version) -> Result<(), String> {
+        let at = (term, version);
+        if at < self.highest {
+            return Err(format!("{whose} is led back from {:?} to {at:?}", self.highest));
+        }
+        self.highest = at;
+        Ok(())
+    }
+
+    /// An update that is whole and fits.
+    fn gather(&mut self, update: TableUpdate) -> Option<Result<TableUpdate, Misfit>> {
         let same = update.term == self.table.term;
         let begun = |staged: &TableUpdate| {
             (staged.term, staged.from, staged.to) == (update.term, update.from, update.to)
@@ -142,37 +238,17 @@ impl Station {
             staged.end = update.end;
         } else {
             let fits = update.from.is_none_or(|from| same && from <= self.table.version);
-            if self.kind == Kind::Agent
-                && fits
-                && same
-                && self.table.complete
-                && update.to < self.table.version
-            {
+            if fits && same && self.table.complete && update.to < self.table.version {
                 self.staged = None;
-                return Vec::new();
+                return None;
             }
             if !fits {
                 self.staged = None;
-                if std::mem::replace(&mut self.asked, true) {
-                    return Vec::new();
-                }
-                return vec![Effect::Reply(FromVtep::Resync { logical_switch: network.clone() })];
+                return (!std::mem::replace(&mut self.asked, true)).then_some(Err(Misfit));
             }
             self.staged = Some(update);
         }
-        let Some(update) = self.staged.take_if(|staged| staged.end) else { return Vec::new() };
-        let at = (update.term, update.to);
-        if at < self.highest {
-            return vec![Effect::Wrong(format!(
-                "{} is led back from {:?} to {at:?}",
-                self.name, self.highest
-            ))];
-        }
-        self.highest = at;
-        let removed = self.apply(update);
-        let applied = FromVtep::Applied(self.held(network));
-        let tell = if self.kind == Kind::Agent { Effect::Tell(applied) } else { Effect::Reply(applied) };
-        vec![Effect::Reached { removed }, tell]
+        self.staged.take_if(|staged| staged.end).map(Ok)
     }
 
     fn apply(&mut self, update: TableUpdate) -> Vec<MacAddr> {

@@ -74,6 +74,11 @@ pub(super) struct Edits {
 }
 
 impl DesiredTor {
+    /// The writer has to look again, and finds nothing to do.
+    pub(super) fn unknown() -> Self {
+        Self { edits: Edits { outline: true, ..Edits::default() }, ..Self::default() }
+    }
+
     /// Replaces what was said before. Logical switches that stay keep their MACs; those that are new have none, and
     /// nothing is concluded from that until [`Self::set_complete`].
     pub fn set_outline(&mut self, outline: TorOutline) {

@@ -144,7 +144,10 @@ async fn admitted(
         let mut client = grpc::vtep_client(channel.clone());
         let mut incoming = client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
         match incoming.next().await.context("the controller ended the session")? {
-            Ok(ToVtep::Welcome { .. }) => return Ok((outbox, incoming)),
+            Ok(ToVtep::Welcome { term, .. }) => {
+                outbox.send(FromVtep::Obeys { term }).await?;
+                return Ok((outbox, incoming));
+            }
             Ok(other) => bail!("expected a welcome, found {other:?}"),
             Err(status) if status.code() == Code::FailedPrecondition && attempt < 50 => {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -80,6 +80,7 @@ impl Follower {
         let Some(conversation) = self.conversations.get_mut(&link) else { return };
         conversation.stage = Stage::Serving;
         conversation.name = Some(name.clone());
+        conversation.obeys(term);
         conversation.applied(self.applied.keys().cloned());
         self.sessions += 1;
         self.obeyed = term;

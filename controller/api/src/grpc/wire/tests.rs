@@ -199,6 +199,7 @@ fn from_vtep() -> impl Strategy<Value = FromVtep> {
         (any::<[bool; 2]>(), records).prop_map(|([snapshot, end], networks)| FromVtep::Inventory(
             Inventory { snapshot, networks, end }
         )),
+        any::<u64>().prop_map(|term| FromVtep::Obeys { term: Term(term) }),
         held().prop_map(FromVtep::Applied),
         switch().prop_map(|logical_switch| FromVtep::Resync { logical_switch }),
         any::<i64>().prop_map(|wall_ms| FromVtep::Heartbeat { wall_ms }),

@@ -25,6 +25,7 @@ impl Wire for FromVtep {
             }),
             Self::State(state) => Message::State(state_to_wire(state)),
             Self::Inventory(inventory) => Message::Inventory(inventory_to_wire(inventory)),
+            Self::Obeys { term } => Message::Obeys(vtep_message::Obeys { term: term.0 }),
             Self::Applied(held) => Message::Applied(held_to_wire(held)),
             Self::Resync { logical_switch } => {
                 Message::Resync(vtep_message::Resync { logical_switch: logical_switch.to_string() })
@@ -35,7 +36,7 @@ impl Wire for FromVtep {
     }
 
     fn from_wire(message: proto::VtepMessage) -> Result<Self, Malformed> {
-        let expected = "hello, state, inventory, applied, resync or heartbeat";
+        let expected = "hello, state, inventory, obeys, applied, resync or heartbeat";
         Ok(match kind("kind", message.kind, expected)? {
             Message::Hello(hello) => Self::Hello {
                 protocol: hello.protocol,
@@ -45,6 +46,7 @@ impl Wire for FromVtep {
             },
             Message::State(message) => Self::State(state(message)?),
             Message::Inventory(message) => Self::Inventory(inventory(message)?),
+            Message::Obeys(obeys) => Self::Obeys { term: Term(obeys.term) },
             Message::Applied(message) => Self::Applied(held(&message)?),
             Message::Resync(resync) => {
                 Self::Resync { logical_switch: name("resync.logical_switch", &resync.logical_switch)? }
