@@ -209,7 +209,7 @@ fn fleet((agents, seconds): (u32, u32)) -> Result<Vec<Row>> {
     }
     let settled = start.elapsed().saturating_sub(told);
     let grown = resident(&mut controller)? - memory;
-    let used = (controller.daemon()?.processor_time()? - processor).as_secs_f64();
+    let used = controller.daemon()?.processor_time()?.saturating_sub(processor).as_secs_f64();
     let tables = fleet.finish()?;
     let first = tables.first().context("no agent")?;
     ensure!(first.len() == MACS as usize + 1, "a table has {} of {} MACs", first.len(), MACS + 1);

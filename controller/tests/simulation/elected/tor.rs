@@ -56,7 +56,7 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) enum Request {
     Steal,
-    Write(LogicalSwitchName, Told),
+    Write(LogicalSwitchName, Box<Told>),
     Close,
 }
 
@@ -173,7 +173,7 @@ impl World {
             self.transmit(link, End::Server, Message::FromVtep(FromVtep::Obeys { term }));
         }
         if let Some((told, name)) = write {
-            self.request(vtep, physical, Request::Write(name, told), 30);
+            self.request(vtep, physical, Request::Write(name, Box::new(told)), 30);
         }
     }
 
@@ -209,7 +209,7 @@ impl World {
             }
             Request::Write(name, told) => {
                 let held = told.held(&name);
-                let Told { table, gone, .. } = told;
+                let Told { table, gone, .. } = *told;
                 let removed = self.stations[vtep].write(&name, table, &gone)?;
                 let station = &self.stations[vtep];
                 self.observer.reached(&name, station.table(&name), &removed, &station.name)?;

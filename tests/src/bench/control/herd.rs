@@ -27,7 +27,7 @@ pub(super) fn run(agents: u16, rounds: usize) -> Result<Vec<Row>> {
         let Some(daemon) = controller.transpose()? else { continue };
         let used = daemon.processor_time()?;
         std::thread::sleep(REST);
-        rest.push((daemon.processor_time()? - used).as_secs_f64() / REST.as_secs_f64());
+        rest.push(daemon.processor_time()?.saturating_sub(used).as_secs_f64() / REST.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "no process has 2^52 bytes")]
         memory.push(daemon.resident()? as f64 / 1e6);
     }
@@ -56,7 +56,7 @@ pub(super) fn run(agents: u16, rounds: usize) -> Result<Vec<Row>> {
         row("a physical controller killed, resumed by delta", "%", each(by_delta)),
         row("the other one until all are synced, processor", "s", each(|one| one.processor.as_secs_f64())),
     ];
-    let spans: [(&str, fn(&Rush) -> usize); 3] = [
+    let spans: [(&str, Most); 3] = [
         ("in all", |rush| rush.in_all),
         ("in 1 s", |rush| rush.per_second),
         ("in 100 ms", |rush| rush.per_100_ms),
@@ -72,6 +72,9 @@ pub(super) fn run(agents: u16, rounds: usize) -> Result<Vec<Row>> {
     }
     Ok(rows)
 }
+
+/// The most connections within some span.
+type Most = fn(&Rush) -> usize;
 
 fn by_delta(one: &Failover) -> f64 {
     100.0 * (1.0 - count(one.told_whole) / count(one.synced.len()))

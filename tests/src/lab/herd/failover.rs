@@ -65,7 +65,7 @@ impl HerdCluster {
         self.named(victim)?.kill()?;
         let news = self.appear(&servers, victim);
         let synced = self.await_synced(other, struck, &news)?;
-        let processor = processor(self, other)? - used;
+        let processor = processor(self, other)?.saturating_sub(used);
         let after = self.herd.agents().iter().map(snapshots);
         let told_whole = after.zip(before).filter(|(after, before)| after != before).count();
         self.expect_truth()?;
