@@ -33,12 +33,14 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
     }
     let of_table: BTreeMap<IpAddr, Encapsulation> =
         inputs.table.vteps.values().map(|vtep| (vtep.address, vtep.encapsulation)).collect();
+    let awaits_findings = awaits_findings(inputs);
     for (&address, &index) in &assigned.by_key {
         let encapsulation = of_table.get(&address).copied();
         let encapsulation =
             encapsulation.or_else(|| installed(inputs, address, index).map(|vtep| vtep.encapsulation));
         let vtep = Endpoint { address, encapsulation: encapsulation.unwrap_or_default() };
-        let Some(row) = row(inputs, &vtep, index) else {
+        let row = row(inputs, &vtep, index).map(|row| judged(inputs, awaits_findings, index, row));
+        let Some(row) = row else {
             let message = "no tunnel address of ours is of its family (underlay.address)";
             desired.alarms.insert(Alarm::new(AlarmKind::NoRoute, &address, message));
             continue;
@@ -66,22 +68,25 @@ fn row(inputs: &Inputs<'_>, vtep: &Endpoint, index: u32) -> Option<VtepRow> {
     let before = installed(inputs, vtep.address, index).filter(|before| !known && before == vtep);
     if before.is_some() {
         let row = inputs.installed.vteps.get(&index);
-        return row.map(|row| judged(inputs, vtep, index, for_xdp(inputs, *row)));
+        return row.map(|row| for_xdp(inputs, *row));
     }
     let path = inputs.underlay.paths.get(&vtep.address);
     let adj = adjacency::adjacency(&inputs.config.underlay, vtep, path)?;
-    Some(judged(inputs, vtep, index, for_xdp(inputs, VtepRow { adj, up: path.is_some(), suspect: false })))
+    Some(for_xdp(inputs, VtepRow { adj, up: path.is_some(), suspect: false }))
 }
 
-/// With what speaks against the VTEP. Where it is watched and nothing was found out yet, what is installed holds.
-fn judged(inputs: &Inputs<'_>, vtep: &Endpoint, index: u32, row: VtepRow) -> VtepRow {
+/// Whether VTEPs are watched and nothing was found out yet, so that what is installed holds.
+fn awaits_findings(inputs: &Inputs<'_>) -> bool {
+    inputs.liveness.is_empty() && inputs.watches()
+}
+
+/// With what speaks against the VTEP.
+fn judged(inputs: &Inputs<'_>, awaits_findings: bool, index: u32, row: VtepRow) -> VtepRow {
     let uplink = inputs.links.by_index(row.adj.ifindex).is_none_or(|(_, link)| link.up && link.carrier);
-    let watched = inputs.watches();
-    let silent = match inputs.liveness.get(&index).filter(|known| known.address == vtep.address) {
+    let address = adjacency::ip(row.adj.remote);
+    let silent = match inputs.liveness.get(&index).filter(|known| known.address == address) {
         Some(known) => known.suspect,
-        None if watched && inputs.liveness.is_empty() => {
-            inputs.installed.vteps.get(&index).is_some_and(|row| row.suspect)
-        }
+        None if awaits_findings => inputs.installed.vteps.get(&index).is_some_and(|row| row.suspect),
         None => false,
     };
     VtepRow { suspect: silent || inputs.drill == Some(index) || !(uplink || row.adj.ifindex == 0), ..row }
@@ -103,9 +108,10 @@ fn installed(inputs: &Inputs<'_>, address: IpAddr, index: u32) -> Option<Endpoin
 
 /// The installed VTEPs as the underlay has them, for as long as no table says which are wanted.
 pub(super) fn refreshed(inputs: &Inputs<'_>) -> Vec<(u32, VtepRow)> {
+    let awaits_findings = awaits_findings(inputs);
     let installed = inputs.installed.vteps.iter();
     let fresh = installed.filter_map(|(&index, before)| {
-        let row = row(inputs, &adjacency::vtep(&before.adj), index)?;
+        let row = judged(inputs, awaits_findings, index, row(inputs, &adjacency::vtep(&before.adj), index)?);
         (row != *before).then_some((index, row))
     });
     fresh.collect()

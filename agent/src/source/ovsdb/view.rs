@@ -94,17 +94,19 @@ impl Build {
                 None
             }
             Ok(address) => {
-                let terms = self.tunnels.get(&address.ip()).copied();
-                self.clamp(address.ip(), terms);
-                let terms = terms.as_ref();
+                // Of a row that says neither that there is a session nor that there is none, nothing counts.
+                let terms = self.tunnels.get(&address.ip()).copied().filter(|terms| terms.enabled.is_some());
+                if let Some(terms) = terms.filter(|terms| terms.enabled == Some(true)) {
+                    self.note_clamped(address.ip(), &terms);
+                }
                 let name = VtepName::try_from(address.to_string()).expect("an address is a name");
                 self.table.vteps.insert(
                     name.clone(),
                     Vtep {
                         address: address.ip(),
                         encapsulation: Encapsulation::Vxlan,
-                        bfd: terms.map(word).unwrap_or_default(),
-                        tunnel: terms.map(of_tunnel).unwrap_or_default(),
+                        bfd: terms.as_ref().map(word).unwrap_or_default(),
+                        tunnel: terms.as_ref().map(of_tunnel).unwrap_or_default(),
                     },
                 );
                 Some(name)
@@ -116,8 +118,7 @@ impl Build {
         }
     }
 
-    fn clamp(&mut self, address: IpAddr, terms: Option<TunnelBfd>) {
-        let Some(terms) = terms.filter(|terms| terms.enabled == Some(true)) else { return };
+    fn note_clamped(&mut self, address: IpAddr, terms: &TunnelBfd) {
         for (key, ms) in [("min_rx", terms.min_rx_ms), ("min_tx", terms.min_tx_ms)] {
             let taken = u32::from(nearest(ms));
             if taken != ms {
@@ -128,11 +129,7 @@ impl Build {
     }
 }
 
-/// Of a row that says neither that there is a session nor that there is none, nothing counts.
 fn word(terms: &TunnelBfd) -> BfdWord {
-    if terms.enabled.is_none() {
-        return BfdWord::default();
-    }
     BfdWord {
         enabled: terms.enabled,
         transport: Some(BfdTransport::Vxlan),
@@ -145,9 +142,6 @@ fn word(terms: &TunnelBfd) -> BfdWord {
 
 fn of_tunnel(terms: &TunnelBfd) -> TunnelTerms {
     let default = TunnelTerms::default();
-    if terms.enabled.is_none() {
-        return default;
-    }
     TunnelTerms {
         dst_mac: terms.dst_mac.unwrap_or(default.dst_mac),
         dst_ip: terms.dst_ip.unwrap_or(default.dst_ip),
