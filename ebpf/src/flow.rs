@@ -2,7 +2,7 @@
 //! still to be made. Pure: words in, numbers out. A word is two bytes as they lie in memory; ones' complement sums do
 //! not mind their order (RFC 1071 §2).
 
-use vtep_outer::{IPPROTO_UDP, IPV4_LEN};
+use vtep_outer::{IPPROTO_UDP, IPV4_LEN, checksum};
 
 pub(crate) const IPV4_WORDS: usize = IPV4_LEN / 2;
 pub(crate) const IPV6_WORDS: usize = 20;
@@ -102,9 +102,7 @@ impl Network {
     /// 65,535 looks the same.
     #[inline(always)]
     pub(crate) const fn is_partial(&self, checksum: u16) -> bool {
-        let sum = (self.pseudo & 0xffff) + (self.pseudo >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        sum == checksum as u32
+        checksum::fold(self.pseudo) == checksum
     }
 
     /// Equal for the frames of a flow.

@@ -6,10 +6,10 @@ use vtep_abi::{
     AddrBytes, BfdHeard, BfdReceived, BfdScratch, BfdSession, Config, Event, EventKind, Template, Verdict,
     VtepAdj, mapped_v4,
 };
+use vtep_outer::checksum::{fold, words};
 use vtep_outer::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, UDP_LEN};
 
 use crate::End;
-use crate::checksum::{fold, words};
 use crate::context::{self, Frame, Skb};
 use crate::header::{EtherType, Ethernet};
 use crate::maps;

@@ -23,7 +23,6 @@
 
 mod admission;
 mod capture;
-mod checksum;
 mod choice;
 mod context;
 mod encap;

@@ -2,8 +2,8 @@
 //! What a station says of itself is flooded always, and reported; so is which MAC asks from which address.
 
 use vtep_abi::{AddrBytes, Event, EventKind, PortValue, Target, mapped_v4};
+use vtep_outer::checksum::{self, fold};
 
-use crate::checksum::fold;
 use crate::context::{Frame as _, Refused, Skb};
 use crate::header::{ETH_LEN, EtherType, Ethernet, IPV6_LEN};
 use crate::maps;
@@ -274,10 +274,5 @@ fn advertise(frame: Skb, ethernet: &Ethernet, neighbour: u64) -> Result<(), Refu
 /// A call of its own: unrolled where it stands it would keep each byte on the stack.
 #[inline(never)]
 fn words(address: &AddrBytes) -> u32 {
-    let (mut sum, mut at) = (0, 0);
-    while at < address.len() {
-        sum += u32::from(u16::from_be_bytes([address[at], address[at + 1]]));
-        at += 2;
-    }
-    sum
+    checksum::words(address, 0, address.len())
 }

@@ -2,9 +2,9 @@
 //! too big" (RFC 4443 §3.2). A bridge has no address, so the answer comes from the one that was sent to.
 
 use vtep_abi::{PortValue, Verdict};
+use vtep_outer::checksum::{fold, words};
 
 use crate::End;
-use crate::checksum::{fold, words};
 use crate::context::{Frame as _, Refused, Skb, repeat};
 use crate::header::{ETH_LEN, EtherType, Ethernet, IPV4_LEN, IPV6_LEN};
 use crate::police;

@@ -1,5 +1,7 @@
 //! What is left of two ECN fields when the outer header goes (RFC 6040 §4.2, figure 4).
 
+use crate::checksum::fold;
+
 pub const NOT_ECT: u8 = 0;
 pub const ECT_1: u8 = 1;
 pub const ECT_0: u8 = 2;
@@ -37,8 +39,7 @@ pub const fn with(tos: u8, ecn: u8) -> u8 {
 pub const fn checksum(before: u16, old_tos: u8, new_tos: u8) -> u16 {
     // The other half of the word is the same in both.
     let sum = (!before) as u32 + (!(old_tos as u16)) as u32 + new_tos as u32;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !(((sum & 0xffff) + (sum >> 16)) as u16)
+    !fold(sum)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
     reason = "header fields have their own widths, and the casts say so"
 )]
 
+pub mod checksum;
 pub mod ecn;
 mod encapsulation;
 mod outer;

@@ -2,7 +2,7 @@
 
 use vtep_abi::{Template, VtepAdj};
 
-use crate::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN};
+use crate::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, checksum};
 
 /// What of an outer header depends on the frame, not on the VTEP.
 #[derive(Clone, Copy)]
@@ -150,15 +150,13 @@ impl Outer {
             + u32::from(identification)
             + u32::from(fragment)
             + (u32::from(ttl) << 8);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
         let header = &mut self.bytes_mut()[AT..AT + IPV4_LEN];
         header[1] = tos;
         header[2..4].copy_from_slice(&len.to_be_bytes());
         header[4..6].copy_from_slice(&identification.to_be_bytes());
         header[6..8].copy_from_slice(&fragment.to_be_bytes());
         header[8] = ttl;
-        header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        header[10..12].copy_from_slice(&(!checksum::fold(sum)).to_be_bytes());
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use vtep_abi::{AddrBytes, Config, Verdict, mapped_v4};
 
+use crate::checksum::{fold, words};
 use crate::{
     ETH_LEN, ETHERTYPE_TEB, Encapsulation, GENEVE_PORT, IPPROTO_GRE, IPPROTO_UDP, IPV4_LEN, IPV6_LEN, Shape,
     TUNNEL_LEN, UDP_LEN,
@@ -116,16 +117,8 @@ pub fn ipv6(head: &[u8; IPV6_HEAD], config: &Config) -> Option<Packet> {
 /// RFC 1071: the words of a header and its checksum add up to all ones. Whose sum is wrong is to be discarded (RFC 1122
 /// §3.2.1.2), for what admits the packet may be what is wrong.
 #[inline(always)]
-fn sums_up(head: &[u8; IPV4_HEAD]) -> bool {
-    let (mut high, mut low, mut at) = (0, 0, ETH_LEN);
-    while at < ETH_LEN + IPV4_LEN {
-        high += u32::from(head[at]);
-        low += u32::from(head[at + 1]);
-        at += 2;
-    }
-    let sum = (high << 8) + low;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (sum & 0xffff) + (sum >> 16) == 0xffff
+const fn sums_up(head: &[u8; IPV4_HEAD]) -> bool {
+    fold(words(head, ETH_LEN, ETH_LEN + IPV4_LEN)) == 0xffff
 }
 
 /// And whether it is in UDP.

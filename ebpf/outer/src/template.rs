@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use vtep_abi::{Template, VtepAdj, mapped_v4};
 
+use crate::checksum::fold;
 use crate::{
     ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_TEB, Encapsulation, GENEVE_PORT, IPPROTO_GRE,
     IPPROTO_UDP, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN,
@@ -132,7 +133,5 @@ const fn bytes(address: IpAddr) -> [u8; 16] {
 /// RFC 1071, not complemented.
 fn checksum_base(header: &[u8]) -> u16 {
     let words = header.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let sum: u32 = words.sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    fold(words.sum())
 }
