@@ -49,12 +49,4 @@ impl Transport {
             _ => Ok(()),
         }
     }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SingleHop => "single-hop",
-            Self::MultiHop => "multi-hop",
-            Self::Vxlan => "vxlan",
-        }
-    }
 }

@@ -7,15 +7,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use ovsdb::{Row, Uuid};
 use vtep_api::MacAddr;
 
+use crate::device::CREATED_BY;
 use crate::mirror::Mirror;
 use crate::rows::{PhysicalSwitch, Tunnel, VXLAN};
 use crate::view::{Reason, Refusals, cut, unicast_address};
 
 /// `bfd_status`, `bfd_params` and the like.
 pub type Cells = BTreeMap<String, String>;
-
-/// In `bfd_config_local`, which is the device's, tells the rows that we made, which alone we may remove.
-pub(crate) const CREATED_BY: (&str, &str) = crate::device::CREATED_BY;
 
 /// What a controller asks for. Where it says nothing, what `vtep(5)` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +53,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// By us, who may remove no other: `bfd_config_local`, which is the device's, tells.
     pub(crate) fn is_created(&self) -> bool {
         let (key, value) = CREATED_BY;
         self.row.bfd_config_local.get(key).is_some_and(|by| by == value)

@@ -12,4 +12,6 @@ mod schema;
 #[path = "../../../tests/real/server.rs"]
 mod server;
 mod tor;
+#[path = "../device/tunnel_row.rs"]
+mod tunnel_row;
 mod tunnels;

@@ -6,37 +6,14 @@ use hardware_vtep::controller::{Conflict, Subject, TunnelOutline};
 
 use crate::server::Server;
 use crate::tor::{Controller, OWN, ip, tor};
+use crate::tunnel_row::add_tunnel;
 
 const PEER: &str = "192.0.2.12";
 
 /// With a tunnel, as a TOR makes it.
 fn tor_with_tunnel() -> Server {
     let server = tor();
-    server.ctl(&[
-        "--id=@l",
-        "create",
-        "Physical_Locator",
-        "encapsulation_type=vxlan_over_ipv4",
-        &format!("dst_ip={OWN}"),
-        "--",
-        "--id=@r",
-        "create",
-        "Physical_Locator",
-        "encapsulation_type=vxlan_over_ipv4",
-        &format!("dst_ip={PEER}"),
-        "--",
-        "--id=@t",
-        "create",
-        "Tunnel",
-        "local=@l",
-        "remote=@r",
-        "--",
-        "add",
-        "Physical_Switch",
-        "tor1",
-        "tunnels",
-        "@t",
-    ]);
+    add_tunnel(&server, "tor1", [OWN, PEER], &[]);
     server
 }
 

@@ -7,5 +7,6 @@ mod schema;
 #[allow(dead_code, reason = "the client's own tests use the rest")]
 #[path = "../../../tests/real/server.rs"]
 mod server;
+mod tunnel_row;
 mod tunnels;
 mod writes;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::device::{Device, OWN, ip, name};
 use crate::schema::stock;
 use crate::server::Server;
+use crate::tunnel_row::add_tunnel;
 
 const PEERS: [&str; 2] = ["192.0.2.11", "192.0.2.12"];
 
@@ -95,32 +96,7 @@ async fn what_a_controller_asks_for_is_read_and_what_is_wrong_is_named() {
 async fn a_row_that_somebody_else_made_is_told_of_and_stays() {
     let server = Server::start(stock());
     server.ctl(&["add-ps", "host1", "--", "set", "Physical_Switch", "host1", &format!("tunnel_ips={OWN}")]);
-    server.ctl(&[
-        "--id=@l",
-        "create",
-        "Physical_Locator",
-        "encapsulation_type=vxlan_over_ipv4",
-        &format!("dst_ip={OWN}"),
-        "--",
-        "--id=@r",
-        "create",
-        "Physical_Locator",
-        "encapsulation_type=vxlan_over_ipv4",
-        &format!("dst_ip={}", PEERS[0]),
-        "--",
-        "--id=@t",
-        "create",
-        "Tunnel",
-        "local=@l",
-        "remote=@r",
-        "bfd_params:enable=true",
-        "--",
-        "add",
-        "Physical_Switch",
-        "host1",
-        "tunnels",
-        "@t",
-    ]);
+    add_tunnel(&server, "host1", [OWN, PEERS[0]], &["bfd_params:enable=true"]);
     let mut device = Device::observe(&server).await;
     assert_eq!(device.desired.name, name("host1"));
     device.desired.tunnels = BTreeMap::from([(ip(PEERS[0]), status("up"))]);
