@@ -85,17 +85,13 @@ impl Vtep {
                 (table.term, table.version, table.complete) = (Term(0), Version(0), false);
             }
         }
-        let held = |(name, table): (&LogicalSwitchName, &Table)| Held {
-            logical_switch: name.clone(),
-            term: table.term,
-            version: table.version,
-        };
         let term = if self.shape.kind == Kind::Tor {
             Term(0)
         } else {
             self.obeyed.get(to).copied().unwrap_or_default()
         };
-        let tables = self.tables.iter().filter(|(_, table)| table.term > Term(0)).map(held).collect();
+        let tables = self.tables.iter().filter(|(_, table)| table.term > Term(0));
+        let tables = tables.map(|(name, table)| table.held(name)).collect();
         let hello = FromVtep::Hello { protocol: PROTOCOL, name: self.shape.name.clone(), term, tables };
         vec![hello, self.state(switches), self.inventory(switches)]
     }
@@ -190,14 +186,7 @@ impl Vtep {
         if update.term < table.term {
             return vec![Effect::Refused(format!("a table of {:?} after {:?}", update.term, table.term))];
         }
-        let begun = |staged: &TableUpdate| {
-            (staged.term, staged.from, staged.to) == (update.term, update.from, update.to)
-        };
-        if table.staged.as_ref().is_some_and(begun) {
-            let staged = table.staged.as_mut().expect("it was just seen");
-            staged.changes.extend(update.changes);
-            staged.end = update.end;
-        } else {
+        if let Some(update) = continued(&mut table.staged, update) {
             let fits = match update.from {
                 None => update.term > table.term || update.to >= table.version,
                 Some(from) => (update.term, from) == (table.term, table.version),
@@ -216,19 +205,30 @@ impl Vtep {
             }
             table.staged = Some(update);
         }
-        if !table.staged.as_ref().is_some_and(|staged| staged.end) {
-            return Vec::new();
-        }
-        let removed = table.apply();
-        let held = Held { logical_switch: logical_switch.clone(), term: table.term, version: table.version };
+        let Some(update) = table.staged.take_if(|staged| staged.end) else { return Vec::new() };
+        let removed = table.apply(update);
+        let held = table.held(&logical_switch);
         vec![Effect::Reached { logical_switch, removed }, Effect::Reply(FromVtep::Applied(held))]
     }
 }
 
+/// Takes up a part of the update that is staged. Returns one that begins another.
+pub(crate) fn continued(staged: &mut Option<TableUpdate>, part: TableUpdate) -> Option<TableUpdate> {
+    let goes_on =
+        |staged: &&mut TableUpdate| (staged.term, staged.from, staged.to) == (part.term, part.from, part.to);
+    let Some(staged) = staged.as_mut().filter(goes_on) else { return Some(part) };
+    staged.changes.extend(part.changes);
+    staged.end = part.end;
+    None
+}
+
 impl Table {
-    /// Carries out what is staged. Returns what is gone.
-    fn apply(&mut self) -> Vec<MacAddr> {
-        let update = self.staged.take().expect("there is something to apply");
+    pub(crate) fn held(&self, name: &LogicalSwitchName) -> Held {
+        Held { logical_switch: name.clone(), term: self.term, version: self.version }
+    }
+
+    /// Carries out a whole update. Returns what is gone.
+    pub(crate) fn apply(&mut self, update: TableUpdate) -> Vec<MacAddr> {
         let before: Vec<MacAddr> = self.rows.keys().copied().collect();
         if update.from.is_none() {
             self.asked = false;

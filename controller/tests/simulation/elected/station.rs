@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use vtep_api::{
-    Change, FromVtep, Held, Inventory, LocalMac, LogicalSwitchName, MacAddr, Origin, PROTOCOL, TableUpdate,
-    Term, ToVtep, Version, VtepName, VtepState,
+    FromVtep, Held, Inventory, LocalMac, LogicalSwitchName, MacAddr, Origin, PROTOCOL, TableUpdate, Term,
+    ToVtep, Version, VtepName, VtepState,
 };
 
 use crate::scenario::Kind;
-use crate::vtep::Table;
+use crate::vtep::{Table, continued};
 
 #[derive(Debug)]
 pub(super) struct Station {
@@ -86,7 +86,7 @@ impl Station {
     /// Of an agent.
     pub(super) fn held(&self) -> (Term, Vec<Held>) {
         let whole = self.tables.iter().filter(|(_, received)| received.table.complete);
-        (self.obeyed, whole.map(|(name, received)| received.held(name)).collect())
+        (self.obeyed, whole.map(|(name, received)| received.table.held(name)).collect())
     }
 
     pub(super) fn hello(&self, (term, tables): (Term, Vec<Held>)) -> [FromVtep; 3] {
@@ -181,7 +181,7 @@ impl Station {
         }
         let removed = received.apply(update);
         self.reached += 1;
-        self.awaited.push_back((self.reached, received.held(&network)));
+        self.awaited.push_back((self.reached, received.table.held(&network)));
         vec![Effect::Reached { logical_switch: network, removed, reached: self.reached }]
     }
 
@@ -214,10 +214,6 @@ impl Station {
 struct Misfit;
 
 impl Received {
-    fn held(&self, network: &LogicalSwitchName) -> Held {
-        Held { logical_switch: network.clone(), term: self.table.term, version: self.table.version }
-    }
-
     fn reach(&mut self, whose: &VtepName, term: Term, version: Version) -> Result<(), String> {
         let at = (term, version);
         if at < self.highest {
@@ -230,13 +226,7 @@ impl Received {
     /// An update that is whole and fits.
     fn gather(&mut self, update: TableUpdate) -> Option<Result<TableUpdate, Misfit>> {
         let same = update.term == self.table.term;
-        let begun = |staged: &TableUpdate| {
-            (staged.term, staged.from, staged.to) == (update.term, update.from, update.to)
-        };
-        if let Some(staged) = self.staged.as_mut().filter(|staged| begun(staged)) {
-            staged.changes.extend(update.changes);
-            staged.end = update.end;
-        } else {
+        if let Some(update) = continued(&mut self.staged, update) {
             let fits = update.from.is_none_or(|from| same && from <= self.table.version);
             if fits && same && self.table.complete && update.to < self.table.version {
                 self.staged = None;
@@ -252,23 +242,10 @@ impl Received {
     }
 
     fn apply(&mut self, update: TableUpdate) -> Vec<MacAddr> {
-        let table = &mut self.table;
-        let before: BTreeSet<MacAddr> = table.rows.keys().copied().collect();
         if update.from.is_none() {
             self.asked = false;
-            table.complete = update.complete || (table.complete && table.term == update.term);
-            if update.complete {
-                table.rows.clear();
-            }
         }
-        for (mac, change) in update.changes {
-            match change {
-                Change::Put(row) => drop(table.rows.insert(mac, row)),
-                Change::Remove(_) => drop(table.rows.remove(&mac)),
-            }
-        }
-        (table.term, table.version) = (update.term, update.to);
-        before.into_iter().filter(|mac| !table.rows.contains_key(mac)).collect()
+        self.table.apply(update)
     }
 }
 

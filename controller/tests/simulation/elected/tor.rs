@@ -8,7 +8,7 @@ use vtep_api::{Change, FromVtep, Held, LogicalSwitchName, MacAddr, TableUpdate, 
 use super::world::{LinkId, Message, What, World};
 use crate::link::End;
 use crate::observer::Verdict;
-use crate::vtep::Table;
+use crate::vtep::{Table, continued};
 
 /// Before an adapter asks once more for a lock that was taken from it.
 const PAUSE_MS: u64 = 1000;
@@ -124,7 +124,7 @@ impl World {
             (told.staged, told.asked) = (None, false);
         }
         let whole = adapter.told.iter().filter(|(_, told)| told.table.complete);
-        (adapter.obeyed, whole.map(|(name, told)| told.held(name)).collect())
+        (adapter.obeyed, whole.map(|(name, told)| told.table.held(name)).collect())
     }
 
     pub(super) fn adapter_takes(&mut self, vtep: usize, physical: usize, message: ToVtep) {
@@ -208,7 +208,7 @@ impl World {
                 self.answer(vtep, connection, Answer::NotOwner);
             }
             Request::Write(name, told) => {
-                let held = told.held(&name);
+                let held = told.table.held(&name);
                 let Told { table, gone, .. } = *told;
                 let removed = self.stations[vtep].write(&name, table, &gone)?;
                 let station = &self.stations[vtep];
@@ -279,19 +279,9 @@ impl World {
 }
 
 impl Told {
-    fn held(&self, name: &LogicalSwitchName) -> Held {
-        Held { logical_switch: name.clone(), term: self.table.term, version: self.table.version }
-    }
-
     /// Whether a version was reached. `None`: it does not fit, which is said once.
     fn take(&mut self, update: TableUpdate) -> Option<bool> {
-        let begun = |staged: &TableUpdate| {
-            (staged.term, staged.from, staged.to) == (update.term, update.from, update.to)
-        };
-        if let Some(staged) = self.staged.as_mut().filter(|staged| begun(staged)) {
-            staged.changes.extend(update.changes);
-            staged.end = update.end;
-        } else {
+        if let Some(update) = continued(&mut self.staged, update) {
             let at = (self.table.term, self.table.version);
             if update.from.is_some_and(|from| (update.term, from) != at) {
                 return std::mem::replace(&mut self.asked, true).then_some(false);
