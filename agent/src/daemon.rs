@@ -23,6 +23,7 @@ mod scrape;
 mod trace;
 mod view;
 mod watchers;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -349,6 +350,7 @@ impl Daemon {
         let learning = tokio::task::block_in_place(|| self.host.learn(batch));
         batch.clear();
         self.events_from = Instant::now() + EVENTS_PACE;
+        self.host.witness.tally.lost += self.source.witness(learning.sightings);
         if learning.news {
             self.publish();
             self.compare_later();

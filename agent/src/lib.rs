@@ -38,3 +38,4 @@ pub mod table;
 pub mod trace;
 pub mod tunnel_address;
 pub mod underlay;
+pub mod witness;

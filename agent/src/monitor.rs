@@ -24,6 +24,8 @@ pub enum Topic {
     Suppression,
     /// Frames that ports may not send: by their MACs, or by IP addresses that they claim
     Security,
+    /// MACs that VTEPs send from though the table has them behind others
+    Witness,
 }
 
 /// None of a topic: all of them.
@@ -100,6 +102,16 @@ pub enum Happened {
         /// The one that it may not claim. None: it may not send from its MAC.
         address: Option<IpAddr>,
     },
+    /// About once a second at most for each MAC and sender.
+    Witnessed {
+        vni: u32,
+        mac: MacAddr,
+        /// The VTEP that sent from it.
+        from: Option<FdbEnd>,
+        /// That one is its slave.
+        as_slave: bool,
+        master: Option<FdbEnd>,
+    },
 }
 
 /// How a station came to tell of an address.
@@ -152,6 +164,7 @@ impl Happened {
             Self::UnknownSender { .. } => Topic::UnknownSenders,
             Self::Address { .. } | Self::Answered { .. } => Topic::Suppression,
             Self::Refused { .. } => Topic::Security,
+            Self::Witnessed { .. } => Topic::Witness,
         }
     }
 
@@ -162,7 +175,8 @@ impl Happened {
             | Self::UnknownSender { vni, .. }
             | Self::Address { vni, .. }
             | Self::Answered { vni, .. }
-            | Self::Refused { vni, .. } => Some(*vni),
+            | Self::Refused { vni, .. }
+            | Self::Witnessed { vni, .. } => Some(*vni),
             Self::Fdb { entry, .. } => Some(entry.vni),
         }
     }
@@ -239,6 +253,11 @@ impl fmt::Display for Happened {
                 let vlan = if *vlan == 0 { String::new() } else { format!(" VLAN {vlan}") };
                 write!(f, "refused  VNI {vni} {mac} at {port}{vlan}")?;
                 address.map_or(Ok(()), |address| write!(f, ", which claims {address}"))
+            }
+            Self::Witnessed { vni, mac, from, as_slave, master } => {
+                let what = if *as_slave { "its slave" } else { "another VTEP" };
+                write!(f, "witness  VNI {vni} {mac} came from {} ({what}); ", place(from))?;
+                write!(f, "its master is {}", place(master))
             }
         }
     }

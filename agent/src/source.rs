@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
-use vtep_api::{ControllerName, LocalMac, LogicalSwitchName, MacAddr, PortName, Term};
+use vtep_api::{ControllerName, LocalMac, LogicalSwitchName, MacAddr, PortName, Sighting, Term};
 
 pub use controller::{Macs, SessionStatus, TableStatus};
 pub use refusal::{Refusal, Refusals};
@@ -23,6 +24,8 @@ use crate::table::{Delta, Table};
 /// Events that may wait: a source that is faster than the daemon is held up, not queued.
 const EVENTS_MAX: usize = 4;
 const RELEASES_MAX: usize = 16;
+/// Batches of sightings that the source has not looked at yet.
+const SIGHTINGS_MAX: usize = 16;
 
 #[derive(Debug)]
 pub enum SourceEvent {
@@ -87,6 +90,7 @@ pub struct Source {
     pub status: watch::Receiver<SessionStatus>,
     reload: Arc<Notify>,
     release: mpsc::Sender<u32>,
+    sightings: mpsc::Sender<Vec<Sighting>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -98,6 +102,7 @@ impl Source {
             watch::channel(SessionStatus { term: inherited.obeyed.0, ..SessionStatus::default() });
         let reload = Arc::new(Notify::new());
         let (release, releases) = mpsc::channel(RELEASES_MAX);
+        let (sightings, witnessed) = mpsc::channel(SIGHTINGS_MAX);
         let own = settings.underlay.address;
         let task = match &settings.source {
             config::Source::File(source) => {
@@ -112,17 +117,36 @@ impl Source {
                 let device =
                     controller::Device { name: settings.agent.name.clone(), address: own.first(), ports };
                 let reload = Arc::clone(&reload);
-                let ends =
-                    controller::Ends { events: sender, reports: report, installed, status, reload, releases };
+                let ends = controller::Ends {
+                    events: sender,
+                    reports: report,
+                    installed,
+                    status,
+                    reload,
+                    releases,
+                    sightings: witnessed,
+                };
                 tokio::spawn(controller::follow(source.clone(), device, inherited, ends))
             }
         };
-        Self { events, status: seen, reload, release, task }
+        Self { events, status: seen, reload, release, sightings, task }
     }
 
     /// Lets the MACs of a VNI go that a snapshot lacked. Whether the source will hear of it.
     pub fn release(&self, vni: u32) -> bool {
         self.release.try_send(vni).is_ok()
+    }
+
+    /// Tells upstream what was seen, where there is somebody to tell. How many found no room.
+    pub fn witness(&self, sightings: Vec<Sighting>) -> u64 {
+        if sightings.is_empty() {
+            return 0;
+        }
+        match self.sightings.try_send(sightings) {
+            // A file and a database listen to none.
+            Ok(()) | Err(TrySendError::Closed(_)) => 0,
+            Err(TrySendError::Full(sightings)) => sightings.len() as u64,
+        }
     }
 
     /// Read everything again.

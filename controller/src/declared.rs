@@ -82,6 +82,26 @@ pub struct DeclaredSwitch {
     /// With `replication = "service_node"`: who replicates.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub service_nodes: BTreeSet<VtepName>,
+    #[serde(default, skip_serializing_if = "WitnessPolicy::is_off")]
+    pub witness: WitnessPolicy,
+}
+
+/// What follows when hosts see frames of a MAC come from another VTEP than its master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WitnessPolicy {
+    /// It is shown.
+    #[default]
+    Off,
+    /// Of several that claim alike, the one from which they come is master.
+    TieBreak,
+}
+
+impl WitnessPolicy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 /// The operator's own claim: the MAC is behind this VTEP, whoever else claims it.

@@ -15,6 +15,7 @@ mod placements;
 mod query;
 pub mod select;
 mod settle;
+mod sightings;
 mod strangers;
 mod switch;
 mod vteps;
@@ -30,7 +31,7 @@ use vtep_api::{
     VtepStatus,
 };
 
-pub use explain::{ClaimView, Explanation, Told};
+pub use explain::{ClaimView, Explanation, SightingView, Told};
 pub use history::What;
 pub use operate::OperateError;
 pub use query::{
@@ -217,6 +218,9 @@ pub struct Counters {
     /// What was said of a VTEP by a term that is over.
     #[serde(default)]
     pub fenced: u64,
+    /// What VTEPs saw of MACs elsewhere than at their master.
+    #[serde(default)]
+    pub sightings: u64,
     /// Messages whose VTEP or logical switch this controller has nothing to do with.
     pub strange: u64,
     pub versions: u64,
@@ -241,6 +245,7 @@ impl std::ops::AddAssign<&Self> for Counters {
             set_aside,
             kept,
             fenced,
+            sightings,
             strange,
             versions,
             no_changes,
@@ -259,6 +264,7 @@ impl std::ops::AddAssign<&Self> for Counters {
         self.set_aside += set_aside;
         self.kept += kept;
         self.fenced += fenced;
+        self.sightings += sightings;
         self.strange += strange;
         self.versions += versions;
         self.no_changes += no_changes;

@@ -193,6 +193,7 @@ struct TotalCounters {
     refused_tables: u64,
     refused_outlines: u64,
     resyncs: u64,
+    sightings_lost: u64,
 }
 
 impl Physical {

@@ -2,11 +2,14 @@
 //!
 //! What needs a place on the stack is a call of its own, gone when frames are encapsulated or decapsulated.
 
-use vtep_abi::{Event, EventKind, FdbKey, FdbValue, PortValue, SEEN_MARKS, SeenMark, SeenValue, Target};
+use vtep_abi::{
+    Event, EventKind, FdbKey, FdbValue, PortValue, SEEN_MARKS, SeenMark, SeenValue, Target, VniValue,
+};
 
 use crate::context::{self, Frame};
 use crate::maps;
 use crate::police;
+use crate::witness;
 
 /// From a learning port.
 #[inline(never)]
@@ -33,17 +36,25 @@ pub(crate) fn from_port<F: Frame>(frame: &F, port: &PortValue, vlan: u16, mac: [
     }
 }
 
-/// From a VTEP that was let in, in a VNI that learns from the underlay. What the table or a port of this host says stands.
+/// From a VTEP that was let in. What the table or a port of this host says stands, though it may be told. `network` is the
+/// VNI's flags and bridge domain.
 ///
 /// Its arguments are what registers hold: the callers have no stack to spare.
 #[inline(never)]
-pub(crate) fn from_underlay(vni: u32, vtep: u32, bd: u32, entry: u64, mac: u64) {
+pub(crate) fn from_underlay(vni: u32, vtep: u32, network: u64, entry: u64, mac: u64) {
+    let (flags, bd) = ((network >> 32) as u32, network as u32);
     let there = Target::Vtep(vtep);
-    let [_, _, mac @ ..] = mac.to_be_bytes();
     let found = FdbValue::from_word(entry);
     if entry != 0 && found.flags() & FdbValue::LEARNT == 0 {
+        if flags & VniValue::WITNESS != 0 && found.master() != there {
+            witness::note(vni, vtep, found, mac);
+        }
         return;
     }
+    if flags & VniValue::LEARN_UNDERLAY == 0 {
+        return;
+    }
+    let [_, _, mac @ ..] = mac.to_be_bytes();
     if entry != 0 && found.master() == there {
         touch(vni, mac, there);
         return;

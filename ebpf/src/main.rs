@@ -44,6 +44,7 @@ mod trace;
 mod tunnel;
 mod uplink;
 mod vlan;
+mod witness;
 
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};

@@ -18,7 +18,7 @@ use vtep_abi::{
     FloodValue, Generation, LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue,
     PortBuckets, PortKey, PortStats, PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender,
     SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue,
-    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats,
+    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, WitnessMarks,
 };
 
 use crate::context::Frame;
@@ -86,6 +86,8 @@ static SENDER_CPU: PerCpuArray<RecentSender, { RECENT_SENDERS as usize }> = PerC
 static PORT_BUCKETS: Array<PortBuckets, 4096> = Array::new();
 #[btf_map]
 static VNI_BUCKETS: Array<VniBuckets, 1024> = Array::new();
+#[btf_map]
+static WITNESSED: Array<WitnessMarks, 4096> = Array::new();
 #[btf_map]
 static CAPTURE_SET: Array<CaptureSettings, 1> = Array::new();
 #[btf_map]
@@ -335,6 +337,23 @@ pub(crate) fn vni_learn_bucket(bd: u32) -> Option<Bucket> {
 pub(crate) fn vni_flood_bucket(bd: u32) -> Option<Bucket> {
     // SAFETY: see `port_flood_bucket`.
     VNI_BUCKETS.get_ptr_mut(bd).map(|buckets| Bucket(unsafe { &raw mut (*buckets).flood_ns }))
+}
+
+/// Whether nothing was told of this MAC's mark in the present unit of time, of which the caller tells then. CPUs that ask at
+/// the same time may both tell.
+#[inline(always)]
+pub(crate) fn is_witness_due(vtep: u32, vni: u32, mac: u64, now: u32) -> bool {
+    let Some(marks) = WITNESSED.get_ptr_mut(vtep) else { return false };
+    // SAFETY: the pointer is that of a map element, which outlives the program; its fields are aligned, and loads and
+    // stores of 4 bytes are one each. The index is below their count.
+    unsafe {
+        let mark = (&raw mut (*marks).at).cast::<u32>().add(WitnessMarks::of(vni, mac));
+        if mark.read_volatile() == now {
+            return false;
+        }
+        mark.write_volatile(now);
+    }
+    true
 }
 
 /// When a learnt MAC was last seen.

@@ -8,12 +8,15 @@ use super::{Bounded, FloodLimit};
 /// What this host does about one logical network, or about all that have no section of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "the operator's switches")]
 pub struct Network {
     /// None: every other network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vni: Option<Vni>,
     /// A frame from the underlay must come from a VTEP behind which its source MAC lives.
     pub check_source: bool,
+    /// What admitted VTEPs send from MACs that the table has behind others is told upstream. It is forwarded all the same.
+    pub witness: bool,
     /// ARP requests and neighbour solicitations of our ports are answered where the address is known.
     pub suppress: bool,
     /// Of all flooded frames, from ports and from the underlay together.
@@ -37,6 +40,7 @@ impl Default for Network {
         Self {
             vni: None,
             check_source: false,
+            witness: true,
             suppress: false,
             flood_limit: None,
             learn_underlay: false,

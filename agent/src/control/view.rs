@@ -15,6 +15,7 @@ use crate::kernel::Slots;
 use crate::learnt::Tally;
 use crate::proof::Difference;
 use crate::source::{Refusal, Refusals, SessionStatus};
+use crate::witness::WitnessTally;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -34,6 +35,8 @@ pub struct Status {
     pub counts: Counts,
     pub learning: Tally,
     pub moves: Moves,
+    #[serde(default)]
+    pub witness: WitnessTally,
     pub proof: ProofStatus,
     /// The VTEP whose failover is rehearsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

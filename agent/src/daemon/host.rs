@@ -34,6 +34,7 @@ use crate::roles::{Roles, RolesError, Rule};
 use crate::source::{Inherited, Macs, Report, SessionStatus, SourceEvent};
 use crate::table::{LogicalSwitch, MacEntry, Table};
 use crate::underlay::Underlay;
+use crate::witness::Witness;
 
 /// What became of an event of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) struct Host {
     allocation: Allocation,
     pub(super) learnt: Learnt,
     pub(super) overheard: Overheard,
+    pub(super) witness: Witness,
     pub(super) announced: Announced,
     /// By interface, the last frame that was refused for its source.
     pub(super) refused_sources: BTreeMap<u32, String>,
@@ -100,6 +102,7 @@ impl Host {
             allocation: Allocation::recover(&installed, Instant::now()),
             learnt: Learnt::recover(&installed),
             overheard: Overheard::recover(&installed),
+            witness: Witness::default(),
             announced: Announced::recover(&installed),
             refused_sources: BTreeMap::new(),
             claims: Claims::recover(&installed, rand::random()),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 use vtep_abi::{Event, EventKind, FdbKey, FdbValue, NeighbourKey, PortValue, Target, VtepByIpKey};
-use vtep_api::{MacAddr, PortName};
+use vtep_api::{MacAddr, PortName, Sighting};
 
 use super::host::{Host, Said, said};
 use crate::announced::Announcement;
@@ -20,12 +20,14 @@ use crate::table::LogicalSwitch;
 const LOOKED_AT_MAX: usize = 4096;
 
 /// What a batch of events came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Learning {
     /// Something is claimed that was not.
     pub(super) news: bool,
     /// Otherwise a comparison has to follow.
     pub(super) done: bool,
+    /// To be told upstream.
+    pub(super) sightings: Vec<Sighting>,
 }
 
 /// What is written at once.
@@ -46,8 +48,9 @@ impl Batch {
 impl Host {
     /// Claims the MACs that were seen on learning ports, and writes the entries of those that the table does not name.
     pub(super) fn learn(&mut self, events: &[Event]) -> Learning {
-        self.watch_events(events);
-        let mut learning = Learning { news: false, done: true };
+        let (sightings, witnessed) = self.witness(events);
+        self.watch_events(events, &witnessed);
+        let mut learning = Learning { news: false, done: true, sightings };
         let mut batch = Batch::default();
         for event in events {
             match event.kind {

@@ -98,6 +98,7 @@ impl Host {
             },
             learning: self.tally(),
             moves: self.moves,
+            witness: self.witness.tally,
             proof: self.proof_status(),
             drill: self
                 .drill

@@ -366,14 +366,18 @@ impl Host {
         })
     }
 
-    /// What the programs told of addresses, and of frames that ports may not send.
-    pub(super) fn watch_events(&mut self, events: &[Event]) {
-        if !self.watchers.wants(Topic::Suppression) && !self.watchers.wants(Topic::Security) {
+    /// What the programs told of addresses, of frames that ports may not send, and of those that came from elsewhere.
+    pub(super) fn watch_events(&mut self, events: &[Event], witnessed: &[Happened]) {
+        const TOPICS: [Topic; 3] = [Topic::Suppression, Topic::Security, Topic::Witness];
+        if !TOPICS.iter().any(|topic| self.watchers.wants(*topic)) {
             return;
         }
         let mut watchers = std::mem::take(&mut self.watchers);
         for happened in events.iter().filter_map(|event| self.happened(event)) {
             watchers.tell(&happened);
+        }
+        for happened in witnessed {
+            watchers.tell(happened);
         }
         self.watchers = watchers;
     }

@@ -112,8 +112,9 @@ fn flags(settings: &config::Network, unknown_unicast: UnknownUnicast) -> u32 {
         UnknownUnicast::Drop => VniValue::DROP_UNKNOWN,
     };
     let checked = if settings.check_source { VniValue::CHECK_SOURCE } else { 0 };
+    let witness = if settings.witness { VniValue::WITNESS } else { 0 };
     let learns = if settings.learn_underlay { VniValue::LEARN_UNDERLAY } else { 0 };
-    unknown | checked | learns | if settings.suppress { VniValue::SUPPRESS } else { 0 }
+    unknown | checked | witness | learns | if settings.suppress { VniValue::SUPPRESS } else { 0 }
 }
 
 /// All of them, or the one that makes the copies for us: the present one as long as it lives.

@@ -166,7 +166,10 @@ fn a_table_becomes_a_dataplane_and_a_second_look_changes_nothing() {
     assert_eq!(fdb[&FdbKey::new(5001, [2, 0, 0, 0, 0, 0xaa])], remote(Target::LocalPort(1), Target::None));
     let flood = &host.installed.networks[&5001].flood;
     assert_eq!(flood, &[Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)]);
-    assert_eq!(host.installed.networks[&5002].flags, vtep_abi::VniValue::DROP_UNKNOWN);
+    assert_eq!(
+        host.installed.networks[&5002].flags,
+        vtep_abi::VniValue::DROP_UNKNOWN | vtep_abi::VniValue::WITNESS
+    );
     assert_eq!(host.installed.ports[&PortId { ifindex: 7, vlan: 7 }].vni, 5002);
     assert_eq!(host.settle(), []);
 }

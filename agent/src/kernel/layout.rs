@@ -10,7 +10,7 @@ use vtep_abi::{
     MacTabControl, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue, PortBuckets, PortKey, PortStats,
     PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender, SEEN_MARKS, SeenMark, SeenValue,
     VniBuckets, VniKey, VniStats, VniValue, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper,
-    VtepStats, map,
+    VtepStats, WitnessMarks, map,
 };
 
 use super::bpf::AnyMap;
@@ -105,7 +105,7 @@ impl Layout {
     }
 }
 
-fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 34] {
+fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 35] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING,
@@ -140,6 +140,7 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 34] {
         Layout { name: map::CAPTURE, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },
         shape::<u32, PortBuckets>(map::PORT_BUCKETS, ARRAY, sizes.ports_max + 1),
         shape::<u32, VniBuckets>(map::VNI_BUCKETS, ARRAY, sizes.vnis_max + 1),
+        shape::<u32, WitnessMarks>(map::WITNESSED, ARRAY, vteps),
         shape::<NeighbourKey, NeighbourValue>(map::NEIGH, HASH, NEIGHBOURS_MAX),
         shape::<AllowedKey, AllowedValue>(map::ALLOWED, HASH, ALLOWED_MAX),
         shape::<FdbKey, SeenValue>(map::SEEN, HASH, sizes.macs_max),

@@ -10,6 +10,7 @@ use crate::control::view::{
 use crate::kernel::Slots;
 use crate::learnt::Tally;
 use crate::source::{SessionStatus, TableStatus};
+use crate::witness::WitnessTally;
 
 pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
     exposition::encode("vtepd_agent", Exposed(scrape))
@@ -76,6 +77,12 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let moves = [("ports", between_ports), ("away", away), ("back", back), ("vteps", between_vteps)]
         .map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
     counters(encoder, "mac_moves", "MAC entries that changed their place", moves)?;
+    let WitnessTally { from_slave, from_other, lost } = status.witness;
+    let by = |sender: &str, count| (vec![("sender", sender.to_owned())], count);
+    let help = "Times that a VTEP was noticed to send from a MAC of another";
+    counters(encoder, "witnessed", help, [by("slave", from_slave), by("other", from_other)])?;
+    let help = "Of these, what found no room on its way to the controller";
+    counters(encoder, "witnessed_lost", help, [(Labels::new(), lost)])?;
     gauges(encoder, "vteps", "Remote VTEPs in the kernel", plain(counts.vteps))?;
     gauges(encoder, "vnis", "VNIs in the kernel", plain(counts.vnis))?;
     gauges(encoder, "ports", "Bindings of a port and a VLAN in the kernel", plain(counts.ports))?;

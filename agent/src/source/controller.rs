@@ -16,7 +16,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::warn;
-use vtep_api::{ControllerName, LogicalSwitchName};
+use vtep_api::{ControllerName, LogicalSwitchName, Sighting};
 
 pub(super) use follower::Device;
 pub use received::Macs;
@@ -74,6 +74,7 @@ pub(super) struct Ends {
     pub(super) reload: Arc<Notify>,
     /// VNIs whose held MACs may go.
     pub(super) releases: mpsc::Receiver<u32>,
+    pub(super) sightings: mpsc::Receiver<Vec<Sighting>>,
 }
 
 /// Follows the controllers until the receiver is gone.
@@ -121,6 +122,7 @@ impl Source {
                 Input::Installed(*self.ends.installed.borrow_and_update())
             }
             Some(vni) = self.ends.releases.recv() => Input::Release(vni),
+            Some(sightings) = self.ends.sightings.recv() => Input::Sightings(sightings),
             () = self.ends.reload.notified() => {
                 self.links.hurry();
                 return Ok(());

@@ -332,6 +332,49 @@ fn a_monitor_tells_what_a_port_may_not_send_at_a_bounded_rate() {
 }
 
 #[test]
+fn a_mac_that_another_vtep_sends_from_is_told_at_a_bounded_rate_and_its_frames_arrive() {
+    const VTEP_B: Endpoint = Endpoint::new([2, 0, 0, 0, 0xfe, 1], [192, 0, 2, 12], 50_000);
+    const OF_B: Endpoint = Endpoint::new([2, 0, 0, 0, 0, 2], [10, 0, 0, 3], 2000);
+    let (host, _daemon) = ready();
+    let (vm, underlay) = (vm(&host), underlay(&host));
+    let ours = Endpoint { mac: Link::named(&host.netns, "uplink").mac().unwrap(), ..OURS };
+    let send = |vtep: Endpoint, from: Endpoint| {
+        underlay.send(&vxlan(vtep, ours, 5001, &udp(from, VM, &[1; 20]))).unwrap();
+    };
+    let mut client = Client::start(&host, &["monitor", "witness", "--json"]);
+    let row = client.event(|| send(VTEP_B, FAR), |_| true);
+    let told = |row: &Value| [&row["event"], &row["mac"], &row["as_slave"]].map(Clone::clone);
+    assert_eq!(told(&row), [Value::from("witnessed"), "02:00:00:00:00:01".into(), true.into()]);
+    let places = [&row["from"]["vtep"]["address"], &row["master"]["vtep"]["address"]];
+    assert_eq!(places, ["192.0.2.12", "192.0.2.11"]);
+    let arrives = vm.receive_where(PATIENCE, |bytes| bytes == udp(FAR, VM, &[1; 20])).unwrap();
+    assert!(arrives.is_some(), "it is forwarded all the same");
+
+    // A VTEP that floods delays no other's, and is told of no more often for it.
+    let flood = || {
+        for _ in 0..500 {
+            send(VTEP_B, FAR);
+        }
+        send(VTEP_A, FAR);
+        send(VTEP_B, OF_B);
+        send(VTEP_A, OF_B);
+    };
+    let row = client.event(flood, |row| row["mac"] == "02:00:00:00:00:02");
+    assert_eq!((&row["as_slave"], &row["from"]["vtep"]["address"]), (&false.into(), &"192.0.2.11".into()));
+    drop(client);
+    let began = Instant::now();
+    let told = Client::start(&host, &["monitor", "witness", "--json", "--seconds", "3"]);
+    let (rows, _) = told.rows_while_running(flood);
+    // Of two pairs, one in 2^30 ns, and one more at each end.
+    let most = 2.0 * (began.elapsed().as_secs_f64() / 1.07 + 2.0);
+    assert!(rows > 0 && f64::from(rows) <= most, "{rows} rows, expected at most {most}");
+    let status = host.status().unwrap();
+    assert!(status["witness"]["from_slave"].as_u64() > Some(0), "{status}");
+    let (_, metrics) = host.netns.http_get(9475, "/metrics").unwrap();
+    assert!(metrics.contains("vtepd_agent_witnessed_total{sender=\"other\"}"), "{metrics}");
+}
+
+#[test]
 fn what_cannot_be_watched_is_refused_by_name() {
     let (host, _daemon) = ready();
     let file = host.folder.path().join("none.pcapng");

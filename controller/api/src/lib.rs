@@ -22,6 +22,7 @@ mod name;
 mod network;
 mod peer;
 mod session;
+mod sighting;
 mod table;
 #[cfg(any(feature = "daemon", feature = "grpc"))]
 mod tls;
@@ -39,6 +40,7 @@ pub use peer::{
     Claims, FromLogical, FromPhysical, NetworkOutline, Outline, Report, Served, Session, VtepStatus,
 };
 pub use session::{FromVtep, Held, Inventory, InventoryRecords, PROTOCOL, ToVtep, VtepState};
+pub use sighting::{SIGHTINGS_MAX, Sighting};
 pub use table::{Change, Placement, ROWS_MAX, Row, TableUpdate, Term, Version};
 pub use vlan::{VlanId, VlanIdError};
 pub use vni::{Vni, VniError};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BfdWord, Binding, Cause, Claim, ControllerName, Held, Locator, LogicalSwitchName, MacAddr, Network,
-    Stamp, TableUpdate, Term, Version, VtepName, VtepState,
+    Sighting, Stamp, TableUpdate, Term, Version, VtepName, VtepState,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,11 @@ pub enum FromPhysical {
     /// An update did not fit the table that it has.
     Resync {
         logical_switch: LogicalSwitchName,
+    },
+    /// As a VTEP told it.
+    Sightings {
+        witness: VtepName,
+        sightings: Vec<Sighting>,
     },
     /// Answer `Synced` with this token when all was sent that there is at present.
     Sync {

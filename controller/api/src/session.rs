@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ControllerName, LocalMac, LogicalSwitchName, MacAddr, SwitchPortName, TableUpdate, Term, Version,
-    VtepName, VtepOutline,
+    ControllerName, LocalMac, LogicalSwitchName, MacAddr, Sighting, SwitchPortName, TableUpdate, Term,
+    Version, VtepName, VtepOutline,
 };
 
 /// Both ends of a session must speak the same.
@@ -47,6 +47,8 @@ pub enum FromVtep {
     Resync {
         logical_switch: LogicalSwitchName,
     },
+    /// At most [`SIGHTINGS_MAX`](crate::SIGHTINGS_MAX). What gets lost is not told again.
+    Sightings(Vec<Sighting>),
     /// The sender's clock, in milliseconds since the epoch.
     Heartbeat {
         wall_ms: i64,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use vtep_api::{Cause, Role, Session, VtepName};
 
 use crate::control::view::{ApplyRow, Status, VtepDownRow};
-use crate::logical::{ClaimView, Explanation, HistoryEntry, PolicyChange, What};
+use crate::logical::{ClaimView, Explanation, HistoryEntry, PolicyChange, SightingView, What};
 
 pub(super) fn explanation(out: &mut dyn Write, said: &Explanation) -> io::Result<()> {
     let Explanation { logical_switch, mac, .. } = said;
@@ -26,6 +26,16 @@ pub(super) fn explanation(out: &mut dyn Write, said: &Explanation) -> io::Result
     writeln!(out, "\nClaims")?;
     for claim in &said.claims {
         claimed(out, claim)?;
+    }
+    if !said.sightings.is_empty() {
+        writeln!(out, "\nSeen elsewhere than behind its master")?;
+    }
+    for seen in &said.sightings {
+        let SightingView { witness, sender, as_slave, first_at_ms, last_at_ms, count } = seen;
+        let what = if *as_slave { "its slave" } else { "no slave of it" };
+        write!(out, "  {witness} received frames from {sender} ({what}), ")?;
+        let noticed = counted(usize::try_from(*count).unwrap_or(usize::MAX), "time", "times");
+        writeln!(out, "noticed {noticed} from {} to {}", time(*first_at_ms), time(*last_at_ms))?;
     }
     let changed =
         said.changed_in.map_or_else(String::new, |version| format!(", its row last in {}", version.0));
@@ -98,6 +108,8 @@ pub(super) fn history(out: &mut dyn Write, entry: &HistoryEntry) -> io::Result<(
         What::Kept => "withdrew it; the mass-withdraw guard keeps it".to_owned(),
         What::Duplicate => "took it; it moves too often and is marked as duplicate".to_owned(),
         What::Released => "has it released".to_owned(),
+        What::Witnessed => "is master if it claims so: hosts receive the MAC's frames from it".to_owned(),
+        What::Disputed => "sends frames of the MAC as well; what hosts receive decides no more".to_owned(),
         What::Refused => "claims more MACs than its quota; refused".to_owned(),
     };
     writeln!(out, "{}  {} {what}", time(entry.wall_ms), entry.vtep)

@@ -1,8 +1,9 @@
 //! What physical controllers say.
 
-use vtep_api::{Claims, ControllerName, FromPhysical, Held, PROTOCOL, Term, VtepName};
+use vtep_api::{Claims, ControllerName, FromPhysical, Held, PROTOCOL, Sighting, Term, VtepName};
 
 use super::distribute::Peer;
+use super::sightings::Sight;
 use super::switch::Heard;
 use super::vteps::Applied;
 use super::{Action, Logical};
@@ -67,6 +68,9 @@ impl Logical {
                 }
             }
             FromPhysical::Resync { logical_switch } => session.restart(&logical_switch),
+            FromPhysical::Sightings { witness, sightings } => {
+                self.sightings(peer, &witness, sightings, now, actions);
+            }
             FromPhysical::Sync { token } => session.sync(token),
         }
     }
@@ -142,5 +146,38 @@ impl Logical {
             }
         }
         self.touched.insert(network);
+    }
+
+    fn sightings(
+        &mut self,
+        peer: &ControllerName,
+        witness: &VtepName,
+        sightings: Vec<Sighting>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let told = self.vteps.declared(witness).filter(|&vtep| self.vteps[vtep].peer.as_ref() == Some(peer));
+        let Some(witness) = told else {
+            self.counters.strange += 1;
+            return;
+        };
+        for sighting in sightings {
+            let sender = self.vteps.declared(&sighting.sender).filter(|sender| *sender != witness);
+            let (switches, mut cx) = self.parts(now, actions);
+            let switch = switches.get_mut(&sighting.logical_switch);
+            let switch = switch.filter(|switch| switch.members.contains(&witness));
+            let (Some(switch), Some(sender)) = (switch, sender) else {
+                cx.counters.strange += 1;
+                continue;
+            };
+            cx.counters.sightings += 1;
+            let Sighting { logical_switch, mac, as_slave, count, .. } = sighting;
+            let (first_wall_ms, last_wall_ms) = (now.wall_ms, now.wall_ms);
+            let count = u64::from(count);
+            let seen = Sight { witness, sender, as_slave, first_wall_ms, last_wall_ms, count };
+            if switch.see(mac, seen, &mut cx) {
+                self.touched.insert(logical_switch);
+            }
+        }
     }
 }

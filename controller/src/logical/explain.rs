@@ -7,6 +7,7 @@ use vtep_api::{
 
 use super::ledger::{Flags, Slot};
 use super::select::{Contender, Decision, rank, reason, select};
+use super::sightings::Sight;
 use super::{Logical, OperateError, Switch};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,21 @@ pub struct Explanation {
     pub version: Version,
     pub term: Term,
     pub told: Vec<Told>,
+    /// Who received the MAC's frames from another VTEP than its master, the latest first.
+    #[serde(default)]
+    pub sightings: Vec<SightingView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SightingView {
+    pub witness: VtepName,
+    pub sender: VtepName,
+    /// By the witness's table the sender was the MAC's slave.
+    pub as_slave: bool,
+    pub first_at_ms: i64,
+    pub last_at_ms: i64,
+    /// About one a second at most.
+    pub count: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +127,19 @@ impl Logical {
             version: switch.published.version(),
             term: self.term,
             told: told.collect(),
+            sightings: switch.sightings.of(mac).map(|sight| self.sighting_view(sight)).collect(),
         })
+    }
+
+    fn sighting_view(&self, sight: &Sight) -> SightingView {
+        SightingView {
+            witness: self.vteps[sight.witness].name.clone(),
+            sender: self.vteps[sight.sender].name.clone(),
+            as_slave: sight.as_slave,
+            first_at_ms: sight.first_wall_ms,
+            last_at_ms: sight.last_wall_ms,
+            count: sight.count,
+        }
     }
 
     fn claim_view(

@@ -32,6 +32,10 @@ pub enum What {
     Released,
     /// Above the quota.
     Refused,
+    /// Hosts receive the MAC's frames from it, which decides from here on.
+    Witnessed,
+    /// They receive them from several, so that it decides no more.
+    Disputed,
 }
 
 #[derive(Debug, Clone, Default)]

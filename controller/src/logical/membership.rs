@@ -37,11 +37,16 @@ impl Logical {
             self.version_from = self.version_from.max(version);
             self.strays.entry(name).or_default().extend(switch.contested.macs());
         }
+        let mut reweighed = Vec::new();
         for (name, switch) in &declared.logical_switches {
             if owned(name).is_some() {
                 let entry = self.switches.entry(name.clone());
                 let new = || Switch::new(name.clone(), switch.clone(), self.version_from, now.mono_ms);
-                entry.or_insert_with(new).declared = switch.clone();
+                let known = entry.or_insert_with(new);
+                if known.declared.witness != switch.witness {
+                    reweighed.push(name.clone());
+                }
+                known.declared = switch.clone();
             }
         }
         self.forget_strays(actions);
@@ -59,6 +64,7 @@ impl Logical {
         if policy != was {
             self.decide_all(now, actions);
         }
+        self.decide_seen(&reweighed, now, actions);
         self.touched.extend(self.switches.keys().cloned());
         self.outlines_stale = true;
         self.hear_strangers(now, actions);
@@ -202,6 +208,19 @@ impl Logical {
             let macs: Vec<MacAddr> = switch.ledger.iter_macs().collect();
             for mac in macs {
                 switch.decide(mac, None, None, &mut cx);
+            }
+        }
+    }
+
+    /// What hosts saw counts where it did not, or the other way round.
+    fn decide_seen(&mut self, networks: &[LogicalSwitchName], now: Now, actions: &mut Vec<Action>) {
+        let (switches, mut cx) = self.parts(now, actions);
+        for name in networks {
+            let Some(switch) = switches.get_mut(name) else { continue };
+            for mac in switch.sightings.macs().collect::<Vec<_>>() {
+                if switch.ledger.of_mac(mac).nth(1).is_some() {
+                    switch.decide(mac, None, None, &mut cx);
+                }
             }
         }
     }

@@ -26,6 +26,8 @@ pub struct Contender {
     pub stale_since: Option<u64>,
     /// A live claim overtook it while it was stale.
     pub superseded: bool,
+    /// Hosts receive the MAC's frames from it, and that breaks ties here.
+    pub witnessed: bool,
     /// By the logical controller's count: no two are equal.
     pub arrived: u64,
     pub received_at_ms: i64,
@@ -63,6 +65,10 @@ pub enum Reason {
     OnlyMaster,
     /// It claimed after the second's session was lost.
     Superseded {
+        second: VtepName,
+    },
+    /// Both claim alike, and hosts receive the MAC's frames from this one.
+    Witnessed {
         second: VtepName,
     },
     Later {
@@ -126,6 +132,10 @@ fn compare(a: &Contender, b: &Contender, policy: TimePolicy) -> Ordering {
         .then(b.frozen.cmp(&a.frozen))
         .then(a.role.cmp(&b.role))
         .then_with(|| match a.role {
+            Role::Master => b.witnessed.cmp(&a.witnessed),
+            Role::Slave => Ordering::Equal,
+        })
+        .then_with(|| match a.role {
             // The order of arrival says itself who was overtaken, and by whom.
             Role::Master if policy == TimePolicy::Arrival => Ordering::Equal,
             Role::Master => a.superseded.cmp(&b.superseded),
@@ -174,6 +184,8 @@ pub fn reason(ranked: &[Contender], policy: TimePolicy) -> Option<Reason> {
         Reason::Designated { by: designation(first, Some(second), policy) }
     } else if second.role == Role::Slave {
         Reason::OnlyMaster
+    } else if first.witnessed && !second.witnessed {
+        Reason::Witnessed { second: name }
     } else if second.superseded && !first.superseded {
         Reason::Superseded { second: name }
     } else {
@@ -230,6 +242,9 @@ impl fmt::Display for Reason {
             Self::Alive { second } => write!(f, "{second} is lost and unreachable"),
             Self::OnlyMaster => write!(f, "the only one to claim to be master"),
             Self::Superseded { second } => write!(f, "claimed after the session of {second} was lost"),
+            Self::Witnessed { second } => {
+                write!(f, "hosts receive its frames from there; {second} claims alike")
+            }
             Self::Later { policy, second, claims, by_ms, distrusted } => {
                 write!(f, "{}: later than {second} by ", policy.as_str())?;
                 if let Some(claims) = claims {

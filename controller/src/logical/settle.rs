@@ -22,6 +22,9 @@ impl Logical {
         self.expire(now, actions);
         self.recover(now, actions);
         self.ask_those_due(now);
+        for switch in self.switches.values_mut() {
+            switch.age_sightings(now.mono_ms);
+        }
         let restless =
             |switch: &&Switch| !switch.started || switch.complete_from.is_none() || switch.unpublished() > 0;
         let restless = self.switches.values().filter(restless).map(|switch| switch.name.clone());

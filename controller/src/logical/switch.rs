@@ -13,11 +13,12 @@ use super::history::{Entry, History, What};
 use super::ledger::{Flags, Ledger, Record, Slot};
 use super::placements::Placements;
 use super::select::{Contender, LIVE, RESTORED_MASTER, rank};
+use super::sightings::Sightings;
 use super::vteps::{VtepId, Vteps};
 use super::{Action, Counters, Notice};
 use crate::Now;
 use crate::bugs::bug;
-use crate::declared::{DeclaredSwitch, DuplicateAction, Policy};
+use crate::declared::{DeclaredSwitch, DuplicateAction, Policy, WitnessPolicy};
 use crate::published::Published;
 
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub(super) struct Switch {
     pub(super) frozen: BTreeMap<MacAddr, VtepId>,
     pub(super) departures: Departures,
     pub(super) contested: Contested,
+    pub(super) sightings: Sightings,
     pub(super) history: History,
     /// MACs whose row may have changed since it was published, and the cause of those that went.
     unpublished: Vec<(MacAddr, Option<Cause>)>,
@@ -167,6 +169,7 @@ impl Switch {
             frozen: BTreeMap::new(),
             departures: Departures::default(),
             contested: Contested::default(),
+            sightings: Sightings::default(),
             history: History::default(),
             unpublished: Vec::new(),
             compact_at: 0,
@@ -279,6 +282,7 @@ impl Switch {
             }
             None => self.ledger.insert(Record::claimed(mac, vtep, claim, arrived)),
         };
+        self.sightings.claimed(mac);
         self.ledger[slot].flags.set(Flags::TOLD, true);
         if was_master && arrived < LIVE {
             self.ledger[slot].mastered = RESTORED_MASTER;
@@ -649,7 +653,12 @@ impl Switch {
         self.unpublished_since_ms = None;
         self.compact_at = 0;
         let mut touched = std::mem::take(&mut self.unpublished);
-        let claims = Claimed { ledger: &self.ledger, tellers: &self.tellers, frozen: &self.frozen };
+        let claims = Claimed {
+            ledger: &self.ledger,
+            tellers: &self.tellers,
+            frozen: &self.frozen,
+            sightings: self.breaks_ties().then_some(&self.sightings),
+        };
         let rows = touched.drain(..).rev().map(|(mac, cause)| {
             let row = claims.row(mac, cx);
             (mac, row.map_or(Change::Remove(cause.unwrap_or(Cause::Withdrawn)), Change::Put))
@@ -662,7 +671,16 @@ impl Switch {
     }
 
     pub(super) fn claims(&self) -> Claimed<'_> {
-        Claimed { ledger: &self.ledger, tellers: &self.tellers, frozen: &self.frozen }
+        Claimed {
+            ledger: &self.ledger,
+            tellers: &self.tellers,
+            frozen: &self.frozen,
+            sightings: self.breaks_ties().then_some(&self.sightings),
+        }
+    }
+
+    pub(super) fn breaks_ties(&self) -> bool {
+        self.declared.witness == WitnessPolicy::TieBreak
     }
 
     pub(super) fn note(&mut self, mac: MacAddr, vtep: VtepId, what: What, cx: &Context<'_>) {
@@ -697,6 +715,8 @@ pub(super) struct Claimed<'a> {
     pub(super) ledger: &'a Ledger,
     tellers: &'a BTreeMap<VtepId, Teller>,
     frozen: &'a BTreeMap<MacAddr, VtepId>,
+    /// Where they break ties.
+    sightings: Option<&'a Sightings>,
 }
 
 impl Claimed<'_> {
@@ -735,6 +755,10 @@ impl Claimed<'_> {
         let record = &self.ledger[slot];
         let vtep = &vteps[record.vtep];
         let teller = self.tellers.get(&record.vtep);
+        let stale_since = teller.and_then(|teller| teller.stale_since);
+        let superseded = record.flags.has(Flags::SUPERSEDED);
+        // Whose claim may be out of date does not claim alike.
+        let sightings = self.sightings.filter(|_| stale_since.is_none() && !superseded);
         Contender {
             key: slot.0,
             vtep: vtep.name.clone(),
@@ -742,8 +766,9 @@ impl Claimed<'_> {
             pinned: record.flags.has(Flags::PINNED),
             frozen: !self.frozen.is_empty() && self.frozen.get(&record.mac) == Some(&record.vtep),
             dead: teller.is_some_and(|teller| teller.dead),
-            stale_since: teller.and_then(|teller| teller.stale_since),
-            superseded: record.flags.has(Flags::SUPERSEDED),
+            stale_since,
+            superseded,
+            witnessed: sightings.is_some_and(|seen| seen.attested(record.mac) == Some(record.vtep)),
             arrived: record.arrived,
             received_at_ms: record.received_at_ms,
             claimed_at_ms: record.claimed_at_ms(),

@@ -72,6 +72,7 @@ fn decided(encoder: &mut DescriptorEncoder<'_>, scrape: &LogicalScrape) -> fmt::
         ("duplicates", "MACs that were marked as duplicate", counted.duplicates),
         ("storms", "Times that the storm guard tripped", counted.storms),
         ("claims_fenced", "Words on a VTEP by a term that is over", counted.fenced),
+        ("sightings", "What VTEPs saw of MACs elsewhere than at their master", counted.sightings),
         ("strange_messages", "Messages that this controller has nothing to do with", counted.strange),
         ("versions", "Versions of all tables", counted.versions),
         ("no_changes", "Reports that were answered by \"no change\"", counted.no_changes),
@@ -106,6 +107,7 @@ fn served(encoder: &mut DescriptorEncoder<'_>, scrape: &PhysicalScrape) -> fmt::
         ("physical_refused_tables", "Tables that were refused", total.refused_tables),
         ("physical_refused_outlines", "Outlines that were refused", total.refused_outlines),
         ("physical_resyncs", "Snapshots that were asked for", total.resyncs),
+        ("physical_sightings_lost", "What VTEPs saw, and found no room", total.sightings_lost),
     ];
     for (name, help, value) in totals {
         counters(encoder, name, help, plain(value))?;
@@ -119,6 +121,7 @@ fn served(encoder: &mut DescriptorEncoder<'_>, scrape: &PhysicalScrape) -> fmt::
     counters(encoder, "vtep_records_refused", "Records that were set aside", each(|vtep| vtep.refused))?;
     counters(encoder, "vtep_pushes", "Parts of tables sent to the VTEP", each(|vtep| vtep.pushes))?;
     counters(encoder, "vtep_pushed_rows", "Rows of tables sent to the VTEP", each(|vtep| vtep.rows_pushed))?;
+    counters(encoder, "vtep_sightings", "What the VTEP saw of others' MACs", each(|vtep| vtep.sightings))?;
     let up = scrape
         .vteps
         .iter()

@@ -1,7 +1,7 @@
 //! Towards logical controllers: each hears of the logical switches that it owns, and of those only what VTEPs that take
 //! part in them claim.
 
-use vtep_api::{FromPhysical, Held, LogicalSwitchName, MacAddr, PROTOCOL, Report, VtepName};
+use vtep_api::{FromPhysical, Held, LogicalSwitchName, MacAddr, PROTOCOL, Report, Sighting, VtepName};
 
 use super::outbox::{Outbox, Pair};
 use super::vtep::Acknowledged;
@@ -40,6 +40,22 @@ impl Physical {
         let Some(peer) = self.peers.get_mut(owner).filter(|peer| peer.welcomed) else { return };
         peer.outbox.applied.insert((vtep.clone(), held.logical_switch.clone()), held);
         self.ready_peers.insert(owner.clone());
+    }
+
+    /// What a VTEP saw, to who decides. What finds nobody there, or no room, is lost.
+    pub(super) fn forward_sightings(&mut self, witness: &VtepName, sightings: Vec<Sighting>) {
+        if !self.serves(witness) {
+            return;
+        }
+        for sighting in sightings {
+            if !self.roster.is_member(witness, &sighting.logical_switch) {
+                continue;
+            }
+            let Some(owner) = self.roster.owner(&sighting.logical_switch) else { continue };
+            let Some(peer) = self.peers.get_mut(owner).filter(|peer| peer.welcomed) else { continue };
+            self.counters.sightings_lost += u64::from(!peer.outbox.witness(witness, sighting));
+            self.ready_peers.insert(owner.clone());
+        }
     }
 
     /// All that a VTEP claims, to all whom it concerns.
@@ -165,6 +181,9 @@ impl Physical {
         }
         if let Some(((vtep, _), held)) = outbox.applied.pop_first() {
             return Some(FromPhysical::Applied { vtep, held });
+        }
+        if let Some((witness, sightings)) = outbox.next_sightings() {
+            return Some(FromPhysical::Sightings { witness, sightings });
         }
         if let Some(token) = outbox.sync.take() {
             return Some(FromPhysical::Sync { token });

@@ -1,11 +1,14 @@
 //! What one logical controller is still to be told. Changes keep their order; while it is slow they are merged, so that
 //! what waits is bounded by what the VTEPs have, not by how much of it changes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use vtep_api::{Claims, Held, LogicalSwitchName, MacAddr, ROWS_MAX, Report, VtepName};
+use vtep_api::{
+    Claims, Held, LogicalSwitchName, MacAddr, ROWS_MAX, Report, SIGHTINGS_MAX, Sighting, VtepName,
+};
 
 use crate::declared::Batch;
 
@@ -24,6 +27,9 @@ pub(super) struct Outbox {
     pub(super) resyncs: BTreeSet<LogicalSwitchName>,
     pub(super) statuses: BTreeSet<VtepName>,
     pub(super) applied: BTreeMap<Pair, Held>,
+    /// By witness and logical switch, what of a MAC and its sender: how often.
+    sightings: BTreeMap<Pair, BTreeMap<(MacAddr, VtepName, bool), u32>>,
+    sightings_waiting: usize,
     /// Snapshots of pairs of which nothing was told: they go before all changes.
     fresh: BTreeSet<Pair>,
     /// Snapshots of pairs of which changes may wait: they go after these.
@@ -54,6 +60,8 @@ struct Pending {
 
 /// Changes that wait before they are merged.
 const MERGE_MIN: usize = 1024;
+/// Sightings that wait. What is beyond is lost.
+const SIGHTINGS_WAITING_MAX: usize = 4096;
 
 impl Outbox {
     /// Of a session that begins.
@@ -81,6 +89,8 @@ impl Outbox {
             pairs.retain(&wanted);
         }
         self.applied.retain(|pair, _| wanted(pair));
+        self.sightings.retain(|pair, _| wanted(pair));
+        self.sightings_waiting = self.sightings.values().map(BTreeMap::len).sum();
         if self.snapshot.as_ref().is_some_and(|snapshot| !wanted(&snapshot.pair)) {
             self.snapshot = None;
         }
@@ -97,6 +107,43 @@ impl Outbox {
         let (vtep, logical_switch) = pair.clone();
         self.changes.push_back(Pending { vtep, logical_switch, mac, report });
         if self.changes.len() < self.merge_at.max(MERGE_MIN) { 0 } else { self.merge() }
+    }
+
+    /// Whether there was room.
+    pub(super) fn witness(&mut self, witness: &VtepName, sighting: Sighting) -> bool {
+        let Sighting { logical_switch, mac, sender, as_slave, count } = sighting;
+        let waiting = self.sightings.entry((witness.clone(), logical_switch)).or_default();
+        let has_room = self.sightings_waiting < SIGHTINGS_WAITING_MAX;
+        match waiting.entry((mac, sender, as_slave)) {
+            Entry::Occupied(mut known) => *known.get_mut() = known.get().saturating_add(count),
+            Entry::Vacant(vacant) if has_room => {
+                vacant.insert(count);
+                self.sightings_waiting += 1;
+            }
+            Entry::Vacant(_) => return false,
+        }
+        true
+    }
+
+    /// Those of one witness in one logical switch, as many as fit in a message.
+    pub(super) fn next_sightings(&mut self) -> Option<(VtepName, Vec<Sighting>)> {
+        let mut first = loop {
+            let first = self.sightings.first_entry()?;
+            if !first.get().is_empty() {
+                break first;
+            }
+            first.remove();
+        };
+        let (witness, logical_switch) = first.key().clone();
+        let mut sightings = Vec::new();
+        while sightings.len() < SIGHTINGS_MAX
+            && let Some(((mac, sender, as_slave), count)) = first.get_mut().pop_first()
+        {
+            let logical_switch = logical_switch.clone();
+            sightings.push(Sighting { logical_switch, mac, sender, as_slave, count });
+        }
+        self.sightings_waiting -= sightings.len();
+        Some((witness, sightings))
     }
 
     /// When changes that are gathered are due.

@@ -98,6 +98,7 @@ pub struct CountersView {
     pub refused_outlines: u64,
     /// Snapshots that were asked for because an update did not fit.
     pub resyncs: u64,
+    pub sightings_lost: u64,
 }
 
 impl Physical {
@@ -216,6 +217,7 @@ impl Physical {
             refused_tables: total.refused_tables,
             refused_outlines: total.refused_outlines,
             resyncs: total.resyncs,
+            sightings_lost: total.sightings_lost,
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Counters {
     pub rows_pushed: u64,
     pub snapshots: u64,
     pub resyncs: u64,
+    /// MACs that it saw frames of from another VTEP than the table says.
+    pub sightings: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

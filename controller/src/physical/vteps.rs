@@ -76,6 +76,12 @@ impl Physical {
             FromVtep::Obeys { term } => self.seal(&vtep, term),
             FromVtep::Applied(held) => self.acknowledge(&vtep, held, now),
             FromVtep::Resync { logical_switch } => self.resync(vtep, &logical_switch),
+            FromVtep::Sightings(sightings) => {
+                if let Some(known) = self.vteps.get_mut(&vtep) {
+                    known.counters.sightings += sightings.len() as u64;
+                }
+                self.forward_sightings(&vtep, sightings);
+            }
             FromVtep::Heartbeat { wall_ms } => {
                 let Some(known) = self.vteps.get_mut(&vtep) else { return };
                 known.skew.heartbeat(wall_ms, now.wall_ms);

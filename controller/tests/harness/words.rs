@@ -6,7 +6,7 @@ use vtep_api::{
     Binding, ControllerName, LogicalSwitchName, MacAddr, Replication, Role, SwitchPortName, UnknownUnicast,
     VlanId, Vni, VtepName,
 };
-use vtep_controller::declared::{Declared, DeclaredSwitch, DeclaredVtep, Pin};
+use vtep_controller::declared::{Declared, DeclaredSwitch, DeclaredVtep, Pin, WitnessPolicy};
 
 pub fn pc(name: &str) -> ControllerName {
     name.parse().unwrap()
@@ -54,6 +54,7 @@ pub fn declared(servers: &[(&str, &[&str])], networks: &[(&str, &[&str])]) -> De
             unknown_unicast: UnknownUnicast::default(),
             replication: Replication::default(),
             service_nodes: BTreeSet::new(),
+            witness: WitnessPolicy::default(),
         };
         declared.logical_switches.insert(ls(name), switch);
         for member in *members {

@@ -10,3 +10,4 @@ mod laws;
 mod moves;
 mod policies;
 mod restart;
+mod witness;

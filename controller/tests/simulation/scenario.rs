@@ -10,7 +10,7 @@ use vtep_api::{
 use vtep_controller::Declared;
 use vtep_controller::declared::{
     Batch, DeclaredSwitch, DeclaredVtep, Distribution, Duplicate, DuplicateAction, MassWithdraw, Policy,
-    Storm, TimePolicy,
+    Storm, TimePolicy, WitnessPolicy,
 };
 
 use crate::random::Random;
@@ -210,6 +210,7 @@ pub(crate) fn declared_switch(at: usize, owner: ControllerName) -> DeclaredSwitc
         unknown_unicast: UnknownUnicast::default(),
         replication: Replication::default(),
         service_nodes: BTreeSet::new(),
+        witness: WitnessPolicy::default(),
     }
 }
 

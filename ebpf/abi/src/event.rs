@@ -35,6 +35,10 @@ pub enum EventKind {
     MacBehind = 6,
     /// A station has this IP address, as it asked for another: ARP request, neighbour solicitation.
     AddressHeard = 7,
+    /// A frame came from a VTEP that is neither master nor slave of its source MAC by the FDB. `address` is the VTEP's.
+    SourceElsewhere = 17,
+    /// A frame came from the slave of its source MAC. `address` is the slave's.
+    SourceAtSlave = 18,
     /// A VTEP's control packets stopped; its slaves serve. `address` is the VTEP's.
     VtepSilent = 13,
 }

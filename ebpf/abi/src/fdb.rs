@@ -63,6 +63,12 @@ impl FdbValue {
         Target::from_bits(self.master)
     }
 
+    /// Its master's [`Target`] bits; 0 if it has none.
+    #[inline]
+    pub const fn master_bits(&self) -> u32 {
+        self.master & ((1 << FLAGS_AT) - 1)
+    }
+
     #[inline]
     pub const fn slave(&self) -> Target {
         Target::from_bits(self.slave)

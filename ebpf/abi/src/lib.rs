@@ -33,7 +33,7 @@ pub use mactab::{
 };
 pub use meta::{ADMITTED_MARK, Config, Meta};
 pub use neighbour::{ALLOWED_MAX, AllowedKey, AllowedValue, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue};
-pub use police::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets};
+pub use police::{EVENTS_LIMIT, LEARN_LIMIT, Limit, PortBuckets, TOO_BIG_LIMIT, VniBuckets, WitnessMarks};
 pub use port::{LocalPort, PortKey, PortValue, VniKey, VniValue};
 pub use recent::{Generation, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender};
 pub use seen::{SEEN_MARKS, SEEN_SHIFT, SeenMark, SeenValue};
@@ -102,6 +102,7 @@ pub mod map {
         CAPTURE,
         PORT_BUCKETS,
         VNI_BUCKETS,
+        WITNESSED,
         SEEN,
         SEEN_CPU,
         BFD_HEARD,
@@ -116,6 +117,8 @@ pub mod map {
     pub const PORT_BUCKETS: &str = "PORT_BUCKETS";
     /// Array, bridge domain → [`VniBuckets`](crate::VniBuckets). Written by the programs only.
     pub const VNI_BUCKETS: &str = "VNI_BUCKETS";
+    /// Array, VTEP index → [`WitnessMarks`](crate::WitnessMarks). Written by the programs only.
+    pub const WITNESSED: &str = "WITNESSED";
 
     /// Hash, [`NeighbourKey`](crate::NeighbourKey) → [`NeighbourValue`](crate::NeighbourValue).
     pub const NEIGH: &str = "NEIGH";
@@ -144,7 +147,7 @@ pub mod map {
     /// Per-CPU array, [`RecentSender`](crate::RecentSender). Written by the programs only.
     pub const SENDER_CPU: &str = "SENDER_CPU";
     /// All of them: what is pinned, and what `detach` removes.
-    pub const ALL: [&str; 34] = [
+    pub const ALL: [&str; 35] = [
         FDB,
         MACTAB,
         MACCTL,
@@ -167,6 +170,7 @@ pub mod map {
         CAPTURE,
         PORT_BUCKETS,
         VNI_BUCKETS,
+        WITNESSED,
         NEIGH,
         ALLOWED,
         SEEN,

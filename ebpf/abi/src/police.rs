@@ -47,6 +47,28 @@ pub struct VniBuckets {
     pub learn_ns: u64,
 }
 
+/// Of a VTEP that sends from MACs of others: when that was told last, in units of 2^[`SEEN_SHIFT`](crate::SEEN_SHIFT) ns.
+/// MACs share a mark by a hash, so that a VTEP that floods takes no more of the ring than its marks.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct WitnessMarks {
+    pub at: [u32; WitnessMarks::COUNT],
+}
+
+impl WitnessMarks {
+    pub const COUNT: usize = 16;
+
+    /// Of a MAC in a VNI.
+    #[inline]
+    pub const fn of(vni: u32, mac: u64) -> usize {
+        /// 2^32 divided by the golden ratio.
+        const SPREAD: u32 = 0x9e37_79b1;
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half of a MAC is what differs")]
+        let mixed = (mac as u32 ^ (mac >> 32) as u32 ^ vni).wrapping_mul(SPREAD);
+        (mixed >> 28) as usize
+    }
+}
+
 /// ICMP errors to the VM behind a port (RFC 4443 §2.4 f wants a limit).
 pub const TOO_BIG_LIMIT: Limit = Limit::per_sec(100, 20);
 /// Events of one port, but for learnt MACs.
@@ -57,3 +79,4 @@ pub const LEARN_LIMIT: Limit = Limit::per_sec(1000, 256);
 const _: () = assert!(size_of::<Limit>() == 8);
 const _: () = assert!(size_of::<PortBuckets>() == 32);
 const _: () = assert!(size_of::<VniBuckets>() == 16);
+const _: () = assert!(size_of::<WitnessMarks>() == 64);

@@ -122,6 +122,8 @@ impl VniValue {
     pub const LEARN_UNDERLAY: u32 = 8;
     /// Some port of this host takes frames with a tag inside.
     pub const CARRIES_TAGS: u32 = 16;
+    /// Report source MACs from the underlay that the FDB shows behind another VTEP than their sender.
+    pub const WITNESS: u32 = 32;
 
     #[inline]
     pub const fn new(bd: u32, flags: u32) -> Self {

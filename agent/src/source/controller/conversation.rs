@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_api::{ControllerName, FromVtep, Held, LogicalSwitchName, Term, VtepState};
+use vtep_api::{ControllerName, FromVtep, Held, LogicalSwitchName, SIGHTINGS_MAX, Sighting, Term, VtepState};
 
 use super::inventory;
 use crate::source::{LocalMacs, Report};
@@ -33,6 +33,8 @@ pub(super) struct Conversation {
     obeys_due: Option<Term>,
     applied_due: BTreeSet<LogicalSwitchName>,
     resync_due: BTreeSet<LogicalSwitchName>,
+    /// With a controller that listens so slowly the first of them are told, and none twice.
+    sightings: Vec<Sighting>,
 }
 
 impl Conversation {
@@ -46,6 +48,7 @@ impl Conversation {
             obeys_due: None,
             applied_due: BTreeSet::new(),
             resync_due: BTreeSet::new(),
+            sightings: Vec::new(),
         }
     }
 
@@ -59,6 +62,17 @@ impl Conversation {
 
     pub(super) fn resync(&mut self, logical_switch: LogicalSwitchName) {
         self.resync_due.insert(logical_switch);
+    }
+
+    pub(super) fn witness(&mut self, sightings: Vec<Sighting>) {
+        for new in sightings {
+            let same = |old: &&mut Sighting| Sighting { count: old.count, ..new.clone() } == **old;
+            if let Some(old) = self.sightings.iter_mut().find(same) {
+                old.count = old.count.saturating_add(new.count);
+            } else if self.sightings.len() < SIGHTINGS_MAX {
+                self.sightings.push(new);
+            }
+        }
     }
 
     /// Says what is news about this host; what does not change meanwhile is said once. `applied` are the versions that the
@@ -81,6 +95,10 @@ impl Conversation {
         if self.told_state.as_ref() != Some(state) {
             self.told_state = Some(state.clone());
             messages.push(FromVtep::State(state.clone()));
+        }
+        let sightings = std::mem::take(&mut self.sightings);
+        if !sightings.is_empty() {
+            messages.push(FromVtep::Sightings(sightings));
         }
         let Some(report) = report else { return messages };
         match &self.told_macs {

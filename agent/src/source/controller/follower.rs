@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vtep_api::{
-    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PortName, Row, SwitchPortName, TableUpdate,
-    Term, ToVtep, VtepName, VtepOutline, VtepState,
+    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, PortName, Row, Sighting, SwitchPortName,
+    TableUpdate, Term, ToVtep, VtepName, VtepOutline, VtepState,
 };
 
 use super::conversation::{Conversation, LinkId, Stage};
@@ -47,6 +47,8 @@ pub(super) enum Input {
     Installed(u64),
     /// An operator lets the MACs of a VNI go that are held.
     Release(u32),
+    /// To be told to who serves us; without one to nobody.
+    Sightings(Vec<Sighting>),
 }
 
 #[derive(Debug, Default)]
@@ -182,6 +184,12 @@ impl Follower {
             Input::Report(report) => self.report = Some(report),
             Input::Installed(events) => self.installed(events),
             Input::Release(vni) => self.release(vni, output),
+            Input::Sightings(sightings) => {
+                if let Some(conversation) = self.serving().and_then(|link| self.conversations.get_mut(&link))
+                {
+                    conversation.witness(sightings);
+                }
+            }
         }
     }
 

@@ -187,6 +187,7 @@ impl Builder<'_, '_> {
                 unknown_unicast: row.unknown_unicast,
                 replication: row.replication,
                 service_nodes: row.service_nodes,
+                witness: row.witness,
             };
             self.declared.logical_switches.insert(name, switch);
         }

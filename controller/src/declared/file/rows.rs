@@ -14,6 +14,7 @@ use vtep_api::{
 
 use super::problem::Problems;
 use super::tree::{Kind, Node};
+use crate::declared::WitnessPolicy;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +36,7 @@ pub(super) struct SwitchRow {
     pub(super) unknown_unicast: UnknownUnicast,
     pub(super) replication: Replication,
     pub(super) service_nodes: BTreeSet<VtepName>,
+    pub(super) witness: WitnessPolicy,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,6 +12,7 @@ fn contender(name: &str, role: Role, arrived: u64) -> Contender {
         dead: false,
         stale_since: None,
         superseded: false,
+        witnessed: false,
         arrived: LIVE + arrived,
         received_at_ms: 0,
         claimed_at_ms: None,
@@ -49,6 +50,24 @@ fn the_rules_apply_in_their_order() {
     check(&[dead, b.clone()], TimePolicy::Arrival, "b", "a is lost and unreachable");
     let pinned = Contender { pinned: true, dead: true, ..a.clone() };
     check(&[pinned, b], TimePolicy::Arrival, "a", "pinned by the operator");
+}
+
+#[test]
+fn what_hosts_see_decides_between_claims_that_are_alike_and_between_no_others() {
+    let a = Contender { witnessed: true, ..contender("a", Role::Master, 1) };
+    let b = contender("b", Role::Master, 2);
+    let seen = "hosts receive its frames from there; b claims alike";
+    for policy in [TimePolicy::Arrival, TimePolicy::PhysicalControllerTime, TimePolicy::VtepTime] {
+        check(&[a.clone(), b.clone()], policy, "a", seen);
+    }
+    let slave = Contender { role: Role::Slave, ..a.clone() };
+    check(&[slave, b.clone()], TimePolicy::Arrival, "b", "the only one to claim to be master");
+    let pinned = Contender { pinned: true, ..b.clone() };
+    check(&[a.clone(), pinned], TimePolicy::Arrival, "b", "pinned by the operator");
+    let frozen = Contender { frozen: true, ..b.clone() };
+    check(&[a.clone(), frozen], TimePolicy::Arrival, "b", "a duplicate MAC that keeps its master");
+    let dead = Contender { dead: true, ..a };
+    check(&[dead, b], TimePolicy::Arrival, "b", "a is lost and unreachable");
 }
 
 #[test]

@@ -85,3 +85,51 @@ fn a_logical_controller_that_asks_is_told_all_of_a_vtep_there() {
     let [claims] = world.claims_to("lc-a")[..] else { panic!("{:?}", world.to_peers) };
     assert!(claims.snapshot && claims.records.len() == 1);
 }
+
+#[test]
+fn what_a_vtep_sees_goes_to_who_decides_and_is_bounded() {
+    let y: (&str, &[&str]) = ("Y", &["b"]);
+    let mut world = World::ready(&[("lc-a", &[X]), ("lc-b", &[y])], &["a", "b"]);
+    let sighting = |name: &str, number: u32| Sighting {
+        logical_switch: ls(name),
+        mac: mac(number),
+        sender: vtep("b"),
+        as_slave: false,
+        count: 3,
+    };
+    let told = |world: &World| -> Vec<(ControllerName, VtepName, Vec<Sighting>)> {
+        let sightings = |(peer, message): &(ControllerName, FromPhysical)| match message {
+            FromPhysical::Sightings { witness, sightings } => {
+                Some((peer.clone(), witness.clone(), sightings.clone()))
+            }
+            _ => None,
+        };
+        world.to_peers.iter().filter_map(sightings).collect()
+    };
+    world.say("a", FromVtep::Sightings(vec![sighting("X", 1), sighting("Y", 1), sighting("Z", 1)]));
+    assert_eq!(told(&world), [(lc("lc-a"), vtep("a"), vec![sighting("X", 1)])], "a takes part in X only");
+
+    world.forget();
+    world.prompt = false;
+    for _ in 0..3 {
+        for first in (0..6000).step_by(SIGHTINGS_MAX) {
+            let some = (first..first + 256).map(|number| sighting("X", number)).collect();
+            world.say("a", FromVtep::Sightings(some));
+        }
+    }
+    let waiting: usize = told(&world).iter().map(|(.., sightings)| sightings.len()).sum();
+    assert_eq!(waiting, SIGHTINGS_MAX * WINDOW as usize);
+    assert!(world.physical.counters().sightings_lost > 0);
+    world.forget();
+    world.take_all();
+    let after: Vec<Sighting> = told(&world).into_iter().flat_map(|(.., sightings)| sightings).collect();
+    assert_eq!(after.len(), 4096);
+    assert!(after.iter().any(|sighting| sighting.count > 3), "what waits is added up");
+
+    world.step(Event::Disconnected { peer: lc("lc-a") });
+    world.say("a", FromVtep::Sightings(vec![sighting("X", 1)]));
+    world.forget();
+    world.welcome("lc-a", 2);
+    world.message("lc-a", FromLogical::Outline(outline(2, 1, &[X], &["a", "b"])));
+    assert_eq!(told(&world), [], "what found nobody is not told later");
+}

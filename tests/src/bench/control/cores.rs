@@ -13,7 +13,7 @@ use vtep_api::{
 };
 use vtep_controller::{
     Declared, Logical, Now, Physical,
-    declared::{Batch, DeclaredSwitch, DeclaredVtep, MassWithdraw, Policy, Storm},
+    declared::{Batch, DeclaredSwitch, DeclaredVtep, MassWithdraw, Policy, Storm, WitnessPolicy},
     logical::{self, Durable},
     physical::{self, SessionId},
 };
@@ -185,6 +185,7 @@ fn declared(vteps: u32) -> Result<Declared> {
             unknown_unicast: vtep_api::UnknownUnicast::default(),
             replication: vtep_api::Replication::default(),
             service_nodes: BTreeSet::new(),
+            witness: WitnessPolicy::default(),
         };
         declared.logical_switches.insert(logical_switch(number)?, switch);
     }

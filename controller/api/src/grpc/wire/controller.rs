@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::parts::{
     at_most, bfd, bfd_to_wire, binding, binding_to_wire, cause, cause_to_wire, held, held_to_wire, kind,
     local, local_to_wire, locator, locator_to_wire, mac, mac_to_wire, name, names, network, network_to_wire,
-    required, state, state_to_wire, texts,
+    required, sightings, sightings_to_wire, state, state_to_wire, texts,
 };
 use super::table::{update, update_to_wire};
 use super::{Malformed, Wire, proto, sealed};
@@ -44,6 +44,12 @@ impl Wire for FromPhysical {
             Self::Resync { logical_switch } => FromPhysicalKind::Resync(physical_message::Resync {
                 logical_switch: logical_switch.to_string(),
             }),
+            Self::Sightings { witness, sightings } => {
+                FromPhysicalKind::Witnessed(physical_message::Witnessed {
+                    witness: witness.to_string(),
+                    sightings: Some(sightings_to_wire(sightings)),
+                })
+            }
             Self::Sync { token } => FromPhysicalKind::Sync(proto::Sync { token: *token }),
             Self::Heartbeat { wall_ms } => {
                 FromPhysicalKind::Heartbeat(proto::Heartbeat { wall_ms: *wall_ms })
@@ -53,7 +59,7 @@ impl Wire for FromPhysical {
     }
 
     fn from_wire(message: proto::PhysicalMessage) -> Result<Self, Malformed> {
-        let expected = "hello, vtep, claims, applied, resync or heartbeat";
+        let expected = "hello, vtep, claims, applied, resync, witnessed, sync or heartbeat";
         Ok(match kind("kind", message.kind, expected)? {
             FromPhysicalKind::Hello(hello) => Self::Hello {
                 protocol: hello.protocol,
@@ -78,6 +84,10 @@ impl Wire for FromPhysical {
             FromPhysicalKind::Resync(resync) => {
                 Self::Resync { logical_switch: name("resync.logical_switch", &resync.logical_switch)? }
             }
+            FromPhysicalKind::Witnessed(witnessed) => Self::Sightings {
+                witness: name("witnessed.witness", &witnessed.witness)?,
+                sightings: sightings(required("witnessed.sightings", witnessed.sightings)?)?,
+            },
             FromPhysicalKind::Sync(proto::Sync { token }) => Self::Sync { token },
             FromPhysicalKind::Heartbeat(proto::Heartbeat { wall_ms }) => Self::Heartbeat { wall_ms },
         })

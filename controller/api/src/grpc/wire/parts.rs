@@ -6,8 +6,8 @@ use super::proto::vtep_state::BfdState;
 use super::{Malformed, proto};
 use crate::{
     BfdTransport, BfdWord, Binding, Bounded, Cause, Encapsulation, Held, Ips, LocalMac, Locator,
-    LogicalSwitchName, MacAddr, NameError, Network, Origin, Replication, Role, Term, UnknownUnicast, Version,
-    VlanId, Vni, VtepState,
+    LogicalSwitchName, MacAddr, NameError, Network, Origin, Replication, Role, SIGHTINGS_MAX, Sighting, Term,
+    UnknownUnicast, Version, VlanId, Vni, VtepState,
 };
 
 const A_MESSAGE: &str = "one";
@@ -330,4 +330,29 @@ pub(super) fn state(state: proto::VtepState) -> Result<VtepState, Malformed> {
         refusals: state.refusals,
         bfd: bfd.collect::<Result<_, Malformed>>()?,
     })
+}
+
+pub(super) fn sightings_to_wire(sightings: &[Sighting]) -> proto::Sightings {
+    let sighting = |sighting: &Sighting| proto::sightings::Sighting {
+        logical_switch: sighting.logical_switch.to_string(),
+        mac: mac_to_wire(sighting.mac),
+        sender: sighting.sender.to_string(),
+        as_slave: sighting.as_slave,
+        count: sighting.count,
+    };
+    proto::Sightings { sightings: sightings.iter().map(sighting).collect() }
+}
+
+pub(super) fn sightings(message: proto::Sightings) -> Result<Vec<Sighting>, Malformed> {
+    at_most("sightings", message.sightings.len(), SIGHTINGS_MAX)?;
+    let sighting = |sighting: proto::sightings::Sighting| {
+        Ok(Sighting {
+            logical_switch: name("sightings.logical_switch", &sighting.logical_switch)?,
+            mac: mac("sightings.mac", sighting.mac)?,
+            sender: name("sightings.sender", &sighting.sender)?,
+            as_slave: sighting.as_slave,
+            count: sighting.count,
+        })
+    };
+    message.sightings.into_iter().map(sighting).collect()
 }

@@ -202,6 +202,7 @@ fn from_vtep() -> impl Strategy<Value = FromVtep> {
         any::<u64>().prop_map(|term| FromVtep::Obeys { term: Term(term) }),
         held().prop_map(FromVtep::Applied),
         switch().prop_map(|logical_switch| FromVtep::Resync { logical_switch }),
+        vec(sighting(), 0..4).prop_map(FromVtep::Sightings),
         any::<i64>().prop_map(|wall_ms| FromVtep::Heartbeat { wall_ms }),
     ]
 }
@@ -229,6 +230,18 @@ fn to_vtep() -> impl Strategy<Value = ToVtep> {
         switch().prop_map(|logical_switch| ToVtep::NoChange { logical_switch }),
         any::<i64>().prop_map(|wall_ms| ToVtep::Heartbeat { wall_ms }),
     ]
+}
+
+fn sighting() -> impl Strategy<Value = Sighting> {
+    (switch(), mac(), vtep(), any::<bool>(), any::<u32>()).prop_map(
+        |(logical_switch, mac, sender, as_slave, count)| Sighting {
+            logical_switch,
+            mac,
+            sender,
+            as_slave,
+            count,
+        },
+    )
 }
 
 fn report() -> impl Strategy<Value = Report> {
@@ -271,6 +284,8 @@ fn from_physical() -> impl Strategy<Value = FromPhysical> {
         })),
         (vtep(), held()).prop_map(|(vtep, held)| FromPhysical::Applied { vtep, held }),
         switch().prop_map(|logical_switch| FromPhysical::Resync { logical_switch }),
+        (vtep(), vec(sighting(), 0..4))
+            .prop_map(|(witness, sightings)| FromPhysical::Sightings { witness, sightings }),
         any::<u64>().prop_map(|token| FromPhysical::Sync { token }),
         any::<i64>().prop_map(|wall_ms| FromPhysical::Heartbeat { wall_ms }),
     ]
@@ -407,6 +422,19 @@ fn more_rows_than_one_message_may_have_are_refused() {
 fn check_refused(wire: super::proto::vtep_reply::Kind, expected: &str) {
     let error = ToVtep::from_wire(super::proto::VtepReply { kind: Some(wire) }).unwrap_err();
     assert_eq!(error.chain(), expected);
+}
+
+#[test]
+fn more_sightings_than_one_message_may_have_are_refused() {
+    let sighting = Sighting {
+        logical_switch: name("blue"),
+        mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+        sender: name("a"),
+        as_slave: true,
+        count: 1,
+    };
+    let error = decode::<FromVtep>(&encode(&FromVtep::Sightings(vec![sighting; SIGHTINGS_MAX + 1])));
+    assert_eq!(error.unwrap_err().to_string(), "field sightings is of 257 rows; expected at most 256");
 }
 
 #[test]

@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::parts::{
     at_most, binding, binding_to_wire, held, held_to_wire, kind, local, local_to_wire, locator,
-    locator_to_wire, mac, mac_to_wire, name, network, network_to_wire, state, state_to_wire,
+    locator_to_wire, mac, mac_to_wire, name, network, network_to_wire, sightings, sightings_to_wire, state,
+    state_to_wire,
 };
 use super::table::{update, update_to_wire};
 use super::{Malformed, Wire, proto, sealed};
@@ -30,13 +31,14 @@ impl Wire for FromVtep {
             Self::Resync { logical_switch } => {
                 Message::Resync(vtep_message::Resync { logical_switch: logical_switch.to_string() })
             }
+            Self::Sightings(sightings) => Message::Sightings(sightings_to_wire(sightings)),
             Self::Heartbeat { wall_ms } => Message::Heartbeat(proto::Heartbeat { wall_ms: *wall_ms }),
         };
         proto::VtepMessage { kind: Some(kind) }
     }
 
     fn from_wire(message: proto::VtepMessage) -> Result<Self, Malformed> {
-        let expected = "hello, state, inventory, obeys, applied, resync or heartbeat";
+        let expected = "hello, state, inventory, obeys, applied, resync, sightings or heartbeat";
         Ok(match kind("kind", message.kind, expected)? {
             Message::Hello(hello) => Self::Hello {
                 protocol: hello.protocol,
@@ -51,6 +53,7 @@ impl Wire for FromVtep {
             Message::Resync(resync) => {
                 Self::Resync { logical_switch: name("resync.logical_switch", &resync.logical_switch)? }
             }
+            Message::Sightings(message) => Self::Sightings(sightings(message)?),
             Message::Heartbeat(proto::Heartbeat { wall_ms }) => Self::Heartbeat { wall_ms },
         })
     }
