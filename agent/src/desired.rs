@@ -14,6 +14,7 @@ mod neighbours;
 mod network;
 mod port;
 mod quota;
+mod service_nodes;
 mod shortcut;
 mod standby;
 mod tags;
@@ -100,7 +101,9 @@ impl Inputs<'_> {
         let networks = network::number(self, &mut allocation.bridge_domains, &mut desired);
         let ports = port::add(self, &networks, &mut allocation.local_ports, &mut desired);
         let senders = fdb::add(self, &vteps, &networks, &ports, &mut desired);
-        network::add(self, &vteps, &networks, &ports, &mut desired);
+        let sound = &mut allocation.sound_nodes;
+        service_nodes::note_sound(self, &vteps, &networks, &desired.dataplane, sound);
+        network::add(self, &vteps, &networks, &ports, sound, &mut desired);
         network::admit(self, &vteps, &networks, senders, &mut desired);
         neighbours::add(self, &networks, &mut desired);
         kept::networks(self, &mut desired);

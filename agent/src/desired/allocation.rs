@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::service_nodes::SoundSince;
 use crate::dataplane::{Dataplane, PortId};
 use crate::desired::adjacency;
 
@@ -17,6 +18,7 @@ pub struct Allocation {
     /// Bridge domains by VNI.
     pub bridge_domains: Indices<u32>,
     pub local_ports: Indices<LocalPortKey>,
+    pub(super) sound_nodes: SoundSince,
 }
 
 /// A local port of another VNI is another port: one that changed its VNI in place would leak frames of the old one.
@@ -39,6 +41,7 @@ impl Allocation {
             vteps: Indices::recover(vteps, now),
             bridge_domains: Indices::recover(domains, now),
             local_ports: Indices::recover(ports, now),
+            sound_nodes: SoundSince::new(),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Logical networks: their numbers, their flood lists, and who may send into them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use vtep_abi::{FLOOD_MEMBERS_MAX, Target, VniValue, VtepAdj, VtepByIpKey};
 use vtep_api::LogicalSwitchName;
 
 use super::allocation::{Indices, Room};
 use super::port::BoundPorts;
+use super::service_nodes::{ServiceNodes, SoundSince};
 use super::vtep::VtepIndices;
 use super::{Desired, Inputs};
 use crate::alarm::{Alarm, AlarmKind};
@@ -69,6 +69,7 @@ pub(super) fn add(
     vteps: &VtepIndices,
     networks: &Numbered<'_>,
     ports: &BoundPorts,
+    sound: &SoundSince,
     desired: &mut Desired,
 ) {
     let mut local = BTreeMap::<u32, Vec<Target>>::new();
@@ -81,7 +82,7 @@ pub(super) fn add(
     }
     for (name, network) in networks {
         let mut flood = local.remove(&network.vni).unwrap_or_default();
-        flood.extend(remote_members(inputs, vteps, network, &desired.dataplane).map(Target::Vtep));
+        flood.extend(remote_members(inputs, vteps, network, sound, &desired.dataplane).map(Target::Vtep));
         // The programs serve the lengths of outer headers that come first; the tunnel device serves the others, if they
         // are VXLAN.
         flood.sort_by_key(|target| match target {
@@ -117,11 +118,12 @@ fn flags(settings: &config::Network, unknown_unicast: UnknownUnicast) -> u32 {
     unknown | checked | witness | learns | if settings.suppress { VniValue::SUPPRESS } else { 0 }
 }
 
-/// All of them, or the one that makes the copies for us: the present one as long as it lives.
+/// All of them, or the one that makes the copies for us.
 fn remote_members(
     inputs: &Inputs<'_>,
     vteps: &VtepIndices,
     network: &NumberedNetwork<'_>,
+    sound: &SoundSince,
     dataplane: &Dataplane,
 ) -> impl Iterator<Item = u32> {
     let members: BTreeSet<u32> =
@@ -135,36 +137,11 @@ fn remote_members(
                 Target::Vtep(index) => Some(index),
                 _ => None,
             });
-            service_node(network.vni, &members, before, dataplane).into_iter().collect()
+            let nodes = ServiceNodes { vni: network.vni, members, dataplane, sound, now: inputs.now };
+            nodes.choose(before).into_iter().collect()
         }
     };
     chosen.into_iter()
-}
-
-/// Of those of which the best is known. Networks choose differently, so that none has to copy for all of them.
-fn service_node(
-    vni: u32,
-    members: &BTreeSet<u32>,
-    before: Option<u32>,
-    dataplane: &Dataplane,
-) -> Option<u32> {
-    let state = |index: &u32| match dataplane.vteps.get(index) {
-        Some(row) if row.up && !row.suspect => 2,
-        Some(row) if row.up => 1,
-        Some(_) | None => 0,
-    };
-    let best = members.iter().map(state).max()?;
-    let fit = members.iter().copied().filter(|index| state(index) == best);
-    let before = before.filter(|index| members.contains(index) && state(index) == best);
-    // Who leaves moves only the networks that it served (rendezvous hashing).
-    before.or_else(|| {
-        fit.max_by_key(|index| {
-            let address = dataplane.vteps.get(index).map(|row| row.adj.remote);
-            let mut hasher = DefaultHasher::new();
-            (vni, address).hash(&mut hasher);
-            hasher.finish()
-        })
-    })
 }
 
 /// Who may send into a VNI: its flood members and whoever has a MAC in it. Under VNI 0 stands every VTEP.
