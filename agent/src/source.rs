@@ -58,6 +58,9 @@ pub struct Report {
     /// The ports that a controller may bind.
     pub ports: BTreeSet<PortName>,
     pub local_macs: Arc<LocalMacs>,
+    /// Tunnel addresses that BFD finds alive, and those that it found dead after that.
+    pub reachable: BTreeSet<IpAddr>,
+    pub unreachable: BTreeSet<IpAddr>,
     /// Not all MACs found room.
     pub macs_exhausted: bool,
     /// The far ends of our tunnels, and the session of BFD with each: for a database only.

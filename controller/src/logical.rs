@@ -84,10 +84,17 @@ pub struct Known {
     /// By an election: the highest term of a physical controller that spoke of it.
     #[serde(default)]
     pub reign: Term,
+    /// Since when its session is lost, in milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_since_ms: Option<i64>,
+    /// It was away for so long that its claims were given up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
 pub enum Event {
     Declared(Arc<Declared>),
     /// A physical controller is connected. It replaces an earlier session of the same name.

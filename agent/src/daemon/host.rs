@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{debug, error, info, warn};
 use vtep_abi::{ABI_VERSION, FdbKey, Meta, Target};
 use vtep_api::{LogicalSwitchName, MacAddr, Role, Term};
+use vtep_bfd::State;
 
 use super::complaints::Complaints;
 use super::prove::forgive;
@@ -245,9 +246,14 @@ impl Host {
     /// What the source may say about this host, once a table was installed.
     pub(super) fn report(&self) -> Option<Report> {
         self.table.as_ref().filter(|_| self.outcome.complete)?;
+        let found = |is: &dyn Fn(&liveness::Known) -> bool| {
+            self.liveness.values().filter(|known| is(known)).map(|known| known.address).collect()
+        };
         Some(Report {
             ports: self.config.ports.iter().map(|port| port.name.clone()).collect(),
             local_macs: Arc::clone(self.claims.made()),
+            reachable: found(&|known| known.state == State::Up),
+            unreachable: found(&|known| known.state == State::Down && known.suspect),
             macs_exhausted: self.outcome.pending > 0,
             tunnels: self.tunnels(),
         })

@@ -37,7 +37,7 @@ pub use mac::{MacAddr, MacParseError};
 pub use name::{ControllerName, LogicalSwitchName, NameError, PortName, SwitchPortName, VtepName};
 pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};
 pub use peer::{
-    Claims, FromLogical, FromPhysical, NetworkOutline, Outline, Report, Served, Session, VtepStatus,
+    Away, Claims, FromLogical, FromPhysical, NetworkOutline, Outline, Report, Served, Session, VtepStatus,
 };
 pub use session::{FromVtep, Held, Inventory, InventoryRecords, PROTOCOL, ToVtep, VtepState};
 pub use sighting::{SIGHTINGS_MAX, Sighting};

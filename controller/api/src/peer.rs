@@ -61,6 +61,18 @@ pub struct VtepStatus {
     pub state: VtepState,
     /// Its clock less the physical controller's; unknown until both were seen together.
     pub skew_ms: Option<i64>,
+    /// When its session is not up: what that means. Filled in when it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
+}
+
+/// A VTEP without a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Away {
+    /// For so long; at most since the physical controller serves it.
+    pub ms: u64,
+    /// What it claimed is not known there: nothing of it will be told before it comes back.
+    pub unheard: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

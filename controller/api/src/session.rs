@@ -66,11 +66,14 @@ pub struct VtepState {
     pub networks: BTreeSet<LogicalSwitchName>,
     /// As in `vtep(5)`: `mac_table_exhaustion`, …
     pub faults: BTreeSet<String>,
-    /// Tunnel addresses that it finds dead (BFD).
+    /// Tunnel addresses that it finds dead, after it had found them alive (BFD).
     pub unreachable: BTreeSet<IpAddr>,
     /// Its sessions of BFD by the far ends' tunnel addresses: their state, and why if it is not up.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bfd: BTreeMap<IpAddr, String>,
+    /// Tunnel addresses that it finds alive.
+    #[serde(default)]
+    pub reachable: BTreeSet<IpAddr>,
     /// What of its own data, or of ours, was set aside and why: the first of it.
     pub refusals: Vec<String>,
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName, VtepState, VtepStatus};
+use vtep_api::{
+    Away, Cause, ControllerName, LogicalSwitchName, MacAddr, Session, VtepName, VtepState, VtepStatus,
+};
 
 use super::ledger::Slot;
 use super::select::LIVE;
@@ -33,13 +35,34 @@ impl Logical {
             self.counters.strange += u64::from(declared.is_none());
             return;
         };
+        let appointed = self.is_appointed(peer, vtep);
         let state = &mut self.vteps[vtep];
         let (served_by, was_up) = (state.peer.replace(peer.clone()), state.is_up());
+        // It may have been with another one since, which has not told us yet.
+        if !appointed && served_by.is_none() {
+            state.lost_ms = None;
+        }
         // While nobody could speak for it, its claims did not age.
         if let Some(cut_ms) = state.cut_ms.take()
             && let Some(lost_ms) = &mut state.lost_ms
         {
-            *lost_ms += now.mono_ms - cut_ms;
+            *lost_ms += (now.mono_ms - cut_ms).cast_signed();
+        }
+        // That somebody has no session with it says little where any other one may have one.
+        let says = appointed && status.session != Session::Up;
+        let away = says.then(|| status.away.unwrap_or_default());
+        let since_ms = |away: Away| now.mono_ms.cast_signed().saturating_sub_unsigned(away.ms);
+        state.away_ms = away.map(since_ms);
+        state.was_lost = status.session == Session::Lost;
+        state.unheard = away.is_some_and(|away| away.unheard);
+        let lost = match status.session {
+            Session::Up => false,
+            Session::Lost => true,
+            Session::Awaited => state.lost_noted,
+        };
+        let loss_is_news = std::mem::replace(&mut state.lost_noted, lost) != lost;
+        if let Some(away_ms) = state.away_ms {
+            state.lost_ms = Some(state.lost_ms.map_or(away_ms, |lost_ms| lost_ms.min(away_ms)));
         }
         // One that begins anew has not heard of the VTEP yet, which takes back nothing of what was heard before.
         let status = match (status.session, state.status.session) {
@@ -79,7 +102,7 @@ impl Logical {
         if other_peer {
             self.outlines_stale = true;
         }
-        self.persist |= address_changed || networks_changed;
+        self.persist |= address_changed || networks_changed || loss_is_news;
         if networks_changed {
             self.follow_networks(vtep, now, actions);
         }
@@ -94,15 +117,20 @@ impl Logical {
 
     /// What an earlier reign knew of VTEPs, before anybody speaks of them.
     pub(super) fn recall(&mut self, known: BTreeMap<VtepName, Known>) {
-        for (name, Known { address, networks, reign }) in known {
+        for (name, Known { address, networks, reign, lost_since_ms, given_up }) in known {
             self.clock += 1;
             let vtep = self.vteps.number(&name);
             let vtep = &mut self.vteps[vtep];
             let state = VtepState { address, networks, ..VtepState::default() };
-            vtep.status = VtepStatus { session: Session::Lost, state, skew_ms: None };
+            vtep.status = VtepStatus { session: Session::Lost, state, ..VtepStatus::default() };
             vtep.addressed = self.clock;
             vtep.reign = reign;
             vtep.cut_ms = Some(self.began.mono_ms);
+            // Neither process can have told the future: another clock was ahead of ours.
+            let ago_ms = |at_ms: i64| self.began.wall_ms.saturating_sub(at_ms).max(0);
+            vtep.lost_ms = lost_since_ms.map(|at_ms| self.began.mono_ms.cast_signed() - ago_ms(at_ms));
+            vtep.lost_noted = lost_since_ms.is_some();
+            vtep.expired = given_up;
         }
     }
 
@@ -111,7 +139,10 @@ impl Logical {
         let known = declared.map(|(_, vtep)| {
             let state = &vtep.status.state;
             let (address, networks, reign) = (state.address, state.networks.clone(), vtep.reign);
-            (vtep.name.clone(), Known { address, networks, reign })
+            let lost_ms = vtep.lost_ms.filter(|_| vtep.lost_noted);
+            let lost_since_ms = lost_ms.map(|at| self.began.wall_ms + at - self.began.mono_ms.cast_signed());
+            let known = Known { address, networks, reign, lost_since_ms, given_up: vtep.expired };
+            (vtep.name.clone(), known)
         });
         known.filter(|(_, known)| *known != Known::default()).collect()
     }
@@ -152,12 +183,17 @@ impl Logical {
         let state = &mut self.vteps[vtep];
         if state.is_up() {
             state.lost_ms = None;
-            state.expired = false;
+            self.persist |= std::mem::take(&mut state.expired);
         } else {
-            state.lost_ms.get_or_insert(now.mono_ms);
+            state.lost_ms.get_or_insert(now.mono_ms.cast_signed());
         }
         for vtep in self.vteps.hear_witness(vtep) {
-            let dead = !self.vteps[vtep].is_up() && self.vteps.is_unreachable(vtep);
+            let state = &self.vteps[vtep];
+            // While nobody speaks for it, nothing is found out of it.
+            let dead = match state.cut_ms {
+                Some(_) => state.dead,
+                None => state.is_lost(now) && self.vteps.is_unreachable(vtep),
+            };
             if std::mem::replace(&mut self.vteps[vtep].dead, dead) || !dead {
                 continue;
             }
@@ -165,6 +201,17 @@ impl Logical {
             let (_, mut cx) = self.parts(now, actions);
             cx.notice(true, "a VTEP is lost and unreachable; its slaves take over", &[("vtep", &name)]);
             self.decide_all_of(vtep, |teller| teller.dead = true, now, actions);
+        }
+    }
+
+    /// Those that are found dead already, and are lost for long enough by now.
+    pub(super) fn bury(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let due = |(id, vtep): (VtepId, &super::vteps::Vtep)| {
+            (!vtep.dead && vtep.is_lost(now) && self.vteps.is_unreachable(id)).then_some(id)
+        };
+        let due: Vec<VtepId> = self.vteps.iter().filter_map(due).collect();
+        for vtep in due {
+            self.weigh(vtep, now, actions);
         }
     }
 
@@ -204,15 +251,16 @@ impl Logical {
 
     /// Claims of VTEPs that are away for too long go.
     pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let hold_ms = u64::from(self.declared.policy.hold_secs) * 1000;
+        let hold_ms = i64::from(self.declared.policy.hold_secs) * 1000;
         let due = |vtep: &super::vteps::Vtep| {
             vtep.cut_ms.is_none()
                 && !vtep.expired
-                && vtep.lost_ms.is_some_and(|at| at + hold_ms <= now.mono_ms)
+                && vtep.lost_ms.is_some_and(|at| at + hold_ms <= now.mono_ms.cast_signed())
         };
         let due: Vec<VtepId> = self.vteps.iter().filter(|(_, vtep)| due(vtep)).map(|(id, _)| id).collect();
         for vtep in due {
             self.vteps[vtep].expired = true;
+            self.persist = true;
             let mut concerned = Vec::new();
             let (switches, mut cx) = self.parts(now, actions);
             for (name, switch) in switches {

@@ -170,6 +170,9 @@ impl Logical {
         state.peer = None;
         state.cut_ms = None;
         state.lost_ms = None;
+        state.away_ms = None;
+        state.lost_noted = false;
+        state.expired = false;
         state.applied.clear();
         state.storm.release();
         self.vteps.hear_witness(vtep);
@@ -288,6 +291,12 @@ impl Logical {
             Session::Lost => !vtep.is_up(),
             Session::Awaited => vtep.peer.is_none() && self.only_peer().as_ref() == Some(peer),
         }
+    }
+
+    /// Nobody else can have a session with the VTEP.
+    pub(super) fn is_appointed(&self, peer: &ControllerName, vtep: VtepId) -> bool {
+        let named = self.vteps[vtep].declared.as_ref().and_then(|vtep| vtep.physical_controller.as_ref());
+        self.elected || named == Some(peer)
     }
 
     /// Who serves a VTEP.

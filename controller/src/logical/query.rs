@@ -164,7 +164,9 @@ impl Logical {
                     name: vtep.name.clone(),
                     physical_controller: vtep.peer.clone(),
                     session: if vtep.cut_ms.is_some() { Session::Lost } else { vtep.status.session },
-                    lost_for_ms: vtep.lost_ms.map(|at| now.mono_ms.saturating_sub(at)),
+                    lost_for_ms: vtep
+                        .lost_ms
+                        .map(|at| now.mono_ms.saturating_add_signed(at.saturating_neg())),
                     dead: vtep.dead,
                     address: vtep.address(),
                     skew_ms: vtep.status.skew_ms,

@@ -20,6 +20,7 @@ const PERIOD_MAX_MS: u64 = 1000;
 impl Logical {
     pub(super) fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         self.expire(now, actions);
+        self.bury(now, actions);
         self.recover(now, actions);
         self.ask_those_due(now);
         for switch in self.switches.values_mut() {
@@ -84,12 +85,13 @@ impl Logical {
         let mut whole = begins;
         if begins || switch.complete_from.is_none() {
             let (roster_known, waited_ms) = (self.is_roster_known(), now.mono_ms - switch.since_ms);
-            let heard = roster_known && switch.heard_all();
+            // What was given up is in no table any more.
+            let given_up = |vtep| self.vteps[vtep].expired && !self.vteps[vtep].is_up();
+            let heard = roster_known && switch.heard_all_but(given_up);
             if begins && !heard && waited_ms < start_wait_ms {
-                // Who is away for so long already is not waited for once more.
+                // Physical controllers are waited for, not VTEPs that they cannot speak for.
                 let began = roster_known || now.mono_ms - self.began.mono_ms >= start_wait_ms;
-                let away_since = |lost_ms: u64| lost_ms + start_wait_ms <= now.mono_ms;
-                if !began || !switch.heard_all_but(|vtep| self.vteps[vtep].lost_ms.is_some_and(away_since)) {
+                if !began || !switch.heard_all_but(|vtep| self.vteps[vtep].is_absent(start_wait_ms, now)) {
                     return;
                 }
             }
@@ -180,10 +182,6 @@ impl Logical {
 }
 
 impl Switch {
-    fn heard_all(&self) -> bool {
-        self.heard_all_but(|_| false)
-    }
-
     fn heard_all_but(&self, is_away: impl Fn(VtepId) -> bool) -> bool {
         let heard = |vtep| self.tellers.get(vtep).is_some_and(|teller| teller.heard);
         self.members.iter().all(|vtep| heard(vtep) || is_away(*vtep))

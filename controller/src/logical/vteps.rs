@@ -12,12 +12,17 @@ use vtep_api::{
 };
 
 use super::guard::Storm;
+use crate::Now;
 use crate::declared::{Declared, DeclaredVtep, Policy};
+
+/// Who begins to serve a VTEP that is alive has found it by then.
+const TAKEOVER_MS: i64 = 5000;
 
 /// Stands for a name as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct VtepId(pub(super) u32);
 
+#[expect(clippy::struct_excessive_bools, reason = "each is heard from somebody else, and at another time")]
 #[derive(Debug, Clone)]
 pub(super) struct Vtep {
     pub(super) name: VtepName,
@@ -31,13 +36,21 @@ pub(super) struct Vtep {
     pub(super) reported: bool,
     /// Since when that physical controller is away itself: nothing is known of the VTEP, and nothing expires.
     pub(super) cut_ms: Option<u64>,
-    /// Since when there is no session.
-    pub(super) lost_ms: Option<u64>,
+    /// Since when there is no session: before this process began, where others say so.
+    pub(super) lost_ms: Option<i64>,
+    /// Since when who serves it has no session with it, by its own word.
+    pub(super) away_ms: Option<i64>,
+    /// It had one, and lost it.
+    pub(super) was_lost: bool,
+    /// What outlives this process says that it is lost.
+    pub(super) lost_noted: bool,
+    /// What it claimed is told by nobody before it comes back.
+    pub(super) unheard: bool,
     /// What it claimed has been given up.
     pub(super) expired: bool,
-    /// The addresses that it counts as a witness of.
-    witnessed: BTreeSet<IpAddr>,
-    /// The session is lost and another VTEP finds its address dead.
+    /// What it counts for as a witness: the addresses that it finds alive, and dead.
+    witnessed: BTreeMap<IpAddr, Life>,
+    /// The session is lost and most that knew its address alive find it dead.
     pub(super) dead: bool,
     /// Orders the VTEPs that say the same address.
     pub(super) addressed: u64,
@@ -72,8 +85,47 @@ impl Vtep {
         self.status.session == Session::Up && self.cut_ms.is_none()
     }
 
+    /// Its session is lost, by the word of who serves it. One that just began to may not have been found yet.
+    pub(super) fn is_lost(&self, now: Now) -> bool {
+        let away = |at: i64| at + TAKEOVER_MS <= now.mono_ms.cast_signed();
+        let served = self.cut_ms.is_none() && self.status.session != Session::Up;
+        served && (self.was_lost || self.away_ms.is_some_and(away))
+    }
+
+    /// Nothing that it claims can be waited for: it was given up before, or nobody has known it for so long.
+    pub(super) fn is_absent(&self, wait_ms: u64, now: Now) -> bool {
+        let long = |at: i64| at + wait_ms.cast_signed() <= now.mono_ms.cast_signed();
+        if let Some(cut_ms) = self.cut_ms {
+            return long(cut_ms.cast_signed());
+        }
+        !self.is_up() && (self.expired || (self.unheard && self.away_ms.is_some_and(long)))
+    }
+
     pub(super) fn clock_trusted(&self, policy: &Policy) -> bool {
         self.status.skew_ms.is_some_and(|skew| skew.unsigned_abs() <= u64::from(policy.skew_bound_ms))
+    }
+}
+
+/// A tunnel address, as another VTEP finds it by BFD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Alive,
+    Dead,
+}
+
+/// By how many VTEPs that are up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Witnesses {
+    alive: usize,
+    dead: usize,
+}
+
+impl Witnesses {
+    fn of(&mut self, life: Life) -> &mut usize {
+        match life {
+            Life::Alive => &mut self.alive,
+            Life::Dead => &mut self.dead,
+        }
     }
 }
 
@@ -84,8 +136,7 @@ pub(super) type AddressConflict = (VtepId, VtepId, IpAddr);
 pub(super) struct Vteps {
     list: Vec<Vtep>,
     ids: HashMap<VtepName, VtepId, FixedState>,
-    /// How many VTEPs that are up find an address dead.
-    witnesses: BTreeMap<IpAddr, usize>,
+    witnesses: BTreeMap<IpAddr, Witnesses>,
 }
 
 impl Vteps {
@@ -111,8 +162,12 @@ impl Vteps {
             reported: false,
             cut_ms: None,
             lost_ms: None,
+            away_ms: None,
+            was_lost: false,
+            lost_noted: false,
+            unheard: false,
             expired: false,
-            witnessed: BTreeSet::new(),
+            witnessed: BTreeMap::new(),
             dead: false,
             addressed: 0,
             storm: Storm::default(),
@@ -128,21 +183,27 @@ impl Vteps {
 
     /// What a VTEP is a witness of may be another by now. Returns those on whose life that bears, and itself.
     pub(super) fn hear_witness(&mut self, vtep: VtepId) -> BTreeSet<VtepId> {
-        let said =
-            if self[vtep].is_up() { self[vtep].status.state.unreachable.clone() } else { BTreeSet::new() };
+        let mut said = BTreeMap::new();
+        if self[vtep].is_up() {
+            let state = &self[vtep].status.state;
+            said.extend(state.reachable.iter().map(|address| (*address, Life::Alive)));
+            said.extend(state.unreachable.iter().map(|address| (*address, Life::Dead)));
+        }
         let old = std::mem::replace(&mut self[vtep].witnessed, said.clone());
-        for address in old.difference(&said) {
-            if let Some(count) = self.witnesses.get_mut(address) {
-                *count -= 1;
-                if *count == 0 {
-                    self.witnesses.remove(address);
-                }
+        let mut addresses = BTreeSet::new();
+        for (address, life) in old.iter().filter(|(address, life)| said.get(*address) != Some(life)) {
+            addresses.insert(*address);
+            *self.witnesses.entry(*address).or_default().of(*life) -= 1;
+        }
+        for (address, life) in said.iter().filter(|(address, life)| old.get(*address) != Some(life)) {
+            addresses.insert(*address);
+            *self.witnesses.entry(*address).or_default().of(*life) += 1;
+        }
+        for address in &addresses {
+            if self.witnesses.get(address).is_some_and(|witnesses| witnesses.alive + witnesses.dead == 0) {
+                self.witnesses.remove(address);
             }
         }
-        for address in said.difference(&old) {
-            *self.witnesses.entry(*address).or_default() += 1;
-        }
-        let addresses: BTreeSet<IpAddr> = old.symmetric_difference(&said).copied().collect();
         let mut concerned = BTreeSet::from([vtep]);
         if !addresses.is_empty() {
             let named =
@@ -152,8 +213,10 @@ impl Vteps {
         concerned
     }
 
+    /// Most of those that knew its address alive find it dead.
     pub(super) fn is_unreachable(&self, vtep: VtepId) -> bool {
-        self[vtep].address().is_some_and(|address| self.witnesses.contains_key(&address))
+        let witnesses = self[vtep].address().and_then(|address| self.witnesses.get(&address));
+        witnesses.is_some_and(|witnesses| witnesses.dead > witnesses.alive)
     }
 
     /// Of several VTEPs with one address the first has it: the declared one, then the one that said it first. The others

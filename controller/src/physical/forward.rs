@@ -166,7 +166,7 @@ impl Physical {
         }
         while let Some(vtep) = outbox.statuses.pop_first() {
             let Some(term) = self.term_of(&vtep) else { continue };
-            let status = self.vteps.get(&vtep).map(|vtep| vtep.status.clone()).unwrap_or_default();
+            let status = self.vteps.get(&vtep).map(|vtep| vtep.told_status(now.mono_ms)).unwrap_or_default();
             let reign = self.start.elected.then_some(term);
             return Some(FromPhysical::Vtep { vtep, status, reign });
         }

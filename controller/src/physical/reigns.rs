@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use vtep_api::{ControllerName, Term, VtepName};
+use vtep_api::{ControllerName, Session, Term, VtepName};
 
 use super::mirror::Mirror;
 use super::vtep::{Seal, Vtep};
@@ -52,7 +52,7 @@ impl Physical {
                     "it was silent before it became ours, and may have said more elsewhere".to_owned();
                 self.close_vtep(&vtep, session, reason, now, actions);
             }
-            self.take_over(&vtep);
+            self.take_over(&vtep, now);
         }
         // Others wait for who serves them, or have to go there.
         self.admit_vteps(now, actions);
@@ -151,9 +151,17 @@ impl Physical {
         (host && silent).then_some(session.id)
     }
 
-    fn take_over(&mut self, name: &VtepName) {
+    fn take_over(&mut self, name: &VtepName, now: Now) {
         let term = self.term_of(name).unwrap_or_default();
+        let host = self.roster.served.get(name).is_some_and(|served| served.ovsdb.is_none());
         let Some(vtep) = self.vteps.get_mut(name) else { return };
+        if vtep.session.is_none() {
+            // It was lost, if at all, to others; and a host's agent looks for few of us at a time.
+            vtep.status.session = Session::Awaited;
+            if host {
+                vtep.away_since_ms = now.mono_ms;
+            }
+        }
         if vtep.session.as_ref().is_none_or(|session| !session.inventoried) {
             // What it said here at another time may be long over.
             vtep.mirror = Mirror::default();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use vtep_api::{
-    Cause, ControllerName, Held, LogicalSwitchName, MacAddr, Session, Term, Version, VtepOutline, VtepState,
-    VtepStatus,
+    Away, Cause, ControllerName, Held, LogicalSwitchName, MacAddr, Session, Term, Version, VtepOutline,
+    VtepState, VtepStatus,
 };
 
 use super::SessionId;
@@ -21,6 +21,8 @@ pub(super) struct Vtep {
     pub(super) skew: Skew,
     /// As logical controllers know it.
     pub(super) status: VtepStatus,
+    /// Since when it has no session, or since when we look for it.
+    pub(super) away_since_ms: u64,
     /// Of the last change of `status.session`.
     pub(super) since_wall_ms: i64,
     pub(super) acknowledged: BTreeMap<LogicalSwitchName, Acknowledged>,
@@ -219,7 +221,17 @@ impl Vtep {
             .map(|name| format!("logical switch {name}: its MACs are kept back, for it takes no part there"));
         state.refusals.extend(kept_back);
         state.refusals.extend(self.refused.clone());
-        VtepStatus { session, state, skew_ms: self.skew.told_ms() }
+        VtepStatus { session, state, skew_ms: self.skew.told_ms(), away: None }
+    }
+
+    /// As a logical controller is told of it by now.
+    pub(super) fn told_status(&self, mono_ms: u64) -> VtepStatus {
+        let mut status = self.status.clone();
+        status.away = (status.session != Session::Up).then(|| Away {
+            ms: if self.session.is_some() { 0 } else { mono_ms.saturating_sub(self.away_since_ms) },
+            unheard: !self.mirror.heard(),
+        });
+        status
     }
 }
 

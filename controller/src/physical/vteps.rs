@@ -138,8 +138,8 @@ impl Physical {
         let served = &self.roster.served;
         for vtep in served.keys().filter(|vtep| !self.vteps.contains_key(*vtep)).cloned().collect::<Vec<_>>()
         {
-            let since_wall_ms = now.wall_ms;
-            self.vteps.insert(vtep.clone(), Vtep { since_wall_ms, ..Vtep::default() });
+            let (since_wall_ms, away_since_ms) = (now.wall_ms, now.mono_ms);
+            self.vteps.insert(vtep.clone(), Vtep { away_since_ms, since_wall_ms, ..Vtep::default() });
             self.tell_status_to_all(&vtep);
         }
         let names: Vec<_> = self.vteps.keys().cloned().collect();
@@ -238,6 +238,7 @@ impl Physical {
         let declared = self.roster.served.contains_key(name);
         let Some(vtep) = self.vteps.get_mut(name) else { return };
         vtep.session = None;
+        vtep.away_since_ms = now.mono_ms;
         vtep.since_wall_ms = now.wall_ms;
         if declared {
             self.status_due.insert(name.clone());

@@ -44,7 +44,7 @@ fn events() -> Vec<Event> {
     let mut events = vec![Event::Connected { peer: peer() }, said(hello)];
     for (name, address) in [("a", 1), ("b", 2)] {
         let state = VtepState { address: Some([192, 0, 2, address].into()), ..VtepState::default() };
-        let status = VtepStatus { session: Session::Up, state, skew_ms: None };
+        let status = VtepStatus { session: Session::Up, state, skew_ms: None, away: None };
         events.push(said(FromPhysical::Vtep {
             vtep: VtepName::try_from(name).unwrap(),
             status,

@@ -1,5 +1,6 @@
 //! The logical controllers: a shard goes to another process, and nothing is lost, moved or written by the old one.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -56,6 +57,36 @@ fn scenario_15_a_killed_logical_controller_is_succeeded_within_five_seconds_and_
     site.wait_term("pc1", heir, "ls0");
     a.claim("ls0", M3).unwrap();
     b.expect("ls0", &[(M1, &a), (M2, &a), (M3, &a)], SOON);
+    rows.expect_unchanged();
+}
+
+/// In a fleet something is always away. Physical controllers are waited for, and say so of a VTEP.
+#[test]
+fn scenario_15_a_dead_tor_and_a_dead_host_hold_no_successor_up() {
+    let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
+    let mut site = Site::new(1, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)]);
+    let mut text = declared("start_wait_secs = 8", [&a, &b], &both(&a, &b));
+    for (name, way) in [("tor9", "ovsdb = \"tcp:127.0.0.1:1\""), ("host9", "")] {
+        let binding = "port = \"p1\"\nvlan = 0\nlogical_switch = \"ls0\"";
+        write!(text, "\n[[vtep]]\nname = \"{name}\"\naddress = \"192.0.2.9{}\"\n{way}\n", name.len())
+            .unwrap();
+        write!(text, "\n[[binding]]\nvtep = \"{name}\"\n{binding}\n").unwrap();
+    }
+    site.at("lc1").apply(&text).unwrap();
+    for tor in [&a, &b] {
+        tor.wait_for_switch("ls0").unwrap();
+    }
+    a.claim("ls0", M1).unwrap();
+    // The first reign knows of nobody that they were away before.
+    b.expect("ls0", &[(M1, &a)], SOON);
+    let (_, reign) = site.reign("lc1", "ls0").unwrap();
+    let rows = Rows::of([&a, &b]);
+    site.at(&reign.holder).kill().unwrap();
+    let killed = Instant::now();
+    a.claim("ls0", M2).unwrap();
+    b.expect("ls0", &[(M1, &a), (M2, &a)], SOON);
+    let took = killed.elapsed();
+    assert!(took < TAKEOVER, "it took {took:?}");
     rows.expect_unchanged();
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -57,6 +57,39 @@ fn wait_up(site: &Site, vtep: &str, controller: &str) {
         (row["session"] == "up" && row["physical_controller"] == controller).then_some(())
     });
     held.unwrap();
+}
+
+/// What BFD finds of a VTEP moves nothing while its database answers whoever takes it over.
+#[test]
+fn scenario_25_a_dead_physical_controller_and_a_silent_tunnel_move_no_mac_of_a_living_tor() {
+    let (a, b, mut site) = world();
+    let dead = site.server("lc1", "tor2").unwrap().holder;
+    let heir = other(&dead);
+    // The witness stays where it is.
+    site.at("lc1").print(&["move", "--vtep", "tor1", heir]).unwrap();
+    wait_up(&site, "tor1", heir);
+    let [local, remote] = [&a, &b].map(|tor| {
+        let wanted = json!([["dst_ip", "==", tor.address.to_string()]]);
+        a.ovsdb.select("Physical_Locator", &wanted).unwrap()[0]["_uuid"].clone()
+    });
+    let status = json!([["state", "down"], ["diagnostic", "Control Detection Time Expired"]]);
+    let tunnel = json!({"local": local, "remote": remote, "bfd_status": ["map", status]});
+    let made = json!(["set", [["named-uuid", "made"]]]);
+    let results = a.ovsdb.transact(&json!([
+        {"op": "insert", "table": "Tunnel", "uuid-name": "made", "row": tunnel},
+        {"op": "mutate", "table": "Physical_Switch", "where": [], "mutations": [["tunnels", "insert", made]]},
+    ]));
+    let results = results.unwrap();
+    assert!(!results.to_string().contains("\"error\""), "{results}");
+    // What is claimed after it is heard after it.
+    a.claim("ls0", M3).unwrap();
+    b.expect("ls0", &[(M1, &a), (M3, &a)], SOON);
+    let (rows, before) = (Rows::of([&a, &b]), history(&site));
+    site.at(&dead).kill().unwrap();
+    site.wait_server("lc1", "tor2", |new| new.holder == heir);
+    wait_up(&site, "tor2", heir);
+    rows.expect_unchanged();
+    assert_eq!(history(&site), before);
 }
 
 #[test]

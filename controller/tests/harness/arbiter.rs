@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use vtep_api::{
-    Cause, Change, Claim, Claims, ControllerName, FromLogical, FromPhysical, Held, LocalMac,
+    Away, Cause, Change, Claim, Claims, ControllerName, FromLogical, FromPhysical, Held, LocalMac,
     LogicalSwitchName, MacAddr, Origin, Outline, PROTOCOL, Report, Role, Row, Session, Stamp, TableUpdate,
     Term, Version, VtepName, VtepState, VtepStatus,
 };
@@ -120,7 +120,17 @@ impl Arbiter {
     }
 
     pub fn new(declared: Declared, term: Term, durable: Durable) -> Self {
-        let now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
+        Self::new_at(1_700_000_000_000, declared, term, durable)
+    }
+
+    /// In another process, by the same clock.
+    pub fn next_reign(&self, declared: Declared) -> Self {
+        let term = Term(self.core.term().0 + 1);
+        Self::new_at(self.now.wall_ms, declared, term, self.durable.clone())
+    }
+
+    fn new_at(wall_ms: i64, declared: Declared, term: Term, durable: Durable) -> Self {
+        let now = Now { mono_ms: 1_000_000, wall_ms };
         let servers = declared
             .vteps
             .iter()
@@ -273,10 +283,22 @@ impl Arbiter {
         self.status(name, |status| status.session = session);
     }
 
+    /// It has no session, and who serves it says since when, and whether it knows what was claimed.
+    pub fn away(&mut self, name: &str, session: Session, ms: u64, unheard: bool) {
+        self.status(name, |status| (status.session, status.away) = (session, Some(Away { ms, unheard })));
+    }
+
     pub fn unreachable(&mut self, witness: &str, addresses: &[&str]) {
         let addresses: BTreeSet<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
         self.status(witness, |status| {
             status.state = VtepState { unreachable: addresses, ..status.state.clone() };
+        });
+    }
+
+    pub fn reachable(&mut self, witness: &str, addresses: &[&str]) {
+        let addresses: BTreeSet<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        self.status(witness, |status| {
+            status.state = VtepState { reachable: addresses, ..status.state.clone() };
         });
     }
 

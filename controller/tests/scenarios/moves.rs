@@ -131,6 +131,39 @@ fn scenario_25_a_vtep_that_is_lost_and_unreachable_gives_way_at_once_and_comes_b
     assert_eq!(lc.core.counters().moves, 1);
 }
 
+/// Nothing is known of its VTEPs, whatever others find.
+#[test]
+fn scenario_25_a_lost_physical_controller_is_no_lost_vtep() {
+    let mut lc = racks();
+    lc.claim("a", "x", 1, M);
+    lc.claim("b", "x", 1, S);
+    lc.unreachable("c", &["192.0.2.1"]);
+    lc.disconnect("pc-a");
+    lc.wait_ms(60_000);
+    lc.check("x", 1, "a", &["b"]);
+    // Who serves it from then on may not have found it yet.
+    lc.connect("pc-a");
+    lc.away("a", Session::Awaited, 0, true);
+    lc.wait_ms(4_999);
+    lc.check("x", 1, "a", &["b"]);
+    lc.wait_ms(1);
+    lc.check("x", 1, "b", &["a"]);
+    assert_eq!(lc.why("x", 1), "a is lost and unreachable");
+}
+
+#[test]
+fn scenario_25_most_of_those_that_knew_a_vtep_alive_have_to_find_it_dead() {
+    let mut lc = racks();
+    lc.claim("a", "x", 1, M);
+    lc.claim("b", "x", 1, S);
+    lc.unreachable("c", &["192.0.2.1"]);
+    lc.reachable("d", &["192.0.2.1"]);
+    lc.session("a", Session::Lost);
+    lc.check("x", 1, "a", &["b"]);
+    lc.unreachable("b", &["192.0.2.1"]);
+    lc.check("x", 1, "b", &["a"]);
+}
+
 #[test]
 fn scenario_25_what_was_lost_while_a_vtep_was_away_goes_when_it_has_told_all() {
     let mut lc = racks();

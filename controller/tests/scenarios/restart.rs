@@ -252,3 +252,101 @@ fn nothing_is_remembered_of_a_logical_switch_that_is_not_declared_any_more() {
         assert_eq!(next.durable.masters[&ls("x")].len(), left);
     }
 }
+
+/// With `b` there from the start.
+fn succeeded(lc: &Arbiter) -> Arbiter {
+    let mut next = lc.next_reign(pair());
+    next.connect("pc-a");
+    next.connect("pc-b");
+    next.session("b", Session::Up);
+    next.snapshot("b", "x", &[]);
+    next
+}
+
+#[test]
+fn a_new_reign_waits_for_physical_controllers_not_for_vteps_that_they_do_not_know() {
+    let lc = Arbiter::started(pair());
+    let mut next = succeeded(&lc);
+    assert_eq!(next.pushes("pc-b", "x"), 0, "nobody has spoken of the other one");
+    next.away("a", Session::Awaited, 30_000, true);
+    assert_eq!(next.pushes("pc-b", "x"), 1);
+
+    // One that looks for it since a moment ago may find it.
+    let mut next = succeeded(&lc);
+    next.away("a", Session::Awaited, 10_000, true);
+    next.wait_ms(19_999);
+    assert_eq!(next.pushes("pc-b", "x"), 0);
+    next.wait_ms(1);
+    assert_eq!(next.pushes("pc-b", "x"), 1);
+}
+
+#[test]
+fn a_new_reign_waits_for_what_a_lost_vtep_claimed() {
+    let mut lc = Arbiter::started(pair());
+    let claim = lc.claim("a", "x", 1, M);
+    lc.session("a", Session::Lost);
+    lc.wait_ms(60_000);
+    let mut next = succeeded(&lc);
+    next.away("a", Session::Lost, 60_000, false);
+    assert_eq!(next.pushes("pc-b", "x"), 0);
+    next.snapshot("a", "x", &[(1, claim)]);
+    assert_eq!(next.pushes("pc-b", "x"), 1);
+    next.check("x", 1, "a", &[]);
+}
+
+#[test]
+fn scenario_25_the_hold_of_a_lost_vtep_goes_on_over_reigns() {
+    let mut lc = Arbiter::started(pair());
+    let claim = lc.claim("a", "x", 1, M);
+    lc.session("a", Session::Lost);
+    lc.wait_ms(200_000);
+    let mut next = succeeded(&lc);
+    // Who serves it by now knows since when only in part.
+    next.away("a", Session::Lost, 50_000, false);
+    next.snapshot("a", "x", &[(1, claim)]);
+    next.wait_ms(99_999);
+    next.check("x", 1, "a", &[]);
+    next.wait_ms(1);
+    assert!(next.table("x").is_empty());
+
+    // What was given up is neither waited for, nor taken back.
+    let mut last = succeeded(&next);
+    last.away("a", Session::Awaited, 0, true);
+    assert_eq!(last.pushes("pc-b", "x"), 1);
+    assert!(last.at("pc-b").tables[&ls("x")].complete);
+    last.session("a", Session::Up);
+    let claim = last.new_claim(M);
+    last.snapshot("a", "x", &[(1, claim)]);
+    last.check("x", 1, "a", &[]);
+    assert_eq!(last.durable.known.get(&vtep("a")), None, "it is back");
+}
+
+/// Any physical controller may have a session with a VTEP of whom none is named: the one that speaks first may be another.
+#[test]
+fn scenario_24_a_new_reign_does_not_believe_in_the_absence_of_a_vtep_that_is_with_another_physical_controller()
+ {
+    let mut declared = pair();
+    declared.vteps.values_mut().for_each(|vtep| vtep.physical_controller = None);
+    let mut lc = Arbiter::started(pair());
+    let claim = lc.claim("a", "x", 1, M);
+    lc.session("a", Session::Lost);
+    lc.wait_ms(299_999);
+    // It came back to its own while no logical controller was there to hear of it.
+    let mut next = lc.next_reign(declared);
+    next.serve("a", "pc-b");
+    next.serve("b", "pc-b");
+    next.connect("pc-b");
+    next.session("b", Session::Up);
+    next.snapshot("b", "x", &[]);
+    next.away("a", Session::Awaited, 299_999, true);
+    next.wait_ms(29_999);
+    assert_eq!(next.pushes("pc-b", "x"), 0);
+    next.wait_ms(1);
+    assert!(!next.at("pc-b").tables[&ls("x")].complete);
+    next.serve("a", "pc-a");
+    next.connect("pc-a");
+    next.session("a", Session::Up);
+    next.snapshot("a", "x", &[(1, claim)]);
+    next.check("x", 1, "a", &[]);
+    assert!(next.at("pc-b").tables[&ls("x")].complete);
+}

@@ -111,7 +111,8 @@ fn find_dead(rig: &Rig, by: &str, whom: &str) {
         let wanted = json!([["dst_ip", "==", rig.address(vtep).to_string()]]);
         ovsdb.select("Physical_Locator", &wanted).unwrap()[0]["_uuid"].clone()
     });
-    let tunnel = json!({"local": local, "remote": remote, "bfd_status": ["map", [["state", "down"]]]});
+    let status = json!([["state", "down"], ["diagnostic", "Control Detection Time Expired"]]);
+    let tunnel = json!({"local": local, "remote": remote, "bfd_status": ["map", status]});
     let made = json!(["set", [["named-uuid", "made"]]]);
     let results = ovsdb.transact(&json!([
         {"op": "insert", "table": "Tunnel", "uuid-name": "made", "row": tunnel},

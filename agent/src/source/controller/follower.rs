@@ -206,11 +206,16 @@ impl Follower {
         let port = |port: &PortName| SwitchPortName::try_from(port.as_str()).expect("a port name is shorter");
         let exhausted = self.report.as_ref().is_some_and(|report| report.macs_exhausted);
         let refusals = self.refusals();
+        let found = |by: fn(&Report) -> &BTreeSet<IpAddr>| {
+            self.report.as_deref().map(by).cloned().unwrap_or_default()
+        };
         VtepState {
             address: Some(self.device.address),
             ports: ports.iter().map(port).collect(),
             faults: exhausted.then(|| "mac_table_exhaustion".to_owned()).into_iter().collect(),
             refusals: refusals.first().iter().take(REFUSALS_TOLD).map(ToString::to_string).collect(),
+            reachable: found(|report| &report.reachable),
+            unreachable: found(|report| &report.unreachable),
             ..VtepState::default()
         }
     }

@@ -321,6 +321,25 @@ fn the_inventory_is_told_whole_to_each_session_and_then_by_its_changes() {
 }
 
 #[test]
+fn what_bfd_finds_is_told_as_it_changes() {
+    let mut agent = Agent::settled();
+    let told = |messages: Vec<FromVtep>| {
+        let state = |message| match message {
+            FromVtep::State(state) => Some((state.reachable, state.unreachable)),
+            _ => None,
+        };
+        messages.into_iter().filter_map(state).collect::<Vec<_>>()
+    };
+    let peer = BTreeSet::from([std::net::IpAddr::from([192, 0, 2, 11])]);
+    let alive = Report { reachable: peer.clone(), ..Report::default() };
+    let dead = Report { unreachable: peer.clone(), ..Report::default() };
+    let none = BTreeSet::new();
+    assert_eq!(told(agent.input(Input::Report(Arc::new(alive))).0), [(peer.clone(), none.clone())]);
+    assert_eq!(told(agent.input(Input::Report(Arc::new(dead.clone()))).0), [(none, peer)]);
+    assert_eq!(told(agent.input(Input::Report(Arc::new(dead))).0), []);
+}
+
+#[test]
 fn a_session_that_begins_with_anything_but_a_welcome_ends() {
     let mut agent = Agent::new(0);
     agent.input(Input::Connected(LINK));

@@ -37,6 +37,8 @@ pub(super) struct Observer {
     /// How many local rows, of whichever switch, point at a locator.
     pointed_at: BTreeMap<Uuid, usize>,
     refused: BTreeMap<Uuid, Reason>,
+    /// Tunnel addresses with a session of BFD that was up.
+    alive_once: BTreeSet<IpAddr>,
     state: VtepState,
 }
 
@@ -64,6 +66,7 @@ impl Observer {
             told: HashMap::default(),
             pointed_at: BTreeMap::new(),
             refused: BTreeMap::new(),
+            alive_once: BTreeSet::new(),
             state: VtepState::default(),
         }
     }
@@ -86,6 +89,7 @@ impl Observer {
         let moved = self.state.address != self.address(mirror);
         let mut state_changed = snapshot;
         if snapshot || touched || refusals_changed || moved {
+            self.note_alive(mirror);
             let state = self.derive_state(mirror);
             state_changed |= state != self.state;
             self.state = state;

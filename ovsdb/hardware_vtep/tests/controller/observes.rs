@@ -1,5 +1,7 @@
 //! What a TOR says, and what of it is news.
 
+use std::collections::BTreeSet;
+
 use vtep_api::{LocalMac, Role};
 
 use crate::schema::extended;
@@ -206,13 +208,32 @@ async fn ports_faults_and_dead_tunnels_are_told() {
     let state = controller.tor.state();
     let faults: Vec<_> = state.faults.iter().map(String::as_str).collect();
     assert_eq!(faults, ["invalid_vlan_map on Ethernet1/1", "mac_table_exhaustion"]);
-    assert_eq!(state.unreachable, [ip("192.0.2.5")].into());
+    assert!(state.unreachable.is_empty(), "a session that never was up says nothing");
     server.transact(
         r#"["hardware_vtep",{"op":"update","table":"Tunnel","where":[],"row":{"bfd_status":["map",[["state","up"]]]}}]"#,
     );
     controller.catch_up().await;
-    assert!(controller.tor.state().unreachable.is_empty());
+    let found = |controller: &Controller| {
+        let state = controller.tor.state();
+        (state.reachable.clone(), state.unreachable.clone())
+    };
+    let peer = BTreeSet::from([ip("192.0.2.5")]);
+    assert_eq!(found(&controller), (peer.clone(), BTreeSet::new()));
     assert!(controller.observed.last().unwrap().state_changed);
+    for (status, dead) in [
+        (r#"["state","down"]"#, true),
+        (r#"["enabled","false"]"#, false),
+        (r#"["state","down"],["diagnostic","No Diagnostic"]"#, false),
+        (r#"["state","down"],["diagnostic","Control Detection Time Expired"]"#, true),
+    ] {
+        let change = format!(
+            r#"["hardware_vtep",{{"op":"update","table":"Tunnel","where":[],"row":{{"bfd_status":["map",[{status}]]}}}}]"#
+        );
+        server.transact(&change);
+        controller.catch_up().await;
+        let expected = if dead { peer.clone() } else { BTreeSet::new() };
+        assert_eq!(found(&controller), (BTreeSet::new(), expected), "{status}");
+    }
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use super::{Malformed, Wire, proto, sealed};
 use crate::grpc::wire::proto::logical_message::{self, Kind as FromLogicalKind};
 use crate::grpc::wire::proto::physical_message::{self, Kind as FromPhysicalKind, claims};
 use crate::{
-    Claim, Claims, FromLogical, FromPhysical, NetworkOutline, Outline, ROWS_MAX, Report, Served, Session,
-    Stamp, Term, Version, VtepStatus,
+    Away, Claim, Claims, FromLogical, FromPhysical, NetworkOutline, Outline, ROWS_MAX, Report, Served,
+    Session, Stamp, Term, Version, VtepStatus,
 };
 
 impl sealed::Sealed for FromPhysical {}
@@ -35,6 +35,7 @@ impl Wire for FromPhysical {
                 session: session_to_wire(status.session).into(),
                 state: Some(state_to_wire(&status.state)),
                 skew_ms: status.skew_ms,
+                away: status.away.map(|Away { ms, unheard }| physical_message::vtep::Away { ms, unheard }),
             }),
             Self::Claims(claims) => FromPhysicalKind::Claims(claims_to_wire(claims)),
             Self::Applied { vtep, held } => FromPhysicalKind::Applied(physical_message::Applied {
@@ -73,6 +74,7 @@ impl Wire for FromPhysical {
                     session: session(&vtep)?,
                     state: state(required("vtep.state", vtep.state)?)?,
                     skew_ms: vtep.skew_ms,
+                    away: vtep.away.map(|away| Away { ms: away.ms, unheard: away.unheard }),
                 },
                 reign: vtep.reign.map(Term),
             },

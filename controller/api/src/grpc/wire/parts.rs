@@ -309,6 +309,7 @@ pub(super) fn state_to_wire(state: &VtepState) -> proto::VtepState {
         networks: texts(&state.networks),
         faults: texts(&state.faults),
         unreachable: ips_to_wire(&state.unreachable),
+        reachable: ips_to_wire(&state.reachable),
         refusals: state.refusals.clone(),
         bfd: state
             .bfd
@@ -321,12 +322,14 @@ pub(super) fn state_to_wire(state: &VtepState) -> proto::VtepState {
 pub(super) fn state(state: proto::VtepState) -> Result<VtepState, Malformed> {
     let bfd = state.bfd.into_iter().map(|bfd| Ok((ip("state.bfd.address", &bfd.address)?, bfd.state)));
     let unreachable = state.unreachable.iter().map(|octets| ip("state.unreachable", octets));
+    let reachable = state.reachable.iter().map(|octets| ip("state.reachable", octets));
     Ok(VtepState {
         address: state.address.map(|octets| ip("state.address", &octets)).transpose()?,
         ports: names("state.ports", &state.ports)?,
         networks: names("state.networks", &state.networks)?,
         faults: state.faults.into_iter().collect(),
         unreachable: unreachable.collect::<Result<_, _>>()?,
+        reachable: reachable.collect::<Result<_, _>>()?,
         refusals: state.refusals,
         bfd: bfd.collect::<Result<_, Malformed>>()?,
     })

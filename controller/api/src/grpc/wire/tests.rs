@@ -145,17 +145,12 @@ fn state() -> impl Strategy<Value = VtepState> {
         btree_set(switch(), 0..3),
         btree_set(".{0,4}", 0..2),
         btree_set(ip(), 0..2),
+        btree_set(ip(), 0..2),
         vec(".{0,4}", 0..2),
         btree_map(ip(), ".{0,4}", 0..2),
     )
-        .prop_map(|(address, ports, networks, faults, unreachable, refusals, bfd)| VtepState {
-            address,
-            ports,
-            networks,
-            faults,
-            unreachable,
-            bfd,
-            refusals,
+        .prop_map(|(address, ports, networks, faults, unreachable, reachable, refusals, bfd)| {
+            VtepState { address, ports, networks, faults, unreachable, bfd, reachable, refusals }
         })
 }
 
@@ -259,11 +254,9 @@ fn report() -> impl Strategy<Value = Report> {
 fn from_physical() -> impl Strategy<Value = FromPhysical> {
     let hello = (any::<u32>(), controller(), any::<u64>(), vec(held(), 0..3));
     let session = prop_oneof![Just(Session::Awaited), Just(Session::Up), Just(Session::Lost)];
-    let status = (session, state(), any::<Option<i64>>()).prop_map(|(session, state, skew_ms)| VtepStatus {
-        session,
-        state,
-        skew_ms,
-    });
+    let away = option::of((any::<u64>(), any::<bool>()).prop_map(|(ms, unheard)| Away { ms, unheard }));
+    let status = (session, state(), any::<Option<i64>>(), away)
+        .prop_map(|(session, state, skew_ms, away)| VtepStatus { session, state, skew_ms, away });
     let claims = (vtep(), switch(), any::<[bool; 2]>(), vec((mac(), report()), 0..4));
     prop_oneof![
         hello.prop_map(|(protocol, name, term, tables)| FromPhysical::Hello {

@@ -27,7 +27,7 @@ impl Observer {
             }
             state.faults.extend(row.faults.iter().cloned());
             state.bfd = sessions(mirror, row);
-            state.unreachable = self.unreachable(mirror, &row.tunnels, &mut refusals);
+            (state.reachable, state.unreachable) = self.found(mirror, &row.tunnels, &mut refusals);
         } else {
             let reason = Reason::NoSwitch { name: self.device.clone() };
             refusals.push(PhysicalSwitch::TABLE, Uuid::ZERO, reason);
@@ -45,30 +45,52 @@ impl Observer {
         state
     }
 
-    /// Where BFD finds nobody (`vtep(5)`, `Tunnel.bfd_status`).
-    fn unreachable(
+    /// A session that is down may never have been up: then it says nothing of its peer.
+    pub(super) fn note_alive(&mut self, mirror: &Mirror) {
+        let before = std::mem::take(&mut self.alive_once);
+        let Some((_, row)) = mirror.physical_switch(&self.device) else { return };
+        for tunnel in row.tunnels.iter().filter_map(|&uuid| mirror.tunnels.row(uuid)) {
+            let remote = mirror.locators.row(tunnel.remote);
+            let Some(address) = remote.and_then(|row| unicast_address(&row.dst_ip)) else { continue };
+            match tunnel.bfd_status.get("state") {
+                Some(state) if state == "up" || before.contains(&address) => {
+                    self.alive_once.insert(address);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whom BFD finds alive and whom dead (`vtep(5)`, `Tunnel.bfd_status`).
+    fn found(
         &self,
         mirror: &Mirror,
         tunnels: &BTreeSet<Uuid>,
         refusals: &mut Refusals,
-    ) -> BTreeSet<IpAddr> {
-        let mut unreachable = BTreeSet::new();
+    ) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
+        let (mut alive, mut dead) = (BTreeSet::new(), BTreeSet::new());
         for &uuid in tunnels {
             let Some(tunnel) = mirror.tunnels.row(uuid) else { continue };
-            if tunnel.bfd_status.get("state").is_none_or(|state| state != "down") {
-                continue;
-            }
+            let is_alive = match tunnel.bfd_status.get("state").map(String::as_str) {
+                Some("up") => true,
+                Some("down") => false,
+                _ => continue,
+            };
             let remote = mirror.locators.row(tunnel.remote);
             match remote.map(|row| unicast_address(&row.dst_ip).ok_or(&row.dst_ip)) {
-                Some(Ok(address)) if !self.addresses.own.contains(&address) => {
-                    unreachable.insert(address);
+                Some(Ok(address)) if self.addresses.own.contains(&address) => {}
+                Some(Ok(address)) if is_alive => {
+                    alive.insert(address);
+                }
+                Some(Ok(address)) if self.alive_once.contains(&address) || fell_silent(tunnel) => {
+                    dead.insert(address);
                 }
                 Some(Ok(_)) => {}
                 Some(Err(text)) => refusals.push(Tunnel::TABLE, uuid, Reason::Address { text: cut(text) }),
                 None => refusals.push(Tunnel::TABLE, uuid, Reason::NoLocator),
             }
         }
-        unreachable
+        (alive, dead)
     }
 }
 
@@ -83,4 +105,10 @@ fn sessions(mirror: &Mirror, switch: &PhysicalSwitch) -> BTreeMap<IpAddr, String
         Some((address, format!("{}{why}", cut(state))))
     });
     told.collect()
+}
+
+/// By its diagnostic (RFC 5880 §4.1) the session was up, and ended by silence.
+fn fell_silent(tunnel: &Tunnel) -> bool {
+    let diagnostic = tunnel.bfd_status.get("diagnostic");
+    diagnostic.is_some_and(|text| text.eq_ignore_ascii_case("Control Detection Time Expired"))
 }
