@@ -13,7 +13,7 @@ const ETH_P_8021AD: u16 = 0x88a8;
 /// Keeps the head of a frame that may lose its outer headers.
 #[inline(always)]
 pub(crate) fn keep_outer<F: Frame>(frame: &F, account: &mut Account) {
-    let on = maps::capture_settings().is_some_and(|settings| settings.verdicts != 0);
+    let on = maps::capture_settings().is_some_and(|settings| settings.until_ns != 0);
     if on
         && let Some(cpu) = maps::capture_cpu()
         && frame.copy_head(&mut cpu.head, OUTER_MAX as u32) > 0
@@ -26,7 +26,7 @@ pub(crate) fn keep_outer<F: Frame>(frame: &F, account: &mut Account) {
 #[inline(always)]
 pub(crate) fn offer<F: Frame>(frame: F, account: &Account, end: End) {
     let Some(settings) = maps::capture_settings() else { return };
-    if settings.verdicts >> (end.verdict as u32) & 1 == 0 {
+    if !settings.verdicts.contains(end.verdict) {
         return;
     }
     let outer_len = match end.verdict {

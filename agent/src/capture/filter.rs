@@ -1,7 +1,7 @@
 //! Which frames are wanted.
 
 use serde::{Deserialize, Serialize};
-use vtep_abi::{SNAPLEN_MAX, Verdict};
+use vtep_abi::{SNAPLEN_MAX, Verdict, VerdictSet};
 
 /// All that are given must hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,34 +44,29 @@ impl Filter {
     pub const SNAPLEN_MAX: u32 = SNAPLEN_MAX as u32;
     pub const PER_SECOND_MAX: u32 = 10_000;
 
-    /// A bit for each verdict.
-    pub fn verdicts(&self) -> Result<u64, FilterError> {
+    pub fn verdicts(&self) -> Result<VerdictSet, FilterError> {
         if self.reasons.is_empty() {
-            return Ok(mask(|verdict| !matches!(verdict, Verdict::NotOurs | Verdict::Passed)));
+            return Ok(those(|verdict| !matches!(verdict, Verdict::NotOurs | Verdict::Passed)));
         }
-        self.reasons.iter().try_fold(0, |mask, reason| Ok(mask | of(reason)?))
+        self.reasons.iter().try_fold(VerdictSet::default(), |all, reason| Ok(all | of(reason)?))
     }
 }
 
-fn of(reason: &str) -> Result<u64, FilterError> {
+fn of(reason: &str) -> Result<VerdictSet, FilterError> {
     use Verdict::{Delivered, DeliveredFlood, Device, Flooded, Master, Slave};
     match reason {
-        "all" => return Ok(mask(|_| true)),
-        "drops" => return Ok(mask(Verdict::is_drop)),
-        "encapsulated" => return Ok(mask(|verdict| matches!(verdict, Master | Slave | Device | Flooded))),
-        "delivered" => return Ok(mask(|verdict| matches!(verdict, Delivered | DeliveredFlood))),
+        "all" => return Ok(those(|_| true)),
+        "drops" => return Ok(those(Verdict::is_drop)),
+        "encapsulated" => return Ok(those(|verdict| matches!(verdict, Master | Slave | Device | Flooded))),
+        "delivered" => return Ok(those(|verdict| matches!(verdict, Delivered | DeliveredFlood))),
         _ => {}
     }
     let verdict = Verdict::ALL.iter().find(|verdict| verdict.name() == reason);
-    verdict.map(|verdict| bit(*verdict)).ok_or_else(|| FilterError { given: reason.to_owned() })
+    verdict.map(|verdict| (*verdict).into()).ok_or_else(|| FilterError { given: reason.to_owned() })
 }
 
-fn mask(wanted: impl Fn(Verdict) -> bool) -> u64 {
-    Verdict::ALL.iter().filter(|verdict| wanted(**verdict)).fold(0, |mask, verdict| mask | bit(*verdict))
-}
-
-pub(crate) fn bit(verdict: Verdict) -> u64 {
-    1 << verdict as u32
+fn those(wanted: impl Fn(Verdict) -> bool) -> VerdictSet {
+    Verdict::ALL.iter().copied().filter(|verdict| wanted(*verdict)).collect()
 }
 
 fn names() -> String {
@@ -82,18 +77,21 @@ fn names() -> String {
 mod tests {
     use super::*;
 
-    fn verdicts(reasons: &[&str]) -> Result<u64, FilterError> {
+    fn verdicts(reasons: &[&str]) -> Result<VerdictSet, FilterError> {
         let reasons = reasons.iter().map(|&reason| reason.to_owned()).collect();
         Filter { reasons, ..Filter::default() }.verdicts()
     }
 
     #[test]
     fn reasons_are_verdicts_or_words_for_several() {
-        assert_eq!(verdicts(&["unbound"]), Ok(bit(Verdict::Unbound)));
-        assert_eq!(verdicts(&["unbound", "master"]), Ok(bit(Verdict::Unbound) | bit(Verdict::Master)));
+        assert_eq!(verdicts(&["unbound"]), Ok(Verdict::Unbound.into()));
+        let both = [Verdict::Unbound, Verdict::Master].into_iter().collect();
+        assert_eq!(verdicts(&["unbound", "master"]), Ok(both));
         let drops = verdicts(&["drops"]).unwrap();
-        assert!(drops & bit(Verdict::TooBig) != 0 && drops & bit(Verdict::Master) == 0);
-        assert_eq!(verdicts(&[]).unwrap() & bit(Verdict::NotOurs), 0);
+        for verdict in Verdict::ALL {
+            assert_eq!(drops.contains(*verdict), verdict.is_drop(), "{verdict:?}");
+        }
+        assert!(!verdicts(&[]).unwrap().contains(Verdict::NotOurs));
     }
 
     #[test]

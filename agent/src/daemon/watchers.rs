@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytemuck::Zeroable;
 use serde::Serialize;
 use tracing::warn;
-use vtep_abi::{CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict};
+use vtep_abi::{CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict, VerdictSet};
 use vtep_api::MacAddr;
 use vtep_api::control::Feed;
 
 use super::host::Host;
 use super::trace::text;
-use crate::capture::{self, CaptureRow, CapturedFrame, Filter, filter};
+use crate::capture::{self, CaptureRow, CapturedFrame, Filter};
 use crate::control::view::{FdbRow, Labels, VniCounters};
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::{FdbTarget, PortId};
@@ -57,7 +57,7 @@ struct Watcher {
 
 enum Wants {
     Monitor(Wanted),
-    Capture { filter: Filter, verdicts: u64, start: Tally },
+    Capture { filter: Filter, verdicts: VerdictSet, start: Tally },
 }
 
 #[derive(Serialize)]
@@ -118,23 +118,23 @@ impl Watcher {
 
 impl Wants {
     /// Verdicts whose frames are to be copied.
-    fn verdicts(&self) -> u64 {
-        let senders = filter::bit(Verdict::UnknownSender) | filter::bit(Verdict::SenderNotInVni);
-        let answers = filter::bit(Verdict::Answered);
+    fn verdicts(&self) -> VerdictSet {
         match self {
             Self::Capture { verdicts, .. } => *verdicts,
             Self::Monitor(wanted) => {
-                let drops = if wanted.wants(Topic::Drops) { drops() } else { 0 };
-                let senders = if wanted.wants(Topic::UnknownSenders) { senders } else { 0 };
-                drops | senders | if wanted.wants(Topic::Suppression) { answers } else { 0 }
+                let is_wanted = |verdict: &Verdict| {
+                    let topic = match verdict {
+                        Verdict::UnknownSender | Verdict::SenderNotInVni => Some(Topic::UnknownSenders),
+                        Verdict::Answered => Some(Topic::Suppression),
+                        _ => None,
+                    };
+                    (verdict.is_drop() && wanted.wants(Topic::Drops))
+                        || topic.is_some_and(|topic| wanted.wants(topic))
+                };
+                Verdict::ALL.iter().copied().filter(is_wanted).collect()
             }
         }
     }
-}
-
-fn drops() -> u64 {
-    let drops = Verdict::ALL.iter().filter(|verdict| verdict.is_drop());
-    drops.fold(0, |mask, verdict| mask | filter::bit(*verdict))
 }
 
 impl Host {
@@ -239,7 +239,7 @@ impl Host {
         let mut places = Vec::new();
         for watcher in &self.watchers.all {
             let verdicts = watcher.wants.verdicts();
-            if verdicts == 0 {
+            if verdicts.is_empty() {
                 continue;
             }
             settings.verdicts |= verdicts;
@@ -256,7 +256,7 @@ impl Host {
             settings.snaplen = settings.snaplen.max(snaplen);
             places.push(place);
         }
-        if settings.verdicts == 0 {
+        if settings.verdicts.is_empty() {
             return CaptureSettings::zeroed();
         }
         // One place only can be told to the programs; with several each watcher's rows are chosen here.
@@ -285,7 +285,7 @@ impl Host {
                         .iter()
                         .any(|at| *at != 0 && self.interface(*at) == *port)
                 };
-                let wanted = verdicts & filter::bit(verdict) != 0
+                let wanted = verdicts.contains(verdict)
                     && (filter.vni.is_none() || filter.vni == vni)
                     && filter.port.as_ref().is_none_or(is_at);
                 if wanted {

@@ -8,7 +8,7 @@ use aya::maps::{Array, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use vtep_abi::{
-    AddrBytes, CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, Verdict, global, map, program,
+    AddrBytes, CaptureHead, CaptureSettings, SNAPLEN_MAX, TRACING, Verdict, VerdictSet, global, map, program,
 };
 
 use super::MacTable;
@@ -135,7 +135,7 @@ type Words = [u64; size_of::<CaptureSettings>() / 8];
 
 fn watch_everything(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let all = CaptureSettings {
-        verdicts: u64::MAX,
+        verdicts: VerdictSet::ALL,
         until_ns: u64::MAX,
         bd: CaptureSettings::ANY_BD,
         ifindex: 0,

@@ -2,12 +2,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::VerdictSet;
+
 /// What the programs copy. All zeros: nothing.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct CaptureSettings {
-    /// Bit `1 << code` of each [`Verdict`](crate::Verdict) that is wanted.
-    pub verdicts: u64,
+    pub verdicts: VerdictSet,
     /// Nothing is copied after this time (`CLOCK_MONOTONIC`), should the agent be gone by then.
     pub until_ns: u64,
     /// Only frames of this bridge domain, or [`Self::ANY_BD`].
@@ -95,7 +96,7 @@ pub const OUTER_MAX: usize = 128;
 /// Most that is copied of a frame.
 pub const SNAPLEN_MAX: usize = 2048;
 
-const _: () = assert!(size_of::<CaptureSettings>() == 40);
+const _: () = assert!(size_of::<CaptureSettings>() == 48);
 const _: () = assert!(size_of::<CaptureCpu>() == 168);
 const _: () = assert!(size_of::<CaptureHead>() == 48);
 const _: () = assert!(size_of::<Captured>() == 48 + 128 + 2048);

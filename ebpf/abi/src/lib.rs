@@ -39,7 +39,7 @@ pub use recent::{Generation, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSen
 pub use seen::{SEEN_MARKS, SEEN_SHIFT, SeenMark, SeenValue};
 pub use stats::{Counter, PortStats, VniStats, VtepStats};
 pub use target::{Target, VtepIndex};
-pub use verdict::{VERDICTS_MAX, Verdict};
+pub use verdict::{VERDICTS_MAX, Verdict, VerdictSet};
 pub use vtep::{AddrBytes, Template, VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, mapped_v4};
 
 /// The version of everything in this crate. Pins live in a directory of this number.

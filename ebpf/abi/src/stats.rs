@@ -64,6 +64,6 @@ pub struct PortStats {
 }
 
 const _: () = assert!(size_of::<Counter>() == 16);
-const _: () = assert!(size_of::<VniStats>() == 1024);
+const _: () = assert!(size_of::<VniStats>() == 1536);
 const _: () = assert!(size_of::<PortStats>() == 56);
 const _: () = assert!(size_of::<VtepStats>() == 64);

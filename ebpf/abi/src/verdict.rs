@@ -1,7 +1,11 @@
 //! The one catalogue of what can become of a frame.
 
+use core::ops::{BitOr, BitOrAssign};
+
+use bytemuck::{Pod, Zeroable};
+
 /// Room for verdicts in [`VniStats`](crate::VniStats).
-pub const VERDICTS_MAX: usize = 64;
+pub const VERDICTS_MAX: usize = 96;
 
 macro_rules! verdicts {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
@@ -150,6 +154,58 @@ impl Verdict {
     }
 }
 
+/// Some of the verdicts: bit `code % 64` of `low`, from 64 on of `high`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct VerdictSet {
+    pub low: u64,
+    pub high: u64,
+}
+
+impl VerdictSet {
+    pub const ALL: Self = Self { low: u64::MAX, high: u64::MAX };
+
+    #[inline]
+    pub const fn contains(self, verdict: Verdict) -> bool {
+        let code = verdict as u32;
+        let half = if code < u64::BITS { self.low } else { self.high };
+        half >> (code % u64::BITS) & 1 != 0
+    }
+
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.low | self.high == 0
+    }
+}
+
+impl From<Verdict> for VerdictSet {
+    fn from(verdict: Verdict) -> Self {
+        let bit = 1 << (verdict as u32 % u64::BITS);
+        if (verdict as u32) < u64::BITS { Self { low: bit, high: 0 } } else { Self { low: 0, high: bit } }
+    }
+}
+
+impl BitOr for VerdictSet {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self { low: self.low | other.low, high: self.high | other.high }
+    }
+}
+
+impl BitOrAssign for VerdictSet {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+impl FromIterator<Verdict> for VerdictSet {
+    fn from_iter<I: IntoIterator<Item = Verdict>>(verdicts: I) -> Self {
+        verdicts.into_iter().map(Self::from).fold(Self::default(), BitOr::bitor)
+    }
+}
+
+const _: () = assert!(VERDICTS_MAX <= 2 * u64::BITS as usize);
 const _: () = {
     let mut at = 0;
     while at < Verdict::ALL.len() {

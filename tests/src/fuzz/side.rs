@@ -76,8 +76,8 @@ impl Side {
                 Verdict::Answered,
                 Verdict::TooBigTold,
             ]
-            .iter()
-            .fold(0, |all, verdict| all | 1 << *verdict as u64),
+            .into_iter()
+            .collect(),
             until_ns: u64::MAX,
             bd: CaptureSettings::ANY_BD,
             ifindex: 0,
