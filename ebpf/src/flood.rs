@@ -33,8 +33,8 @@ pub(crate) struct Copies {
 /// A call of its own, for the room on the stack that a frame with one destination needs for its headers.
 #[inline(never)]
 pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
-    maps::with_flood_scratch(|scratch| *scratch = FloodScratch::EMPTY);
-    let mut inner = encap::inner(&frame, port.vni, ethernet);
+    maps::with_flood_scratch(FloodScratch::clear);
+    let mut inner = encap::inner(&frame, frame.len(), port.vni, ethernet);
     inner.identification = context::random() as u16;
     let mut copies = Copies::new(frame, inner, network, port.local_port);
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first. Who is left to the
@@ -234,7 +234,7 @@ fn copy_plain_to_vtep(copies: &mut Copies, place: u16, vtep: u32, adj: &VtepAdj)
     let shared = copies.outer_len == 0 || copies.outer_len == adj.outer_len;
     if adj.is(VtepAdj::RESOLVED) && shared {
         copies.outer_len = adj.outer_len;
-        maps::with_flood_scratch(|scratch| scratch.wait(place));
+        maps::with_flood_scratch(|scratch| scratch.wait(place, vtep));
     } else {
         let sent = copy_through_device(copies, adj);
         copies.count_vtep(vtep, sent);
@@ -253,13 +253,7 @@ extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
 #[inline(always)]
 fn waiting(index: u32, copies: &Copies) -> Option<u32> {
     let place = copies.place(index);
-    if maps::with_flood_scratch(|scratch| scratch.waits(place)) != Some(true) {
-        return None;
-    }
-    match copies.member(index) {
-        Target::Vtep(vtep) => Some(vtep),
-        Target::LocalPort(_) | Target::None => None,
-    }
+    maps::with_flood_scratch(|scratch| scratch.waits(place))?
 }
 
 /// With the headers that the first loop saw, should the agent have written others since.
