@@ -11,7 +11,7 @@ pub(crate) use self::xdp::Xdp;
 use aya_ebpf::EbpfContext;
 
 use vtep_abi::AddrBytes;
-use vtep_outer::Shape;
+use vtep_outer::{Outer, Shape};
 
 use crate::header::EtherType;
 
@@ -82,7 +82,10 @@ pub(crate) trait Frame: Copy + EbpfContext {
 
     fn write<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;
 
-    /// The same for bytes that a checksum over the whole packet covers, should the kernel keep one.
+    /// Outer headers and the inner Ethernet header, `N` bytes together, to the frame's beginning.
+    fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused>;
+
+    /// The same as [`Self::write`] for bytes that a checksum over the whole packet covers, should the kernel keep one.
     fn write_summed<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;
 
     /// Equal for all frames of a flow, taken before the frame changes.

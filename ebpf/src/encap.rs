@@ -14,14 +14,20 @@ pub(crate) struct Destined<'a> {
     pub(crate) vtep: u32,
     pub(crate) verdict: Verdict,
     pub(crate) ethernet: &'a Ethernet,
+    /// The frame's.
+    pub(crate) len: u32,
+}
+
+/// Headers and keys on its stack need not share 512 bytes with the loops of a flood.
+#[inline(never)]
+pub(crate) fn send_apart<F: Frame>(frame: F, destined: &Destined<'_>) -> End {
+    send(frame, destined)
 }
 
 /// Encapsulates a frame.
-///
-/// A call of its own: headers and keys on its stack need not share 512 bytes with the loops of a flood.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn send<F: Frame>(frame: F, destined: &Destined<'_>) -> End {
-    let &Destined { vni, vtep, verdict, ethernet } = destined;
+    let &Destined { vni, vtep, verdict, ethernet, len } = destined;
     let Some(adj) = maps::adjacency(vtep) else {
         return Verdict::NoRoute.into();
     };
@@ -31,7 +37,7 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined<'_>) -> End {
     let Some(shape) = Shape::from_len(adj.outer_len) else {
         return Verdict::NoRoute.into();
     };
-    let mut inner = inner(&frame, vni, *ethernet);
+    let mut inner = inner(&frame, len, vni, *ethernet);
     if !adj.is(VtepAdj::DONT_FRAGMENT) {
         inner.identification = context::random() as u16;
     }
@@ -95,10 +101,10 @@ pub(crate) fn write_outer(
     let mut outer = Outer::room(inner);
     outer.fill(adj, shape, inner);
     match shape {
-        Shape::Ipv4Udp => frame.write(0, outer.last::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>()),
-        Shape::Ipv6Udp => frame.write(0, outer.last::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>()),
-        Shape::Ipv4Gre => frame.write(0, outer.last::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>()),
-        Shape::Ipv6Gre => frame.write(0, outer.last::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>()),
+        Shape::Ipv4Udp => frame.write_outer::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>(&outer),
+        Shape::Ipv6Udp => frame.write_outer::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>(&outer),
+        Shape::Ipv4Gre => frame.write_outer::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>(&outer),
+        Shape::Ipv6Gre => frame.write_outer::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>(&outer),
     }
 }
 
@@ -112,8 +118,7 @@ pub(crate) fn address_device(frame: &Skb, adj: &VtepAdj, inner: &Inner) -> Resul
 }
 
 #[inline(always)]
-pub(crate) fn inner(frame: &impl Frame, vni: u32, ethernet: Ethernet) -> Inner {
-    let len = frame.len();
+pub(crate) fn inner(frame: &impl Frame, len: u32, vni: u32, ethernet: Ethernet) -> Inner {
     Inner {
         ethernet: ethernet.0,
         vni,

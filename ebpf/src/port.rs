@@ -70,12 +70,19 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
         Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
         Way::LocalPort(to) => match frame.skb() {
             Some(skb) if !kept.is_none() => tagged::deliver(skb, port.vni, to, *kept, Verdict::Local),
-            _ => deliver(frame, port.vni, to, Verdict::Local),
+            _ => deliver(frame, account.bytes, port.vni, to, Verdict::Local),
         },
         Way::Vtep(vtep, verdict) => {
             let end = match frame.skb() {
                 Some(skb) if !kept.is_none() => tagged::send(skb, &entrant, vtep, verdict),
-                _ => encap::send(*frame, &Destined { vni: port.vni, vtep, verdict, ethernet }),
+                _ => {
+                    let destined = Destined { vni: port.vni, vtep, verdict, ethernet, len: account.bytes };
+                    if F::APART {
+                        encap::send_apart(*frame, &destined)
+                    } else {
+                        encap::send(*frame, &destined)
+                    }
+                }
             };
             match (end.verdict, frame.skb()) {
                 (Verdict::TooBig, Some(skb)) => too_big(skb, &entrant, vtep),
@@ -169,7 +176,7 @@ fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
     if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) && kept.is_none() {
         let origin = Origin::port(frame, port, vlan);
         if suppress::answer(frame, &origin, &ethernet) {
-            return deliver(&frame, port.vni, port.local_port, Verdict::Answered).by_interface();
+            return deliver(&frame, frame.len(), port.vni, port.local_port, Verdict::Answered).by_interface();
         }
     }
     match police::flood(port, network) {
@@ -181,18 +188,17 @@ fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
 
 /// To a port of this host, tagged as its binding says.
 #[inline(always)]
-pub(crate) fn deliver<F: Frame>(frame: &F, vni: u32, to: u32, verdict: Verdict) -> End {
+pub(crate) fn deliver<F: Frame>(frame: &F, bytes: u32, vni: u32, to: u32, verdict: Verdict) -> End {
     match maps::local_port(to, vni) {
         None => Verdict::PortGone.into(),
         Some(port) if port.flags & F::PORT_NEEDS != F::PORT_NEEDS => Verdict::Passed.into(),
-        Some(port) => leave(frame, to, port, verdict),
+        Some(port) => leave(frame, bytes, to, port, verdict),
     }
 }
 
-/// To a port that takes this kind of frame.
+/// To a port that takes this kind of frame, which is of so many bytes.
 #[inline(always)]
-pub(crate) fn leave(frame: &impl Frame, to: u32, port: &LocalPort, verdict: Verdict) -> End {
-    let bytes = frame.len();
+pub(crate) fn leave(frame: &impl Frame, bytes: u32, to: u32, port: &LocalPort, verdict: Verdict) -> End {
     let tagged = if port.vlan != 0 { frame.push_tag(port.vlan) } else { frame.settle() };
     match tagged {
         Ok(()) => {

@@ -39,7 +39,7 @@ pub(crate) fn send(frame: Skb, entrant: &Entrant, vtep: u32, verdict: Verdict) -
 /// With the tag, which is beside the frame still.
 #[inline(always)]
 pub(crate) fn inner(frame: &Skb, vni: u32, ethernet: Ethernet) -> Inner {
-    let mut inner = encap::inner(frame, vni, ethernet);
+    let mut inner = encap::inner(frame, frame.len(), vni, ethernet);
     inner.len += Tag::LEN;
     inner.packet_len += Tag::LEN;
     inner

@@ -41,7 +41,7 @@ pub(crate) fn tell(frame: Skb, refused: &TooBig<'_>) -> End {
         Ok(()) if !kept.is_none() => {
             tagged::deliver(frame, port.vni, port.local_port, kept, Verdict::TooBigTold)
         }
-        Ok(()) => port::deliver(&frame, port.vni, port.local_port, Verdict::TooBigTold),
+        Ok(()) => port::deliver(&frame, frame.len(), port.vni, port.local_port, Verdict::TooBigTold),
         Err(Refused) => Verdict::TooBig.into(),
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
             tagged::deliver(*frame, key.vni, to, kept, Verdict::Delivered)
         }
         Destination::Flood if !kept.is_none() => tagged::flood(*frame, key.vni, &network, &ethernet, kept),
-        Destination::Port(to) => port::deliver(frame, key.vni, to, Verdict::Delivered),
+        Destination::Port(to) => port::deliver(frame, frame.len(), key.vni, to, Verdict::Delivered),
         Destination::Flood => flood(*frame, key.vni, &network, ethernet),
         Destination::Nowhere(verdict) => verdict.into(),
     }

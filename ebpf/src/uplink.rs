@@ -27,9 +27,9 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     };
     let mut arrival = Place::new();
     let received = if F::APART {
-        receive_apart(frame, config, &mut arrival)
+        receive_apart(frame, account.bytes, config, &mut arrival)
     } else {
-        receive(frame, config, &mut arrival)
+        receive(frame, account.bytes, config, &mut arrival)
     };
     match (received, arrival.get()) {
         (Ok(()), Some(arrival)) if liveness::is_inner(config, &arrival.ethernet) => {
@@ -54,19 +54,25 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
 }
 
 #[inline(always)]
-fn receive<F: Frame>(frame: &mut F, config: &Config, place: &mut Place<Arrival>) -> Result<(), Verdict> {
+fn receive<F: Frame>(
+    frame: &mut F,
+    len: u32,
+    config: &Config,
+    place: &mut Place<Arrival>,
+) -> Result<(), Verdict> {
     let packet = packet(frame, config).ok_or(Verdict::NotOurs)?;
-    place.fill(arrival(frame, &packet, config)?);
+    place.fill(arrival(frame, len, &packet, config)?);
     Ok(())
 }
 
 #[inline(never)]
 fn receive_apart<F: Frame>(
     frame: &mut F,
+    len: u32,
     config: &Config,
     place: &mut Place<Arrival>,
 ) -> Result<(), Verdict> {
-    receive(frame, config, place)
+    receive(frame, len, config, place)
 }
 
 #[inline(always)]
@@ -87,13 +93,15 @@ struct Arrival {
     /// With Geneve's options.
     outer_len: u32,
     encapsulation: Encapsulation,
-    /// Where the inner frame ends. The frame may go on.
+    /// Where the inner frame ends.
     end: u32,
     vni: u32,
     source: AddrBytes,
     ethernet: Ethernet,
     outer_tos: u8,
     checksummed: bool,
+    /// The frame goes on behind the inner one.
+    trailed: bool,
 }
 
 impl Arrival {
@@ -118,8 +126,8 @@ impl Arrival {
 }
 
 #[inline(always)]
-fn arrival(frame: &impl Frame, packet: &Packet, config: &Config) -> Result<Arrival, Verdict> {
-    let end = packet.end(frame.len(), frame.gso_size() != 0)?;
+fn arrival(frame: &impl Frame, len: u32, packet: &Packet, config: &Config) -> Result<Arrival, Verdict> {
+    let end = packet.end(len, frame.gso_size() != 0)?;
     let tail = tail(frame, packet.shape).ok_or(Verdict::OuterMalformed)?;
     // Both are there: a tail is as long as the two.
     let (Some(header), Some(&ethernet)) = (tail.first_chunk(), tail.last_chunk()) else {
@@ -143,6 +151,7 @@ fn arrival(frame: &impl Frame, packet: &Packet, config: &Config) -> Result<Arriv
         ethernet,
         outer_tos: packet.tos,
         checksummed: packet.checksummed,
+        trailed: end != len,
     })
 }
 
@@ -187,14 +196,13 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
         Destination::Flood => None,
         Destination::Nowhere(verdict) => return verdict.into(),
     };
-    let is_trailed = frame.len() != arrival.end;
     // There is a device for VXLAN only. It verifies a UDP checksum, which no program can; that a receiver may do without
     // (RFC 7348 §5), whoever asks for packet-rate mode has chosen.
     let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
     let by_program = if has_device || frame.skb().is_none() {
         port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)
             && !(frame.skb().is_some() && (arrival.checksummed && has_device || arrival.is_runt()))
-            && !is_trailed
+            && !arrival.trailed
             && !frame.is_unfinished(arrival.outer_len as usize, ethernet.ether_type())
     } else {
         true
@@ -217,7 +225,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     if tos.is_some_and(|tos| set_tos(frame, arrival, &tos).is_err()) {
         return Verdict::DecapFailed.into();
     }
-    if is_trailed && frame.skb().is_some_and(|skb| skb.set_len(arrival.end).is_err()) {
+    if arrival.trailed && frame.skb().is_some_and(|skb| skb.set_len(arrival.end).is_err()) {
         return Verdict::DecapFailed.into();
     }
     tunnel::count_received(vtep, account.bytes);
@@ -229,7 +237,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     }
     match (port, destination, frame.skb()) {
         (Some(port), Destination::Port(to), _) => {
-            let end = port::leave(frame, to, port, Verdict::Delivered);
+            let end = port::leave(frame, account.bytes, to, port, Verdict::Delivered);
             // The kernel holds what is not IP for what was around it until an interface looks again.
             if ethernet.ether_type().is_ip() { end } else { end.by_interface() }
         }

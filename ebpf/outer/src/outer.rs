@@ -1,5 +1,6 @@
 //! A template with what depends on the frame in its places.
 
+use bytemuck::{Pod, Zeroable};
 use vtep_abi::{Template, VtepAdj};
 
 use crate::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, checksum};
@@ -72,35 +73,40 @@ impl Inner {
     }
 }
 
-/// Outer headers with the inner Ethernet header behind them. They end where the array ends, less [`Self::BEYOND`].
+/// Outer headers with the inner Ethernet header behind them.
 ///
-/// Words, and none is zero beforehand: zeros that are written over later, a BPF program writes in a call and a loop over bytes.
+/// None of it is zero beforehand: zeros that are written over later, a BPF program writes in a call and a loop over bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 pub struct Outer {
-    words: [u64; Outer::WORDS],
+    template: Template,
+    ethernet: [u8; ETH_LEN],
+    /// Of a whole number of words.
+    pad: [u8; 2],
 }
 
 impl Outer {
-    const LEN: usize = Template::LEN + ETH_LEN;
+    /// Up to the inner Ethernet header's end.
+    pub const LEN: usize = Template::LEN + ETH_LEN;
     const VNI: usize = Template::LEN - 4;
     /// NVGRE's, behind the VSID.
     const FLOW_ID: usize = Template::LEN - 1;
     const UDP: usize = Template::LEN - TUNNEL_LEN - UDP_LEN;
     const GRE: usize = Template::LEN - TUNNEL_LEN;
 
-    const WORDS: usize = (Self::LEN + Self::BEYOND) / size_of::<u64>();
-    const BEYOND: usize = 2;
-
     /// To be filled. Not zeros: see above.
     #[inline(always)]
-    pub const fn room(inner: &Inner) -> Self {
-        Self { words: [inner.vni as u64; Self::WORDS] }
+    pub fn room(inner: &Inner) -> Self {
+        bytemuck::must_cast([u64::from(inner.vni); size_of::<Self>() / size_of::<u64>()])
     }
 
     /// In place: a header that is returned would take its room on a program's stack twice.
     #[inline(always)]
     pub fn fill(&mut self, adj: &VtepAdj, shape: Shape, inner: &Inner) {
-        self.bytes_mut()[..Template::LEN].copy_from_slice(&adj.template.bytes);
-        self.bytes_mut()[Template::LEN..Self::LEN].copy_from_slice(&inner.ethernet);
+        // Word by word: a copy of the whole becomes a call and a loop over bytes.
+        let of: &[u64; Template::LEN / size_of::<u64>()] = bytemuck::must_cast_ref(&adj.template);
+        self.template = bytemuck::must_cast([of[0], of[1], of[2], of[3], of[4], of[5], of[6], of[7], of[8]]);
+        self.ethernet = inner.ethernet;
         let [_, a, b, c] = inner.vni.to_be_bytes();
         self.bytes_mut()[Self::VNI] = a;
         self.bytes_mut()[Self::VNI + 1] = b;
@@ -124,7 +130,7 @@ impl Outer {
     #[inline(always)]
     pub fn last<const N: usize>(&self) -> &[u8; N] {
         const { assert!(N <= Self::LEN) };
-        match bytemuck::bytes_of(&self.words)[..Self::LEN].last_chunk() {
+        match bytemuck::bytes_of(self)[..Self::LEN].last_chunk() {
             Some(last) => last,
             None => unreachable!(),
         }
@@ -132,7 +138,7 @@ impl Outer {
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::bytes_of_mut(&mut self.words)
+        bytemuck::bytes_of_mut(self)
     }
 
     #[inline(always)]

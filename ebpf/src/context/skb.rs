@@ -20,7 +20,7 @@ use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 
 use vtep_abi::{ADMITTED_MARK, LocalPort, SEEN_SHIFT, VtepAdj, mapped_v4};
-use vtep_outer::{Inner, Shape};
+use vtep_outer::{Inner, Outer, Shape};
 
 use super::{Action, Frame, Refused, TunnelKey};
 use crate::capture;
@@ -318,6 +318,11 @@ impl Frame for Skb {
         // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
         let ret = unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, 0) };
         done(ret)
+    }
+
+    #[inline(always)]
+    fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused> {
+        self.write(0, outer.last::<N>())
     }
 
     #[inline(always)]

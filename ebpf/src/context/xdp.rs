@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::XdpContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 use vtep_abi::{LocalPort, VtepAdj};
-use vtep_outer::Shape;
+use vtep_outer::{Outer, Shape};
 
 use super::{Action, Frame, Refused, Skb};
 use crate::flow::{self, Network, Transport};
@@ -83,6 +83,15 @@ impl Xdp {
         }
     }
 
+    /// As [`Frame::write`], by the helper, which reaches every part.
+    #[inline(always)]
+    fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
+        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
+        let ret =
+            unsafe { bpf_xdp_store_bytes(self.ctx, offset, bytes.as_ptr().cast_mut().cast(), N as u32) };
+        if ret == 0 { Ok(()) } else { Err(Refused) }
+    }
+
     #[inline(always)]
     fn adjust_head(&self, delta: i32) -> Result<(), Refused> {
         // SAFETY: the helper takes the context and a number; it invalidates packet pointers, and none is kept.
@@ -103,15 +112,16 @@ impl Xdp {
         }
     }
 
-    /// The IP header of the frame whose Ethernet header is at `at`.
+    /// The IPv4 header of the frame whose Ethernet header is at `at`.
     #[inline(always)]
-    fn network(&self, at: usize, ether_type: EtherType) -> Option<Network> {
-        let at = at + ETH_LEN + self.popped_len();
-        match ether_type {
-            EtherType::IPV4 => self.words(at).map(|ip| Network::v4(&ip)),
-            EtherType::IPV6 => self.words(at).map(|ip| Network::v6(&ip)),
-            _ => None,
-        }
+    fn network_v4(&self, at: usize) -> Option<Network> {
+        self.words(at + ETH_LEN + self.popped_len()).map(|ip| Network::v4(&ip))
+    }
+
+    /// The same of IPv6.
+    #[inline(always)]
+    fn network_v6(&self, at: usize) -> Option<Network> {
+        self.words(at + ETH_LEN + self.popped_len()).map(|ip| Network::v6(&ip))
     }
 }
 
@@ -219,10 +229,20 @@ impl Frame for Xdp {
                 return Ok(());
             }
         }
-        // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
-        let ret =
-            unsafe { bpf_xdp_store_bytes(self.ctx, offset, bytes.as_ptr().cast_mut().cast(), N as u32) };
-        if ret == 0 { Ok(()) } else { Err(Refused) }
+        self.store(offset, bytes)
+    }
+
+    #[inline(always)]
+    fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused> {
+        // SAFETY: as in `bytes`.
+        unsafe {
+            let (data, end) = self.first_part();
+            if data + N <= end {
+                put_outer::<N>(data, outer);
+                return Ok(());
+            }
+        }
+        self.store(0, outer.last::<N>())
     }
 
     /// There is no checksum beside the packet.
@@ -306,13 +326,55 @@ unsafe fn put<const N: usize>(at: usize, bytes: &[u8; N]) {
     }
 }
 
+/// Copies one word, which begins so many bytes before two ends. In assembly, for packet memory may be written at any address where
+/// the machine allows it (`check_pkt_ptr_alignment` in the kernel's `kernel/bpf/verifier.c`); the compiler knows nothing of that.
+macro_rules! copy {
+    ($size:literal, $before:expr, $from:expr, $to:expr) => {
+        core::arch::asm!(
+            concat!("{word} = *(", $size, " *)({from} - {before})"),
+            concat!("*(", $size, " *)({to} - {before}) = {word}"),
+            word = out(reg) _, from = in(reg) $from, to = in(reg) $to, before = const { $before },
+        )
+    };
+}
+
+/// As [`put`], in words of eight bytes.
+///
+/// # Safety
+///
+/// `at` is the address of `N` bytes of packet memory.
+#[inline(always)]
+unsafe fn put_outer<const N: usize>(at: usize, outer: &Outer) {
+    const { assert!(N >= 14 && N <= 84 && N.is_multiple_of(4)) };
+    let (from, to) = (outer.last::<N>().as_ptr_range().end, at + N);
+    // SAFETY: inside, by the caller's promise. The stack's words are aligned, as the verifier demands, for the headers end two
+    // bytes before one does.
+    unsafe {
+        macro_rules! words {
+            ($($before:literal)*) => { $( if N >= $before { copy!("u64", $before, from, to); } )* };
+        }
+        copy!("u16", N, from, to);
+        if !N.is_multiple_of(8) {
+            copy!("u32", N - 2, from, to);
+        }
+        words!(78 70 62 54 46 38 30 22 14);
+        copy!("u32", 6, from, to);
+        copy!("u16", 2, from, to);
+    }
+}
+
 #[inline(always)]
 fn flow_hash(frame: Xdp) -> u32 {
     let popped = frame.popped_len();
     let Some([ether_type]) = frame.words(MACS_LEN + popped) else {
         return 0;
     };
-    if let Some(network) = frame.network(0, EtherType::from_be(ether_type)) {
+    let network = match EtherType::from_be(ether_type) {
+        EtherType::IPV4 => frame.network_v4(0),
+        EtherType::IPV6 => frame.network_v6(0),
+        _ => None,
+    };
+    if let Some(network) = network {
         let ports =
             if network.transport.has_ports() { frame.words(ETH_LEN + popped + network.len) } else { None };
         return network.hash(ports.unwrap_or([0; 2]));
@@ -322,11 +384,23 @@ fn flow_hash(frame: Xdp) -> u32 {
 
 /// A NIC's frame is whole. What a VM has handed over may wait for its checksum or for being cut into segments, as only
 /// the skb says that XDP does not see.
-///
-/// A call of its own, for headers on its stack.
-#[inline(never)]
+#[inline(always)]
 fn is_unfinished(frame: Xdp, at: usize, ether_type: EtherType) -> bool {
-    let Some(network) = frame.network(at, ether_type) else {
+    match ether_type {
+        EtherType::IPV6 => is_unfinished_v6(frame, at),
+        _ => is_packet_unfinished(frame, at, frame.network_v4(at)),
+    }
+}
+
+/// Two addresses of sixteen bytes take more of the stack than there is below a path.
+#[inline(never)]
+fn is_unfinished_v6(frame: Xdp, at: usize) -> bool {
+    is_packet_unfinished(frame, at, frame.network_v6(at))
+}
+
+#[inline(always)]
+fn is_packet_unfinished(frame: Xdp, at: usize, network: Option<Network>) -> bool {
+    let Some(network) = network else {
         return true;
     };
     let at = at + ETH_LEN + frame.popped_len() + network.len;
