@@ -33,6 +33,10 @@ pub enum AlarmKind {
     KernelRefused,
     ForeignProgram,
     MtuTooBig,
+    /// Several VTEPs have one address.
+    SharedAddress,
+    /// The ports of a VNI take frames of different lengths.
+    MtuDiffers,
     /// An interface is not in the packet-rate mode that was asked for, or not whole.
     PacketRate,
     NeighbourTableFull,
@@ -70,6 +74,8 @@ impl AlarmKind {
             Self::KernelRefused => "kernel_refused",
             Self::ForeignProgram => "foreign_program",
             Self::MtuTooBig => "mtu_too_big",
+            Self::SharedAddress => "shared_address",
+            Self::MtuDiffers => "mtu_differs",
             Self::PacketRate => "packet_rate",
             Self::NeighbourTableFull => "neighbour_table_full",
             Self::VtepQuota => "vtep_quota",

@@ -209,7 +209,7 @@ fn a_port_inherits_no_counters_from_the_last_one_of_its_index() {
     let bpffs = Bpffs::new().unwrap();
     let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
     let put = |kernel: &mut Kernel, ifindex, flags| {
-        let port = LocalPort { ifindex, vni: 100, vlan: 0, flags, bd: 1 };
+        let port = LocalPort { ifindex, vni: 100, vlan: 0, flags, bd: 1, mtu: 1500 };
         kernel.apply(&Step::PutLocalPorts(vec![(3, port)])).unwrap();
     };
     put(&mut kernel, 7, 0);
@@ -485,7 +485,7 @@ fn install(kernel: &mut Kernel) {
     let udp_port = 4789_u16.to_be_bytes();
     let config =
         Config { local_v6: [0; 16], local_v4: [192, 0, 2, 1], tunnel_ifindex: 9, udp_port, flags: 0 };
-    let local_port = LocalPort { ifindex: 4, vni: 100, vlan: 0, flags: 0, bd: 1 };
+    let local_port = LocalPort { ifindex: 4, vni: 100, vlan: 0, flags: 0, bd: 1, mtu: 1500 };
     let port = PortValue { vni: 100, bd: 1, local_port: 1, flags: PortValue::LEARN, ..PortValue::UNBOUND };
     let sender = VtepByIpKey { vni: 100, address: adj(1).remote };
     let flood = vec![Target::LocalPort(1), Target::Vtep(1), Target::Vtep(2)];

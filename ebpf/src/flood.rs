@@ -9,7 +9,7 @@ use crate::context::{self, Frame as _, Refused, Skb, repeat};
 use crate::encap;
 use crate::header::Ethernet;
 use crate::maps;
-use crate::port::Entrant;
+use crate::port::{self, Entrant};
 use crate::tagged;
 use crate::vlan::{Bound, Tag};
 
@@ -24,6 +24,8 @@ pub(crate) struct Copies {
     sent: u16,
     failed: u16,
     too_big: u16,
+    /// A port's MTU was too small.
+    too_long: bool,
     /// Length of the outer headers that those share who wait for the second loop: room is made once. 0 as long as none waits.
     outer_len: u8,
 }
@@ -34,9 +36,9 @@ pub(crate) struct Copies {
 #[inline(never)]
 pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
     maps::with_flood_scratch(FloodScratch::clear);
-    let mut inner = encap::inner(&frame, frame.len(), port.vni, ethernet);
-    inner.identification = context::random() as u16;
+    let inner = encap::inner(&frame, frame.len(), port.vni, ethernet);
     let mut copies = Copies::new(frame, inner, network, port.local_port);
+    copies.inner.identification = context::random() as u16;
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first. Who is left to the
     // second loop is asked no more: a next hop that comes or goes meanwhile would cost a copy, or make two.
     repeat(limit(network.flood_members), &mut copies, copy_plain);
@@ -118,6 +120,7 @@ impl Copies {
             sent: 0,
             failed: 0,
             too_big: 0,
+            too_long: false,
             outer_len: 0,
         }
     }
@@ -125,6 +128,7 @@ impl Copies {
     #[inline(always)]
     pub(crate) fn end(&self, verdict: Verdict) -> End {
         match (self.sent, self.failed, self.too_big) {
+            (0, 0, 0) if self.too_long => Verdict::PortMtu.into(),
             (0, 0, 0) if admission::is_link_local(Ethernet(self.inner.ethernet).dst()) => {
                 Verdict::LinkLocal.into()
             }
@@ -162,6 +166,12 @@ impl Copies {
             Err(Refused) => stats.copy_errors += 1,
         });
         self.count(sent);
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_too_long(&mut self, to: u32) {
+        self.too_long = true;
+        maps::count_too_big(to);
     }
 
     #[inline(always)]
@@ -213,11 +223,12 @@ extern "C" fn copy_local(index: u32, copies: &mut Copies) -> u64 {
 #[inline(always)]
 fn copy_to_port(copies: &mut Copies, to: u32) {
     match maps::local_port(to, copies.inner.vni) {
-        Some(port) if takes(copies, port) => {
+        Some(port) if !takes(copies, port) => {}
+        Some(port) if port::fits(&copies.frame, copies.frame.len(), port) => {
             let sent = copy_tagged(copies, port);
             copies.count_port(to, sent);
         }
-        Some(_) => {}
+        Some(_) => copies.count_too_long(to),
         // The index may be another network's by now, which must not count it.
         None => copies.count(Err(Refused)),
     }

@@ -22,6 +22,7 @@ const IPPROTO_UDP: u8 = 17;
 /// Version and header length in words.
 const IPV4_WITHOUT_OPTIONS: u8 = 0x45;
 const TTL: u8 = 255;
+const STATE: u8 = 3 << 6;
 const STATE_UP: u8 = 3 << 6;
 const POLL: u8 = 0x20;
 const FINAL: u8 = 0x10;
@@ -188,32 +189,36 @@ fn hear(skb: Skb, scratch: &mut BfdScratch) -> bool {
     answers
 }
 
-/// Whether the packet shows that the peer lives and hears us: in order (RFC 5880 §6.8.6), of our session, from where it
-/// should come, and in state Up.
+/// Whether the packet shows that the peer lives and hears us: in state Up.
 #[inline(always)]
 fn counts(session: &BfdSession, received: &BfdReceived) -> bool {
-    /// But P, F and C: authentication, demand and multipoint.
-    const REFUSED: u8 = 0x07;
+    /// Of a peer that asks for no packets it is not known when the next one comes.
+    const DEMAND: u8 = 0x02;
+    received.packet[1] & (STATE | DEMAND) == STATE_UP && is_in_order(session, received)
+}
+
+/// Whether the peer says that it goes out of service on purpose, which is no word on the path (RFC 5882 §4.1.1).
+#[inline(always)]
+fn takes_leave(session: &BfdSession, received: &BfdReceived) -> bool {
+    received.packet[1] & STATE == 0 && is_in_order(session, received)
+}
+
+/// As the agent has it (`bfd/src/packet.rs`, RFC 5880 §6.8.6), and of our session, from where it should come.
+#[inline(always)]
+fn is_in_order(session: &BfdSession, received: &BfdReceived) -> bool {
+    const AUTHENTICATED: u8 = 0x04;
+    const MULTIPOINT: u8 = 0x01;
     let packet = &received.packet;
     let ours = session.flags & BfdSession::UP != 0
         && (received.ttl == TTL || received.transport == BfdSession::MULTI_HOP)
         && received.len as usize >= BfdSession::PACKET_LEN
         && word(packet, 8) == word(&session.packet, 4);
     ours && packet[0] >> 5 == 1
-        && packet[1] & (STATE_UP | REFUSED) == STATE_UP
+        && packet[1] & (AUTHENTICATED | MULTIPOINT) == 0
+        && packet[1] & (POLL | FINAL) != POLL | FINAL
         && packet[2] != 0
         && packet[3] as usize == BfdSession::PACKET_LEN
         && word(packet, 4) != 0
-}
-
-/// Whether the peer says that it goes out of service on purpose, which is no word on the path (RFC 5882 §4.1.1).
-#[inline(always)]
-fn takes_leave(session: &BfdSession, received: &BfdReceived) -> bool {
-    const STATE: u8 = 3 << 6;
-    session.flags & BfdSession::UP != 0
-        && received.packet[1] & STATE == 0
-        && received.packet[0] >> 5 == 1
-        && word(&received.packet, 8) == word(&session.packet, 4)
 }
 
 #[inline(always)]

@@ -183,6 +183,7 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::Delivered
         | Verdict::Answered
         | Verdict::TooBigTold
+        | Verdict::PortMtuTold
         | Verdict::BfdAnswered => Action::Redirect(end.ifindex),
         Verdict::Admitted | Verdict::NotOurs | Verdict::Passed => Action::Next,
         // The copies are on their way, or the agent has it; the original ends here.
@@ -196,6 +197,7 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
         | Verdict::BothDown
         | Verdict::NoRoute
         | Verdict::TooBig
+        | Verdict::PortMtu
         | Verdict::EncapFailed
         | Verdict::UnknownSender
         | Verdict::SenderNotInVni

@@ -266,6 +266,12 @@ pub(crate) fn count_to_port(local_port: u32, bytes: u32) {
     with_port_stats(local_port, |stats| stats.sent.count(bytes));
 }
 
+/// A frame that the port's interface would not have taken.
+#[inline(always)]
+pub(crate) fn count_too_big(local_port: u32) {
+    with_port_stats(local_port, |stats| stats.too_big += 1);
+}
+
 /// The MAC that answers for an address.
 #[inline(always)]
 pub(crate) fn neighbour(vni: u32, address: AddrBytes) -> Option<[u8; 6]> {

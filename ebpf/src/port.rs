@@ -66,34 +66,33 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     if frame.is_unfinished(0, ethernet.ether_type()) {
         return Verdict::Passed.into();
     }
-    match if F::APART { way_apart::<F>(port, ethernet) } else { way::<F>(port, ethernet) } {
-        Way::LocalPort(to) if to == port.local_port => Verdict::SamePort.into(),
+    let way = if F::APART { way_apart::<F>(port, ethernet) } else { way::<F>(port, ethernet) };
+    let end = match &way {
+        Way::LocalPort(to) if *to == port.local_port => return Verdict::SamePort.into(),
         Way::LocalPort(to) => match frame.skb() {
-            Some(skb) if !kept.is_none() => tagged::deliver(skb, port.vni, to, *kept, Verdict::Local),
-            _ => deliver(frame, account.bytes, port.vni, to, Verdict::Local),
+            Some(skb) if !kept.is_none() => tagged::deliver_apart(skb, &entrant, *to, Verdict::Local),
+            Some(skb) => deliver_apart(skb, port.vni, *to, Verdict::Local),
+            None => deliver(frame, account.bytes, port.vni, *to, Verdict::Local),
         },
-        Way::Vtep(vtep, verdict) => {
-            let end = match frame.skb() {
-                Some(skb) if !kept.is_none() => tagged::send(skb, &entrant, vtep, verdict),
-                _ => {
-                    let destined = Destined { vni: port.vni, vtep, verdict, ethernet, len: account.bytes };
-                    if F::APART {
-                        encap::send_apart(*frame, &destined)
-                    } else {
-                        encap::send(*frame, &destined)
-                    }
-                }
-            };
-            match (end.verdict, frame.skb()) {
-                (Verdict::TooBig, Some(skb)) => too_big(skb, &entrant, vtep),
-                _ => end,
+        Way::Vtep(vtep, verdict) => match frame.skb() {
+            Some(skb) if !kept.is_none() => tagged::send(skb, &entrant, *vtep, *verdict),
+            _ => {
+                let (vtep, verdict) = (*vtep, *verdict);
+                let destined = Destined { vni: port.vni, vtep, verdict, ethernet, len: account.bytes };
+                if F::APART { encap::send_apart(*frame, &destined) } else { encap::send(*frame, &destined) }
             }
-        }
-        Way::Flood(network) => match frame.skb() {
-            Some(skb) => flood(skb, &entrant, &network),
-            None => Verdict::Passed.into(),
         },
-        Way::Nowhere(verdict) => verdict.into(),
+        Way::Flood(network) => {
+            return match frame.skb() {
+                Some(skb) => flood(skb, &entrant, network),
+                None => Verdict::Passed.into(),
+            };
+        }
+        Way::Nowhere(verdict) => return (*verdict).into(),
+    };
+    match (end.verdict, frame.skb()) {
+        (untold @ (Verdict::TooBig | Verdict::PortMtu), Some(skb)) => too_big(skb, &entrant, &way, untold),
+        _ => end,
     }
 }
 
@@ -157,15 +156,18 @@ fn way<F: Frame>(port: &PortValue, ethernet: &Ethernet) -> Way {
     }
 }
 
+/// Of a frame that ended as `untold` for its length.
 #[inline(always)]
-fn too_big(frame: Skb, entrant: &Entrant, vtep: u32) -> End {
+fn too_big(frame: Skb, entrant: &Entrant, way: &Way, untold: Verdict) -> End {
     let &Entrant { bound: Bound { ref port, kept, .. }, ref ethernet } = entrant;
-    match maps::adjacency(vtep) {
-        Some(adj) => too_big::tell(
-            frame,
-            &TooBig { port, ethernet, kept, room: adj.room().saturating_sub(kept.len()) },
-        ),
-        None => Verdict::TooBig.into(),
+    let room = match *way {
+        Way::Vtep(vtep, _) => maps::adjacency(vtep).map(|adj| adj.room().saturating_sub(kept.len())),
+        Way::LocalPort(to) => maps::local_port(to, port.vni).map(|to| to.mtu.min(u16::MAX.into()) as u16),
+        Way::Flood(_) | Way::Nowhere(_) => None,
+    };
+    match room {
+        Some(room) => too_big::tell(frame, &TooBig { port, ethernet, kept, room }, untold),
+        None => untold.into(),
     }
 }
 
@@ -176,7 +178,7 @@ fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
     if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) && kept.is_none() {
         let origin = Origin::port(frame, port, vlan);
         if suppress::answer(frame, &origin, &ethernet) {
-            return deliver(&frame, frame.len(), port.vni, port.local_port, Verdict::Answered).by_interface();
+            return deliver_apart(frame, port.vni, port.local_port, Verdict::Answered).by_interface();
         }
     }
     match police::flood(port, network) {
@@ -184,6 +186,12 @@ fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
         Ok(()) => flood::from_port(frame, port, network, ethernet),
         Err(verdict) => verdict.into(),
     }
+}
+
+/// A call of its own, for what it puts on the stack.
+#[inline(never)]
+pub(crate) fn deliver_apart(frame: Skb, vni: u32, to: u32, verdict: Verdict) -> End {
+    deliver(&frame, frame.len(), vni, to, verdict)
 }
 
 /// To a port of this host, tagged as its binding says.
@@ -198,7 +206,39 @@ pub(crate) fn deliver<F: Frame>(frame: &F, bytes: u32, vni: u32, to: u32, verdic
 
 /// To a port that takes this kind of frame, which is of so many bytes.
 #[inline(always)]
-pub(crate) fn leave(frame: &impl Frame, bytes: u32, to: u32, port: &LocalPort, verdict: Verdict) -> End {
+pub(crate) fn leave<F: Frame>(frame: &F, bytes: u32, to: u32, port: &LocalPort, verdict: Verdict) -> End {
+    if fits(frame, bytes, port) {
+        return leave_fitting(frame, bytes, to, port, verdict);
+    }
+    // TC tells the sender.
+    if frame.skb().is_none() {
+        return Verdict::Passed.into();
+    }
+    maps::count_too_big(to);
+    Verdict::PortMtu.into()
+}
+
+/// Whether the interface takes the frame. A device that does not says nothing.
+#[inline(always)]
+pub(crate) fn fits<F: Frame>(frame: &F, bytes: u32, port: &LocalPort) -> bool {
+    takes_len(bytes, port) || frame.skb().is_some_and(|skb| skb.has_segments_for(port.ifindex))
+}
+
+/// The same of a frame that waits not for being cut into segments.
+#[inline(always)]
+pub(crate) fn takes_len(bytes: u32, port: &LocalPort) -> bool {
+    u64::from(bytes) <= port.frame_max()
+}
+
+/// To a port that is known to take this very frame.
+#[inline(always)]
+pub(crate) fn leave_fitting(
+    frame: &impl Frame,
+    bytes: u32,
+    to: u32,
+    port: &LocalPort,
+    verdict: Verdict,
+) -> End {
     let tagged = if port.vlan != 0 { frame.push_tag(port.vlan) } else { frame.settle() };
     match tagged {
         Ok(()) => {

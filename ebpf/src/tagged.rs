@@ -11,7 +11,7 @@ use crate::flood;
 use crate::header::Ethernet;
 use crate::maps;
 use crate::police;
-use crate::port::Entrant;
+use crate::port::{self, Entrant};
 use crate::vlan::{self, Bound, Tag};
 
 /// A call of its own: what it puts on the stack is gone when other frames are encapsulated.
@@ -45,12 +45,22 @@ pub(crate) fn inner(frame: &Skb, vni: u32, ethernet: Ethernet) -> Inner {
     inner
 }
 
+/// A call of its own, for what it puts on the stack.
+#[inline(never)]
+pub(crate) fn deliver_apart(frame: Skb, entrant: &Entrant, to: u32, verdict: Verdict) -> End {
+    deliver(frame, entrant.bound.port.vni, to, entrant.bound.kept, verdict)
+}
+
 /// To a port of this host, by [`vlan::put_on`].
 #[inline(always)]
 pub(crate) fn deliver(frame: Skb, vni: u32, to: u32, kept: Tag, verdict: Verdict) -> End {
     let Some(port) = maps::local_port(to, vni) else {
         return Verdict::PortGone.into();
     };
+    if !fits(frame, port.ifindex, port.frame_max()) {
+        maps::count_too_big(to);
+        return Verdict::PortMtu.into();
+    }
     let bytes = frame.len();
     match vlan::put_on(frame, port, kept) {
         Ok(_) => {
@@ -111,6 +121,10 @@ pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
 fn copy_to_port(tagged: &mut Copies, to: u32, port: &LocalPort) {
     let &mut Copies { shared: ref mut copies, kept, ref mut refused } = tagged;
     let mut frame = copies.frame;
+    if !port::fits(&frame, frame.len(), port) {
+        copies.count_too_long(to);
+        return;
+    }
     let sent = match vlan::put_on(frame, port, kept) {
         Ok(tags) => {
             let sent = frame.copy_to(port.ifindex);
@@ -140,4 +154,10 @@ fn copy_to_vtep(tagged: &mut Copies, vtep: u32, adj: &VtepAdj) {
         frame.pop_tag().and(sent)
     });
     copies.count_vtep(vtep, sent);
+}
+
+/// As [`port::fits`]. A call of its own, by values: the verifier walks what follows less often.
+#[inline(never)]
+fn fits(frame: Skb, ifindex: u32, frame_max: u64) -> bool {
+    u64::from(frame.len()) <= frame_max || frame.has_segments_for(ifindex)
 }

@@ -30,19 +30,18 @@ pub(crate) struct TooBig<'a> {
 
 /// Turns the frame into the answer, if its sender may be answered.
 #[inline(always)]
-pub(crate) fn tell(frame: Skb, refused: &TooBig<'_>) -> End {
+pub(crate) fn tell(frame: Skb, refused: &TooBig<'_>, untold: Verdict) -> End {
     let told = match refused.ethernet.ether_type() {
         EtherType::IPV4 => tell_v4(frame, refused),
         EtherType::IPV6 => tell_v6(frame, refused),
         _ => Err(Refused),
     };
     let &TooBig { port, kept, .. } = refused;
+    let verdict = if matches!(untold, Verdict::PortMtu) { Verdict::PortMtuTold } else { Verdict::TooBigTold };
     match told {
-        Ok(()) if !kept.is_none() => {
-            tagged::deliver(frame, port.vni, port.local_port, kept, Verdict::TooBigTold)
-        }
-        Ok(()) => port::deliver(&frame, frame.len(), port.vni, port.local_port, Verdict::TooBigTold),
-        Err(Refused) => Verdict::TooBig.into(),
+        Ok(()) if !kept.is_none() => tagged::deliver(frame, port.vni, port.local_port, kept, verdict),
+        Ok(()) => port::deliver_apart(frame, port.vni, port.local_port, verdict),
+        Err(Refused) => untold.into(),
     }
 }
 

@@ -201,6 +201,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     let has_device = matches!(arrival.encapsulation, Encapsulation::Vxlan);
     let by_program = if has_device || frame.skb().is_none() {
         port.is_some_and(|port| port.flags & F::DECAP_FLAG != 0)
+            && (frame.skb().is_some() || port.is_some_and(|port| port::takes_len(account.bytes, port)))
             && !(frame.skb().is_some() && (arrival.checksummed && has_device || arrival.is_runt()))
             && !arrival.trailed
             && !frame.is_unfinished(arrival.outer_len as usize, ethernet.ether_type())
@@ -237,7 +238,11 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     }
     match (port, destination, frame.skb()) {
         (Some(port), Destination::Port(to), _) => {
-            let end = port::leave(frame, account.bytes, to, port, Verdict::Delivered);
+            // At XDP that was the condition for coming here.
+            let end = match frame.skb() {
+                Some(skb) => port::leave(&skb, account.bytes, to, port, Verdict::Delivered),
+                None => port::leave_fitting(frame, account.bytes, to, port, Verdict::Delivered),
+            };
             // The kernel holds what is not IP for what was around it until an interface looks again.
             if ethernet.ether_type().is_ip() { end } else { end.by_interface() }
         }

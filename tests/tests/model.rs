@@ -24,6 +24,8 @@ fn the_programs_answer_as_the_model_does() {
         Verdict::DeliveredFlood,
         Verdict::Answered,
         Verdict::TooBigTold,
+        Verdict::PortMtu,
+        Verdict::PortMtuTold,
         Verdict::PortStorm,
         Verdict::VniStorm,
         Verdict::MacRefused,
@@ -55,7 +57,7 @@ fn each_mistake_on_purpose_is_found() {
     fn bindings(tables: &mut Tables, change: impl FnMut(&mut Binding)) {
         tables.bindings.values_mut().for_each(change);
     }
-    let mistakes: [(&str, Seed); 21] = [
+    let mistakes: [(&str, Seed); 22] = [
         ("TTL", |tables| vteps(tables, |vtep| vtep.policy.ttl ^= 1)),
         ("DSCP", |tables| vteps(tables, |vtep| vtep.policy.dscp ^= 1)),
         ("don't fragment", |tables| vteps(tables, |vtep| vtep.policy.dont_fragment ^= true)),
@@ -71,6 +73,7 @@ fn each_mistake_on_purpose_is_found() {
         }),
         ("source check", |tables| networks(tables, |network| network.checks_source = false)),
         ("suppression", |tables| tables.neighbours.clear()),
+        ("MTU of ports", |tables| ports(tables, |port| port.mtu += 1)),
         ("tag", |tables| ports(tables, |port| port.vlan ^= 1)),
         ("ports at XDP", |tables| ports(tables, |port| port.takes_xdp = true)),
         ("port security", |tables| bindings(tables, |binding| binding.checks_ips = false)),

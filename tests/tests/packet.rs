@@ -125,8 +125,12 @@ fn a_port_counts_what_comes_from_it_what_of_that_is_dropped_and_what_is_sent_to_
         rig.put(VNI, PEER.mac, local);
         check_port(rig, &inner, Verdict::Local, REDIRECT);
         let count = |packets| Counter { packets, bytes: packets * bytes };
-        let expected =
-            PortStats { received: count(3), dropped: count(1), sent: Counter::default(), copy_errors: 0 };
+        let expected = PortStats {
+            received: count(3),
+            dropped: count(1),
+            sent: Counter::default(),
+            ..PortStats::default()
+        };
         assert_eq!(rig.kernel.port_stats(1).unwrap(), expected);
         assert_eq!(rig.kernel.port_stats(2).unwrap(), PortStats { sent: count(1), ..PortStats::default() });
     });
@@ -174,6 +178,38 @@ fn a_frame_is_dropped_from_the_first_byte_beyond_the_path_mtu() {
         let sent = check_port(rig, &fits, Verdict::Master, REDIRECT);
         assert_eq!(sent.len(), 1514);
         check_port(rig, &frame::udp(VM, PEER, &vec![0; 1501 - overhead]), Verdict::TooBigTold, REDIRECT);
+    });
+}
+
+#[test]
+fn a_frame_for_another_port_is_dropped_from_the_first_byte_beyond_its_mtu() {
+    Rig::with(|rig| {
+        let of_len = |len: usize| frame::udp(VM, VM_2, &vec![0; len - 42]);
+        check_port(rig, &of_len(1514), Verdict::Local, REDIRECT);
+        let told = check_port(rig, &of_len(1515), Verdict::PortMtuTold, REDIRECT);
+        assert_eq!((&told[34..36], &told[40..42]), (&[3, 4][..], &1500_u16.to_be_bytes()[..]));
+        let mut unknown = of_len(1515);
+        unknown[12..14].copy_from_slice(&[0x12, 0x34]);
+        check_port(rig, &unknown, Verdict::PortMtu, DROP);
+        let stats = rig.kernel.port_stats(2).unwrap();
+        assert_eq!((stats.sent.packets, stats.too_big), (1, 2));
+        // Too long for the port and for the underlay.
+        unknown[..6].fill(0xff);
+        check_port(rig, &unknown, Verdict::TooBig, DROP);
+        assert_eq!(rig.kernel.port_stats(2).unwrap().too_big, 3);
+    });
+}
+
+#[test]
+fn a_frame_from_the_underlay_is_dropped_from_the_first_byte_beyond_its_ports_mtu() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        let of_len =
+            |len: usize| frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, &vec![0; len - 42]));
+        check_uplink(rig, &of_len(1514), Verdict::Delivered, REDIRECT);
+        check_uplink(rig, &of_len(1515), Verdict::PortMtu, DROP);
+        let stats = rig.kernel.port_stats(1).unwrap();
+        assert_eq!((stats.sent.packets, stats.too_big), (1, 1));
     });
 }
 

@@ -109,6 +109,7 @@ fn sums(rig: &Rig) -> Sums {
             Verdict::DeliveredFlood,
             Verdict::Answered,
             Verdict::TooBigTold,
+            Verdict::PortMtuTold,
         ]),
         to_vteps: count(&[Verdict::Master, Verdict::Slave, Verdict::Device, Verdict::Flooded]),
         sent: vtep["sent_packets"].as_u64().unwrap(),

@@ -104,11 +104,13 @@ pub struct PortTraffic {
     pub sent_bytes: u64,
     /// Copies of floods that the kernel refused to send to it.
     pub copy_errors: u64,
+    /// Frames for it that are longer than its MTU.
+    pub too_big: u64,
 }
 
 impl From<PortStats> for PortTraffic {
     fn from(stats: PortStats) -> Self {
-        let PortStats { received, dropped, sent, copy_errors } = stats;
+        let PortStats { received, dropped, sent, copy_errors, too_big } = stats;
         Self {
             received_packets: received.packets,
             received_bytes: received.bytes,
@@ -117,6 +119,7 @@ impl From<PortStats> for PortTraffic {
             sent_packets: sent.packets,
             sent_bytes: sent.bytes,
             copy_errors,
+            too_big,
         }
     }
 }

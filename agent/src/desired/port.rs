@@ -32,6 +32,7 @@ struct Wish {
     /// Who removes the outer headers.
     decap: Way,
     to_peer: bool,
+    mtu: u32,
 }
 
 pub(super) fn add(
@@ -55,7 +56,7 @@ pub(super) fn add(
     let assigned = indices.assign(&wanted, &room, inputs.now);
     let mut bound = BoundPorts::new();
     let mut buckets = BTreeMap::<u32, u32>::new();
-    for Wish { port, key, bd, decap, to_peer } in wishes {
+    for Wish { port, key, bd, decap, to_peer, mtu } in wishes {
         let LocalPortKey { port: id, vni } = key;
         let Some(&local_port) = assigned.by_key.get(&key) else {
             let message = format!("no room in the port table (dataplane.ports_max = {ports_max})");
@@ -67,7 +68,7 @@ pub(super) fn add(
         flags |= if port.link_local { LocalPort::LINK_LOCAL } else { 0 };
         flags |= tags.leaving();
         flags |= if to_peer { LocalPort::TO_PEER } else { 0 };
-        let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd };
+        let local = LocalPort { ifindex: id.ifindex, vni, vlan: id.vlan, flags, bd, mtu };
         desired.dataplane.local_ports.insert(local_port, local);
         let mut flags = if learns(inputs, &port, id, desired) { PortValue::LEARN } else { 0 };
         flags |= if port.link_local { PortValue::LINK_LOCAL } else { 0 };
@@ -102,7 +103,7 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
         let decap = decap::choose(inputs.config, &port, link, inputs.packet_rate).way;
         let key = LocalPortKey { port: id, vni: network.vni };
         let to_peer = deliver::to_peer(&port, link, inputs.packet_rate) == Some(Ok(()));
-        wishes.push(Wish { port, key, bd: network.bd, decap, to_peer });
+        wishes.push(Wish { port, key, bd: network.bd, decap, to_peer, mtu: link.mtu });
     }
     wishes
 }

@@ -571,6 +571,18 @@ fn a_sender_that_lost_its_last_mac_goes_with_the_comparison_after_the_short_writ
 }
 
 #[test]
+fn vteps_of_one_address_are_served_as_one_and_told() {
+    let mut host = Host::new();
+    assert!(host.desired().alarms.iter().all(|alarm| alarm.kind != AlarmKind::SharedAddress));
+    host.set_table(&TABLE.replace("192.0.2.12", "192.0.2.11"));
+    host.check_alarm(AlarmKind::SharedAddress, "192.0.2.11");
+    host.settle();
+    assert_eq!(host.installed.vteps.len(), 1);
+    assert_eq!(host.installed.fdb[&BLUE_MAC].master, Target::Vtep(1));
+    assert!(host.installed.vteps[&1].up, "frames go there as before");
+}
+
+#[test]
 fn more_vteps_and_networks_than_room_are_named() {
     let mut host = Host::new();
     let text = format!("{CONFIG}\n[dataplane]\nvteps_max = 1\nvnis_max = 1\nports_max = 1");

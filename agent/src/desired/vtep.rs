@@ -31,6 +31,7 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
         let message = format!("no room in the VTEP table (dataplane.vteps_max = {vteps_max})");
         desired.alarms.insert(Alarm::new(AlarmKind::VtepTableFull, address, message));
     }
+    shared(inputs, desired);
     let of_table: BTreeMap<IpAddr, Encapsulation> =
         inputs.table.vteps.values().map(|vtep| (vtep.address, vtep.encapsulation)).collect();
     let awaits_findings = awaits_findings(inputs);
@@ -59,6 +60,21 @@ pub(super) fn add(inputs: &Inputs<'_>, indices: &mut Indices<IpAddr>, desired: &
         }
     }
     by_name
+}
+
+/// By its address a VTEP is sent to and known as a sender: those that share one are one VTEP to this host.
+fn shared(inputs: &Inputs<'_>, desired: &mut Desired) {
+    let mut first = BTreeMap::<IpAddr, &VtepName>::new();
+    for (name, vtep) in &inputs.table.vteps {
+        let other = *first.entry(vtep.address).or_insert(name);
+        if other != name {
+            let message = format!(
+                "VTEP {other} has the address, too; expected one for each: they are served as one, and neither is a \
+                 slave for the other"
+            );
+            desired.alarms.insert(Alarm::new(AlarmKind::SharedAddress, &vtep.address, message));
+        }
+    }
 }
 
 /// A VTEP without a way is down, so that its slaves serve. One whose way has not been looked up stays as it is.

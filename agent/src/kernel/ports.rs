@@ -94,6 +94,7 @@ impl Ports {
             sum.dropped += cpu.dropped;
             sum.sent += cpu.sent;
             sum.copy_errors += cpu.copy_errors;
+            sum.too_big += cpu.too_big;
         }
         Ok(sum)
     }

@@ -188,7 +188,14 @@ fn ports(encoder: &mut DescriptorEncoder<'_>, ports: &[PortScrape]) -> fmt::Resu
     let sent = each(|traffic| traffic.sent_bytes);
     counters(encoder, "port_sent_bytes", "Bytes sent to the port", sent)?;
     let errors = each(|traffic| traffic.copy_errors);
-    counters(encoder, "port_copy_errors", "Flood copies that the kernel refused to send to the port", errors)
+    counters(
+        encoder,
+        "port_copy_errors",
+        "Flood copies that the kernel refused to send to the port",
+        errors,
+    )?;
+    let too_big = each(|traffic| traffic.too_big);
+    counters(encoder, "port_too_big", "Frames for the port that are longer than its MTU", too_big)
 }
 
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::Result {

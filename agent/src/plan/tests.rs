@@ -28,8 +28,14 @@ fn closed() -> impl Strategy<Value = Dataplane> {
         }
         let vni_of = |local: u32| local % 3 + 1;
         for (index, flags) in locals {
-            let port =
-                LocalPort { ifindex: 10 + index / 3, vni: vni_of(index), vlan: 0, flags, bd: vni_of(index) };
+            let port = LocalPort {
+                ifindex: 10 + index / 3,
+                vni: vni_of(index),
+                vlan: 0,
+                flags,
+                bd: vni_of(index),
+                mtu: 1500,
+            };
             dataplane.local_ports.insert(index, port);
         }
         let vtep_indices: Vec<u32> = dataplane.vteps.keys().copied().collect();

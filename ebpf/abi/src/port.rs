@@ -76,9 +76,18 @@ pub struct LocalPort {
     pub flags: u16,
     /// The bridge domain of `vni`.
     pub bd: u32,
+    /// The interface's, of its largest IP packet.
+    pub mtu: u32,
 }
 
 impl LocalPort {
+    /// The longest frame that fits, without its tags, as the kernel has it for the ports of a bridge.
+    #[inline]
+    pub const fn frame_max(&self) -> u64 {
+        const ETHERNET: u64 = 14;
+        self.mtu as u64 + ETHERNET
+    }
+
     /// `uplink_in` removes the outer headers of unicast to this port itself; without the flag the kernel's tunnel
     /// device does. Faster for ports that take frames as they are (veth); a tap segments the super-packets that come
     /// out of it in software.
@@ -153,5 +162,5 @@ impl VniValue {
 
 const _: () = assert!(size_of::<PortKey>() == 8);
 const _: () = assert!(size_of::<PortValue>() == 32);
-const _: () = assert!(size_of::<LocalPort>() == 16);
+const _: () = assert!(size_of::<LocalPort>() == 20);
 const _: () = assert!(size_of::<VniValue>() == 24);

@@ -61,9 +61,11 @@ pub struct PortStats {
     pub sent: Counter,
     /// Flood copies that the kernel refused to send. One whose port is gone, its index another's perhaps, is nobody's.
     pub copy_errors: u64,
+    /// Frames for the port that are longer than its MTU, flood copies included.
+    pub too_big: u64,
 }
 
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<VniStats>() == 1536);
-const _: () = assert!(size_of::<PortStats>() == 56);
+const _: () = assert!(size_of::<PortStats>() == 64);
 const _: () = assert!(size_of::<VtepStats>() == 64);

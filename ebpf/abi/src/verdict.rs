@@ -140,6 +140,10 @@ verdicts! {
     /// Several UDP datagrams in one packet, not taken apart yet, in a Geneve tunnel with options or a checksum: outer
     /// headers that neither a program nor a device takes off without spoiling them.
     InnerSegments = 63, "inner_segments";
+    /// Longer than the MTU of the port that it is for.
+    PortMtu = 64, "port_mtu";
+    /// Longer than the MTU of the port that it is for, and the sender was told so by ICMP.
+    PortMtuTold = 65, "port_mtu_told";
 }
 
 impl Verdict {

@@ -7,14 +7,15 @@ use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
     BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
     BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_DONT_FRAGMENT, BPF_F_RECOMPUTE_CSUM,
-    BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_tunnel_key,
+    BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_check_mtu_flags,
+    bpf_tunnel_key,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns,
-    bpf_ktime_get_ns, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
-    bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_get_tunnel_key,
-    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_set_tunnel_key, bpf_skb_store_bytes, bpf_skb_vlan_pop,
-    bpf_skb_vlan_push,
+    bpf_check_mtu, bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_jiffies64,
+    bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
+    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_get_tunnel_key, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_set_tunnel_key,
+    bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
@@ -74,6 +75,22 @@ impl Skb {
     pub(crate) fn set_len(&self, len: u32) -> Result<(), Refused> {
         // SAFETY: the helper takes the context and numbers; no packet pointer is kept.
         done(unsafe { bpf_skb_change_tail(self.skb, len, 0) })
+    }
+
+    /// Whether this is a super-packet whose segments the interface takes. The kernel knows where their headers end, also where
+    /// those of a tunnel were taken off (`skb_gso_network_seglen` of its `net/core/gso.c`).
+    #[inline(never)]
+    pub(crate) fn has_segments_for(&self, ifindex: u32) -> bool {
+        if self.gso_size() == 0 {
+            return false;
+        }
+        let mut mtu_len = 0;
+        // SAFETY: the pointer is that of `mtu_len`, of the size that the helper writes.
+        let ret = unsafe {
+            let segments = u64::from(bpf_check_mtu_flags::BPF_MTU_CHK_SEGS);
+            bpf_check_mtu(self.skb.cast(), ifindex, &raw mut mtu_len, 0, segments)
+        };
+        ret == 0
     }
 
     /// Makes room in front of the frame, zeroed.

@@ -147,6 +147,8 @@ fn ports(rng: &mut SmallRng, tables: &mut Tables, vnis: &[u32]) {
             decap_in_program: rng.random(),
             link_local: rng.random_bool(0.3),
             takes_xdp: rng.random_bool(0.7),
+            to_peer: rng.random_bool(0.3),
+            mtu: *[1500, 1500, 9000, 1400, 600, 80].choose(rng).expect("some"),
             tags: if tags == Tags::Popped { Tags::None } else { tags },
         };
         if rng.random_bool(0.95) {

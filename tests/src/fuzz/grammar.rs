@@ -240,6 +240,13 @@ fn fitted(rng: &mut SmallRng, tables: &Tables, mut frame: Vec<u8>) -> Vec<u8> {
         let length = usize::from(*mtu) - outer + 2 - rng.random_range(0..5);
         frame.resize(length, 0xa5);
     }
+    let mtus: Vec<u32> = tables.local_ports.values().map(|port| port.mtu).filter(|mtu| *mtu < 2000).collect();
+    if let Some(mtu) = mtus.choose(rng)
+        && rng.random_bool(0.06)
+    {
+        // With or without a tag that counts not.
+        frame.resize(*mtu as usize + 20 - rng.random_range(0..9), 0x5a);
+    }
     frame
 }
 

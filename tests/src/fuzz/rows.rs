@@ -114,10 +114,11 @@ fn local_port(port: &model::LocalPort) -> LocalPort {
         (port.decap_in_program, LocalPort::DECAP_IN_PROGRAM.into()),
         (port.link_local, LocalPort::LINK_LOCAL.into()),
         (port.takes_xdp, LocalPort::TAKES_XDP.into()),
+        (port.to_peer, LocalPort::TO_PEER.into()),
         (port.tags == Tags::Kept, LocalPort::KEEP_TAG.into()),
         (port.tags == Tags::Carried, LocalPort::CARRY_TAG.into()),
     ]));
-    LocalPort { ifindex: port.ifindex, vni: port.vni, vlan: port.vlan, flags, bd: port.bd }
+    LocalPort { ifindex: port.ifindex, vni: port.vni, vlan: port.vlan, flags, bd: port.bd, mtu: port.mtu }
 }
 
 fn network(network: &model::Network) -> Network {

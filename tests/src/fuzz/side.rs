@@ -75,6 +75,7 @@ impl Side {
                 Verdict::Delivered,
                 Verdict::Answered,
                 Verdict::TooBigTold,
+                Verdict::PortMtuTold,
             ]
             .into_iter()
             .collect(),
@@ -229,6 +230,7 @@ impl Side {
                 sent: stats.sent.packets,
                 sent_bytes: stats.sent.bytes,
                 copy_errors: stats.copy_errors,
+                too_big: stats.too_big,
             };
             Ok((index, count))
         };

@@ -84,6 +84,8 @@ pub struct PortCount {
     pub sent: u64,
     pub sent_bytes: u64,
     pub copy_errors: u64,
+    /// Longer than its MTU.
+    pub too_big: u64,
 }
 
 impl Outcome {
@@ -154,6 +156,17 @@ impl Leaving {
 }
 
 impl PortCount {
+    pub(super) const TOO_BIG: Self = Self {
+        received: 0,
+        received_bytes: 0,
+        dropped: 0,
+        dropped_bytes: 0,
+        sent: 0,
+        sent_bytes: 0,
+        copy_errors: 0,
+        too_big: 1,
+    };
+
     pub(super) fn one_sent(frame: &[u8]) -> Self {
         Self { sent: 1, sent_bytes: frame.len() as u64, ..Self::default() }
     }
@@ -166,6 +179,7 @@ impl PortCount {
         self.sent += other.sent;
         self.sent_bytes += other.sent_bytes;
         self.copy_errors += other.copy_errors;
+        self.too_big += other.too_big;
     }
 }
 

@@ -87,7 +87,7 @@ impl Arrived<'_> {
                 Place::Port(port) if port == self.binding.local_port => {
                     return self.ended(Verdict::SamePort);
                 }
-                Place::Port(port) => return self.to_port(self.frame, port, Verdict::Local),
+                Place::Port(port) => return self.to_other_port(port),
                 Place::Vtep(vtep) if self.tables.is_up(vtep) => return self.to_vtep(vtep, verdict),
                 Place::Vtep(_) | Place::Nowhere => {}
             }
@@ -95,9 +95,25 @@ impl Arrived<'_> {
         self.ended(Verdict::BothDown)
     }
 
+    fn to_other_port(&self, index: u32) -> Outcome {
+        let outcome = self.to_port(self.frame, index, Verdict::Local);
+        if outcome.verdict != Verdict::PortMtu {
+            return outcome;
+        }
+        let mtu = self.tables.local_port(index, self.binding.vni).map_or(0, |port| port.mtu);
+        let room = u16::try_from(mtu).unwrap_or(u16::MAX);
+        let mut told = self.told(room, Verdict::PortMtu, Verdict::PortMtuTold);
+        told.ports.extend(outcome.ports);
+        Outcome { by_xdp: false, ..told }
+    }
+
     fn to_port(&self, frame: &[u8], index: u32, verdict: Verdict) -> Outcome {
         match self.tables.local_port(index, self.binding.vni) {
             None => self.ended(Verdict::PortGone),
+            Some(port) if !port.takes(frame.len()) => {
+                let ports = vec![(index, PortCount::TOO_BIG)];
+                Outcome { ports, by_xdp: false, ..self.ended(Verdict::PortMtu) }
+            }
             Some(port) => match tags::at_port(self.tables, frame, port, self.kept) {
                 Some(leaving) => {
                     let ports = vec![(index, PortCount::one_sent(frame))];
@@ -119,7 +135,8 @@ impl Arrived<'_> {
             return self.ended(Verdict::EncapFailed);
         }
         if !encap::fits(self.inside(), vtep) {
-            return Outcome { by_xdp: false, ..self.too_big(encap::room(vtep)) };
+            let room = encap::room(vtep).saturating_sub(if self.kept.is_some() { 4 } else { 0 });
+            return Outcome { by_xdp: false, ..self.told(room, Verdict::TooBig, Verdict::TooBigTold) };
         }
         let served_as_slave = u64::from(verdict == Verdict::Slave);
         let is_ip = [TYPE_IPV4, TYPE_IPV6].contains(&self.ethernet.kind());
@@ -141,16 +158,16 @@ impl Arrived<'_> {
         }
     }
 
-    fn too_big(&self, room: u16) -> Outcome {
+    /// Of a frame that is too long for a path whose largest IP packet is `room`.
+    fn told(&self, room: u16, untold: Verdict, told: Verdict) -> Outcome {
         let interface = self.tables.interfaces.get(&self.ifindex);
         let told_enough = interface.is_some_and(|interface| interface.told_enough);
-        let room = room.saturating_sub(if self.kept.is_some() { 4 } else { 0 });
         match icmp::too_big(self.frame, room) {
             Some(answer) if !told_enough => {
-                let outcome = self.to_port(&answer, self.binding.local_port, Verdict::TooBigTold);
+                let outcome = self.to_port(&answer, self.binding.local_port, told);
                 Outcome { tells: true, ..outcome }
             }
-            _ => self.ended(Verdict::TooBig),
+            _ => self.ended(untold),
         }
     }
 
@@ -178,7 +195,7 @@ impl Arrived<'_> {
         let link_local = is_link_local(self.ethernet.destination());
         let mut copies = Vec::new();
         let (mut vteps, mut ports) = (Vec::new(), Vec::new());
-        let (mut failed, mut too_big, mut untaken) = (false, false, false);
+        let (mut failed, mut too_big, mut too_long, mut untaken) = (false, false, false, false);
         // Room is made once, for outer headers of one length: of the first VTEP that can have them.
         let mut shared_length = None;
         for member in &network.flood {
@@ -186,6 +203,10 @@ impl Arrived<'_> {
                 Place::Port(index) if index == self.binding.local_port => {}
                 Place::Port(index) => match self.tables.local_port(index, self.binding.vni) {
                     Some(port) if link_local && !port.link_local => {}
+                    Some(port) if !port.takes(self.frame.len()) => {
+                        ports.push((index, PortCount::TOO_BIG));
+                        too_long = true;
+                    }
                     Some(port) => match tags::at_port(self.tables, self.frame, port, self.kept) {
                         Some(copy) => {
                             ports.push((index, PortCount::one_sent(self.frame)));
@@ -222,6 +243,7 @@ impl Arrived<'_> {
             (false, _, _) => Verdict::Flooded,
             (true, true, _) => Verdict::EncapFailed,
             (true, false, true) => Verdict::TooBig,
+            (true, false, false) if too_long => Verdict::PortMtu,
             (true, false, false) if link_local => Verdict::LinkLocal,
             (true, false, false) if untaken => Verdict::ExtraTag,
             (true, false, false) => Verdict::NoMembers,

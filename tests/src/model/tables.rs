@@ -125,7 +125,7 @@ pub struct Storm {
     pub spent: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LocalPort {
     pub ifindex: u32,
@@ -136,7 +136,10 @@ pub struct LocalPort {
     pub decap_in_program: bool,
     pub link_local: bool,
     pub takes_xdp: bool,
+    /// Into the namespace behind it at once, which shows in no frame.
+    pub to_peer: bool,
     pub tags: Tags,
+    pub mtu: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -191,6 +194,30 @@ pub enum Place {
     Nowhere,
     Vtep(u32),
     Port(u32),
+}
+
+impl Default for LocalPort {
+    fn default() -> Self {
+        Self {
+            ifindex: 0,
+            vni: 0,
+            bd: 0,
+            vlan: 0,
+            decap_in_program: false,
+            link_local: false,
+            takes_xdp: false,
+            to_peer: false,
+            tags: Tags::None,
+            mtu: 9000,
+        }
+    }
+}
+
+impl LocalPort {
+    /// Whether its interface takes a frame of this length, its tags left out, as a bridge would have it.
+    pub(super) fn takes(&self, length: usize) -> bool {
+        length as u64 <= u64::from(self.mtu) + 14
+    }
 }
 
 impl Default for Host {

@@ -128,6 +128,10 @@ impl<'a> Arrival<'a> {
         let outcome = match decision {
             Decision::Port(index) => match self.tables.local_port(index, self.vni) {
                 None => self.ended(bd, Verdict::PortGone),
+                Some(port) if !port.takes(self.frame.len()) => {
+                    let ports = vec![(index, PortCount::TOO_BIG)];
+                    Outcome { ports, by_xdp: false, ..self.ended(bd, Verdict::PortMtu) }
+                }
                 Some(port) => match at_port(self.tables, self.frame, port, self.kept) {
                     Some(leaving) => {
                         let ports = vec![(index, PortCount::one_sent(self.frame))];
@@ -156,10 +160,14 @@ impl<'a> Arrival<'a> {
         }
         let link_local = Ethernet::parse(self.frame).is_some_and(|frame| is_link_local(frame.destination()));
         let (mut copies, mut ports) = (Vec::new(), Vec::new());
-        let (mut failed, mut untaken) = (false, false);
+        let (mut failed, mut too_long, mut untaken) = (false, false, false);
         for index in network.flood.iter().copied().filter_map(port) {
             match self.tables.local_port(index, self.vni) {
                 Some(port) if link_local && !port.link_local => {}
+                Some(port) if !port.takes(self.frame.len()) => {
+                    ports.push((index, PortCount::TOO_BIG));
+                    too_long = true;
+                }
                 Some(port) => match at_port(self.tables, self.frame, port, self.kept) {
                     Some(copy) => {
                         ports.push((index, PortCount::one_sent(self.frame)));
@@ -173,6 +181,7 @@ impl<'a> Arrival<'a> {
         let verdict = match (copies.is_empty(), failed) {
             (false, _) => Verdict::DeliveredFlood,
             (true, true) => Verdict::EncapFailed,
+            (true, false) if too_long => Verdict::PortMtu,
             (true, false) if link_local => Verdict::LinkLocal,
             (true, false) if untaken => Verdict::ExtraTag,
             (true, false) => Verdict::NoMembers,

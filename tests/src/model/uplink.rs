@@ -201,7 +201,10 @@ fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Insi
         Decision::Port(index) => tables.local_port(index, inside.vni),
         Decision::Flood => None,
     };
-    let by_program = port.is_some_and(|port| if at_xdp { port.takes_xdp } else { port.decap_in_program });
+    let by_program = port.is_some_and(|port| {
+        // What is too long there, TC counts.
+        if at_xdp { port.takes_xdp && port.takes(inside.frame.len()) } else { port.decap_in_program }
+    });
     let is_runt = !at_xdp && inside.is_runt();
     let by_device = !by_program || datagram.is_trailed() || is_runt || datagram.is_checksummed() && !at_xdp;
     if (is_vxlan || at_xdp) && by_device {

@@ -100,6 +100,7 @@ fn only_packets_of_the_session_from_where_it_is_keep_a_vtep_alive() {
             with(|bytes| bytes[1] = 0x40),
             with(|bytes| bytes[1] |= 0x04),
             with(|bytes| bytes[1] |= 0x02),
+            with(|bytes| bytes[1] |= 0x30),
             with(|bytes| bytes[2] = 0),
             with(|bytes| bytes[3] = 26),
             with(|bytes| bytes[11] ^= 1),
@@ -220,6 +221,13 @@ fn silence_takes_a_vtep_down_and_a_farewell_does_not() {
 
         check_uplink(rig, &alive, Verdict::Bfd, DROP);
         assert!(up(rig));
+        // What is no packet in order is no farewell.
+        for (at, byte) in [(1, 0x30), (1, 0x04), (2, 0), (3, 26)] {
+            let mut bytes = farewell.bytes();
+            bytes[at] = byte;
+            assert!(Packet::parse(&bytes).is_err());
+            check_uplink(rig, &datagram(tor, 255, 4784, &bytes), Verdict::Bfd, DROP);
+        }
         wait_for("the timer", within, || (!up(rig)).then_some(())).unwrap();
         assert_eq!(rig.kernel.bfd_heard(TOR_A).unwrap().expired, 1);
         check_uplink(rig, &alive, Verdict::Bfd, DROP);

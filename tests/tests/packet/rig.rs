@@ -169,7 +169,7 @@ impl Rig {
 
     pub(crate) fn bind(&mut self, ifindex: u32, vlan: u16, vni: u32, local_port: u32) {
         let bd = if vni == VNI { 1 } else { 2 };
-        let row = LocalPort { ifindex, vni, vlan, flags: 0, bd };
+        let row = LocalPort { ifindex, vni, vlan, flags: 0, bd, mtu: 1500 };
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
         let value = PortValue { vni, bd, local_port, buckets: local_port, ..PortValue::UNBOUND };
         self.apply(&Step::PutPorts(vec![(PortId { ifindex, vlan }, value)]));
@@ -178,7 +178,7 @@ impl Rig {
     /// Of a port of [`VNI`], on both its sides.
     pub(crate) fn set_port_flags(&mut self, local_port: u32, flags: u32, local_flags: u16) {
         let ifindex = if local_port == 1 { self.port } else { self.port_2 };
-        let row = LocalPort { ifindex, vni: VNI, vlan: 0, flags: local_flags, bd: 1 };
+        let row = LocalPort { ifindex, vni: VNI, vlan: 0, flags: local_flags, bd: 1, mtu: 1500 };
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
         let value =
             PortValue { vni: VNI, bd: 1, local_port, flags, buckets: local_port, ..PortValue::UNBOUND };
@@ -221,7 +221,7 @@ impl Rig {
 
     pub(crate) fn decap_in_program(&mut self, local_port: u32) {
         let flags = LocalPort::DECAP_IN_PROGRAM | LocalPort::TAKES_XDP;
-        let row = LocalPort { ifindex: self.port, vni: VNI, vlan: 0, flags, bd: 1 };
+        let row = LocalPort { ifindex: self.port, vni: VNI, vlan: 0, flags, bd: 1, mtu: 1500 };
         self.apply(&Step::PutLocalPorts(vec![(local_port, row)]));
     }
 
