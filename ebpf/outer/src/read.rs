@@ -153,13 +153,14 @@ impl Packet {
             return Ok(frame_len);
         }
         let outer = (self.shape.outer_len() - ETH_LEN) as u32;
-        let end = self.len + ETH_LEN as u32;
-        let whole = self.len >= outer + ETH_LEN as u32 && end <= frame_len;
-        let udp = match self.udp_len {
-            Some(udp_len) => u32::from(udp_len) + outer == self.len + (UDP_LEN + TUNNEL_LEN) as u32,
-            None => true,
+        // What follows a datagram in its packet the kernel cuts off (`udp_rcv` in its `net/ipv4/udp.c`).
+        let len = match self.udp_len {
+            Some(udp_len) => u32::from(udp_len) + outer - (UDP_LEN + TUNNEL_LEN) as u32,
+            None => self.len,
         };
-        if whole && udp && self.sums_up { Ok(end) } else { Err(Verdict::OuterMalformed) }
+        let whole = self.len + ETH_LEN as u32 <= frame_len;
+        let agree = len >= outer + ETH_LEN as u32 && len <= self.len;
+        if whole && agree && self.sums_up { Ok(len + ETH_LEN as u32) } else { Err(Verdict::OuterMalformed) }
     }
 }
 

@@ -77,6 +77,10 @@ fn in_udp(rng: &mut SmallRng, port: u16, payload: &[u8]) -> Vec<u8> {
     if rng.random_bool(0.8) {
         datagram[6..8].fill(0);
     }
+    // Bytes behind a datagram are in its packet, and not in its own length.
+    if rng.random_bool(0.05) {
+        datagram.extend(bytes(rng, 1..30));
+    }
     datagram
 }
 

@@ -128,17 +128,22 @@ impl<'a> Datagram<'a> {
 
     /// Whether the frame goes on behind the packet. The device cuts it off.
     fn is_trailed(&self) -> bool {
-        self.length < self.payload.len()
+        self.end() < self.payload.len()
+    }
+
+    /// Of a datagram, by its own length: IP may go on behind it.
+    fn end(&self) -> usize {
+        if self.is_in_udp() { usize::from(word(self.payload, 4)) } else { self.length }
     }
 
     fn inside(&self, strict: bool) -> Result<Inside<'a>, Verdict> {
         let before = if self.is_in_udp() { UDP } else { 0 };
-        let agree = !self.is_in_udp() || usize::from(word(self.payload, 4)) == self.length;
-        let whole = self.length >= before + TUNNEL + ETHERNET && self.length <= self.payload.len();
+        let agree = self.end() <= self.length;
+        let whole = self.end() >= before + TUNNEL + ETHERNET && self.length <= self.payload.len();
         if !agree || !whole || !self.sound {
             return Err(Verdict::OuterMalformed);
         }
-        let (header, rest) = self.payload[before..self.length].split_at(TUNNEL);
+        let (header, rest) = self.payload[before..self.end()].split_at(TUNNEL);
         let options = self.options(header, strict)?;
         // Options may not leave less than an Ethernet header.
         let frame = rest.get(options..).filter(|frame| frame.len() >= ETHERNET);

@@ -339,6 +339,28 @@ fn a_frame_too_short_for_the_program_is_dropped_with_its_reason_where_no_device_
     });
 }
 
+/// As the kernel has it, which cuts off what follows (`udp_rcv`).
+#[test]
+fn a_datagram_that_ends_before_its_packet_counts_by_its_own_length() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        let inner = frame::udp(PEER, VM, b"payload");
+        for kind in KINDS.into_iter().filter(|(encapsulation, _)| *encapsulation != Encapsulation::Nvgre) {
+            put(rig, TOR_A, adjacency(TOR_A, kind, POLICY, rig.uplink));
+            let mut packet = carrier(kind).wrap(&[&inner[..], b"behind"].concat());
+            let at = packet.len() - inner.len() - 6 - 8 - 4;
+            let len = u16::from_be_bytes([packet[at], packet[at + 1]]) - 6;
+            packet[at..at + 2].copy_from_slice(&len.to_be_bytes());
+            if kind.0 == Encapsulation::Vxlan {
+                // Its device cuts.
+                check_uplink(rig, &packet, Verdict::Admitted, NEXT);
+            } else {
+                assert_eq!(check_uplink(rig, &packet, Verdict::Delivered, REDIRECT), inner);
+            }
+        }
+    });
+}
+
 /// Each with the reason that says most.
 #[test]
 fn tunnel_headers_that_are_not_in_order_are_refused_each_with_its_reason() {
@@ -375,9 +397,9 @@ fn tunnel_headers_that_are_not_in_order_are_refused_each_with_its_reason() {
             if kind.0 == Encapsulation::Nvgre {
                 continue;
             }
-            // UDP's length says less than the headers, more than the packet, and one byte less or more than there is.
+            // UDP's length says less than the headers, or more than the packet.
             let len = u16::from_be_bytes([good[header - 4], good[header - 3]]);
-            for wrong in [0, 8, 15, 16, len - 1, len + 1, u16::MAX] {
+            for wrong in [0, 8, 15, 16, 29, len + 1, u16::MAX] {
                 let mut odd = good.clone();
                 odd[header - 4..header - 2].copy_from_slice(&wrong.to_be_bytes());
                 check_uplink(rig, &odd, Verdict::OuterMalformed, DROP);
