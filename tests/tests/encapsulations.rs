@@ -21,7 +21,7 @@ const BURSTS: usize = 5;
 
 struct Rig {
     hosts: [Host; 2],
-    _fabric: Fabric,
+    fabric: Fabric,
 }
 
 struct Host {
@@ -94,7 +94,7 @@ impl Rig {
         let hosts = agents.into_iter().zip(vms).zip(machines);
         let hosts: Vec<_> = hosts.map(|((agent, vm), machine)| Host { agent, vm, machine }).collect();
         let hosts = hosts.try_into().unwrap_or_else(|_| unreachable!("of two there are two"));
-        let rig = Self { hosts, _fabric: fabric };
+        let rig = Self { hosts, fabric };
         let [one, other] = &rig.hosts;
         wait_for("the first echo reply", SOON, || one.vm.pings(other.vm.address, 1).then_some(())).unwrap();
         rig
@@ -173,6 +173,33 @@ fn geneve_over_ipv4() {
 #[test]
 fn geneve_over_ipv6() {
     check(Encapsulation::Geneve, Underlay::V6);
+}
+
+/// With a UDP checksum, as other VTEPs may send it, nobody can take a tunnel off that has several datagrams inside.
+#[test]
+fn several_datagrams_in_a_checksummed_geneve_tunnel_are_dropped_with_their_reason() {
+    let rig = Rig::new(Encapsulation::Geneve, Underlay::V4, false);
+    let [one, other] = &rig.hosts;
+    udp_segments(&one.vm, &other.vm, BURSTS).unwrap();
+    assert_eq!(other.count(Verdict::InnerSegments), 0);
+    let fabric = rig.fabric.last_port();
+    for rule in [
+        "table netdev fabric",
+        "chain netdev fabric sums { type filter hook ingress device port1 priority 0 ; }",
+        "rule netdev fabric sums udp dport 6081 udp checksum set 0x1234",
+    ] {
+        fabric.netns().run(&format!("nft add {rule}")).unwrap();
+    }
+    udp_segments(&one.vm, &other.vm, 1).unwrap_err();
+    assert!(other.count(Verdict::InnerSegments) > 0);
+    assert!(
+        one.vm.pings(other.vm.address, 20),
+        "single packets pass, for a receiver may do without checksums"
+    );
+    one.vm.eth0.set_offload("tx-udp-segmentation", false).unwrap();
+    let before = other.count(Verdict::InnerSegments);
+    udp_segments(&one.vm, &other.vm, BURSTS).unwrap();
+    assert_eq!(other.count(Verdict::InnerSegments), before);
 }
 
 #[test]
