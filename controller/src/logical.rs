@@ -68,9 +68,13 @@ pub struct Durable {
     /// Duplicate MACs that keep their master.
     pub frozen: BTreeSet<Pin>,
     /// Of MACs that several claim alike: who is master. The claims alone would not tell, should the physical controller
-    /// that heard them in their order be gone as well. Kept apart from the rest, by `Action::Remember`.
+    /// that heard them in their order be gone as well. And of those that nobody claims any more, where the mass-withdraw
+    /// guard keeps them. Kept apart from the rest, by `Action::Remember`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
+    /// Where that guard keeps MACs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<LogicalSwitchName>,
     /// What VTEPs said last: until they are heard again nobody is told that they are gone.
     #[serde(default)]
     pub known: BTreeMap<VtepName, Known>,
@@ -329,6 +333,7 @@ impl Logical {
         logical.declare(declared, now, &mut Vec::new());
         logical.freeze_again(&durable.frozen, now);
         logical.remember_again(durable.masters);
+        logical.guard_again(&durable.kept);
         logical.persist = false;
         logical
     }

@@ -1,5 +1,5 @@
 //! Which MACs several VTEPs claim alike, and who of them is master: what their claims would not tell to whoever hears them
-//! without their order.
+//! without their order. And whose those are that nobody claims any more, and the mass-withdraw guard keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,10 @@ impl Contested {
         self.recalled.insert(mac, master);
     }
 
+    pub(super) fn recalled(&self) -> impl Iterator<Item = (MacAddr, VtepId)> {
+        self.recalled.iter().map(|(mac, master)| (*mac, *master))
+    }
+
     /// Whether an earlier reign had this VTEP as the MAC's master.
     pub(super) fn is_master(&self, mac: MacAddr, vtep: VtepId) -> bool {
         self.recalled.get(&mac) == Some(&vtep)
@@ -37,7 +41,7 @@ impl Contested {
         }
     }
 
-    /// Who is master of a MAC that several claim alike; `None` where the claims tell.
+    /// Who is master of a MAC of which the claims do not tell it; `None` where they do.
     pub(super) fn settle(&mut self, mac: MacAddr, master: Option<VtepId>) {
         if self.masters.is_empty() && master.is_none() {
             return;

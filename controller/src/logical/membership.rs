@@ -263,6 +263,16 @@ impl Logical {
         }
     }
 
+    /// Where an earlier reign kept what left.
+    pub(super) fn guard_again(&mut self, kept: &BTreeSet<LogicalSwitchName>) {
+        for network in kept {
+            if let Some(switch) = self.switches.get_mut(network) {
+                switch.departures.recalled = true;
+                switch.departures.note();
+            }
+        }
+    }
+
     /// Nothing need be remembered of logical switches that are not ours by the file that was applied.
     fn forget_strays(&mut self, actions: &mut Vec<Action>) {
         for (logical_switch, macs) in std::mem::take(&mut self.strays) {

@@ -80,8 +80,9 @@ impl Logical {
                 self.check_switch(&name)?;
                 let (switches, mut cx) = self.parts(now, actions);
                 let switch = switches.get_mut(&name).expect("it was found above");
+                let recalled = std::mem::take(&mut switch.departures.recalled);
                 let kept = switch.departures.release();
-                if kept.is_empty() {
+                if kept.is_empty() && !recalled {
                     return Err(OperateError::NothingKept { name });
                 }
                 for (mac, (vtep, cause)) in kept {

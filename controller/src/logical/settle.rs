@@ -95,8 +95,12 @@ impl Logical {
                     return;
                 }
             }
-            let Some(switch) = self.switches.get_mut(network) else { return };
             let complete = heard || waited_ms >= hold_ms;
+            let (switches, mut cx) = self.parts(now, actions);
+            let Some(switch) = switches.get_mut(network) else { return };
+            if complete {
+                switch.keep_again(&mut cx);
+            }
             if begins {
                 switch.begin();
             }
@@ -115,6 +119,7 @@ impl Logical {
         }
         let (switches, mut cx) = self.parts(now, actions);
         let Some(switch) = switches.get_mut(network) else { return };
+        *cx.persist |= switch.departures.note();
         let masters = switch.contested.take_changes();
         if !masters.is_empty() {
             let named = |vtep: Option<super::vteps::VtepId>| vtep.map(|vtep| cx.vteps[vtep].name.clone());
@@ -154,8 +159,14 @@ impl Logical {
                 vtep: self.vteps[*vtep].name.clone(),
             })
         });
-        let pins = self.pins.clone();
-        Durable { pins, frozen: frozen.collect(), known: self.known(), masters: BTreeMap::new() }
+        let keeping = self.switches.values().filter(|switch| switch.departures.keeps());
+        Durable {
+            pins: self.pins.clone(),
+            frozen: frozen.collect(),
+            known: self.known(),
+            masters: BTreeMap::new(),
+            kept: keeping.map(|switch| switch.name.clone()).collect(),
+        }
     }
 
     fn send(&mut self, now: Now, actions: &mut Vec<Action>) {

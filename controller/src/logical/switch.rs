@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vtep_api::{
-    Cause, Change, Claim, Claims, ControllerName, LogicalSwitchName, MacAddr, Report, Role, Row, Stamp,
-    Version,
+    Cause, Change, Claim, Claims, ControllerName, LocalMac, LogicalSwitchName, MacAddr, Report, Role, Row,
+    Stamp, Version,
 };
 
 use super::contested::Contested;
@@ -250,6 +250,7 @@ impl Switch {
                 if record.flags.has(Flags::KEPT) {
                     record.flags.set(Flags::KEPT, false);
                     self.departures.kept.remove(&mac);
+                    self.contested.settle(mac, None);
                 }
                 if !same_ips {
                     self.touch(mac, None);
@@ -479,6 +480,7 @@ impl Switch {
     fn keep(&mut self, slot: Slot, cause: Cause, cx: &mut Context<'_>) {
         let (mac, vtep) = (self.ledger[slot].mac, self.ledger[slot].vtep);
         self.ledger[slot].flags.set(Flags::KEPT, true);
+        self.contested.settle(mac, Some(vtep));
         if self.departures.kept.insert(mac, (vtep, cause)).is_none() && self.departures.kept.len() == 1 {
             cx.notice(
                 true,
@@ -488,6 +490,30 @@ impl Switch {
         }
         cx.counters.kept += 1;
         self.note(mac, vtep, What::Kept, cx);
+    }
+
+    /// What an earlier reign kept, and nobody claims. All others have been heard.
+    pub(super) fn keep_again(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.departures.recalled) {
+            return;
+        }
+        let recalled: Vec<(MacAddr, VtepId)> = self.contested.recalled().collect();
+        for (mac, vtep) in recalled {
+            if self.ledger.of_mac(mac).next().is_some() || !self.members.contains(&vtep) {
+                continue;
+            }
+            let local = LocalMac { role: Role::Master, ..LocalMac::default() };
+            let claim = Claim { local, stamp: Stamp::default(), received_at_ms: 0, was_master: true };
+            let slot = self.ledger.insert(Record::claimed(mac, vtep, &claim, RESTORED_MASTER));
+            self.ledger[slot].flags.set(Flags::KEPT, true);
+            self.ledger[slot].mastered = RESTORED_MASTER;
+            self.departures.keep_again(mac, vtep, cx.now.mono_ms);
+            self.note(mac, vtep, What::Kept, cx);
+            self.decide(mac, None, None, cx);
+        }
+        let kept = self.departures.kept.len();
+        let fields: [(&str, &dyn ToString); 2] = [("logical_switch", &self.name), ("macs", &kept)];
+        cx.notice(true, "MACs that left at once are kept still, until they are released", &fields);
     }
 
     /// Past the guard.
@@ -529,10 +555,10 @@ impl Switch {
             return Move { before: left, after: None };
         };
         if chain.next().is_none() {
-            self.contested.settle(mac, None);
             let record = &mut self.ledger[first];
             record.flags.set(Flags::HELD, false);
             let vtep = record.vtep;
+            self.contested.settle(mac, record.flags.has(Flags::KEPT).then_some(vtep));
             if record.flags.has(Flags::MASTER) {
                 return Move { before: Some(vtep), after: Some(vtep) };
             }

@@ -34,7 +34,7 @@ pub(super) enum Place {
 #[derive(Default)]
 struct Pending {
     durable: Option<Durable>,
-    /// Bounded by the MACs that are contested.
+    /// Bounded by the MACs that are contested or kept.
     masters: Masters,
 }
 

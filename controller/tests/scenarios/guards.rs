@@ -246,6 +246,54 @@ fn too_many_withdrawals_are_kept_until_they_are_released() {
     assert!(lc.operate(Operation::ReleaseWithdrawals { logical_switch: ls("x") }).is_err());
 }
 
+/// Of the network x, in which a has these claims left.
+fn next_reign(lc: &Arbiter, left: &[(u32, Claim)]) -> Arbiter {
+    let mut next = lc.next_reign(pair());
+    next.connect_all();
+    next.snapshot("a", "x", left);
+    next.snapshot("b", "x", &[]);
+    next.snapshot("c", "x", &[]);
+    next
+}
+
+#[test]
+fn what_is_kept_is_kept_by_later_reigns_until_it_is_released() {
+    let mut lc = Arbiter::started(pair());
+    let owned: Vec<(u32, Claim)> = (0..1000).map(|number| (number, lc.new_claim(M))).collect();
+    lc.snapshot("a", "x", &owned);
+    lc.snapshot("a", "x", &owned[900..]);
+    assert_eq!(lc.table("x").len(), 800);
+    let told = lc.table("x");
+
+    // It cannot hear of them: nobody claims them.
+    let next = next_reign(&lc, &owned[900..]);
+    assert_eq!(next.table("x"), told);
+    let mut next = next_reign(&next, &owned[900..]);
+    assert_eq!(next.table("x"), told);
+    assert!(next.core.alarms().iter().any(|alarm| alarm.kind == AlarmKind::MassWithdraw));
+    // They count as what left just now.
+    next.epoch += 1;
+    next.withdraw("a", "x", 950);
+    assert_eq!(next.table("x").len(), 800);
+    // What is claimed again is not kept any more, whoever claims it.
+    let mut kept = (0..900).filter(|number| told.contains_key(&mac(*number)));
+    let (moved, back, left) = (kept.next().unwrap(), kept.next().unwrap(), kept.next().unwrap());
+    next.claim("b", "x", moved, M);
+    next.check("x", moved, "b", &[]);
+    next.claim("a", "x", back, M);
+    next.check("x", left, "a", &[]);
+
+    next.operate(Operation::ReleaseWithdrawals { logical_switch: ls("x") }).unwrap();
+    assert_eq!(next.table("x").len(), 99 + 2);
+    next.check("x", back, "a", &[]);
+    next.check_receivers();
+    assert!(next.durable.kept.is_empty());
+    let last = next_reign(&next, &owned[900..]);
+    assert_eq!(last.table("x").len(), 100);
+    assert!(last.core.alarms().is_empty(), "{:?}", last.core.alarms());
+    assert!(last.durable.masters[&ls("x")].is_empty(), "{:?}", last.durable.masters);
+}
+
 #[test]
 fn an_empty_database_of_a_tor_empties_no_table() {
     let mut lc = Arbiter::started(pair());

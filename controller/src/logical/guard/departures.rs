@@ -15,6 +15,10 @@ pub(in crate::logical) struct Departures {
     recent: VecDeque<(u64, usize)>,
     total: usize,
     pub(in crate::logical) kept: BTreeMap<MacAddr, (VtepId, Cause)>,
+    /// An earlier reign kept some, which will be kept again when all that is claimed is known.
+    pub(in crate::logical) recalled: bool,
+    /// What outlives this process says that some are kept.
+    noted: bool,
 }
 
 /// Times within this part of the window are counted together, as the latest of them.
@@ -42,6 +46,25 @@ impl Departures {
             _ => self.recent.push_back((mono_ms, 1)),
         }
         self.total <= allowed
+    }
+
+    pub(in crate::logical) fn keep_again(&mut self, mac: MacAddr, vtep: VtepId, mono_ms: u64) {
+        self.kept.insert(mac, (vtep, Cause::Withdrawn));
+        self.total += 1;
+        match self.recent.back_mut() {
+            Some((at, count)) if *at == mono_ms => *count += 1,
+            _ => self.recent.push_back((mono_ms, 1)),
+        }
+    }
+
+    pub(in crate::logical) fn keeps(&self) -> bool {
+        self.recalled || !self.kept.is_empty()
+    }
+
+    /// Whether what outlives this process has to say something else by now.
+    pub(in crate::logical) fn note(&mut self) -> bool {
+        let keeps = self.keeps();
+        std::mem::replace(&mut self.noted, keeps) != keeps
     }
 
     pub(in crate::logical) fn release(&mut self) -> BTreeMap<MacAddr, (VtepId, Cause)> {
