@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_abi::Target;
+use vtep_abi::{FdbKey, Target};
 use vtep_api::{Ips, LocalMac, LogicalSwitchName, MacAddr, Origin, Role};
 
 use crate::dataplane::{Dataplane, PortId};
+use crate::learnt::Learnt;
 use crate::source::LocalMacs;
 
 #[derive(Debug)]
@@ -26,6 +27,13 @@ pub struct Known<'a> {
     pub vnis: &'a BTreeMap<LogicalSwitchName, u32>,
     /// By VNI and MAC.
     pub ips: &'a BTreeMap<(u32, [u8; 6]), Ips>,
+    pub learnt: &'a Learnt,
+}
+
+impl Known<'_> {
+    fn has_learnt(&self, vni: u32, mac: MacAddr) -> bool {
+        self.learnt.contains(&FdbKey::new(vni, mac.octets()))
+    }
 }
 
 impl Claims {
@@ -67,6 +75,10 @@ impl Claims {
                 let is_renewed = vni.is_some_and(|vni| renewed.contains(&(vni, *mac)));
                 let claim = match before.and_then(|before| before.get(mac)) {
                     Some(claim) if claim.role == role && !is_renewed => claim.clone(),
+                    // The role alone is another: nothing was seen. Of a named MAC the operator says that it is here.
+                    Some(claim) if !is_renewed && vni.is_some_and(|vni| known.has_learnt(vni, *mac)) => {
+                        LocalMac { role, claimed_at_ms: Some(wall_ms), ..claim.clone() }
+                    }
                     None if self.is_recovered(vni, *mac) => LocalMac { role, ..LocalMac::default() },
                     _ => self.claim(role, wall_ms),
                 };
@@ -93,10 +105,9 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
-    use vtep_abi::FdbKey;
-
     use super::*;
     use crate::dataplane::FdbTarget;
+    use crate::learnt::Sight;
 
     const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
     const PORT: PortId = PortId { ifindex: 7, vlan: 0 };
@@ -105,19 +116,25 @@ mod tests {
         claims: Claims,
         blue: LogicalSwitchName,
         ips: BTreeMap<(u32, [u8; 6]), Ips>,
+        learnt: Learnt,
     }
 
     impl Host {
         fn new(installed: &Dataplane) -> Self {
             let blue = LogicalSwitchName::try_from("blue").unwrap();
-            Self { claims: Claims::recover(installed, 9), blue, ips: BTreeMap::new() }
+            Self {
+                claims: Claims::recover(installed, 9),
+                blue,
+                ips: BTreeMap::new(),
+                learnt: Learnt::default(),
+            }
         }
 
         fn revise(&mut self, macs: &[MacAddr], role: Role, wall_ms: i64) -> Option<LocalMac> {
             let macs = macs.iter().map(|mac| (*mac, PORT)).collect();
             let local = BTreeMap::from([(self.blue.clone(), macs)]);
             let vnis = BTreeMap::from([(self.blue.clone(), 5001)]);
-            let known = Known { vnis: &vnis, ips: &self.ips };
+            let known = Known { vnis: &vnis, ips: &self.ips, learnt: &self.learnt };
             self.claims.revise(&local, known, |_, _| role, wall_ms);
             self.claims.made()[&self.blue].get(&MAC).cloned()
         }
@@ -136,6 +153,17 @@ mod tests {
         assert_eq!(host.revise(&[MAC], Role::Slave, 3), Some(claim(Role::Slave, 3, 1)));
         assert_eq!(host.revise(&[], Role::Slave, 4), None);
         assert_eq!(host.revise(&[MAC], Role::Slave, 5), Some(claim(Role::Slave, 5, 2)));
+    }
+
+    #[test]
+    fn another_role_of_a_learnt_mac_is_a_claim_of_the_same_sight() {
+        let mut host = Host::new(&Dataplane::default());
+        let sight = Sight { now_secs: 1, port_max: 1, vni_max: 1 };
+        host.learnt.observe(FdbKey::new(5001, MAC.octets()), PORT, sight);
+        host.revise(&[MAC], Role::Slave, 1);
+        assert_eq!(host.revise(&[MAC], Role::Master, 2), Some(claim(Role::Master, 2, 0)));
+        host.claims.renew(5001, MAC);
+        assert_eq!(host.revise(&[MAC], Role::Slave, 3), Some(claim(Role::Slave, 3, 1)), "it is back as well");
     }
 
     #[test]

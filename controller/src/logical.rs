@@ -13,6 +13,7 @@ mod operate;
 mod outline;
 mod placements;
 mod query;
+mod recent;
 pub mod select;
 mod settle;
 mod sightings;

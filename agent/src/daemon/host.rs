@@ -217,12 +217,12 @@ impl Host {
     /// Claims what is behind our ports by now.
     pub(super) fn revise_claims(&mut self) {
         let vnis = self.outcome.names.networks.iter().map(|(vni, name)| (name.clone(), *vni)).collect();
-        let Self { roles, links, claims, .. } = self;
+        let Self { roles, links, claims, learnt, .. } = self;
         let role = |name: &LogicalSwitchName, port: PortId| {
             roles.of(name, links.by_index(port.ifindex).map(|(name, _)| name))
         };
         let ips = self.announced.here();
-        let known = Known { vnis: &vnis, ips: &ips };
+        let known = Known { vnis: &vnis, ips: &ips, learnt };
         claims.revise(&self.outcome.local_macs, known, role, wall_ms());
     }
 

@@ -20,7 +20,7 @@ const NONE: Slot = Slot(u32::MAX);
 
 /// What is known of a claim beside its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Flags(u8);
+pub(super) struct Flags(u16);
 
 impl Flags {
     pub(super) const SLAVE: Self = Self(1);
@@ -38,6 +38,9 @@ impl Flags {
     pub(super) const SUPERSEDED: Self = Self(1 << 6);
     /// Named by the snapshot that is coming in.
     pub(super) const TOLD: Self = Self(1 << 7);
+    const HAS_ORIGIN: Self = Self(1 << 8);
+    /// The MAC appeared elsewhere after it was seen here. It stays so until it is seen here anew, or master after all.
+    pub(super) const MOVED: Self = Self(1 << 9);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -52,7 +55,6 @@ impl Flags {
 pub(super) struct Record {
     pub(super) mac: MacAddr,
     pub(super) flags: Flags,
-    has_origin: bool,
     pub(super) vtep: VtepId,
     next_of_mac: Slot,
     next_of_vtep: Slot,
@@ -76,7 +78,6 @@ impl Record {
         Self {
             mac,
             flags: Flags::PINNED,
-            has_origin: false,
             vtep,
             next_of_mac: NONE,
             next_of_vtep: NONE,
@@ -97,18 +98,33 @@ impl Record {
         record
     }
 
-    /// A new claim of the same VTEP.
+    /// A new claim of the same VTEP. Another role of a MAC that has moved since it was seen here is as old as that sight.
     pub(super) fn claim(&mut self, claim: &Claim, arrived: u64) {
+        let known = self.origin().filter(|_| self.flags.has(Flags::OWN));
+        let is_seen = known.is_none_or(|known| claim.local.origin.is_some_and(|origin| origin != known));
         self.flags.set(Flags::OWN, true);
         for flag in [Flags::KEPT, Flags::SUPERSEDED] {
             self.flags.set(flag, false);
         }
         self.flags.set(Flags::SLAVE, claim.local.role == Role::Slave);
-        self.claimed_at_ms = claim.local.claimed_at_ms.unwrap_or(i64::MIN);
-        self.received_at_ms = claim.received_at_ms;
-        self.arrived = arrived;
-        self.set_origin(claim.local.origin);
+        if is_seen || !self.flags.has(Flags::MOVED) {
+            self.flags.set(Flags::MOVED, false);
+            self.claimed_at_ms = claim.local.claimed_at_ms.unwrap_or(i64::MIN);
+            self.received_at_ms = claim.received_at_ms;
+            self.arrived = arrived;
+        }
+        if is_seen {
+            self.set_origin(claim.local.origin);
+        }
         self.tell_again(claim);
+    }
+
+    /// Whether a claim is the one that is known: by its stamp, if who counted that still counts.
+    pub(super) fn is_told_again_by(&self, claim: &Claim, counted: bool) -> bool {
+        let (was, is) = (self.origin(), claim.local.origin);
+        let times = self.claimed_at_ms().zip(claim.local.claimed_at_ms);
+        let same = || was == is && times.is_none_or(|(was, is)| was == is) || was.is_none() || is.is_none();
+        self.role() == claim.local.role && if counted { self.stamp == claim.stamp } else { same() }
     }
 
     /// A claim that is told again: it keeps its times, but is withdrawn by what comes after its present stamp.
@@ -124,14 +140,14 @@ impl Record {
     pub(super) fn disown(&mut self) {
         let flags = self.flags;
         self.flags = Flags::PINNED;
-        for flag in [Flags::MASTER, Flags::TOLD] {
+        for flag in [Flags::MASTER, Flags::TOLD, Flags::HAS_ORIGIN] {
             self.flags.set(flag, flags.has(flag));
         }
         self.ips = None;
     }
 
     fn set_origin(&mut self, origin: Option<Origin>) {
-        self.has_origin = origin.is_some();
+        self.flags.set(Flags::HAS_ORIGIN, origin.is_some());
         let origin = origin.map_or(0, |origin| origin.0);
         #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
         let halves = [(origin >> 64) as u64, origin as u64];
@@ -143,7 +159,9 @@ impl Record {
     }
 
     pub(super) fn origin(&self) -> Option<Origin> {
-        self.has_origin.then(|| Origin(u128::from(self.origin[0]) << 64 | u128::from(self.origin[1])))
+        self.flags
+            .has(Flags::HAS_ORIGIN)
+            .then(|| Origin(u128::from(self.origin[0]) << 64 | u128::from(self.origin[1])))
     }
 
     pub(super) fn claimed_at_ms(&self) -> Option<i64> {

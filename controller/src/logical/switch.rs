@@ -12,6 +12,7 @@ use super::guard::{Departures, Flap, Mark};
 use super::history::{Entry, History, What};
 use super::ledger::{Flags, Ledger, Record, Slot};
 use super::placements::Placements;
+use super::recent::Recent;
 use super::select::{Contender, LIVE, RESTORED_MASTER, rank};
 use super::sightings::Sightings;
 use super::vteps::{VtepId, Vteps};
@@ -35,6 +36,7 @@ pub(super) struct Switch {
     pub(super) frozen: BTreeMap<MacAddr, VtepId>,
     pub(super) departures: Departures,
     pub(super) contested: Contested,
+    recent: Recent,
     pub(super) sightings: Sightings,
     pub(super) history: History,
     /// MACs whose row may have changed since it was published, and the cause of those that went.
@@ -169,6 +171,7 @@ impl Switch {
             frozen: BTreeMap::new(),
             departures: Departures::default(),
             contested: Contested::default(),
+            recent: Recent::default(),
             sightings: Sightings::default(),
             history: History::default(),
             unpublished: Vec::new(),
@@ -230,19 +233,12 @@ impl Switch {
         if let (true, Some(slot)) = (known, slot) {
             let record = &mut self.ledger[slot];
             record.flags.set(Flags::TOLD, true);
-            let (was, is) = (record.origin(), claim.local.origin);
             // Who counted the stamp that is known still counts: then the stamps say what is new. Otherwise the records do.
             let peer = cx.vteps[vtep].peer.as_ref();
             let by_peer = |teller: &Teller| teller.is_counted_by(peer, claim.stamp);
             let counted = first.is_none()
                 || self.tellers.get(&vtep).is_some_and(by_peer) && record.stamp.epoch == claim.stamp.epoch;
-            let again = !bug!(ReReportClaims)
-                && record.role() == claim.local.role
-                && if counted {
-                    record.stamp == claim.stamp
-                } else {
-                    was == is || was.is_none() || is.is_none()
-                };
+            let again = !bug!(ReReportClaims) && record.is_told_again_by(claim, counted);
             if again {
                 cx.counters.told_again += 1;
                 let same_ips = record.same_ips(&claim.local);
@@ -276,6 +272,7 @@ impl Switch {
             teller.stamped = teller.stamped.max(claim.stamp);
         }
         let arrived = arrival(claim, first == Some(true) || given_up, beginning || given_up, was_master, cx);
+        self.recent.note(*cx.clock, cx.now.mono_ms);
         let slot = match slot {
             Some(slot) => {
                 self.ledger[slot].claim(claim, arrived);
@@ -315,6 +312,7 @@ impl Switch {
             if at_once {
                 return;
             }
+            self.moved_to(slot, cx.now.mono_ms);
         }
         if new {
             self.warn_of_pin(vtep, mac, moved, cx);
@@ -326,6 +324,18 @@ impl Switch {
             self.flap.attempted(mac, cx.now.mono_ms);
         }
         self.count_move(mac, moved, cx);
+    }
+
+    /// Nobody else has the MAC of this claim by now, but whoever saw it at about the same time: those stand by.
+    fn moved_to(&mut self, slot: Slot, mono_ms: u64) {
+        let old = LIVE + self.recent.old(mono_ms);
+        let elsewhere = self.ledger.of_mac(self.ledger[slot].mac).filter(|other| *other != slot);
+        for other in elsewhere.collect::<Vec<_>>() {
+            let record = &mut self.ledger[other];
+            if record.flags.has(Flags::OWN) && record.arrived <= old {
+                record.flags.set(Flags::MOVED, true);
+            }
+        }
     }
 
     /// Says once that a VTEP claims a MAC that is pinned elsewhere.
@@ -563,6 +573,7 @@ impl Switch {
                 return Move { before: Some(vtep), after: Some(vtep) };
             }
             record.flags.set(Flags::MASTER, true);
+            record.flags.set(Flags::MOVED, false);
             if self.started {
                 record.mastered = LIVE + *cx.clock;
             }
@@ -596,6 +607,7 @@ impl Switch {
         let record = &mut self.ledger[best];
         let vtep = record.vtep;
         record.flags.set(Flags::MASTER, true);
+        record.flags.set(Flags::MOVED, false);
         // When nobody else is left, what was set aside counts.
         record.flags.set(Flags::HELD, false);
         if before != Some(vtep) {

@@ -1,6 +1,6 @@
 //! Failover, failback, migration, loss.
 
-use vtep_api::{Cause, Report, Session, Stamp};
+use vtep_api::{Cause, Claim, Report, Role, Session, Stamp};
 
 use crate::harness::*;
 
@@ -229,4 +229,73 @@ fn a_physical_controllers_term_only_rises() {
     lc.connect("pc-b");
     assert_eq!(lc.at("pc-b").closed.as_deref(), Some("term 4 is over; expected at least 5"));
     assert!(Stamp { epoch: 4, seq: 9 } < Stamp { epoch: 5, seq: 1 });
+}
+
+/// Another role of what is there, and no new sight of it.
+fn role(lc: &mut Arbiter, vtep: &str, number: u32, claim: &Claim, role: Role) {
+    let origin = claim.local.origin;
+    let mut claim = lc.new_claim(role);
+    claim.local.origin = origin;
+    lc.send_claim(vtep, "x", number, claim);
+}
+
+#[test]
+fn a_role_takes_over_what_stood_by_and_nothing_that_moved_elsewhere() {
+    let mut lc = racks();
+    let stood_by = [1, 2].map(|number| {
+        lc.claim("a", "x", number, M);
+        lc.claim("b", "x", number, S)
+    });
+    lc.wait_ms(600_000);
+    lc.claim("c", "x", 1, M);
+    lc.check("x", 1, "c", &["a", "b"]);
+    for (number, claim) in (1..).zip(&stood_by) {
+        role(&mut lc, "b", number, claim, M);
+    }
+    lc.check("x", 1, "c", &["b", "a"]);
+    lc.check("x", 2, "b", &["a"]);
+    assert!(lc.why("x", 1).starts_with("arrival: later than b by "), "{}", lc.why("x", 1));
+
+    // Nor by a role that comes and goes, nor for its former master.
+    role(&mut lc, "b", 1, &stood_by[0], S);
+    role(&mut lc, "b", 1, &stood_by[0], M);
+    lc.check("x", 1, "c", &["b", "a"]);
+    // Where it is seen again it is.
+    lc.claim("b", "x", 1, M);
+    lc.check("x", 1, "b", &["c", "a"]);
+    lc.check_receivers();
+}
+
+#[test]
+fn whoever_has_it_after_it_had_moved_takes_it_over_by_a_role_again() {
+    let mut lc = racks();
+    let at_a = lc.claim("a", "x", 1, M);
+    lc.wait_ms(600_000);
+    let at_b = lc.claim("b", "x", 1, M);
+    role(&mut lc, "a", 1, &at_a, S);
+    role(&mut lc, "a", 1, &at_a, M);
+    lc.check("x", 1, "b", &["a"]);
+    // It yields, so that they are a pair.
+    role(&mut lc, "b", 1, &at_b, S);
+    lc.check("x", 1, "a", &["b"]);
+    for _ in 0..2 {
+        role(&mut lc, "b", 1, &at_b, M);
+        lc.check("x", 1, "b", &["a"]);
+        role(&mut lc, "a", 1, &at_a, S);
+        role(&mut lc, "a", 1, &at_a, M);
+        lc.check("x", 1, "a", &["b"]);
+        role(&mut lc, "b", 1, &at_b, S);
+    }
+}
+
+#[test]
+fn two_that_hear_a_mac_at_about_the_same_time_stand_by_for_each_other() {
+    let mut lc = racks();
+    let at_b = lc.claim("b", "x", 1, S);
+    lc.wait_ms(5000);
+    lc.claim("a", "x", 1, M);
+    lc.check("x", 1, "a", &["b"]);
+    lc.wait_ms(600_000);
+    role(&mut lc, "b", 1, &at_b, M);
+    lc.check("x", 1, "b", &["a"]);
 }

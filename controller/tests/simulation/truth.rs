@@ -23,6 +23,7 @@ pub(crate) struct Truth {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of it, one by one")]
 struct Claimed {
     role: Role,
     origin: Option<Origin>,
@@ -30,7 +31,11 @@ struct Claimed {
     recovered: bool,
     live: bool,
     span: Option<Span>,
+    /// The VTEP did not claim the MAC before.
+    appeared: bool,
     received_at_ms: i64,
+    /// Earlier, for another role of the same sight, which may count as that.
+    sight_received_at_ms: i64,
     /// It has not been told in a snapshot.
     by_change: bool,
     /// Told within the window, and whether as the master that was.
@@ -65,6 +70,7 @@ pub(crate) enum Latest {
 
 impl Truth {
     pub(crate) fn claim(&mut self, vtep: usize, key: Key, role: Role, origin: Option<Origin>) {
+        let appeared = self.live_mut(vtep, key).is_none();
         self.withdraw(vtep, key);
         let claimed = Claimed {
             role,
@@ -72,7 +78,9 @@ impl Truth {
             recovered: false,
             live: true,
             span: None,
+            appeared,
             received_at_ms: 0,
+            sight_received_at_ms: 0,
             by_change: false,
             told: None,
         };
@@ -101,6 +109,7 @@ impl Truth {
         self.arrivals += 1;
         let in_window = self.windows.contains_key(&key.0);
         let arrival = self.arrivals;
+        let sight = self.outlived_sight(vtep, key, claim);
         let Some(history) = self.claims.get_mut(&key).and_then(|by_vtep| by_vtep.get_mut(&vtep)) else {
             return;
         };
@@ -118,14 +127,30 @@ impl Truth {
             let certain = told.origin.is_some() && !in_window && (twins == 1 || !snapshot);
             // What a VTEP tells first of all may be old, for all that its logical controller knows.
             let old = snapshot && !self.heard.contains(&(vtep, key.0));
-            let earliest = if old { 0 } else { arrival };
+            let earliest = if old { 0 } else { sight.map_or(arrival, |(earliest, _)| earliest) };
             claimed.span = Some(if certain { Span { earliest, latest: arrival } } else { UNKNOWN });
             claimed.received_at_ms = received_at_ms;
+            claimed.sight_received_at_ms = sight.map_or(received_at_ms, |(_, at)| at.min(received_at_ms));
             claimed.by_change = !snapshot;
         } else if let Some(span) = claimed.span.as_mut().filter(|_| snapshot && claimed.by_change) {
             span.latest = span.latest.max(arrival);
             claimed.by_change = false;
         }
+    }
+
+    /// When a claim that differs from a former one by its role alone may really be of, and when that was received: another
+    /// VTEP appeared with the MAC since.
+    fn outlived_sight(&self, vtep: usize, key: Key, claim: &Claim) -> Option<(u64, i64)> {
+        let by_vtep = self.claims.get(&key)?;
+        let same = |claimed: &&Claimed| claimed.origin == claim.local.origin || claimed.recovered;
+        let sight = by_vtep.get(&vtep)?.iter().filter(same).find(|claimed| claimed.span.is_some())?;
+        let (earliest, received_at_ms) = (sight.span?.earliest, sight.sight_received_at_ms);
+        let appeared = |claimed: &Claimed| {
+            let later = claimed.span.is_none_or(|span| span.latest >= earliest);
+            claimed.appeared && claimed.role == Role::Master && later
+        };
+        let others = by_vtep.iter().filter(|(other, _)| **other != vtep);
+        others.flat_map(|(_, history)| history).any(appeared).then_some((earliest, received_at_ms))
     }
 
     /// A VTEP has told all that it claims.
@@ -224,7 +249,7 @@ fn latest_of(masters: &BTreeMap<usize, &Claimed>, latest: Latest) -> BTreeSet<us
     let span = |claimed: &Claimed| claimed.span.unwrap_or(UNKNOWN);
     let beats = |one: &Claimed, other: &Claimed| match latest {
         Latest::Arrival => span(one).earliest > span(other).latest,
-        Latest::ReceivedAt => one.received_at_ms > other.received_at_ms,
+        Latest::ReceivedAt => one.sight_received_at_ms > other.received_at_ms,
         Latest::Anyone => false,
     };
     masters
