@@ -84,6 +84,8 @@ pub(super) struct TableFacts {
     /// Ports that are bound, and those of them with bindings of VLANs.
     pub(super) bound: BTreeSet<String>,
     pub(super) trunks: BTreeSet<String>,
+    /// The logical switches of each.
+    pub(super) networks: BTreeMap<String, BTreeSet<String>>,
     /// None: not known.
     pub(super) encapsulations: Option<BTreeSet<Encapsulation>>,
 }
@@ -198,6 +200,7 @@ impl TableFacts {
         Self {
             bound: rows.iter().map(|row| row.port.clone()).collect(),
             trunks: trunks.map(|row| row.port.clone()).collect(),
+            networks: grouped(rows.iter().map(|row| (row.port.clone(), row.logical_switch.clone()))),
             encapsulations: None,
         }
     }
@@ -211,9 +214,20 @@ impl TableFacts {
         Self {
             bound: table.bindings.keys().map(|(name, _)| name.to_string()).collect(),
             trunks: trunks.map(|(name, _)| name.to_string()).collect(),
+            networks: grouped(
+                table.bindings.iter().map(|((name, _), network)| (name.to_string(), network.to_string())),
+            ),
             encapsulations: Some(table.vteps.values().map(|vtep| vtep.encapsulation).collect()),
         }
     }
+}
+
+fn grouped(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut groups = BTreeMap::<String, BTreeSet<String>>::new();
+    for (port, network) in pairs {
+        groups.entry(port).or_default().insert(network);
+    }
+    groups
 }
 
 fn is_here(address: IpAddr) -> bool {

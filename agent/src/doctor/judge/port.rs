@@ -22,6 +22,7 @@ pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
         };
         kind(name, interface, &mut section);
         mtu(host, port, interface, &mut section);
+        smaller(host, name, interface.link.mtu, &mut section);
         paths(host, port, interface, &mut section);
     }
     if ports.is_empty() {
@@ -83,6 +84,23 @@ fn mtu(host: &Host, port: &Port, interface: &Interface, section: &mut Section<'_
     ))
     .by(format!("ip link set dev {uplink} mtu {}; or MTU {room} in the VM and on {name}", mtu + overhead));
     section.warning("mtu", arithmetic, mend);
+}
+
+/// The smallest of the ports to which this one's frames go.
+fn smaller(host: &Host, name: &str, mtu: u32, section: &mut Section<'_>) {
+    let (Ok(links), Some(own)) = (&host.links, host.table.networks.get(name)) else { return };
+    let others = host
+        .table
+        .networks
+        .iter()
+        .filter(|(other, networks)| other.as_str() != name && !networks.is_disjoint(own));
+    let mtus = others.filter_map(|(other, _)| Some((links.by_name.get(other)?.mtu, other)));
+    let Some((least, other)) = mtus.min().filter(|(least, _)| *least < mtu) else { return };
+    let value = format!("{mtu}; {other} of the same logical switch has {least}");
+    let expected = "one for all: what is longer than a port's own is answered (ICMP), what is not IP is lost";
+    let mend =
+        Mend::expected(expected).by(format!("ip link set dev {other} mtu {mtu}; or MTU {least} on {name}"));
+    section.warning("mtu_of_ports", value, mend);
 }
 
 fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<'_>) {

@@ -207,6 +207,21 @@ fn mtus_are_added_up_for_each_port() {
 }
 
 #[test]
+fn a_smaller_port_of_the_same_logical_switch_is_named() {
+    let mut facts = facts(PORT);
+    let network = |name: &str| [name.to_owned()].into();
+    let host = host(&mut facts);
+    host.table.networks = [("tap0", "blue"), ("tap1", "blue"), ("tap2", "red")]
+        .map(|(port, name)| (port.to_owned(), network(name)))
+        .into();
+    let links = [("tap0", 1500), ("tap1", 1400), ("tap2", 1300)]
+        .map(|(name, mtu)| (name.to_owned(), Link::of_kind(Some("tun"), mtu)));
+    host.links = Ok(Links { by_name: links.into() });
+    let finding = (Group::Port, Some("tap0"), "mtu_of_ports");
+    check(&facts, finding, Level::Warning, "tap1 of the same logical switch has 1400");
+}
+
+#[test]
 fn what_is_not_there_is_a_problem() {
     let mut absent = facts("[[port]]\nname = \"tap9\"\n");
     host(&mut absent).interfaces.remove("eth0");
