@@ -9,10 +9,12 @@
 //! again. What changed is never looked at, so that an event that is lost, late or told twice changes nothing.
 
 pub(crate) mod etcd;
+mod heard;
 mod keys;
 mod member;
 mod office;
 mod plan;
+mod raise;
 mod reign;
 mod tenure;
 mod time;
@@ -21,10 +23,13 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use heard::Heard;
+pub use heard::Outdated;
 pub use member::{Cluster, Declaration, JoinError, Standing};
 pub(crate) use office::shard_name;
 pub use office::{Office, shard_of};
 pub use plan::{Bid, Me, bids, desired};
+pub(crate) use raise::Raised;
 pub use reign::{Reign, StateError};
 pub use tenure::Tenure;
 pub use view::{Holder, MemberEntry, Settings, View};

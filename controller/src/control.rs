@@ -12,10 +12,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vtep_api::control;
-use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, VtepName};
+use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, Term, VtepName};
 
 pub use answer::{fdb_of_logical, fdb_of_physical};
-pub use desk::{Desk, Identity};
+pub use desk::{Desk, Identity, Ways};
 pub use home::Home;
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
@@ -83,6 +83,10 @@ pub enum Request {
     Move {
         office: Office,
         to: Option<ControllerName>,
+    },
+    /// From here on every term of the cluster is above that one.
+    RaiseTerm {
+        above: Term,
     },
 }
 

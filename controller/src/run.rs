@@ -29,7 +29,7 @@ mod within;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -38,6 +38,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::info;
+use vtep_api::Term;
 use vtep_api::daemon::Notify;
 
 pub(crate) use self::channel::{Channel, OfVtep};
@@ -45,10 +46,11 @@ pub(crate) use self::outbox::{Inbox, Next};
 
 use self::clock::Clock;
 use self::cores::Cores;
+use self::signals::Signals;
 use crate::Declared;
 use crate::cluster::Cluster;
 use crate::config::{Config, Override, StoreKind};
-use crate::control::{Desk, Home, Identity, Server};
+use crate::control::{Desk, Home, Identity, Server, Ways};
 use crate::logical::Durable;
 use crate::record::Recorder;
 use crate::store::Store;
@@ -84,40 +86,44 @@ pub async fn run(start: Start) -> Result<()> {
         StoreKind::Embedded => Home::Disk(Arc::new(Mutex::new(Store::open(&config.controller.state)?))),
         StoreKind::Etcd => Home::Cluster(Cluster::join(config, &config.store)?),
     };
-    let term = home.term().await?;
-    let (store, cluster) = (home.disk().cloned(), home.cluster().cloned());
-    let (declared, durable) = store.as_ref().map(recall).unwrap_or_default();
-    let (elect, masteries) = watch::channel(Masteries::new());
-    let masteries = cluster.as_ref().map(|_| masteries);
-    let (recording, elected) = (recorder.clone(), masteries.clone());
-    let begin = cores::Begin { config, term, declared, durable, recorder: recording, masteries: elected };
-    let mut cores = Cores::spawn(begin, clock, store.as_ref());
-    if let Some(cluster) = &cluster {
-        follow(config, cluster, clock, elect, &mut cores);
-    }
-
+    // What operators see is there before etcd is.
     let (ask, asks) = mpsc::channel(ASKS_MAX);
     let server = Server::listen(&config.control.socket, ask.clone())?;
-    let identity = Identity { name: config.controller.name.clone(), role: config.controller.role, term };
-    let Cores { logicals, physical_errands, .. } = &cores;
-    let (logicals, physical) = (logicals.clone(), physical_errands.clone());
-    let now = Box::new(move || clock.now());
-    tokio::spawn(Desk { identity, home, logicals, physical, recorder, now }.run(asks));
+    let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
+    let (now, ways) = (Box::new(move || clock.now()), Arc::new(OnceLock::new()));
+    let desk = Desk { identity, home: home.clone(), ways: ways.clone(), recorder: recorder.clone(), now };
+    tokio::spawn(desk.run(asks));
     let metrics = crate::metrics::serve(&config.metrics, ask).await;
     metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
-    let joins = join::Joins::start(config, cores.physical.as_ref())?;
-    if let Some(physical) = cores.physical.clone() {
-        tokio::spawn(crate::tor::serve((&config.ovsdb).into(), cores.served.clone(), masteries, physical));
+    let mut signals = Signals::new(config)?;
+    if home.cluster().is_some() {
+        Notify::ready();
     }
-    let serving = serve::spawn(config, listener, &cores)?;
-
-    Notify::ready();
-    let (name, role) = (&config.controller.name, config.controller.role.as_str());
-    info!(%name, role, term = term.0, listen = %config.listen.address, "running");
-    let end = signals::wait(&start, joins, serving, cores.tasks).await;
+    let term = tokio::select! {
+        term = home.term() => Some(term?),
+        () = signals.wait_early(&start) => None,
+    };
+    let end = match term {
+        Some(term) => {
+            let (cores, masteries) = begin(config, term, clock, recorder, &home);
+            let (logicals, physical) = (cores.logicals.clone(), cores.physical_errands.clone());
+            ways.set(Ways { term, logicals, physical }).ok();
+            let joins = join::Joins::start(config, cores.physical.as_ref())?;
+            if let Some(physical) = cores.physical.clone() {
+                let (ovsdb, served) = ((&config.ovsdb).into(), cores.served.clone());
+                tokio::spawn(crate::tor::serve(ovsdb, served, masteries, physical));
+            }
+            let serving = serve::spawn(config, listener, &cores)?;
+            Notify::ready();
+            let (name, role) = (&config.controller.name, config.controller.role.as_str());
+            info!(%name, role, term = term.0, listen = %config.listen.address, "running");
+            signals.wait(&start, joins, serving, cores.tasks).await
+        }
+        None => Ok(()),
+    };
     Notify::stopping();
-    if let Some(cluster) = cluster {
-        cluster.leave().await;
+    if let Some(cluster) = home.cluster() {
+        cluster.clone().leave().await;
     }
     server.finish().await;
     info!("stopped; forwarding goes on by what was said last");
@@ -131,26 +137,35 @@ fn recall(store: &Arc<Mutex<Store>>) -> (Arc<Declared>, Durable) {
     (declared, store.durable().clone())
 }
 
-/// Whatever this process is by elections.
-fn follow(
+/// The cores, and whatever this process is by elections.
+fn begin(
     config: &Config,
-    cluster: &Cluster,
+    term: Term,
     clock: Clock,
-    elect: watch::Sender<Masteries>,
-    cores: &mut Cores,
-) {
+    recorder: Option<Recorder>,
+    home: &Home,
+) -> (Cores, Option<watch::Receiver<Masteries>>) {
+    let (store, cluster) = (home.disk(), home.cluster());
+    let (declared, durable) = store.map(recall).unwrap_or_default();
+    let (elect, masteries) = watch::channel(Masteries::new());
+    let masteries = cluster.map(|_| masteries);
+    let elections = masteries.clone().zip(cluster);
+    let elections =
+        elections.map(|(masteries, cluster)| physical::Elections { masteries, heard: cluster.heard() });
+    let begin = cores::Begin { config, term, declared, durable, recorder, elections };
+    let mut cores = Cores::spawn(begin, clock, store);
+    let Some(cluster) = cluster else { return (cores, masteries) };
     if config.controller.role.is_logical() {
         let (shards, logicals) = shards::Shards::new(cluster.clone(), clock);
         cores.tasks.spawn("shards", shards.run());
         cores.logicals = Some(logicals);
     }
     if let Some(physical) = cores.physical.clone() {
-        let joins = join::Joins::follow_cluster(config.clone(), physical, cluster.standing());
+        let joins = join::Joins::follow_cluster(config.clone(), physical.clone(), cluster.standing());
         cores.tasks.spawn("sessions with shards", joins);
-    }
-    if let Some(physical) = cores.physical.clone() {
         cores.tasks.spawn("elections of VTEPs", vteps::follow(cluster.standing(), elect, physical));
     }
+    (cores, masteries)
 }
 
 fn record(config: &Config) -> Result<Option<Recorder>> {

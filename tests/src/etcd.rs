@@ -2,9 +2,10 @@
 //! killed, stopped, brought back.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -71,6 +72,34 @@ impl Etcd {
     pub fn restart(&mut self, member: u16) -> Result<()> {
         self.spawn(member)?;
         self.wait_healthy(member)
+    }
+
+    /// A copy of what all members wrote, of a moment at which none of them runs; they come back.
+    pub fn back_up(&mut self) -> Result<TempDir> {
+        let backup = tempfile::Builder::new().prefix("vtepd-etcd-backup-").tempdir()?;
+        self.stopped(|folder| copy(folder, backup.path()))?;
+        Ok(backup)
+    }
+
+    /// In place of what all members wrote since.
+    pub fn put_back(&mut self, backup: &TempDir) -> Result<()> {
+        self.stopped(|folder| {
+            for entry in fs::read_dir(folder)? {
+                fs::remove_dir_all(entry?.path())?;
+            }
+            copy(backup.path(), folder)
+        })
+    }
+
+    fn stopped(&mut self, run: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        for member in 0..self.count() {
+            self.kill(member)?;
+        }
+        run(self.folder.path())?;
+        for member in 0..self.count() {
+            self.spawn(member)?;
+        }
+        (0..self.count()).try_for_each(|member| self.wait_healthy(member))
     }
 
     pub fn freeze(&self, member: u16) -> Result<()> {
@@ -148,6 +177,20 @@ impl Etcd {
 
 fn name(member: u16) -> String {
     format!("etcd{member}")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 impl Place {

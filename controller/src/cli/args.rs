@@ -137,6 +137,17 @@ pub(super) enum Command {
         #[command(flatten)]
         client: Client,
     },
+    /// Raise the terms of all controllers, after etcd was put back to an older state
+    ///
+    /// Receivers refuse what controllers say by lower terms than one that they obeyed; `alarms` tells when, and the term.
+    /// Terms are never lowered: do not name a higher one than the alarm does.
+    RaiseTerm {
+        /// The highest term that anybody obeyed
+        #[arg(long, value_name = "TERM")]
+        above: u64,
+        #[command(flatten)]
+        client: Client,
+    },
     /// Show what the daemon does, what it waits for, and alarms
     Status(Client),
     /// List what an operator should know

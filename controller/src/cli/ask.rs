@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use vtep_api::Term;
 use vtep_api::control::terminal::Exit;
 
 use super::args::{Client, Command, MacArgs, Moved, Release, WhatIf};
@@ -76,6 +77,7 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         Command::Move { what: Moved { vtep: Some(vtep), .. }, to, anywhere: _, client } => {
             done(&client, &Request::Move { office: Office::Vtep(vtep), to })?;
         }
+        Command::RaiseTerm { above, client } => done(&client, &Request::RaiseTerm { above: Term(above) })?,
         Command::Status(client) => client.terminal().one::<Status>(&Request::Status, sentences::status)?,
         Command::Alarms(client) => client.terminal().table::<render::AlarmRow>(&Request::Alarms)?,
         other => anyhow::bail!("{other:?} is not the daemon's"),

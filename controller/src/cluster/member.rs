@@ -13,6 +13,7 @@ use vtep_api::grpc::TransportError;
 use vtep_api::{ControllerName, LogicalSwitchName, Term};
 
 use super::etcd::{Etcd, EtcdError, Guard, Op, Range};
+use super::heard::{Heard, Outdated};
 use super::keys::Keys;
 use super::plan::{Bid, Me, bids};
 use super::time::{Instant, jitter, sleep, sleep_until, timeout_at, unix_ms};
@@ -37,6 +38,8 @@ pub struct Standing {
     pub declared: Option<Declaration>,
     /// Why `view` may be old: it could not be read since.
     pub away: Option<String>,
+    /// Its terms are lower than one that was obeyed.
+    pub outdated: Option<Outdated>,
     /// Since when this process is a member, as a term; none: it is not one.
     pub member: Option<Term>,
     /// The offices that it has.
@@ -61,9 +64,10 @@ pub enum JoinError {
 /// For the rest of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    etcd: Arc<Etcd>,
-    keys: Keys,
+    pub(super) etcd: Arc<Etcd>,
+    pub(super) keys: Keys,
     hint: Arc<Notify>,
+    heard: Heard,
     standing: watch::Receiver<Standing>,
     /// One write of a shard's state at a time: what was taken to be written later is written later.
     writing: Arc<tokio::sync::Mutex<()>>,
@@ -89,8 +93,20 @@ pub(super) struct Member {
     lease_for: Duration,
     hint: Arc<Notify>,
     standing: watch::Sender<Standing>,
+    heard: Heard,
+    doubt: Doubt,
+}
+
+/// What was read before, against which what is read is held.
+#[derive(Default)]
+struct Doubt {
     /// The revision that was read last in the present life.
     seen: i64,
+    /// The highest term that etcd could have given by what was ever read of it.
+    given: Term,
+    /// Since when etcd gives only lower ones than were obeyed.
+    outdated_since: Option<Instant>,
+    outdated: Option<Outdated>,
     warned: Option<String>,
 }
 
@@ -118,19 +134,26 @@ impl Cluster {
             etcd: etcd.clone(),
             keys: keys.clone(),
             hint: hint.clone(),
+            heard: Heard::default(),
             standing: watched,
             writing: Arc::default(),
             health: Arc::default(),
         };
         let shards = store.shards.as_u16();
-        let member =
-            Member { etcd, keys, name, entry, shards, lease_for, hint, standing, seen: 0, warned: None };
+        let heard = cluster.heard.clone();
+        let doubt = Doubt::default();
+        let member = Member { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt };
         tokio::spawn(member.run());
         Ok(cluster)
     }
 
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+
+    /// Where it is noted what terms others obeyed.
+    pub(crate) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -285,7 +308,8 @@ impl Member {
         standing: watch::Sender<Standing>,
     ) -> Self {
         let (etcd, keys) = (Arc::new(etcd), Keys::new("/vtepd"));
-        Self { etcd, keys, name, entry, shards, lease_for, hint, standing, seen: 0, warned: None }
+        let (heard, doubt) = (Heard::default(), Doubt::default());
+        Self { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt }
     }
 
     fn watched(&self) -> [Range; 2] {
@@ -294,7 +318,7 @@ impl Member {
 
     /// From a new lease to its end.
     pub(super) async fn life(&mut self) -> Result<(), EtcdError> {
-        self.seen = 0;
+        self.doubt.seen = 0;
         let asked = Instant::now();
         let lease = self.etcd.grant(self.lease_for.as_secs().try_into().unwrap_or(i64::MAX)).await?;
         let tenure = Tenure::until(asked + self.lease_for);
@@ -318,7 +342,7 @@ impl Member {
             match self.round(lease, tenure).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.warned = None;
+                    self.doubt.warned = None;
                     tokio::select! {
                         biased;
                         () = self.hint.notified() => sleep(PACE).await,
@@ -340,16 +364,19 @@ impl Member {
     /// Reads, tells, acts. Returns whether something was done, so that the state is another one by now.
     async fn round(&mut self, lease: i64, tenure: &Tenure) -> Result<bool, EtcdError> {
         let declared = Range::key(self.keys.declared()).keys_only();
+        // What was obeyed before this is read was given before.
+        let obeyed = self.heard.highest();
         let found = self.etcd.read(&[self.keys.cluster(), declared]).await?;
         let mut ranges = found.ranges.into_iter();
         let entries = ranges.next().unwrap_or_default();
         let declared = ranges.next().unwrap_or_default().first().map(|entry| entry.changed);
         let mut view = View::of(&self.keys, found.revision, &entries);
-        if view.revision < self.seen {
+        self.hold_against(&view, obeyed);
+        if view.revision < self.doubt.seen && self.doubt.outdated.is_none() {
             // Of a member of etcd that is behind.
             return Ok(false);
         }
-        self.seen = view.revision;
+        self.doubt.seen = view.revision;
         let declared = self.declared(declared).await?;
         if let Some(Declaration { applied, .. }) = &declared {
             view.vteps = applied.declared.vteps.keys().cloned().collect();
@@ -446,16 +473,50 @@ impl Member {
         reigns: BTreeMap<Office, Reign>,
         declared: Option<Declaration>,
     ) {
-        self.standing.send_replace(Standing { view: Arc::new(view), declared, away: None, member, reigns });
+        let outdated = self.doubt.outdated.clone();
+        let view = Arc::new(view);
+        self.standing.send_replace(Standing { view, declared, away: None, outdated, member, reigns });
+    }
+
+    /// Whether terms that others obeyed, or that etcd gave before, are above all that it gives. One that is read of a member
+    /// of etcd that is behind is so for a moment; for longer than a lease, etcd was put back.
+    fn hold_against(&mut self, view: &View, obeyed: Option<(Term, String)>) {
+        if view.settings.is_none() {
+            return;
+        }
+        let highest = view.term(view.revision);
+        let doubt = &mut self.doubt;
+        doubt.given = doubt.given.max(highest);
+        let own = (doubt.given, format!("{} of late", self.name));
+        let (obeyed, by) = obeyed.filter(|(obeyed, _)| *obeyed > doubt.given).unwrap_or(own);
+        if obeyed <= highest {
+            (doubt.outdated_since, doubt.outdated) = (None, None);
+            return;
+        }
+        let since = *doubt.outdated_since.get_or_insert_with(Instant::now);
+        if Instant::now() - since < self.lease_for {
+            return;
+        }
+        let known = doubt.outdated.replace(Outdated { highest, obeyed, by });
+        if let Some(outdated) = &doubt.outdated
+            && known.is_none_or(|known| known.obeyed != obeyed)
+        {
+            warn!("{outdated}");
+        }
     }
 
     /// The declared file of that revision, or else the last one that was understood.
     async fn declared(&self, revision: Option<i64>) -> Result<Option<Declaration>, EtcdError> {
         let known = self.standing.borrow().declared.clone();
+        let put_back = self.doubt.outdated.is_some();
+        let other = |known: &Declaration| match revision {
+            Some(revision) => known.revision < revision || (put_back && known.revision != revision),
+            None => false,
+        };
         match revision {
-            Some(revision) if known.as_ref().is_none_or(|known| known.revision < revision) => {
-                Ok(self.read_declared().await?.or(known))
-            }
+            Some(_) if known.as_ref().is_none_or(other) => Ok(self.read_declared().await?.or(known)),
+            // It is not in what was put back: it counts until somebody applies one.
+            None if put_back => Ok(known.map(|known| Declaration { revision: 0, ..known })),
             _ => Ok(known),
         }
     }
@@ -484,9 +545,9 @@ impl Member {
 
     /// One line for each reason, however often it comes.
     fn warned_once(&mut self, reason: String) {
-        if self.warned.as_ref() != Some(&reason) {
+        if self.doubt.warned.as_ref() != Some(&reason) {
             warn!(reason, "the cluster is not reached as it should be");
-            self.warned = Some(reason);
+            self.doubt.warned = Some(reason);
         }
     }
 }
@@ -516,6 +577,6 @@ async fn keep(etcd: &Etcd, lease: i64, lease_for: Duration, tenure: &Tenure) -> 
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("names and numbers are JSON")
 }

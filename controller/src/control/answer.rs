@@ -10,7 +10,6 @@ use crate::{Logical, Now, Physical};
 /// `None`: this core cannot tell.
 pub(super) fn of_logical(core: &Logical, request: &Request, now: Now) -> Option<Reply> {
     let reply = match request {
-        Request::Alarms => Reply::stream(core.alarms()),
         Request::Explain { logical_switch, mac } => match core.explain(logical_switch, *mac) {
             Ok(explanation) if explanation.claims.is_empty() => {
                 Reply::error(ErrorKind::NotFound, format!("nobody claims {mac} in {logical_switch}"))

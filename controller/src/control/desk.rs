@@ -1,7 +1,7 @@
 //! The task that answers: from the cores, each of which its own task owns, and from the state store.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,22 +24,30 @@ use crate::{Declared, Now, physical};
 pub struct Identity {
     pub name: ControllerName,
     pub role: Role,
-    /// Of this process.
-    pub term: Term,
+}
+
+/// To what answers, once this process has its term.
+#[derive(Debug)]
+pub struct Ways {
+    pub(crate) term: Term,
+    /// `None`: this process is a physical controller only.
+    pub(crate) logicals: Option<watch::Receiver<Logicals>>,
+    pub(crate) physical: Option<mpsc::Sender<PhysicalErrand>>,
 }
 
 pub struct Desk {
     pub(crate) identity: Identity,
     pub(crate) home: Home,
-    /// `None`: this process is a physical controller only.
-    pub(crate) logicals: Option<watch::Receiver<Logicals>>,
-    pub(crate) physical: Option<mpsc::Sender<PhysicalErrand>>,
+    /// Empty before this process is a member of its cluster.
+    pub(crate) ways: Arc<OnceLock<Ways>>,
     pub(crate) recorder: Option<Recorder>,
     /// The time that the cores are told.
     pub(crate) now: Box<dyn Fn() -> Now + Send + Sync>,
 }
 
 const STOPPING: &str = "the controller is stopping";
+/// As what is waited for.
+const MEMBERSHIP: &str = "membership in the cluster";
 const ALONE: &str = "this controller is alone: it has no cluster; store.kind = \"etcd\" makes one";
 
 impl Desk {
@@ -72,6 +80,16 @@ impl Desk {
 
     async fn answer(&self, request: Request) -> Reply {
         match request {
+            Request::Alarms if self.logicals().is_some() || self.home.cluster().is_some() => {
+                self.alarms().await
+            }
+            Request::Members | Request::Offices { .. } | Request::Move { .. } | Request::RaiseTerm { .. } => {
+                let Some(cluster) = self.home.cluster() else {
+                    return Reply::error(ErrorKind::Failed, ALONE);
+                };
+                office::answer(cluster, request).await
+            }
+            _ if self.ways.get().is_none() => self.early(),
             Request::Apply { name, text, dry_run } => self.apply(name, text, dry_run).await,
             Request::Pin(pin) => {
                 let Some(pins) = self.pins(&pin.logical_switch).await else {
@@ -104,21 +122,33 @@ impl Desk {
             }
             Request::ReleaseStorm { vtep } => self.release_storm(vtep).await,
             Request::ReleaseWithdrawals { logical_switch } => {
-                if self.logicals.is_none() {
+                if self.logicals().is_none() {
                     return self.release_here(logical_switch).await;
                 }
                 let done = format!("what was kept in {logical_switch} is gone");
                 let name = logical_switch.clone();
                 self.operate(&name, Operation::ReleaseWithdrawals { logical_switch }, done).await
             }
-            Request::Members | Request::Offices { .. } | Request::Move { .. } => {
-                let Some(cluster) = self.home.cluster() else {
-                    return Reply::error(ErrorKind::Failed, ALONE);
-                };
-                office::answer(cluster, request).await
-            }
             query => self.query(query).await,
         }
+    }
+
+    /// Before there is anything that could answer.
+    fn early(&self) -> Reply {
+        let reason = self.home.waits().unwrap_or_else(|| MEMBERSHIP.to_owned());
+        Reply::error(ErrorKind::Failed, format!("nothing is known here yet; waits for {reason}"))
+    }
+
+    async fn alarms(&self) -> Reply {
+        let mut alarms = self.home.alarms(&self.identity.name);
+        for core in self.cores() {
+            // One whose reign is over is none of ours.
+            alarms.extend(look_at(&core, crate::Logical::alarms).await.into_iter().flatten());
+        }
+        // What holds of a VTEP each shard says.
+        alarms.sort();
+        alarms.dedup();
+        Reply::rows(alarms)
     }
 
     /// Of the logical controllers, if there may be some here.
@@ -130,7 +160,7 @@ impl Desk {
             | Request::Fdb { logical_switch: Some(logical_switch) } => Some(logical_switch.clone()),
             _ => None,
         };
-        if self.logicals.is_none() {
+        if self.logicals().is_none() {
             let reply = self.look_physical(move |core| of_physical(core, &request, now)).await;
             let nobody = || self.logical_only();
             return reply.map_or_else(stopping, |reply| reply.unwrap_or_else(nobody));
@@ -195,15 +225,23 @@ impl Desk {
         look_at(&core, pins).await
     }
 
+    fn logicals(&self) -> Option<&watch::Receiver<Logicals>> {
+        self.ways.get()?.logicals.as_ref()
+    }
+
+    fn physical(&self) -> Option<&mpsc::Sender<PhysicalErrand>> {
+        self.ways.get()?.physical.as_ref()
+    }
+
     fn cores(&self) -> Vec<mpsc::Sender<LogicalErrand>> {
-        let logicals = self.logicals.as_ref();
+        let logicals = self.logicals();
         logicals.map_or_else(Vec::new, |logicals| {
             logicals.borrow().values().map(|core| core.errands.clone()).collect()
         })
     }
 
     fn core_of(&self, logical_switch: &LogicalSwitchName) -> Option<mpsc::Sender<LogicalErrand>> {
-        let logicals = self.logicals.as_ref()?.borrow();
+        let logicals = self.logicals()?.borrow();
         let core = match self.home.cluster() {
             Some(cluster) => logicals.get(&shard_name(cluster.whose(logical_switch).0)),
             None => logicals.values().next(),
@@ -227,7 +265,7 @@ impl Desk {
 
     /// A physical controller keeps rows by itself too.
     async fn release_here(&self, logical_switch: LogicalSwitchName) -> Reply {
-        let Some(physical) = &self.physical else { return stopping() };
+        let Some(physical) = self.physical() else { return stopping() };
         let name = logical_switch.clone();
         let kept = self
             .look_physical(move |core| core.networks().iter().any(|n| n.logical_switch == name && n.kept > 0))
@@ -245,7 +283,7 @@ impl Desk {
 
     /// Where it outlives this process before anybody acts on it.
     async fn apply(&self, name: String, text: String, dry_run: bool) -> Reply {
-        if self.logicals.is_none() {
+        if self.logicals().is_none() {
             return self.logical_only();
         }
         let declared = match tokio::task::block_in_place(|| file::parse(&name, &text)) {
@@ -289,9 +327,9 @@ impl Desk {
     async fn scrape(&self, start: Instant) -> Option<Scrape> {
         let now = (self.now)();
         let waits_for = self.waits().await?;
-        let mut alarms = Vec::new();
+        let mut alarms = self.home.alarms(&self.identity.name);
         let mut counts = Counts::default();
-        let logical = if self.logicals.is_some() {
+        let logical = if self.logicals().is_some() {
             let mut whole = LogicalScrape::default();
             for core in self.cores() {
                 let look = move |core: &crate::Logical| {
@@ -308,7 +346,6 @@ impl Desk {
                 alarms.extend(found);
                 whole.add(scrape);
             }
-            alarms.dedup();
             counts.logical_switches = whole.networks.len();
             counts.macs = whole.networks.iter().map(|network| network.macs).sum();
             counts.claims = whole.networks.iter().map(|network| network.claims).sum();
@@ -318,7 +355,7 @@ impl Desk {
         } else {
             None
         };
-        let physical = if self.physical.is_some() {
+        let physical = if self.physical().is_some() {
             let look = move |core: &crate::Physical| PhysicalScrape {
                 counters: core.counters(),
                 vteps: core.vteps(),
@@ -339,9 +376,12 @@ impl Desk {
         } else {
             None
         };
+        // What holds of a VTEP each shard says.
+        alarms.sort();
+        alarms.dedup();
         counts.alarms = alarms.len();
         let (store, applied) = self.home.status();
-        let term = self.identity.term;
+        let term = self.ways.get().map_or(Term::default(), |ways| ways.term);
         let status = Status {
             name: self.identity.name.to_string(),
             role: self.identity.role,
@@ -361,9 +401,14 @@ impl Desk {
     }
 
     async fn waits(&self) -> Option<Vec<String>> {
-        let mut waits = Vec::new();
-        waits.extend(self.home.waits());
-        if self.logicals.is_some() {
+        let mut waits = Vec::from_iter(self.home.waits());
+        if self.ways.get().is_none() {
+            if waits.is_empty() {
+                waits.push(MEMBERSHIP.to_owned());
+            }
+            return Some(waits);
+        }
+        if self.logicals().is_some() {
             if self.home.status().1.is_none() {
                 waits.push("a declared file: vtep-controller apply -f FILE".to_owned());
             }
@@ -392,7 +437,7 @@ impl Desk {
         &self,
         look: impl FnOnce(&crate::Physical) -> T + Send + 'static,
     ) -> Option<T> {
-        look_at(self.physical.as_ref()?, look).await
+        look_at(self.physical()?, look).await
     }
 
     /// What a physical controller alone has no answer to.

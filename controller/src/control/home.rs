@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use vtep_api::Term;
 use vtep_api::daemon::chain;
+use vtep_api::{ControllerName, Term};
 
 use super::view::{AppliedStatus, StoreStatus};
 use crate::cluster::Cluster;
+use crate::logical::{Alarm, AlarmKind};
 use crate::store::{Applied, Store, StoreError};
 
 #[derive(Debug, Clone)]
@@ -62,6 +63,18 @@ impl Home {
         let standing = standing.borrow();
         let reason = standing.away.as_deref().unwrap_or("it is not there yet");
         standing.member.is_none().then(|| format!("membership in the cluster: {reason}"))
+    }
+
+    /// What holds of the cluster.
+    pub(super) fn alarms(&self, own: &ControllerName) -> Vec<Alarm> {
+        let Some(cluster) = self.cluster() else { return Vec::new() };
+        let standing = cluster.standing();
+        let standing = standing.borrow();
+        let away = standing.away.as_ref().map(|reason| (AlarmKind::ClusterAway, reason.clone()));
+        let outdated = standing.outdated.as_ref();
+        let outdated = outdated.map(|outdated| (AlarmKind::TermsOutdated, outdated.to_string()));
+        let alarm = |(kind, message)| Alarm { kind, subject: own.to_string(), message };
+        away.into_iter().chain(outdated).map(alarm).collect()
     }
 
     pub(super) fn status(&self) -> (StoreStatus, Option<AppliedStatus>) {

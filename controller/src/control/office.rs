@@ -1,12 +1,16 @@
 //! What is asked of the cluster: who is there, who has what, and the operator's word on that.
 
+use vtep_api::Term;
 use vtep_api::daemon::chain;
 
 use super::view::{DoneRow, MemberRow, OfficeRow};
 use super::{ErrorKind, Reply, Request};
-use crate::cluster::{Cluster, Office, View, desired, shard_of};
+use crate::cluster::{Cluster, Office, Raised, View, desired, shard_of};
 
 pub(super) async fn answer(cluster: &Cluster, request: Request) -> Reply {
+    if let Request::RaiseTerm { above } = request {
+        return raise(cluster, above).await;
+    }
     let standing = cluster.standing().borrow().clone();
     let view = &standing.view;
     if let (None, Some(reason)) = (standing.member, &standing.away) {
@@ -51,6 +55,20 @@ pub(super) async fn answer(cluster: &Cluster, request: Request) -> Reply {
         Request::Move { office, to } => moved(cluster, view, office, to).await,
         _ => Reply::error(ErrorKind::Failed, "the cluster cannot tell"),
     }
+}
+
+async fn raise(cluster: &Cluster, above: Term) -> Reply {
+    let done = match cluster.raise_terms(above).await {
+        Ok(Raised::To(lowest)) => format!("terms are raised: the lowest that anybody has is {}", lowest.0),
+        Ok(Raised::Already(lowest)) => {
+            format!("nothing is changed: the lowest term that anybody has is {}", lowest.0)
+        }
+        Err(error) => {
+            let message = format!("whether terms are above {}, `shards` tells: {}", above.0, chain(&error));
+            return Reply::error(ErrorKind::Failed, message);
+        }
+    };
+    Reply::rows([DoneRow { done }])
 }
 
 async fn moved(

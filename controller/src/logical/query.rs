@@ -132,6 +132,10 @@ pub enum AlarmKind {
     AddressConflict,
     QuotaExceeded,
     PhysicalControllerLost,
+    /// etcd is not reached.
+    ClusterAway,
+    /// etcd was put back: what controllers say is refused.
+    TermsOutdated,
 }
 
 impl AlarmKind {
@@ -148,6 +152,8 @@ impl AlarmKind {
             Self::AddressConflict => "address_conflict",
             Self::QuotaExceeded => "quota_exceeded",
             Self::PhysicalControllerLost => "physical_controller_lost",
+            Self::ClusterAway => "cluster_away",
+            Self::TermsOutdated => "terms_outdated",
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::config::{Config, StoreKind};
 use crate::control::{LogicalErrand, PhysicalErrand};
 use crate::logical::Durable;
 use crate::record::Recorder;
-use crate::tor::Masteries;
 use crate::{Declared, logical as lc, physical as pc};
 
 /// Messages that wait for a core; a large one is about half a MiB.
@@ -29,8 +28,7 @@ pub(super) struct Begin<'a> {
     pub(super) declared: Arc<Declared>,
     pub(super) durable: Durable,
     pub(super) recorder: Option<Recorder>,
-    /// Of VTEPs, where they are elected.
-    pub(super) masteries: Option<watch::Receiver<Masteries>>,
+    pub(super) elections: Option<physical::Elections>,
 }
 
 /// The ways to a logical controller's core.
@@ -87,7 +85,7 @@ impl LogicalCore {
 impl Cores {
     /// With a logical controller, if this process is one and knows by itself of which logical switches.
     pub(super) fn spawn(begin: Begin<'_>, clock: Clock, store: Option<&SharedStore>) -> Self {
-        let Begin { config, term, declared, durable, recorder, masteries } = begin;
+        let Begin { config, term, declared, durable, recorder, elections } = begin;
         let name = &config.controller.name;
         let (serve, served) = watch::channel(Served::new());
         let tasks = Tasks::default();
@@ -106,7 +104,7 @@ impl Cores {
         if config.controller.role.is_physical() {
             let elected = config.store.kind == StoreKind::Etcd;
             let start = pc::Start { name: name.clone(), term, batch: config.batch, elected };
-            let task = physical::Task::new(start, clock, serve, recorder, masteries);
+            let task = physical::Task::new(start, clock, serve, recorder, elections);
             let (inputs, taken) = mpsc::channel(INPUTS_MAX);
             let (errands, run) = mpsc::channel(ERRANDS_MAX);
             cores.tasks.spawn("physical controller", task.run(taken, run));

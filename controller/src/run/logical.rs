@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{notice, tick};
 use crate::Now;
-use crate::cluster::Tenure;
+use crate::cluster::{Heard, Tenure};
 use crate::control::{Errand, LogicalErrand, Order};
 use crate::logical::{Action, Event, Logical, OperateError, Operation, Start};
 use crate::physical::SessionId;
@@ -32,14 +32,21 @@ enum Next {
     Errand(LogicalErrand),
 }
 
+/// Where it is by election that we are the logical controller.
+pub(super) struct Reign {
+    /// Beyond it the office may be another's.
+    pub(super) tenure: Tenure,
+    /// Terms of tables that physical controllers obeyed.
+    pub(super) heard: Heard,
+}
+
 pub(super) struct Task {
     core: Logical,
     clock: Clock,
     peers: Sessions<ControllerName, FromLogical>,
     durable: Keeper,
     recorder: Option<Recorder>,
-    /// Beyond it the office may be another's.
-    tenure: Option<Tenure>,
+    reign: Option<Reign>,
     actions: Vec<Action>,
 }
 
@@ -49,14 +56,14 @@ impl Task {
         clock: Clock,
         durable: Keeper,
         recorder: Option<Recorder>,
-        tenure: Option<Tenure>,
+        reign: Option<Reign>,
     ) -> Self {
         let now = clock.now();
         if let Some(recorder) = &recorder {
             recorder.logical_start(&start, now);
         }
         let core = Logical::new(start, now);
-        Self { core, clock, peers: Sessions::new(), durable, recorder, tenure, actions: Vec::new() }
+        Self { core, clock, peers: Sessions::new(), durable, recorder, reign, actions: Vec::new() }
     }
 
     /// Until no session can bring anything, or its reign is over.
@@ -75,7 +82,7 @@ impl Task {
                 _ = tick.tick() => Next::Tick,
                 Some(errand) = errands.recv() => Next::Errand(errand),
             };
-            if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
+            if self.reign.as_ref().is_some_and(|reign| !reign.tenure.holds()) {
                 return;
             }
             match next {
@@ -110,6 +117,10 @@ impl Task {
                 self.step(Event::Connected { peer });
             }
             Input::Message { peer, session, message } if self.peers.is_open(&peer, session) => {
+                if let (Some(reign), FromPhysical::Hello { tables, .. }) = (&self.reign, &*message) {
+                    let obeyed = tables.iter().map(|held| held.term).max();
+                    reign.heard.note(format!("physical controller {peer}"), obeyed.unwrap_or_default());
+                }
                 self.step(Event::Message { peer, message: *message });
             }
             Input::Taken { peer, session, messages } if self.peers.is_open(&peer, session) => {

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{Served, notice, tick};
+use crate::cluster::Heard;
 use crate::control::{Errand, PhysicalErrand};
 use crate::physical::{Action, Event, Physical, Reigns, SessionId, Start};
 use crate::record::Recorder;
@@ -64,6 +65,15 @@ pub(crate) enum Input {
     },
 }
 
+/// Where it is elected which VTEPs are served.
+#[derive(Clone)]
+pub(super) struct Elections {
+    /// Whom we may speak to as a controller.
+    pub(super) masteries: watch::Receiver<Masteries>,
+    /// Terms that VTEPs obeyed.
+    pub(super) heard: Heard,
+}
+
 pub(super) struct Task {
     core: Physical,
     clock: Clock,
@@ -71,8 +81,7 @@ pub(super) struct Task {
     peers: Sessions<ControllerName, FromPhysical>,
     served: watch::Sender<Served>,
     recorder: Option<Recorder>,
-    /// By elections, whom we may speak to as a controller.
-    masteries: Option<watch::Receiver<Masteries>>,
+    elections: Option<Elections>,
     actions: Vec<Action>,
 }
 
@@ -82,7 +91,7 @@ impl Task {
         clock: Clock,
         served: watch::Sender<Served>,
         recorder: Option<Recorder>,
-        masteries: Option<watch::Receiver<Masteries>>,
+        elections: Option<Elections>,
     ) -> Self {
         let now = clock.now();
         if let Some(recorder) = &recorder {
@@ -90,7 +99,7 @@ impl Task {
         }
         let core = Physical::new(start, now);
         let (vteps, peers) = (Sessions::new(), Sessions::new());
-        Self { core, clock, vteps, peers, served, recorder, masteries, actions: Vec::new() }
+        Self { core, clock, vteps, peers, served, recorder, elections, actions: Vec::new() }
     }
 
     /// Until no session can bring anything.
@@ -119,6 +128,10 @@ impl Task {
         match input {
             Input::Attached { vtep, session, outbox } => self.vteps.open(&vtep, session, outbox),
             Input::FromVtep { vtep, session, message } if self.vteps.is_open(&vtep, session) => {
+                if let (Some(elections), FromVtep::Hello { term, tables, .. }) = (&self.elections, &message) {
+                    let obeyed = tables.iter().map(|held| held.term).chain([*term]).max();
+                    elections.heard.note(format!("VTEP {vtep}"), obeyed.unwrap_or_default());
+                }
                 self.step(Event::Vtep { vtep, session, message });
             }
             Input::VtepTaken { vtep, session, messages } if self.vteps.is_open(&vtep, session) => {
@@ -165,11 +178,9 @@ impl Task {
 
     /// A process that was stopped for long may not have heard yet that its time is over.
     fn may_tell(&self, vtep: &VtepName, message: &ToVtep) -> bool {
-        let Some(masteries) = self.masteries.as_ref().filter(|_| !matches!(message, ToVtep::Standby { .. }))
-        else {
-            return true;
-        };
-        masteries.borrow().get(vtep).is_some_and(|mastery| mastery.tenure.holds())
+        let told_by_term = |_: &&Elections| !matches!(message, ToVtep::Standby { .. });
+        let Some(elections) = self.elections.as_ref().filter(told_by_term) else { return true };
+        elections.masteries.borrow().get(vtep).is_some_and(|mastery| mastery.tenure.holds())
     }
 
     /// Returns what the core has to be told of it.

@@ -128,8 +128,8 @@ impl Shards {
             elected: true,
         };
         let place = Place::Etcd { state: Box::new(reign.clone()), cluster: self.cluster.clone() };
-        let task =
-            logical::Task::new(start, self.clock, Keeper::spawn(place), None, Some(reign.tenure.clone()));
+        let elected = logical::Reign { tenure: reign.tenure.clone(), heard: self.cluster.heard() };
+        let task = logical::Task::new(start, self.clock, Keeper::spawn(place), None, Some(elected));
         let (core, task) = LogicalCore::new(task);
         let task = self.tasks.spawn(task);
         info!(%office, term = reign.term.0, "a logical controller begins");

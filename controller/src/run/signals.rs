@@ -1,7 +1,8 @@
-//! What the process waits for once it runs.
+//! What the process waits for.
 
 use anyhow::{Context, Result, anyhow};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Interval;
 use tracing::{info, warn};
 use vtep_api::daemon::Notify;
 
@@ -11,36 +12,89 @@ use super::join::Joins;
 use super::serve::Serving;
 use crate::config::Config;
 
-/// Until SIGTERM or SIGINT, or the server or a core fails.
-pub(super) async fn wait(
-    start: &Start,
-    mut joins: Joins,
-    mut serving: Serving,
-    mut tasks: Tasks,
-) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let notify = Notify::new();
-    let mut alive = tokio::time::interval(notify.watchdog_period());
-    let mut config = start.config.clone();
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                Notify::reloading();
-                match reload(start, &config, &mut joins) {
-                    Ok(read) => config = read,
-                    Err(error) => warn!(error = format!("{error:#}"), "the configuration stays as it was"),
+/// From the begin of the process on. Keeps the watchdog content.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    notify: Notify,
+    alive: Interval,
+    says: String,
+}
+
+enum Told {
+    End,
+    Reload,
+}
+
+impl Signals {
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        let notify = Notify::new();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            alive: tokio::time::interval(notify.watchdog_period()),
+            notify,
+            says: format!("{} {}", config.controller.role.as_str(), config.controller.name),
+        })
+    }
+
+    /// Until SIGTERM or SIGINT, while nothing runs that could follow another configuration.
+    pub(super) async fn wait_early(&mut self, start: &Start) {
+        while let Told::Reload = self.next().await {
+            Notify::reloading();
+            match Config::load(&start.path, &start.overrides) {
+                Ok(read) if read == start.config => info!("the configuration was read again"),
+                Ok(_) => warn!("the configuration counts from the next start"),
+                Err(error) => {
+                    warn!(error = format!("{error:#}"), "the configuration stays as it was");
                 }
-                Notify::ready();
             }
-            _ = alive.tick() => notify.alive(&format!("{} {}", config.controller.role.as_str(), config.controller.name)),
-            error = tasks.ended() => return Err(error),
-            ended = &mut serving => {
-                return ended.context("the server's task failed")?.context("the server failed")
-                    .and_then(|()| Err(anyhow!("the server ended")));
+            Notify::ready();
+        }
+    }
+
+    /// Until SIGTERM or SIGINT, or the server or a core fails.
+    pub(super) async fn wait(
+        mut self,
+        start: &Start,
+        mut joins: Joins,
+        mut serving: Serving,
+        mut tasks: Tasks,
+    ) -> Result<()> {
+        let mut config = start.config.clone();
+        loop {
+            tokio::select! {
+                told = self.next() => match told {
+                    Told::End => return Ok(()),
+                    Told::Reload => {
+                        Notify::reloading();
+                        match reload(start, &config, &mut joins) {
+                            Ok(read) => config = read,
+                            Err(error) => {
+                                warn!(error = format!("{error:#}"), "the configuration stays as it was");
+                            }
+                        }
+                        Notify::ready();
+                    }
+                },
+                error = tasks.ended() => return Err(error),
+                ended = &mut serving => {
+                    return ended.context("the server's task failed")?.context("the server failed")
+                        .and_then(|()| Err(anyhow!("the server ended")));
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Told {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Told::End,
+                _ = self.interrupt.recv() => return Told::End,
+                _ = self.hangup.recv() => return Told::Reload,
+                _ = self.alive.tick() => self.notify.alive(&self.says),
             }
         }
     }

@@ -29,7 +29,7 @@ fn world(members: u16) -> (Tor, Tor, Site) {
     (a, b, site)
 }
 
-fn other(name: &str) -> &'static str {
+pub(crate) fn other(name: &str) -> &'static str {
     if name == "lc1" { "lc2" } else { "lc1" }
 }
 

@@ -165,17 +165,17 @@ fn a_process_that_is_both_takes_over_all_of_another_one() {
     rows.expect_unchanged();
 }
 
-const HOST: &str = "version = 1\n[[vtep]]\nname = \"hv1\"\n[[logical_switch]]\nname = \"ls0\"\nvni = 5000\n\
+pub(crate) const HOST: &str = "version = 1\n[[vtep]]\nname = \"hv1\"\n[[logical_switch]]\nname = \"ls0\"\nvni = 5000\n\
     [[subscription]]\nvtep = \"hv1\"\nlogical_switch = \"ls0\"\n";
 
 /// An agent's session with one controller, inside the namespace.
-struct Attached {
+pub(crate) struct Attached {
     say: mpsc::Sender<FromVtep>,
     heard: Streaming<ToVtep>,
 }
 
 impl Attached {
-    async fn to(address: &str, obeyed: u64) -> Result<Self, String> {
+    pub(crate) async fn to(address: &str, obeyed: u64) -> Result<Self, String> {
         let (say, said) = mpsc::channel(4);
         let (name, term) = (VtepName::try_from("hv1").unwrap(), Term(obeyed));
         say.send(FromVtep::Hello { protocol: PROTOCOL, name, term, tables: Vec::new() }).await.unwrap();
@@ -185,7 +185,7 @@ impl Attached {
     }
 
     /// The first that fits, with heartbeats to it meanwhile.
-    async fn until<T>(&mut self, fits: impl Fn(&ToVtep) -> Option<T>) -> Result<T, String> {
+    pub(crate) async fn until<T>(&mut self, fits: impl Fn(&ToVtep) -> Option<T>) -> Result<T, String> {
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         loop {
             let message = tokio::select! {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    deadline::wait_for,
     netns::{Netns, output},
     pki::TlsFiles,
     process::{Daemon, binary},
@@ -72,7 +73,17 @@ impl Controller {
         Ok(controller)
     }
 
+    /// Until it has its term: with etcd, until it is a member.
     pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        wait_for("the controller's term", START, || {
+            let status = self.json(&["status"]).ok()?;
+            (status["term"].as_u64()? > 0).then_some(())
+        })
+    }
+
+    /// Until it answers, whatever it waits for.
+    pub fn launch(&mut self) -> Result<()> {
         let mut run = self.netns.command(&binary("vtep-controller")?.display().to_string());
         run.arg("run").arg("--config").arg(self.config_path());
         let mut daemon = Daemon::spawn("vtep-controller", &mut run)?;
@@ -131,6 +142,11 @@ impl Controller {
     /// What a scraper gets.
     pub fn metrics(&self) -> Result<String> {
         self.netns.http_get(self.metrics.port(), "/metrics").map(|(_, body)| body)
+    }
+
+    /// What a load balancer gets.
+    pub fn readyz(&self) -> Result<(String, String)> {
+        self.netns.http_get(self.metrics.port(), "/readyz")
     }
 
     /// The tables that a recording gives, as `fdb --json` prints them. Needs no running daemon.

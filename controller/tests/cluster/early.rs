@@ -1,0 +1,79 @@
+//! etcd is not there: when a controller begins, and while it runs. Operators see that from the begin on.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use vtep_tests::deadline::wait_for;
+use vtep_tests::lab::ControllerRole::{Both, Physical};
+
+use super::physical::HOST;
+use super::site::Site;
+use super::tors::SOON;
+
+fn alarms(site: &Site, name: &str) -> Vec<Value> {
+    let alarms = site.controllers[name].json(&["alarms"]).unwrap();
+    alarms.as_array().unwrap().iter().map(|alarm| alarm["kind"].clone()).collect()
+}
+
+#[test]
+fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_etcd_comes() {
+    let mut site = Site::new(1, &[("c1", Both), ("p1", Physical)]);
+    site.at("c1").apply(HOST).unwrap();
+    for name in ["c1", "p1"] {
+        site.at(name).kill().unwrap();
+    }
+    site.etcd.kill(0).unwrap();
+    for name in ["c1", "p1"] {
+        site.at(name).launch().unwrap();
+        let waits = wait_for("why it is not ready", SOON, || {
+            let status = site.controllers[name].json(&["status"]).unwrap();
+            assert_eq!((&status["ready"], &status["term"]), (&false.into(), &0.into()), "{status}");
+            let waits = status["waits_for"][0].as_str().unwrap().to_owned();
+            waits.contains("membership in the cluster: etcd at").then_some(waits)
+        });
+        let waits = waits.unwrap();
+        let (status, body) = site.controllers[name].readyz().unwrap();
+        assert!(status.contains("503") && body.contains("membership in the cluster: etcd at"), "{body}");
+        assert_eq!(alarms(&site, name), ["cluster_away"], "{waits}");
+        let metrics = site.controllers[name].metrics().unwrap();
+        for line in ["vtepd_controller_ready 0", "vtepd_controller_alarms{kind=\"cluster_away\"} 1"] {
+            assert!(metrics.contains(line), "{metrics}");
+        }
+        let refused = site.at(name).command(&["fdb"]).unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("waits for membership in the cluster"), "{said}");
+        // It lives on by SIGHUP.
+        site.signal(name, Signal::SIGHUP);
+        site.at(name).daemon().unwrap().wait_for_log("the configuration was read again", SOON).unwrap();
+    }
+    let ended = site.at("p1").daemon().unwrap().terminate(SOON).unwrap();
+    assert!(ended.success(), "{ended}");
+    site.etcd.restart(0).unwrap();
+    wait_for("its offices", SOON, || site.server("c1", "hv1").filter(|reign| reign.holder == "c1")).unwrap();
+    wait_for("no alarm of the cluster", SOON, || {
+        (!alarms(&site, "c1").contains(&"cluster_away".into())).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_outage_of_etcd_is_an_alarm_and_a_reason_to_be_not_ready_until_it_is_over() {
+    let mut site = Site::new(1, &[("c1", Both)]);
+    site.at("c1").apply(HOST).unwrap();
+    wait_for("its offices", SOON, || site.server("c1", "hv1")).unwrap();
+    site.etcd.freeze(0).unwrap();
+    wait_for("the alarm", SOON, || alarms(&site, "c1").contains(&"cluster_away".into()).then_some(()))
+        .unwrap();
+    wait_for("the reason", SOON, || {
+        let (status, body) = site.controllers["c1"].readyz().ok()?;
+        (status.contains("503") && body.contains("membership in the cluster: etcd at")).then_some(())
+    })
+    .unwrap();
+    site.etcd.thaw(0).unwrap();
+    wait_for("no alarm", SOON, || (!alarms(&site, "c1").contains(&"cluster_away".into())).then_some(()))
+        .unwrap();
+    wait_for("no such reason", SOON, || {
+        let (_, body) = site.controllers["c1"].readyz().ok()?;
+        (!body.contains("membership")).then_some(())
+    })
+    .unwrap();
+}

@@ -1,0 +1,94 @@
+//! etcd was put back to an older state: its terms are lower than those that receivers obeyed.
+
+use vtep_api::ToVtep;
+use vtep_tests::deadline::wait_for;
+use vtep_tests::lab::ControllerRole::{Both, Logical, Physical};
+
+use super::logical::other;
+use super::physical::{Attached, HOST};
+use super::site::{Rows, Site};
+use super::tors::{SOON, Tor, both, declared};
+
+const M1: &str = "02:00:00:00:00:01";
+const M2: &str = "02:00:00:00:00:02";
+
+/// The term that an alarm says to raise above, and its sentence.
+fn told(site: &Site, name: &str) -> Option<(u64, String)> {
+    let alarms = site.controllers[name].json(&["alarms"]).ok()?;
+    let alarm = alarms.as_array()?.iter().find(|alarm| alarm["kind"] == "terms_outdated")?.clone();
+    let message = alarm["message"].as_str()?.to_owned();
+    let term = message.split_once("raise-term --above ")?.1.split_once('`')?.0.parse().ok()?;
+    Some((term, message))
+}
+
+#[test]
+fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_them_and_nothing_is_lost() {
+    let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
+    let mut site = Site::new(1, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)]);
+    site.at("lc1").apply(&declared("", [&a, &b], &both(&a, &b))).unwrap();
+    for tor in [&a, &b] {
+        tor.wait_for_switch("ls0").unwrap();
+    }
+    a.claim("ls0", M1).unwrap();
+    b.expect("ls0", &[(M1, &a)], SOON);
+    let backup = site.etcd.back_up().unwrap();
+    let (shard, mut reign) = site.reign("lc1", "ls0").unwrap();
+    // More than it takes until everybody has his offices again.
+    for _ in 0..12 {
+        let to = other(&reign.holder);
+        site.at("lc1").print(&["move", "--shard", &shard.to_string(), to]).unwrap();
+        reign = site.wait_reign("lc1", "ls0", |new| new.holder == to && new.term > reign.term);
+    }
+    site.wait_term("pc1", "lc1", "ls0");
+    let rows = Rows::of([&a, &b]);
+    site.etcd.put_back(&backup).unwrap();
+
+    let found = ["lc1", "lc2", "pc1"].map(|name| wait_for("the alarm", SOON, || told(&site, name)).unwrap());
+    assert!(found.iter().all(|(term, _)| *term >= reign.term), "{found:?} after {reign:?}");
+    site.at("pc1").daemon().unwrap().wait_for_log("etcd was put back to an older state", SOON).unwrap();
+    let now = site.wait_reign("lc1", "ls0", |_| true);
+    assert!(now.term < reign.term, "{now:?} after {reign:?}");
+    a.claim("ls0", M2).unwrap();
+    site.at("pc1").daemon().unwrap().wait_for_log("which was obeyed", SOON).unwrap();
+    b.expect("ls0", &[(M1, &a)], SOON);
+    let wrong = site.at("lc1").command(&["raise-term", "--above", &u64::MAX.to_string()]).unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(said.contains("expected at most 9007199254740992"), "{said}");
+
+    let highest = found.iter().map(|(term, _)| *term).max().unwrap();
+    let raised = site.at("lc2").print(&["raise-term", "--above", &highest.to_string()]).unwrap();
+    assert!(raised.contains("terms are raised"), "{raised}");
+    site.wait_reign("lc1", "ls0", |new| new.term > highest);
+    site.wait_term("pc1", "lc1", "ls0");
+    b.expect("ls0", &[(M1, &a), (M2, &a)], SOON);
+    for name in ["lc1", "lc2", "pc1"] {
+        wait_for("no alarm", SOON, || told(&site, name).is_none().then_some(())).unwrap();
+    }
+    rows.expect_unchanged();
+    let again = site.at("lc2").print(&["raise-term", "--above", &highest.to_string()]).unwrap();
+    assert!(again.contains("nothing is changed"), "{again}");
+}
+
+/// All controllers began anew: only agents know.
+#[test]
+fn a_term_that_an_agent_obeyed_is_told_by_its_name_and_believed_by_nobody() {
+    let mut site = Site::new(1, &[("c1", Both)]);
+    site.at("c1").apply(HOST).unwrap();
+    let serving = site.wait_server("c1", "hv1", |_| true);
+    let (address, obeyed) = (site.address("c1"), serving.term + 1000);
+    let welcome = |message: &ToVtep| match message {
+        ToVtep::Welcome { term, .. } => Some(term.0),
+        _ => None,
+    };
+    let offered = site.inside(async || Attached::to(&address, obeyed).await.unwrap().until(welcome).await);
+    assert_eq!(offered, Ok(serving.term));
+    let (term, message) = wait_for("the alarm", SOON, || told(&site, "c1")).unwrap();
+    assert!(term == obeyed && message.contains("VTEP hv1 obeyed"), "{message}");
+    assert_eq!(site.server("c1", "hv1").unwrap().term, serving.term);
+
+    site.at("c1").print(&["raise-term", "--above", &term.to_string()]).unwrap();
+    site.wait_server("c1", "hv1", |now| now.term > obeyed);
+    let offered = site.inside(async || Attached::to(&address, obeyed).await.unwrap().until(welcome).await);
+    assert!(offered.as_ref().is_ok_and(|term| *term > obeyed), "{offered:?}");
+    wait_for("no alarm", SOON, || told(&site, "c1").is_none().then_some(())).unwrap();
+}
