@@ -110,8 +110,8 @@ pub async fn run(start: Start) -> Result<()> {
             ways.set(Ways { term, logicals, physical }).ok();
             let joins = join::Joins::start(config, cores.physical.as_ref())?;
             if let Some(physical) = cores.physical.clone() {
-                let (ovsdb, served) = ((&config.ovsdb).into(), cores.served.clone());
-                tokio::spawn(crate::tor::serve(ovsdb, served, masteries, physical));
+                let settings = (&config.ovsdb).into();
+                tokio::spawn(crate::tor::serve(settings, cores.served.clone(), masteries, physical));
             }
             let serving = serve::spawn(config, listener, &cores)?;
             Notify::ready();

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use vtep_api::{LogicalSwitchName, MacAddr, Term, VtepName};
 
 use crate::Declared;
+use crate::declared::file::{self, FileError};
 use crate::logical::Durable;
 
 pub(crate) use envelope::Envelope;
@@ -26,6 +27,7 @@ use error::Failure;
 
 /// A document as it was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Applied {
     /// The file's text, comments and all.
     pub text: String,
@@ -34,6 +36,29 @@ pub struct Applied {
     /// In milliseconds since the epoch.
     pub applied_at_ms: i64,
     pub declared: Arc<Declared>,
+}
+
+/// A document as it is written down: what it declares follows from its text.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    text: String,
+    name: String,
+    applied_at_ms: i64,
+}
+
+impl From<Applied> for Written {
+    fn from(Applied { text, name, applied_at_ms, .. }: Applied) -> Self {
+        Self { text, name, applied_at_ms }
+    }
+}
+
+impl TryFrom<Written> for Applied {
+    type Error = FileError;
+
+    fn try_from(Written { text, name, applied_at_ms }: Written) -> Result<Self, FileError> {
+        let declared = Arc::new(file::parse(&name, &text)?);
+        Ok(Self { text, name, applied_at_ms, declared })
+    }
 }
 
 /// `None`: it is not to be remembered any more.

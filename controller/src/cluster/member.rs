@@ -107,6 +107,8 @@ struct Doubt {
     /// Since when etcd gives only lower ones than were obeyed.
     outdated_since: Option<Instant>,
     outdated: Option<Outdated>,
+    /// The revision of a declared file that was not understood.
+    damaged: Option<i64>,
     warned: Option<String>,
 }
 
@@ -341,14 +343,11 @@ impl Member {
         while !self.standing.is_closed() {
             match self.round(lease, tenure).await {
                 Ok(true) => {}
-                Ok(false) => {
-                    self.doubt.warned = None;
-                    tokio::select! {
-                        biased;
-                        () = self.hint.notified() => sleep(PACE).await,
-                        () = sleep(DOUBT), if !bug!(HintsSuffice) => {}
-                    }
-                }
+                Ok(false) => tokio::select! {
+                    biased;
+                    () = self.hint.notified() => sleep(PACE).await,
+                    () = sleep(DOUBT), if !bug!(HintsSuffice) => {}
+                },
                 Err(error) if error.is_not_found() && !bug!(LeaseBelieved) => {
                     return "etcd does not know it, though it prolongs it";
                 }
@@ -381,16 +380,19 @@ impl Member {
         if let Some(Declaration { applied, .. }) = &declared {
             view.vteps = applied.declared.vteps.keys().cloned().collect();
         }
-        if view.settings.is_none() {
-            return self.found().await;
+        let Some(settings) = view.settings else { return self.found().await };
+        if settings.shards != self.shards {
+            let (own, expected) = (self.shards, settings.shards);
+            self.tell(view, None, BTreeMap::new(), declared);
+            self.complain(format!("store.shards is {own}; expected {expected}, as the cluster was made"));
+            return Ok(false);
         }
         let own = view.members.get(&self.name);
         if let Some(own) = own.filter(|own| own.lease != lease) {
             let (name, address) = (&self.name, &own.address);
-            self.warned_once(format!(
-                "a process at {address} is member {name}, or was until of late; waiting"
-            ));
+            let reason = format!("a process at {address} is member {name}, or was until of late; waiting");
             self.tell(view, None, BTreeMap::new(), declared);
+            self.complain(reason);
             return Ok(false);
         }
         let Some(own) = own else {
@@ -410,6 +412,7 @@ impl Member {
         let reigns = mine.map(|(office, holder)| (office.clone(), self.reign(&view, office, holder, tenure)));
         let reigns = reigns.collect();
         self.tell(view, member, reigns, declared);
+        self.doubt.warned = None;
         let some = !planned.is_empty();
         // There may be as many as VTEPs, and each waits for a disk.
         let me: &Self = self;
@@ -419,11 +422,16 @@ impl Member {
         Ok(some)
     }
 
-    async fn found(&self) -> Result<bool, EtcdError> {
+    async fn found(&mut self) -> Result<bool, EtcdError> {
         let (key, settings) = (self.keys.settings(), Settings { shards: self.shards, term_base: unix_ms() });
         let guard = Guard::Created { key: key.clone(), revision: 0 };
-        let op = Op::Put { key, value: json(&settings), lease: None };
-        self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
+        let op = Op::Put { key: key.clone(), value: json(&settings), lease: None };
+        let done = self.etcd.transact(&[guard], vec![op]).await?.done;
+        if !done {
+            // Another one made it at the same time, or it is of another release.
+            self.complain(format!("{key} in etcd was not understood"));
+        }
+        Ok(done)
     }
 
     async fn register(&self, lease: i64) -> Result<bool, EtcdError> {
@@ -506,7 +514,7 @@ impl Member {
     }
 
     /// The declared file of that revision, or else the last one that was understood.
-    async fn declared(&self, revision: Option<i64>) -> Result<Option<Declaration>, EtcdError> {
+    async fn declared(&mut self, revision: Option<i64>) -> Result<Option<Declaration>, EtcdError> {
         let known = self.standing.borrow().declared.clone();
         let put_back = self.doubt.outdated.is_some();
         let other = |known: &Declaration| match revision {
@@ -514,6 +522,7 @@ impl Member {
             None => false,
         };
         match revision {
+            Some(_) if revision == self.doubt.damaged => Ok(known),
             Some(_) if known.as_ref().is_none_or(other) => Ok(self.read_declared().await?.or(known)),
             // It is not in what was put back: it counts until somebody applies one.
             None if put_back => Ok(known.map(|known| Declaration { revision: 0, ..known })),
@@ -521,30 +530,31 @@ impl Member {
         }
     }
 
-    async fn read_declared(&self) -> Result<Option<Declaration>, EtcdError> {
+    async fn read_declared(&mut self) -> Result<Option<Declaration>, EtcdError> {
         let found = self.etcd.read(&[Range::key(self.keys.declared())]).await?;
         let Some(entry) = found.ranges.into_iter().flatten().next() else { return Ok(None) };
         match Envelope::open::<Applied>(&entry.value) {
             Ok(applied) => Ok(Some(Declaration { revision: entry.changed, applied: Arc::new(applied) })),
             Err(problem) => {
-                warn!(problem, "the declared file in etcd is damaged; the last one counts");
+                self.doubt.damaged = Some(entry.changed);
+                warn!(problem, "the declared file in etcd is not understood; the last one counts");
                 Ok(None)
             }
         }
     }
 
     fn warn(&mut self, error: &EtcdError) {
-        let reason = chain(error);
+        self.complain(chain(error));
+    }
+
+    /// What keeps this process from being a member, or from knowing what is. One line for each reason, however often it
+    /// comes.
+    fn complain(&mut self, reason: String) {
         self.standing.send_if_modified(|standing| {
             let news = standing.away.as_ref() != Some(&reason);
             standing.away = Some(reason.clone());
             news
         });
-        self.warned_once(reason);
-    }
-
-    /// One line for each reason, however often it comes.
-    fn warned_once(&mut self, reason: String) {
         if self.doubt.warned.as_ref() != Some(&reason) {
             warn!(reason, "the cluster is not reached as it should be");
             self.doubt.warned = Some(reason);

@@ -132,7 +132,7 @@ pub enum AlarmKind {
     AddressConflict,
     QuotaExceeded,
     PhysicalControllerLost,
-    /// etcd is not reached.
+    /// etcd is not reached, or this process is no member of its cluster.
     ClusterAway,
     /// etcd was put back: what controllers say is refused.
     TermsOutdated,

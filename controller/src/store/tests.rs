@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,6 +48,19 @@ fn what_was_put_is_there_after_a_restart() {
     let store = reopened(&directory).unwrap();
     assert_eq!(store.declared(), Some(&applied(7, 100)));
     assert_eq!(*store.durable(), pinned(1));
+}
+
+/// etcd takes so much in one request, and operators know how large their file is.
+#[test]
+fn a_declared_file_is_written_down_once() {
+    let mut document = applied(1, 10);
+    for number in 0..1000 {
+        write!(document.text, "[[logical_switch]]\nname = \"ls{number}\"\nvni = {}\n\n", number + 1).unwrap();
+    }
+    document.declared = Arc::new(file::parse("d.toml", &document.text).unwrap());
+    let sealed = Envelope::seal(&document).unwrap();
+    assert!(sealed.len() < document.text.len() * 5 / 4, "{} for {}", sealed.len(), document.text.len());
+    assert_eq!(Envelope::open::<Applied>(&sealed).unwrap(), document);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! etcd is not there: when a controller begins, and while it runs. Operators see that from the begin on.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use vtep_tests::deadline::wait_for;
@@ -53,6 +55,34 @@ fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_
         (!alarms(&site, "c1").contains(&"cluster_away".into())).then_some(())
     })
     .unwrap();
+}
+
+#[test]
+fn a_controller_that_divides_the_logical_switches_otherwise_is_no_member_and_says_why_once() {
+    let mut site = Site::new(1, &[("c1", Both), ("c2", Both)]);
+    site.at("c1").apply(HOST).unwrap();
+    site.at("c2").kill().unwrap();
+    let path = site.at("c2").config_path();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("shards = 4", "shards = 5")).unwrap();
+    site.at("c2").launch().unwrap();
+    let reason = "store.shards is 5; expected 4, as the cluster was made";
+    wait_for("the reason", SOON, || {
+        site.controllers["c2"].readyz().ok().filter(|(_, body)| body.contains(reason))
+    })
+    .unwrap();
+    site.wait_server("c1", "hv1", |reign| reign.holder == "c1");
+    let members = site.at("c1").json(&["members"]).unwrap();
+    wait_for("one member", SOON, || {
+        let members = site.controllers["c1"].json(&["members"]).ok()?;
+        (members.as_array()?.len() == 1).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {members}"));
+    let log = site.at("c2").daemon().unwrap().log().unwrap();
+    assert_eq!(log.matches(reason).count(), 1, "{log}");
+    fs::write(&path, text).unwrap();
+    site.at("c2").kill().unwrap();
+    site.at("c2").start().unwrap();
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_t
     a.claim("ls0", M1).unwrap();
     b.expect("ls0", &[(M1, &a)], SOON);
     let backup = site.etcd.back_up().unwrap();
-    let (shard, mut reign) = site.reign("lc1", "ls0").unwrap();
+    let (shard, mut reign) = wait_for("etcd again", SOON, || site.reign("lc1", "ls0")).unwrap();
     // More than it takes until everybody has his offices again.
     for _ in 0..12 {
         let to = other(&reign.holder);
