@@ -86,17 +86,18 @@ pub async fn run(start: Start) -> Result<()> {
         StoreKind::Embedded => Home::Disk(Arc::new(Mutex::new(Store::open(&config.controller.state)?))),
         StoreKind::Etcd => Home::Cluster(Cluster::join(config, &config.store)?),
     };
-    // What operators see is there before etcd is.
     let (ask, asks) = mpsc::channel(ASKS_MAX);
     let server = Server::listen(&config.control.socket, ask.clone())?;
     let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
     let (now, ways) = (Box::new(move || clock.now()), Arc::new(OnceLock::new()));
     let desk = Desk { identity, home: home.clone(), ways: ways.clone(), recorder: recorder.clone(), now };
-    tokio::spawn(desk.run(asks));
+    let mut desk = Some(desk.run(asks));
     let metrics = crate::metrics::serve(&config.metrics, ask).await;
     metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
     let mut signals = Signals::new(config)?;
     if home.cluster().is_some() {
+        // What operators see is there before etcd is. Without etcd nobody need be told to wait.
+        desk.take().map(tokio::spawn);
         Notify::ready();
     }
     let term = tokio::select! {
@@ -108,6 +109,7 @@ pub async fn run(start: Start) -> Result<()> {
             let (cores, masteries) = begin(config, term, clock, recorder, &home);
             let (logicals, physical) = (cores.logicals.clone(), cores.physical_errands.clone());
             ways.set(Ways { term, logicals, physical }).ok();
+            desk.take().map(tokio::spawn);
             let joins = join::Joins::start(config, cores.physical.as_ref())?;
             if let Some(physical) = cores.physical.clone() {
                 let settings = (&config.ovsdb).into();

@@ -32,7 +32,11 @@ fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_t
     a.claim("ls0", M1).unwrap();
     b.expect("ls0", &[(M1, &a)], SOON);
     let backup = site.etcd.back_up().unwrap();
-    let (shard, mut reign) = wait_for("etcd again", SOON, || site.reign("lc1", "ls0")).unwrap();
+    let (shard, mut reign) = wait_for("all members again", SOON, || {
+        let members = site.controllers["lc1"].json(&["members"]).ok()?;
+        site.reign("lc1", "ls0").filter(|_| members.as_array().is_some_and(|all| all.len() == 3))
+    })
+    .unwrap();
     // More than it takes until everybody has his offices again.
     for _ in 0..12 {
         let to = other(&reign.holder);
