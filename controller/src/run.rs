@@ -87,13 +87,13 @@ pub async fn run(start: Start) -> Result<()> {
         StoreKind::Etcd => Home::Cluster(Cluster::join(config, &config.store)?),
     };
     let (ask, asks) = mpsc::channel(ASKS_MAX);
-    let server = Server::listen(&config.control.socket, ask.clone())?;
+    let metrics = crate::metrics::serve(&config.metrics, ask.clone()).await;
+    metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
+    let server = Server::listen(&config.control.socket, ask)?;
     let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
     let (now, ways) = (Box::new(move || clock.now()), Arc::new(OnceLock::new()));
     let desk = Desk { identity, home: home.clone(), ways: ways.clone(), recorder: recorder.clone(), now };
     let mut desk = Some(desk.run(asks));
-    let metrics = crate::metrics::serve(&config.metrics, ask).await;
-    metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
     let mut signals = Signals::new(config)?;
     if home.cluster().is_some() {
         // What operators see is there before etcd is. Without etcd nobody need be told to wait.
