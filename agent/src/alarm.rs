@@ -49,6 +49,8 @@ pub enum AlarmKind {
     UplinkNoCarrier,
     /// Frames go to a VTEP, and none comes back.
     OneWay,
+    /// Geneve and VXLAN have one UDP port.
+    UdpPortShared,
 }
 
 impl AlarmKind {
@@ -83,6 +85,7 @@ impl AlarmKind {
             Self::SlaveWouldFail => "slave_would_fail",
             Self::UplinkNoCarrier => "uplink_no_carrier",
             Self::OneWay => "one_way",
+            Self::UdpPortShared => "udp_port_shared",
         }
     }
 

@@ -8,6 +8,7 @@ mod port;
 mod source;
 mod underlay;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,14 @@ impl Config {
             let vni = network.vni.map_or_else(|| "all others".to_owned(), |vni| vni.to_string());
             let expected = "check_source = false: it drops what could be learnt";
             return refuse(format!("network.learn_underlay of {vni}"), "true".to_owned(), expected);
+        }
+        let lists = [("uplinks", &self.underlay.uplinks), ("packet_rate", &self.underlay.packet_rate)];
+        for (key, names) in lists {
+            let mut seen = BTreeSet::new();
+            if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+                let expected = "each interface once";
+                return refuse(format!("underlay.{key}"), format!("{:?} twice", name.as_str()), expected);
+            }
         }
         if self.underlay.uplinks.is_empty() {
             return refuse("underlay.uplinks".to_owned(), "[]".to_owned(), "at least one interface");

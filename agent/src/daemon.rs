@@ -236,7 +236,7 @@ impl Daemon {
         let mut proved = Instant::now();
         loop {
             let ageing = tokio::time::Instant::from_std(aged + self.host.ageing_pace());
-            let proof = tokio::time::Instant::from_std(proved + self.host.proof.pace());
+            let proof = tokio::time::Instant::from_std(proved + self.host.proof.rest());
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
             tokio::select! {
                 event = self.source.events.recv() => self.take(event.ok_or_else(|| anyhow!("the source ended"))?),

@@ -7,6 +7,7 @@ mod adjacency;
 mod allocation;
 pub(crate) mod decap;
 pub(crate) mod deliver;
+mod ends;
 mod fdb;
 mod kept;
 mod mtu;
@@ -43,6 +44,7 @@ use crate::overheard::Overheard;
 use crate::packet_rate::PacketRate;
 use crate::plan::{Plan, Step};
 use crate::table::{Encapsulation, Table};
+use crate::trace::outer::GENEVE_PORT;
 use crate::underlay::Underlay;
 
 /// The collect-metadata VXLAN device.
@@ -109,8 +111,11 @@ impl Inputs<'_> {
         kept::networks(self, &mut desired);
         standby::alarms(self, &mut desired);
         mtu::alarms(self, &mut desired);
+        desired.alarms.extend(ends::alarms(self));
         desired.names.vtep_indices = vteps;
-        desired.dataplane.config = config(self, used(&desired.dataplane), &mut desired.alarms);
+        let used = used(&desired.dataplane);
+        desired.alarms.extend(shared_udp_port(self.config, used));
+        desired.dataplane.config = config(self, used, &mut desired.alarms);
         desired
     }
 
@@ -150,6 +155,17 @@ fn used(dataplane: &Dataplane) -> u16 {
         Encapsulation::Nvgre => vtep_abi::Config::NVGRE,
     };
     dataplane.vteps.values().map(flag).fold(0, |flags, flag| flags | flag)
+}
+
+/// What arrives there is taken for VXLAN.
+fn shared_udp_port(config: &Config, used: u16) -> Option<Alarm> {
+    let udp_port = config.underlay.udp_port.as_u16();
+    let is_shared = udp_port == GENEVE_PORT && used & vtep_abi::Config::GENEVE != 0;
+    let message = format!(
+        "{udp_port} is Geneve's, which a VTEP of the table speaks: what it sends is taken for VXLAN; \
+         expected another port"
+    );
+    is_shared.then(|| Alarm::new(AlarmKind::UdpPortShared, "underlay.udp_port", message))
 }
 
 /// Without the tunnel device what is installed stays, for the device may come back.

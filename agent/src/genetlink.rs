@@ -56,8 +56,20 @@ const ETHTOOL: &str = "ethtool";
 const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
 const ETHTOOL_A_BITSET_BITS: u16 = 3;
 const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
+const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 /// Notices of what drivers can do.
 const NETDEV_NOTICES: &str = "mgmt";
+
+/// Names, of a bitset with a mask: it lists all bits, and marks those that are set.
+fn set_bits(bitset: &[u8]) -> BTreeSet<String> {
+    let bits = Attributes(bitset).find(ETHTOOL_A_BITSET_BITS).unwrap_or_default();
+    let names = Attributes(bits).iter().filter_map(|(_, bit)| {
+        Attributes(bit).find(ETHTOOL_A_BITSET_BIT_VALUE)?;
+        let name = Attributes(bit).find(ETHTOOL_A_BITSET_BIT_NAME)?;
+        Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+    });
+    names.collect()
+}
 
 /// The header of ethtool's requests.
 fn device(ifindex: u32) -> Vec<u8> {
@@ -122,12 +134,33 @@ impl Genetlink {
         Ok(names.collect())
     }
 
+    /// Names of a driver's own flags that are set, as `ethtool --show-priv-flags` shows them. Most drivers have none.
+    pub fn private_flags(&self, ifindex: u32) -> Result<BTreeSet<String>, GenetlinkError> {
+        const ETHTOOL_MSG_PRIVFLAGS_GET: u8 = 13;
+        const ETHTOOL_A_PRIVFLAGS_HEADER: u16 = 1;
+        const ETHTOOL_A_PRIVFLAGS_FLAGS: u16 = 2;
+        let what = "a question for a driver's flags";
+        let mut attributes = Vec::new();
+        put(&mut attributes, nested(ETHTOOL_A_PRIVFLAGS_HEADER), &device(ifindex));
+        let family = self.family(ETHTOOL)?.id;
+        let request = Request { what, family, command: ETHTOOL_MSG_PRIVFLAGS_GET, attributes: &attributes };
+        let answer = match self.ask(&request) {
+            Err(GenetlinkError::Refused { source, .. })
+                if source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+            {
+                return Ok(BTreeSet::new());
+            }
+            answer => answer?,
+        };
+        let flags = Attributes(&answer).find(ETHTOOL_A_PRIVFLAGS_FLAGS).unwrap_or_default();
+        Ok(set_bits(flags))
+    }
+
     /// Turns a feature on or off, by its name as `ethtool -k` shows it.
     pub fn set_offload(&self, ifindex: u32, name: &str, on: bool) -> Result<(), GenetlinkError> {
         const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
         const ETHTOOL_A_FEATURES_WANTED: u16 = 3;
         const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
-        const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
         let what = "a change of an interface's offloads";
         let mut bit = Vec::new();
         put(&mut bit, ETHTOOL_A_BITSET_BIT_NAME, format!("{name}\0").as_bytes());
@@ -214,5 +247,28 @@ impl Genetlink {
             return Err(GenetlinkError::Refused { what, source });
         }
         body.get(GENERIC_LEN..).map(<[u8]>::to_vec).ok_or_else(malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_drivers_flags_those_count_that_are_set() {
+        let bit = |name: &str, is_set: bool| {
+            let mut bit = Vec::new();
+            put(&mut bit, ETHTOOL_A_BITSET_BIT_NAME, format!("{name}\0").as_bytes());
+            if is_set {
+                put(&mut bit, ETHTOOL_A_BITSET_BIT_VALUE, &[]);
+            }
+            bit
+        };
+        let (mut bits, mut bitset) = (Vec::new(), Vec::new());
+        put(&mut bits, nested(1), &bit("legacy-rx", true));
+        put(&mut bits, nested(1), &bit("link-down-on-close", false));
+        put(&mut bitset, nested(ETHTOOL_A_BITSET_BITS), &bits);
+        assert_eq!(set_bits(&bitset), BTreeSet::from(["legacy-rx".to_owned()]));
+        assert_eq!(set_bits(&[]), BTreeSet::new());
     }
 }

@@ -13,6 +13,7 @@ pub mod check;
 pub mod claims;
 pub mod cli;
 pub mod config;
+pub mod contested;
 pub mod control;
 mod counts;
 pub mod daemon;

@@ -64,6 +64,14 @@ pub enum Happened {
         to: Option<FdbEnd>,
         by: By,
     },
+    /// It is configured for a port, and another sends from it. About once in ten seconds for each MAC and port.
+    Contested {
+        vni: u32,
+        mac: MacAddr,
+        at: Option<FdbEnd>,
+        /// Where its frames go.
+        holder: Option<FdbEnd>,
+    },
     Fdb {
         change: Change,
         entry: FdbRow,
@@ -138,6 +146,25 @@ pub struct DroppedFrame {
     pub ether_type: u16,
     pub len: u32,
     pub outer: Option<Outer>,
+    /// What is in that tunnel.
+    pub inner: Option<InnerFrame>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InnerFrame {
+    pub src: MacAddr,
+    pub dst: MacAddr,
+    pub ether_type: u16,
+}
+
+impl InnerFrame {
+    /// None where the bytes end before.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (dst, rest) = bytes.split_first_chunk()?;
+        let (src, rest) = rest.split_first_chunk()?;
+        let ether_type = u16::from_be_bytes(*rest.first_chunk()?);
+        Some(Self { src: MacAddr::new(*src), dst: MacAddr::new(*dst), ether_type })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +186,7 @@ impl Happened {
     pub const fn topic(&self) -> Topic {
         match self {
             Self::Dropped { .. } | Self::DroppedFrame(_) => Topic::Drops,
-            Self::Moved { .. } => Topic::Moves,
+            Self::Moved { .. } | Self::Contested { .. } => Topic::Moves,
             Self::Fdb { .. } => Topic::Fdb,
             Self::UnknownSender { .. } => Topic::UnknownSenders,
             Self::Address { .. } | Self::Answered { .. } => Topic::Suppression,
@@ -172,6 +199,7 @@ impl Happened {
         match self {
             Self::Dropped { vni, .. } | Self::DroppedFrame(DroppedFrame { vni, .. }) => *vni,
             Self::Moved { vni, .. }
+            | Self::Contested { vni, .. }
             | Self::UnknownSender { vni, .. }
             | Self::Address { vni, .. }
             | Self::Answered { vni, .. }
@@ -214,11 +242,19 @@ impl fmt::Display for Happened {
                 let vlan = frame.vlan.map(|vlan| format!(" VLAN {vlan}")).unwrap_or_default();
                 write!(f, "frame    {} {verdict} from {interface}{vlan}: {src} → {dst}", name(vni))?;
                 write!(f, ", type 0x{ether_type:04x}, {len} bytes")?;
-                frame.outer.as_ref().map_or(Ok(()), |outer| write!(f, "; {outer}"))
+                if let Some(outer) = &frame.outer {
+                    write!(f, "; {outer}")?;
+                }
+                frame.inner.as_ref().map_or(Ok(()), |InnerFrame { src, dst, ether_type }| {
+                    write!(f, "; inside {src} → {dst}, type 0x{ether_type:04x}")
+                })
             }
             Self::Moved { vni, mac, from, to, by } => {
                 let by = if *by == By::Learning { "seen" } else { "table" };
                 write!(f, "moved    VNI {vni} {mac}: {} → {} ({by})", place(from), place(to))
+            }
+            Self::Contested { vni, mac, at, holder } => {
+                write!(f, "contest  VNI {vni} {mac}: seen at {}, stays at {}", place(at), place(holder))
             }
             Self::Fdb { change, entry } => {
                 let change = match change {

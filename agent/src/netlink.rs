@@ -74,6 +74,20 @@ pub struct Link {
     pub qdisc: Option<String>,
     /// Whether the holder of a tap gives and takes super-frames; none for other kinds.
     pub vnet_header: Option<bool>,
+    /// Takes frames to any MAC, and of any group.
+    pub promiscuous: bool,
+}
+
+impl Link {
+    /// Whether it takes frames to the MACs of others: the VMs and hosts that a port stands for, and those that these send to.
+    /// None: it filters nothing.
+    pub fn takes_others(&self) -> Option<bool> {
+        match self.kind.as_deref() {
+            // What their other end or holder sends is taken as it is.
+            Some("veth" | "tun") => None,
+            _ => Some(self.promiscuous),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +108,7 @@ impl Link {
             is_elsewhere: false,
             qdisc: None,
             vnet_header: None,
+            promiscuous: false,
         }
     }
 }
@@ -325,6 +340,7 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
         is_elsewhere: false,
         qdisc: None,
         vnet_header: None,
+        promiscuous: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -333,6 +349,7 @@ fn link(message: LinkMessage) -> Option<(String, Link)> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Link(below) => link.below = Some(below).filter(|below| *below != 0),
             LinkAttribute::LinkNetNsId(_) => link.is_elsewhere = true,
+            LinkAttribute::Promiscuity(users) => link.promiscuous = users > 0,
             LinkAttribute::Qdisc(kind) => link.qdisc = Some(kind),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(kinds) => {

@@ -15,6 +15,8 @@ pub struct Facts {
     pub xdp: XdpFeatures,
     /// Names as `ethtool -k` shows them, of those that are on.
     pub offloads: BTreeSet<String>,
+    /// The driver's own that are set, as `ethtool --show-priv-flags` shows them.
+    pub driver_flags: BTreeSet<String>,
     /// Those of a veth's other end, if it is in our network namespace.
     pub peer_offloads: Option<BTreeSet<String>>,
 }
@@ -53,6 +55,8 @@ impl fmt::Display for State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PacketRate {
     pub by_ifindex: BTreeMap<u32, State>,
+    /// Whether one of them is an uplink and in that mode.
+    pub has_uplink: bool,
     /// What drivers say of ports that are to be passed by (`deliver`).
     pub passed_by: BTreeMap<u32, XdpFeatures>,
 }
@@ -76,6 +80,10 @@ impl PacketRate {
 const ONE_BUFFER_MTU: u32 = 1700;
 /// The largest that drivers put in one buffer: a page less headroom and `skb_shared_info`.
 const ONE_PAGE_MTU: u32 = 3400;
+
+/// Drivers that run XDP programs leave 192 bytes and more in front of a frame, but for those of Intel with this flag
+/// (`i40e_rx_offset` in the kernel's `i40e_main.c`). None tells how many it leaves.
+const WITHOUT_HEADROOM: &str = "legacy-rx";
 
 pub fn state(link: &Link, facts: &Facts, role: Role) -> State {
     if let Some(reason) = refusal(link, facts, role) {
@@ -102,6 +110,12 @@ fn refusal(link: &Link, facts: &Facts, role: Role) -> Option<String> {
         return Some(format!(
             "its MTU is {}, expected at most {ONE_PAGE_MTU}: its driver shows XDP no frame of several buffers",
             link.mtu
+        ));
+    }
+    if facts.driver_flags.contains(WITHOUT_HEADROOM) {
+        return Some(format!(
+            "its driver leaves no headroom, where outer headers go: its flag {WITHOUT_HEADROOM} is on, expected off \
+             (ethtool --set-priv-flags)"
         ));
     }
     match (link.kind.as_deref(), role) {
@@ -183,6 +197,8 @@ mod tests {
             PORT,
             "checksum",
         );
+        let legacy = Facts { driver_flags: names(&["legacy-rx"]), ..plain.clone() };
+        check_refused(&Link::of_kind(None, 1500), &legacy, PORT, "no headroom");
         check_refused(
             &Link::of_kind(None, 1500),
             &with(&["rx-vlan-hw-parse"]),

@@ -4,6 +4,8 @@
 //! other. The rest of the tables is small and compared as it is.
 
 mod difference;
+mod entry;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,14 +15,12 @@ use hashbrown::HashMap;
 use vtep_abi::{FdbKey, FdbValue};
 
 pub use difference::{Difference, DifferenceKind, differences};
+pub use entry::Entry;
+pub use pace::measured;
 
 use crate::dataplane::{Dataplane, FdbTarget};
 use crate::plan::Step;
 
-/// From the end of a check to the next, unless it takes long.
-const PACE: Duration = Duration::from_secs(1);
-/// A check may take this share of the time.
-const SHARE: u32 = 100;
 /// How many differences that were mended are remembered.
 const REMEMBERED_MAX: usize = 1000;
 
@@ -84,6 +84,8 @@ pub struct Proof {
     /// Entries that were found to be another than was written.
     pub found: u64,
     pub last_check: Duration,
+    /// What that took of a CPU.
+    pub last_work: Duration,
 }
 
 /// What a check found to differ.
@@ -153,19 +155,28 @@ impl Proof {
     }
 
     /// What was read back replaces what was written; the differences are remembered.
-    pub fn correct(&mut self, written: &Dataplane, kernel: &Dataplane) -> usize {
+    pub fn correct(
+        &mut self,
+        written: &Dataplane,
+        kernel: &Dataplane,
+        interface: &dyn Fn(u32) -> String,
+    ) -> usize {
         let found = digests(&kernel.fdb);
         self.doubt(&found, kernel.is_equal_but_macs(written));
-        let (differences, count) = differences(written, kernel, REMEMBERED_MAX);
+        let (differences, count) = differences(written, kernel, interface, REMEMBERED_MAX);
         self.found += count as u64;
         for difference in differences {
-            if self.mended.len() == REMEMBERED_MAX {
-                self.mended.pop_front();
-            }
-            self.mended.push_back((Instant::now(), difference));
+            self.remember(difference);
         }
         self.written = found;
         count
+    }
+
+    fn remember(&mut self, difference: Difference) {
+        if self.mended.len() == REMEMBERED_MAX {
+            self.mended.pop_front();
+        }
+        self.mended.push_back((Instant::now(), difference));
     }
 
     /// Since when each of these VNIs has been proved, and the other tables (`None`).
@@ -193,8 +204,9 @@ impl Proof {
         self.written.values().fold(0, |sum, digest| sum.wrapping_add(digest.sum))
     }
 
-    pub fn pace(&self) -> Duration {
-        PACE.max(self.last_check * SHARE)
+    /// From the end of a check to the next.
+    pub fn rest(&self) -> Duration {
+        pace::rest(self.last_work)
     }
 }
 
@@ -259,7 +271,7 @@ mod tests {
         kernel.fdb.extend([row(2, 1, 9)]);
         let doubts = proof.check(&digests(&kernel.fdb), true, [1, 2].into_iter());
         assert_eq!(doubts, Doubts { vnis: [2].into(), rest: false });
-        assert_eq!(proof.correct(&written, &kernel), 1);
+        assert_eq!(proof.correct(&written, &kernel, &|ifindex| ifindex.to_string()), 1);
         assert_eq!((proof.vni_since(1), proof.vni_since(2)), (first, None));
         assert_eq!(proof.all_since([1, 2].into_iter()), None);
         assert_eq!(proof.mended().count(), 1);

@@ -22,10 +22,16 @@ const ISB_IFDROP: u16 = 5;
 /// 10⁻⁹ seconds.
 const NANOSECONDS: u8 = 9;
 
+/// More than what stands around a frame in its block, an interface's block, and the statistics with their comment.
+const BESIDE: u64 = 1024;
+
 /// Each block is written by one call, so that a file that is cut ends between two.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
+    /// So far, and at most.
+    bytes: u64,
+    bytes_max: Option<u64>,
     snaplen: u32,
     interfaces: BTreeMap<String, u32>,
     last_ns: u64,
@@ -44,8 +50,9 @@ pub struct Frame<'a> {
 }
 
 impl<W: Write> Writer<W> {
-    pub fn new(out: W, snaplen: u32) -> io::Result<Self> {
-        let mut writer = Self { out, snaplen, interfaces: BTreeMap::new(), last_ns: 0 };
+    /// Without `bytes_max` it grows as long as frames come.
+    pub fn new(out: W, snaplen: u32, bytes_max: Option<u64>) -> io::Result<Self> {
+        let mut writer = Self { out, bytes: 0, bytes_max, snaplen, interfaces: BTreeMap::new(), last_ns: 0 };
         let mut body = Vec::new();
         body.extend_from_slice(&BYTE_ORDER.to_le_bytes());
         // Version 1.0, and a section whose length is not known yet.
@@ -57,7 +64,12 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    pub fn frame(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+    /// Whether there was room for it.
+    pub fn frame(&mut self, frame: &Frame<'_>) -> io::Result<bool> {
+        let len = (frame.bytes.len() + frame.comment.len() + frame.interface.len()) as u64;
+        if self.bytes_max.is_some_and(|max| self.bytes + len + BESIDE > max) {
+            return Ok(false);
+        }
         let interface = self.interface(frame.interface)?;
         self.last_ns = frame.at_ns;
         let mut body = Vec::with_capacity(frame.bytes.len() + 128);
@@ -68,7 +80,8 @@ impl<W: Write> Writer<W> {
         padded(&mut body, frame.bytes);
         let direction: u32 = if frame.outbound { 2 } else { 1 };
         options(&mut body, &[(COMMENT, frame.comment.as_bytes()), (EPB_FLAGS, &direction.to_le_bytes())]);
-        self.block(ENHANCED_PACKET, &body)
+        self.block(ENHANCED_PACKET, &body)?;
+        Ok(true)
     }
 
     /// How many frames are missing that matched. Of no interface in particular, so they stand at the first.
@@ -109,6 +122,7 @@ impl<W: Write> Writer<W> {
         block.extend_from_slice(body);
         block.extend_from_slice(&len.to_le_bytes());
         self.out.write_all(&block)?;
+        self.bytes += u64::from(len);
         self.out.flush()
     }
 }
@@ -157,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_interface_stands_before_its_first_frame_and_only_once() {
-        let mut writer = Writer::new(Vec::new(), 2048).unwrap();
+        let mut writer = Writer::new(Vec::new(), 2048, None).unwrap();
         writer.statistics(1, "of no interface").unwrap();
         let frame = |interface, bytes| Frame {
             at_ns: 0x0102_0304_0506_0708,

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use ovsdb::Remote;
@@ -518,6 +518,9 @@ pub(super) struct CaptureArgs {
     /// At most so many bytes of each frame
     #[arg(long, default_value_t = Filter::SNAPLEN_MAX, value_parser = clap::value_parser!(u32).range(14..=i64::from(Filter::SNAPLEN_MAX)))]
     snaplen: u32,
+    /// Stop before the file is larger [default: 100000000, of standard output none]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..))]
+    max_bytes: Option<u64>,
     /// At most so many frames in a second on each CPU
     #[arg(long, default_value_t = Filter::default().per_second, value_parser = clap::value_parser!(u32).range(1..=i64::from(Filter::PER_SECOND_MAX)))]
     rate: u32,
@@ -533,6 +536,13 @@ pub(super) struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    const FILE_MAX: u64 = 100_000_000;
+
+    /// A pipe fills nobody's disk.
+    pub(super) fn bytes_max(&self) -> Option<u64> {
+        self.max_bytes.or_else(|| (self.write != Path::new("-")).then_some(Self::FILE_MAX))
+    }
+
     pub(super) fn filter(&self) -> Filter {
         Filter {
             reasons: self.reasons.clone(),

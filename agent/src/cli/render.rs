@@ -129,6 +129,7 @@ impl Table for PortRow {
         let state = match self {
             Self { ifindex: None, .. } => "missing",
             Self { attached: false, .. } => "not attached",
+            Self { promiscuous: Some(false), .. } => "attached, not promiscuous",
             _ => "attached",
         };
         let mut macs: Vec<_> = self.macs.iter().take(MACS_SHOWN).map(ToString::to_string).collect();
@@ -142,6 +143,9 @@ impl Table for PortRow {
             self.logical_switch.clone(),
             state.to_owned(),
             match (&self.decap, &self.decap_why) {
+                (Some(decap), Some(why)) if decap != "device" && self.by_device_packets > 0 => {
+                    format!("{decap} ({why}); {} frames of its network by device", self.by_device_packets)
+                }
                 (Some(decap), Some(why)) => format!("{decap} ({why})"),
                 _ => String::new(),
             },
@@ -336,11 +340,14 @@ pub(super) fn difference(out: &mut dyn Write, row: &DifferenceRow) -> io::Result
     let Difference { map, vni, key, kind, written, found } = difference;
     let vni = vni.map(|vni| format!(" VNI {vni}")).unwrap_or_default();
     write!(out, "{}: {map}{vni} {key}", kind.name())?;
-    if let Some(written) = written {
-        write!(out, "; written {written}")?;
-    }
-    if let Some(found) = found {
-        write!(out, "; found {found}")?;
+    match (written, found) {
+        // What is equal says nothing.
+        (Some(written), Some(found)) => {
+            write!(out, "; written {}; found {}", written.but(found), found.but(written))?;
+        }
+        (Some(entry), None) => write!(out, "; written {entry}")?,
+        (None, Some(entry)) => write!(out, "; found {entry}")?,
+        (None, None) => {}
     }
     match seconds_ago {
         Some(seconds) => writeln!(out, "; mended {seconds} s ago"),

@@ -93,16 +93,22 @@ struct Written {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "port {name:?} has keep_tag = true and inner_tag = \"keep\"; expected one of them, for one tag goes inside"
-)]
-struct TwoTagsError {
-    name: PortName,
+enum PortError {
+    #[error(
+        "port {0:?} has keep_tag = true and inner_tag = \"keep\"; expected one of them, for one tag goes inside"
+    )]
+    TwoTags(PortName),
+    #[error(
+        "port {0:?} has enforce_macs = true and no macs; expected macs, for every frame would be refused"
+    )]
+    NoMacs(PortName),
+    #[error("port {0:?} has allowed_ips = []; expected an address, or no allowed_ips, which allows all")]
+    NoIps(PortName),
 }
 
 /// Who lists the MACs of a port has said which it has.
 impl TryFrom<Written> for Port {
-    type Error = TwoTagsError;
+    type Error = PortError;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
         let Written {
@@ -122,7 +128,13 @@ impl TryFrom<Written> for Port {
             inner_tag,
         } = written;
         if keep_tag && inner_tag == InnerTag::Keep {
-            return Err(TwoTagsError { name });
+            return Err(PortError::TwoTags(name));
+        }
+        if enforce_macs && macs.is_empty() {
+            return Err(PortError::NoMacs(name));
+        }
+        if allowed_ips.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err(PortError::NoIps(name));
         }
         let learn = learn.unwrap_or(macs.is_empty());
         Ok(Self {

@@ -212,3 +212,24 @@ fn whose_word_on_bfd_counts_is_found_key_by_key() {
     let deaf = of(&bfd("[bfd]\nenabled = true\nheed_source = false"), "a").unwrap();
     assert_eq!((millis(deaf), deaf.origin), ((300, 300, 3), BfdOrigin::General));
 }
+
+#[test]
+fn what_would_let_no_frame_through_is_refused() {
+    let port = |keys: &str| format!("{SMALL}\n[[port]]\nname = \"tap0\"\n{keys}\n");
+    check_refused(
+        &port("enforce_macs = true"),
+        &["\"tap0\" has enforce_macs = true and no macs; expected macs"],
+    );
+    assert!(parse(&port("enforce_macs = true\nmacs = [\"02:00:00:00:00:aa\"]")).is_ok());
+    check_refused(&port("allowed_ips = []"), &["\"tap0\" has allowed_ips = []; expected an address"]);
+    assert!(parse(&port("allowed_ips = [\"192.0.2.5\"]")).is_ok());
+}
+
+#[test]
+fn an_interface_is_listed_once() {
+    let twice = SMALL.replace("uplinks = [\"eth0\"]", "uplinks = [\"eth0\", \"eth0\"]");
+    check_refused(&twice, &["underlay.uplinks = \"eth0\" twice", "each interface once"]);
+    let twice =
+        SMALL.replace("uplinks = [\"eth0\"]", "uplinks = [\"eth0\"]\npacket_rate = [\"eth0\", \"eth0\"]");
+    check_refused(&twice, &["underlay.packet_rate = \"eth0\" twice"]);
+}

@@ -159,6 +159,9 @@ pub struct Moves {
     pub away: u64,
     pub back: u64,
     pub between_vteps: u64,
+    /// No moves: MACs that are configured for a port and that another sent from.
+    #[serde(default)]
+    pub contested: u64,
 }
 
 impl Moves {
@@ -340,6 +343,11 @@ pub struct PortRow {
     /// Who removes the outer headers of unicast to it: `device`, `program` or `xdp`, and what decided that.
     pub decap: Option<String>,
     pub decap_why: Option<String>,
+    /// Frames from VTEPs into its network that the tunnel device took all the same, or for other ports: floods, and what `decap`
+    /// leaves.
+    pub by_device_packets: u64,
+    /// Whether it takes frames to the MACs of others. None: it filters none.
+    pub promiscuous: Option<bool>,
     /// None: by the interface, as nobody asked for another way. `peer`, or why not.
     pub deliver: Option<String>,
     /// None: not asked for. `on`, or why not, or what keeps frames from being redirected to it.

@@ -6,6 +6,7 @@ use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{AttachError, Attached, Hook, Program};
+use crate::links::Links;
 
 impl Host {
     /// Puts the programs where they are wanted, tables first. Without a table none is removed, for a port of the coming
@@ -91,8 +92,12 @@ impl Host {
 
     /// Its name, or its number if it has none any more.
     pub(super) fn interface(&self, ifindex: u32) -> String {
-        self.links.by_index(ifindex).map_or_else(|| ifindex.to_string(), |(name, _)| name.to_owned())
+        interface(&self.links, ifindex)
     }
+}
+
+pub(super) fn interface(links: &Links, ifindex: u32) -> String {
+    links.by_index(ifindex).map_or_else(|| ifindex.to_string(), |(name, _)| name.to_owned())
 }
 
 /// A hook that is taken is another's; anything else is the driver's refusal.

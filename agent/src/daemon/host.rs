@@ -19,6 +19,7 @@ use crate::alarm::{Alarm, AlarmKind};
 use crate::announced::Announced;
 use crate::claims::{Claims, Known};
 use crate::config::{self, Config};
+use crate::contested::Contested;
 use crate::control::view::{Moves, SourceStatus};
 use crate::dataplane::{Dataplane, FdbTarget, PortId};
 use crate::desired::{self, Allocation, Desired, Inputs, Present};
@@ -84,6 +85,7 @@ pub(super) struct Host {
     pub(super) complaints: Complaints,
     pub(super) watchers: Watchers,
     pub(super) moves: Moves,
+    pub(super) contested: Contested,
     pub(super) reseeds: Reseeds,
 }
 
@@ -131,6 +133,7 @@ impl Host {
             complaints: Complaints::default(),
             watchers: Watchers::default(),
             moves: Moves::default(),
+            contested: Contested::default(),
             reseeds: Reseeds::default(),
         })
     }

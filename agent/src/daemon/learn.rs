@@ -78,7 +78,7 @@ impl Host {
     fn see(&mut self, event: &Event, batch: &mut Batch, learning: &mut Learning) {
         let key = FdbKey::new(event.vni, event.mac);
         let port = PortId { ifindex: event.ifindex, vlan: event.vlan };
-        let Some(bound) = self.learning(&key, port) else { return };
+        let Some(bound) = self.learning(&key, port) else { return self.contest(&key, port) };
         let switch = self.switch_of(key.vni);
         // Where it cannot be told whether the table has the MAC, the next comparison tells.
         let is_named = match said(switch, &key) {
@@ -119,6 +119,17 @@ impl Host {
         // For the alarms.
         learning.done &= self.learnt.count(port.ifindex) < sight.port_max;
         learning.done &= self.learnt.count_in(key.vni) < sight.vni_max;
+    }
+
+    /// A MAC that is configured for a port stays there. That another sends from it is told.
+    fn contest(&mut self, key: &FdbKey, at: PortId) {
+        let Some(bound) = self.installed.ports.get(&at).filter(|bound| bound.vni == key.vni) else { return };
+        let (here, holder) = (Target::LocalPort(bound.local_port), self.installed.fdb.get(key));
+        let Some(holder) = holder.map(|entry| entry.master).filter(|master| *master != here) else { return };
+        if MacAddr::new(key.mac).is_station() && self.contested.is_news(key, at.ifindex, now_secs()) {
+            self.moves.contested += 1;
+            self.watch_contest(key, here, holder);
+        }
     }
 
     /// What the table holds of a network.

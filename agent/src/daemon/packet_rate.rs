@@ -72,8 +72,12 @@ pub(crate) fn read(config: &Config, links: &Links, trunks: &BTreeSet<String>) ->
             }
         }
     };
+    let states: Vec<_> =
+        present.into_iter().map(|(link, role)| (link.ifindex, role, of(link, role))).collect();
+    let is_uplink = |role: &Role, state: &State| matches!((role, state), (Role::Uplink, State::On { .. }));
     PacketRate {
-        by_ifindex: present.into_iter().map(|(link, role)| (link.ifindex, of(link, role))).collect(),
+        has_uplink: states.iter().any(|(_, role, state)| is_uplink(role, state)),
+        by_ifindex: states.into_iter().map(|(ifindex, _, state)| (ifindex, state)).collect(),
         passed_by: passed_by
             .into_iter()
             .filter_map(|ifindex| match features(ifindex) {
@@ -92,6 +96,7 @@ pub(crate) fn facts(netlink: &Genetlink, link: &Link) -> Result<Facts, Genetlink
     Ok(Facts {
         xdp: netlink.xdp_features(link.ifindex)?,
         offloads: netlink.offloads(link.ifindex)?,
+        driver_flags: netlink.private_flags(link.ifindex)?,
         peer_offloads: peer.map(|peer| netlink.offloads(peer)).transpose()?,
     })
 }

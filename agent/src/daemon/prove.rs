@@ -4,11 +4,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, warn};
 
+use super::attach::interface;
 use super::host::Host;
 use crate::control::view::{DifferenceRow, ProofStatus, ProvedSince};
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::Dataplane;
-use crate::proof::{Digests, differences};
+use crate::proof::{Digests, differences, measured};
 
 /// More are counted, and not listed.
 const LISTED_MAX: usize = 10_000;
@@ -17,8 +18,15 @@ impl Host {
     /// Whether there is something to mend.
     pub(super) fn prove(&mut self) -> bool {
         let began = Instant::now();
+        let (differs, work) = measured(|| self.look_for_differences());
+        self.proof.last_check = began.elapsed();
+        self.proof.last_work = work;
+        differs
+    }
+
+    fn look_for_differences(&mut self) -> bool {
         let read = self.kernel.installed_but_macs().and_then(|rest| Ok((rest, self.kernel.digests()?)));
-        let differs = match read {
+        match read {
             Ok((mut rest, digests)) => {
                 forgive(&mut rest, &self.installed);
                 self.compare_with(&rest, &digests)
@@ -29,9 +37,7 @@ impl Host {
                 }
                 false
             }
-        };
-        self.proof.last_check = began.elapsed();
-        differs
+        }
     }
 
     fn compare_with(&mut self, rest: &Dataplane, digests: &Digests) -> bool {
@@ -45,7 +51,8 @@ impl Host {
 
     /// What the kernel holds from now on is what was read back.
     pub(super) fn correct(&mut self, kernel: Dataplane) {
-        let count = self.proof.correct(&self.installed, &kernel);
+        let interface = |ifindex| interface(&self.links, ifindex);
+        let count = self.proof.correct(&self.installed, &kernel, &interface);
         warn!(
             entries = count,
             "the kernel's tables are not what was written; correcting (`vtep-agent diff --past`)"
@@ -64,7 +71,8 @@ impl Host {
         match self.kernel.installed() {
             Ok(mut kernel) => {
                 forgive(&mut kernel, &self.installed);
-                let (rows, _) = differences(&self.installed, &kernel, LISTED_MAX);
+                let interface = |ifindex| interface(&self.links, ifindex);
+                let (rows, _) = differences(&self.installed, &kernel, &interface, LISTED_MAX);
                 let rows = rows.into_iter().map(|difference| DifferenceRow { seconds_ago: None, difference });
                 Reply::rows(rows.collect::<Vec<_>>())
             }

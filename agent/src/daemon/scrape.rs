@@ -22,7 +22,7 @@ impl Host {
             status: self.status(metrics),
             slots: self.kernel.mac_table_slots(),
             reseeds: self.reseeds.done(),
-            vnis: self.counters(),
+            vnis: self.counters(Verdict::is_drop),
             vteps: vteps.collect(),
             ports: self.port_scrapes(),
             proved: self.proved_since(),
@@ -40,7 +40,8 @@ impl Host {
         scrapes.collect()
     }
 
-    pub(super) fn counters(&self) -> Vec<VniCounters> {
+    /// Those of zero only as wanted: a rate needs them, a reader does not.
+    pub(super) fn counters(&self, with_zero: impl Fn(Verdict) -> bool) -> Vec<VniCounters> {
         let networks = self.installed.networks.iter().map(|(&vni, network)| (Some(vni), network.bd));
         let all = std::iter::once((None, 0)).chain(networks);
         let counters = all.map(|(vni, bd)| {
@@ -48,7 +49,8 @@ impl Host {
                 return VniCounters { vni, verdicts: Vec::new() };
             };
             let counted = Verdict::ALL.iter().map(|verdict| (*verdict, verdicts[*verdict as usize]));
-            VniCounters { vni, verdicts: counted.filter(|(_, counter)| counter.packets > 0).collect() }
+            let shown = counted.filter(|(verdict, counter)| counter.packets > 0 || with_zero(*verdict));
+            VniCounters { vni, verdicts: shown.collect() }
         });
         counters.collect()
     }

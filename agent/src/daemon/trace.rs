@@ -83,7 +83,7 @@ impl Host {
             return Err(Reply::error(ErrorKind::NotFound, self.no_interface(program, name)));
         };
         let vlan = question.vlan.unwrap_or(0);
-        let known = self.mac_behind(PortId { ifindex: link.ifindex, vlan });
+        let known = self.source_behind(name, PortId { ifindex: link.ifindex, vlan });
         let probe =
             Probe::new(question, known).map_err(|error| Reply::error(ErrorKind::Usage, error.to_string()))?;
         let tunnel = self.links.by_name.get(TUNNEL_DEVICE);
@@ -94,7 +94,7 @@ impl Host {
             ifindex: link.ifindex,
             inside: match program {
                 Program::PortIn => Err(device::Refused::NoTunnel),
-                _ => device::decapsulated(&probe.bytes),
+                _ => device::decapsulated(&probe.bytes, self.udp_port()),
             },
             probe,
             tunnel_ifindex: tunnel.map_or(0, |link| link.ifindex),
@@ -131,6 +131,21 @@ impl Host {
         known.dedup();
         let what = if program == Program::PortIn { "ports" } else { "uplinks" };
         format!("this host has no interface {name:?}; its {what} are: {}", known.join(", "))
+    }
+
+    /// For where nothing is bound any source will do: the programs look at none.
+    fn source_behind(&self, name: &str, port: PortId) -> Result<MacAddr, String> {
+        const ANY: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        let tag = if port.vlan == 0 { String::new() } else { format!(" VLAN {}", port.vlan) };
+        let untagged = PortId { vlan: 0, ..port };
+        let here = [port, untagged].into_iter().find(|port| self.installed.ports.contains_key(port));
+        let is_port =
+            self.attached.iter().any(|at| at.ifindex == port.ifindex && at.program == Program::PortIn);
+        match here {
+            Some(bound) => self.mac_behind(bound).ok_or_else(|| format!("{name}{tag}")),
+            None if is_port => Ok(ANY),
+            None => Err(format!("{name}{tag}")),
+        }
     }
 
     fn mac_behind(&self, port: PortId) -> Option<MacAddr> {
@@ -305,7 +320,7 @@ impl Host {
 
     fn chain_from_underlay(&self, probe: &Probe) -> Result<Chain, ApplyError> {
         let mut chain = Chain::default();
-        let Some(outer) = Outer::parse(&probe.bytes) else {
+        let Some((outer, inner)) = Outer::split(&probe.bytes, self.udp_port()) else {
             return Ok(chain.ends("headers of a tunnel in the frame".to_owned(), Verdict::NotOurs));
         };
         let (vni, source, destination) = (outer.vni, outer.source, outer.destination);
@@ -326,7 +341,7 @@ impl Host {
         if let Some(vtep) = self.end(Target::Vtep(sender)) {
             chain.steps.push(Step::Sender { address: source, vtep });
         }
-        let Some(dst) = inner_dst(&probe.bytes) else { return Ok(chain) };
+        let Some(dst) = inner.first_chunk().copied().map(MacAddr::new) else { return Ok(chain) };
         // What is left to the kernel's tunnel device, tunnel_in decides.
         chain.leads_to.push(Verdict::Admitted);
         let Some(entry) = self.fdb_step(&mut chain, vni, dst)? else {
@@ -342,6 +357,10 @@ impl Host {
             None => chain.leads_to = vec![Verdict::SplitHorizon],
         }
         Ok(chain)
+    }
+
+    pub(super) fn udp_port(&self) -> u16 {
+        self.config.underlay.udp_port.as_u16()
     }
 
     pub(super) fn end(&self, target: Target) -> Option<FdbEnd> {
@@ -373,7 +392,8 @@ impl Host {
         let head = &traced.end.head;
         let (to, leaves) = (head.to & !RESOLVE, head.to != 0);
         let verdict = Verdict::from_code(head.verdict);
-        let outer = Outer::parse(&traced.end.frame).filter(|_| leaves && *program == Program::PortIn);
+        let outer = Outer::parse(&traced.end.frame, self.udp_port())
+            .filter(|_| leaves && *program == Program::PortIn);
         let disagreement = match verdict {
             Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), to),
             None => Some(format!("verdict {} is unknown to this agent", head.verdict)),
@@ -446,7 +466,7 @@ impl Host {
         let row = |copy: &Sample| CopyRow {
             to: self.interface(copy.head.to),
             vlan: copy.vlan(),
-            outer: Outer::parse(&copy.frame),
+            outer: Outer::parse(&copy.frame, self.udp_port()),
             bytes: text(&copy.frame),
             device: device(copy),
         };
@@ -456,7 +476,7 @@ impl Host {
     fn encapsulates(&self, adj: &VtepAdj, vni: u32, frame: &[u8]) -> Option<DeviceRow> {
         Some(DeviceRow::Encapsulates {
             device: TUNNEL_DEVICE.to_owned(),
-            outer: device::encapsulated(adj, vni, frame)?,
+            outer: device::encapsulated(adj, self.udp_port(), vni, frame)?,
             udp_sources: (adj.source_port_first, adj.source_port_last),
             interface: adj.is(VtepAdj::ROUTED).then(|| self.interface(adj.ifindex)),
         })
@@ -507,15 +527,6 @@ fn disagreement(chain: &Chain, verdict: Verdict, outer: Option<&Outer>, to: u32)
         "the adjacency is {remote} by {next_hop} at interface {}, the frame leaves to {} by {} at interface {to}",
         adj.ifindex, outer.destination, outer.dst_mac
     ))
-}
-
-/// Behind the outer headers of a tunnel whose inner frame begins with its Ethernet header.
-fn inner_dst(bytes: &[u8]) -> Option<MacAddr> {
-    use etherparse::{LaxSlicedPacket, TransportSlice};
-    let packet = LaxSlicedPacket::from_ethernet(bytes).ok()?;
-    let Some(TransportSlice::Udp(udp)) = &packet.transport else { return None };
-    let mac = udp.payload().get(8..14)?;
-    Some(MacAddr::new(mac.try_into().ok()?))
 }
 
 pub(super) fn text(bytes: &[u8]) -> String {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use vtep_abi::{FdbKey, PortValue, Target, VniValue, VtepAdj, VtepStats};
-use vtep_api::MacAddr;
+use vtep_abi::{FdbKey, PortValue, Target, Verdict, VniValue, VtepAdj, VtepStats};
+use vtep_api::{MacAddr, VtepName};
 
 use super::host::Host;
 use crate::alarm::{Alarm, AlarmKind};
@@ -19,6 +19,7 @@ use crate::control::{ErrorKind, FdbFilter, Reply, Request};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::desired::{self, TUNNEL_DEVICE};
 use crate::kernel::{self, Program, Slots};
+use crate::links::Link;
 use crate::liveness::Known;
 
 /// `dataplane.macs_max` entries are 0.90 of the slots, and new ones are refused from 0.95 on.
@@ -30,29 +31,31 @@ impl Host {
             Request::Status => Reply::rows([self.status(metrics)]),
             Request::FdbShow { filter } => match self.matching(filter) {
                 Ok(entries) => Reply::stream(FdbDump { entries, labels: self.labels() }.into_rows()),
-                Err(message) => Reply::error(ErrorKind::Usage, message),
+                Err((kind, message)) => Reply::error(kind, message),
             },
             Request::FdbCount { filter } => match self.matching(filter) {
                 Ok(entries) => Reply::rows([CountRow { macs: entries.len() }]),
-                Err(message) => Reply::error(ErrorKind::Usage, message),
+                Err((kind, message)) => Reply::error(kind, message),
             },
             Request::FdbGet { vni, mac } => self.fdb_get(*vni, mac),
-            Request::VniShow { vni } => found(self.vni_rows(*vni), vni.is_some(), "there is no such VNI"),
+            Request::VniShow { vni } => found(self.vni_rows(*vni), vni.as_ref(), |vni| no_vni(*vni)),
             Request::VtepShow { vtep } => {
-                found(self.vtep_rows(vtep.as_deref()), vtep.is_some(), "there is no such VTEP")
+                found(self.vtep_rows(vtep.as_deref()), vtep.as_ref(), |vtep| no_vtep(vtep))
             }
-            Request::BfdShow { vtep } => {
-                found(self.bfd_rows(vtep.as_deref()), vtep.is_some(), "there is no session with such a VTEP")
-            }
+            Request::BfdShow { vtep } => found(self.bfd_rows(vtep.as_deref()), vtep.as_ref(), |vtep| {
+                format!(
+                    "there is no session with a VTEP {vtep:?}; `vtep-agent bfd show` lists those that are"
+                )
+            }),
             Request::PortShow { port } => {
-                found(self.port_rows(port.as_deref()), port.is_some(), "there is no such port")
+                found(self.port_rows(port.as_deref()), port.as_ref(), |port| no_port(port))
             }
-            Request::PortStats { vni } => {
-                found(self.port_stats_rows(*vni), vni.is_some(), "no port is bound to this VNI")
-            }
+            Request::PortStats { vni } => found(self.port_stats_rows(*vni), vni.as_ref(), |vni| {
+                format!("no port is bound to VNI {vni}")
+            }),
             Request::Stats { vni, drops } => match self.stats_rows(*vni, *drops) {
                 Some(rows) => Reply::rows(rows),
-                None => Reply::error(ErrorKind::NotFound, "there is no such VNI"),
+                None => found(Vec::<StatsRow>::new(), vni.as_ref(), |vni| no_vni(*vni)),
             },
             Request::RoleShow => Reply::rows(self.roles.rules()),
             // The loop takes them before.
@@ -142,14 +145,8 @@ impl Host {
     fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = self.outcome.alarms.clone();
         alarms.extend(self.kernel_alarms.iter().cloned());
-        let load = self.kernel.mac_table_slots().map(Slots::load);
-        if let Some(load) = load.filter(|load| *load > MAC_TABLE_LOAD_MAX) {
-            let message = format!(
-                "{:.0} % of the MAC table's slots are taken; raise dataplane.macs_max, and restart",
-                load * 100.0
-            );
-            alarms.insert(Alarm::new(AlarmKind::MacTableLoad, &self.config.agent.name, message));
-        }
+        let slots = self.kernel.mac_table_slots();
+        alarms.extend(slots.and_then(|slots| load_alarm(slots, &self.config.agent.name)));
         if let Some(reason) = &self.source.lost {
             alarms.insert(Alarm::new(AlarmKind::SourceLost, &self.source.from, reason.as_str()));
         }
@@ -197,13 +194,14 @@ impl Host {
     }
 
     /// Sorted by VNI and MAC.
-    fn matching(&self, filter: &FdbFilter) -> Result<Vec<(FdbKey, FdbTarget)>, String> {
+    fn matching(&self, filter: &FdbFilter) -> Result<Vec<(FdbKey, FdbTarget)>, (ErrorKind, String)> {
         let mac = filter
             .mac
             .as_deref()
             .map(str::parse::<MacAddr>)
             .transpose()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| (ErrorKind::Usage, error.to_string()))?;
+        self.known(filter).map_err(|message| (ErrorKind::NotFound, message))?;
         let vteps: Option<Vec<u32>> = filter.vtep.as_deref().map(|vtep| self.vteps_called(vtep));
         let ports: Option<Vec<u32>> = filter.port.as_deref().map(|port| self.local_ports_called(port));
         let is_in = |wanted: &Option<Vec<u32>>, target: &FdbTarget, index: fn(Target) -> Option<u32>| {
@@ -225,6 +223,28 @@ impl Host {
         entries.sort_unstable_by_key(|(key, _)| (key.vni, key.mac));
         entries.truncate(filter.limit.unwrap_or(usize::MAX));
         Ok(entries)
+    }
+
+    /// Whether there could be entries.
+    fn known(&self, filter: &FdbFilter) -> Result<(), String> {
+        if let Some(vni) = filter.vni.filter(|vni| !self.installed.networks.contains_key(vni)) {
+            return Err(no_vni(vni));
+        }
+        let in_table = |name: &str| {
+            let table = self.table.as_ref();
+            table.is_some_and(|table| table.vteps.keys().any(|known| known.as_str() == name))
+        };
+        if let Some(vtep) = &filter.vtep
+            && self.vteps_called(vtep).is_empty()
+            && !in_table(vtep)
+        {
+            return Err(no_vtep(vtep));
+        }
+        let configured = |name: &str| self.config.ports.iter().any(|port| port.name.as_str() == name);
+        match &filter.port {
+            Some(port) if self.local_ports_called(port).is_empty() && !configured(port) => Err(no_port(port)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn vteps_called(&self, text: &str) -> Vec<u32> {
@@ -422,6 +442,8 @@ impl Host {
                 packet_rate: ifindex
                     .and_then(|ifindex| self.packet_rate.state(ifindex))
                     .map(ToString::to_string),
+                by_device_packets: bound.map(|bound| self.by_device(bound.bd)).unwrap_or_default(),
+                promiscuous: link.and_then(Link::takes_others),
                 decap: decap.as_ref().map(|decap| decap.way.name().to_owned()),
                 decap_why: decap.map(|decap| decap.why),
                 deliver,
@@ -454,6 +476,10 @@ impl Host {
         rows
     }
 
+    fn by_device(&self, bd: u32) -> u64 {
+        self.kernel.vni_stats(bd).map_or(0, |verdicts| verdicts[Verdict::Admitted as usize].packets)
+    }
+
     /// Counters that cannot be read show as zero.
     pub(super) fn port_traffic(&self, local_port: u32) -> PortTraffic {
         self.kernel.port_stats(local_port).unwrap_or_default().into()
@@ -463,7 +489,8 @@ impl Host {
         if vni.is_some_and(|vni| !self.installed.networks.contains_key(&vni)) {
             return None;
         }
-        let counted = self.counters().into_iter().filter(|counters| vni.is_none() || counters.vni == vni);
+        let counted =
+            self.counters(|_| false).into_iter().filter(|counters| vni.is_none() || counters.vni == vni);
         let rows = counted.flat_map(|VniCounters { vni, verdicts }| {
             let counters = verdicts.into_iter().filter(|(verdict, _)| !drops || verdict.is_drop());
             counters.map(move |(verdict, counter)| StatsRow {
@@ -478,8 +505,35 @@ impl Host {
     }
 }
 
-fn found<T: serde::Serialize>(rows: Vec<T>, asked_for_one: bool, none: &'static str) -> Reply {
-    if rows.is_empty() && asked_for_one { Reply::error(ErrorKind::NotFound, none) } else { Reply::rows(rows) }
+fn load_alarm(slots: Slots, agent: &VtepName) -> Option<Alarm> {
+    let load = slots.load();
+    let message = format!(
+        "{:.0} % of the MAC table's slots are taken; raise dataplane.macs_max, and restart",
+        load * 100.0
+    );
+    (load > MAC_TABLE_LOAD_MAX).then(|| Alarm::new(AlarmKind::MacTableLoad, agent, message))
+}
+
+/// None of those that were asked for is an error.
+fn found<T: serde::Serialize, A>(rows: Vec<T>, asked: Option<&A>, none: impl Fn(&A) -> String) -> Reply {
+    match asked {
+        Some(asked) if rows.is_empty() => Reply::error(ErrorKind::NotFound, none(asked)),
+        _ => Reply::rows(rows),
+    }
+}
+
+fn no_vni(vni: u32) -> String {
+    format!("there is no VNI {vni} at this host; `vtep-agent vni show` lists those that are")
+}
+
+fn no_vtep(vtep: &str) -> String {
+    format!(
+        "there is no VTEP {vtep:?}, neither by name nor by address; `vtep-agent vtep show` lists those that are"
+    )
+}
+
+fn no_port(port: &str) -> String {
+    format!("there is no port {port:?}; `vtep-agent port show` lists those that are")
 }
 
 pub(super) fn last_seen(stats: &VtepStats) -> Option<u64> {
@@ -502,4 +556,20 @@ fn label(labels: &Labels, target: Target) -> String {
         Target::LocalPort(index) => labels.ports.get(&index),
     };
     end.map_or_else(|| "gone".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_table_that_is_fuller_than_it_is_made_for_is_an_alarm() {
+        let agent = VtepName::try_from("host-1".to_owned()).unwrap();
+        let alarm = |taken| load_alarm(Slots { taken, all: 1000 }, &agent);
+        assert_eq!(alarm(900), None, "macs_max entries");
+        assert_eq!(alarm(920), None);
+        let full = alarm(940).unwrap();
+        assert_eq!((full.kind, full.subject.as_str()), (AlarmKind::MacTableLoad, "host-1"));
+        assert!(full.message.starts_with("94 % of the MAC table's slots are taken"), "{}", full.message);
+    }
 }

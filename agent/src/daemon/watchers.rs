@@ -19,7 +19,7 @@ use crate::control::view::{FdbRow, Labels, VniCounters};
 use crate::control::{ErrorKind, Reply};
 use crate::dataplane::{FdbTarget, PortId};
 use crate::kernel::{self, Sample, Tally};
-use crate::monitor::{By, Change, DroppedFrame, Happened, MonitorRow, Said, Topic, Wanted};
+use crate::monitor::{By, Change, DroppedFrame, Happened, InnerFrame, MonitorRow, Said, Topic, Wanted};
 use crate::plan::Step;
 use crate::trace::outer::Outer;
 
@@ -178,7 +178,7 @@ impl Host {
             return Reply::error(ErrorKind::Failed, message);
         }
         if self.watchers.is_idle() {
-            self.watchers.counted = counted(&self.counters());
+            self.watchers.counted = counted(&self.counters(|_| false));
         }
         let (feed, reply) = Feed::new(ROWS_MAX);
         let until = seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
@@ -190,7 +190,7 @@ impl Host {
     /// Once a second while somebody watches.
     pub(super) fn watch_tick(&mut self) {
         let mut watchers = std::mem::take(&mut self.watchers);
-        let counters = counted(&self.counters());
+        let counters = counted(&self.counters(|_| false));
         for (&(vni, verdict), counter) in counters.iter().filter(|((_, verdict), _)| verdict.is_drop()) {
             let last = watchers.counted.get(&(vni, verdict)).copied().unwrap_or_default();
             let packets = counter.packets.saturating_sub(last.packets);
@@ -305,7 +305,7 @@ impl Host {
             }
             if matches!(verdict, Verdict::UnknownSender | Verdict::SenderNotInVni)
                 && watchers.wants(Topic::UnknownSenders)
-                && let Some(outer) = Outer::parse(&sample.frame)
+                && let Some(outer) = Outer::parse(&sample.frame, self.udp_port())
             {
                 let key = (outer.source, outer.vni, verdict);
                 if watchers.senders.len() < SENDERS_MAX || watchers.senders.contains_key(&key) {
@@ -406,6 +406,7 @@ impl Host {
     fn dropped(&self, sample: &Sample, verdict: Verdict, vni: Option<u32>) -> DroppedFrame {
         let byte = |at: usize| sample.frame.get(at).copied().unwrap_or(0);
         let mac = |at: usize| MacAddr::new(std::array::from_fn(|i| byte(at + i)));
+        let (outer, inner) = Outer::split(&sample.frame, self.udp_port()).unzip();
         DroppedFrame {
             vni,
             verdict: verdict.name().to_owned(),
@@ -415,7 +416,8 @@ impl Host {
             vlan: sample.vlan(),
             ether_type: u16::from_be_bytes([byte(12), byte(13)]),
             len: sample.head.len,
-            outer: Outer::parse(&sample.frame),
+            outer,
+            inner: inner.and_then(InnerFrame::parse),
         }
     }
 
@@ -464,6 +466,14 @@ impl Host {
         let (vni, mac) = (key.vni, MacAddr::new(key.mac));
         let moved = Happened::Moved { vni, mac, from, to: end(to), by: By::Learning };
         self.watchers.tell(&moved);
+    }
+
+    pub(super) fn watch_contest(&mut self, key: &FdbKey, at: vtep_abi::Target, holder: vtep_abi::Target) {
+        if self.watchers.wants(Topic::Moves) {
+            let (vni, mac) = (key.vni, MacAddr::new(key.mac));
+            let contested = Happened::Contested { vni, mac, at: self.end(at), holder: self.end(holder) };
+            self.watchers.tell(&contested);
+        }
     }
 }
 

@@ -40,9 +40,14 @@ fn remote(network: &NumberedNetwork<'_>, vteps: &VtepIndices, owners: &mut Owner
     let present = |name| vteps.get(name).copied().filter(|index| desired.dataplane.vteps.contains_key(index));
     let owners = owners.entry(network.vni).or_default();
     let mut last = (0, 0);
+    let mut shared = BTreeMap::<u32, usize>::new();
     for (mac, entry) in &network.logical_switch.macs {
         let master = present(&entry.master);
-        let slave = entry.slave.as_ref().and_then(present).filter(|slave| Some(*slave) != master);
+        let slave = entry.slave.as_ref().and_then(present);
+        if let Some(index) = slave.filter(|slave| Some(*slave) == master) {
+            *shared.entry(index).or_default() += 1;
+        }
+        let slave = slave.filter(|slave| Some(*slave) != master);
         let (master, slave) = (master.unwrap_or(0), slave.unwrap_or(0));
         if (master, slave) != last {
             owners.extend([master, slave].into_iter().filter(|index| *index != 0));
@@ -52,6 +57,13 @@ fn remote(network: &NumberedNetwork<'_>, vteps: &VtepIndices, owners: &mut Owner
             let target = FdbTarget { master: vtep(master), slave: vtep(slave), flags: 0 };
             desired.dataplane.fdb.insert(FdbKey::new(network.vni, mac.octets()), target);
         }
+    }
+    for (index, macs) in shared {
+        let Some(row) = desired.dataplane.vteps.get(&index) else { continue };
+        let address = adjacency::ip(row.adj.remote);
+        let message =
+            format!("{macs} MACs of VNI {} have it as master and, by another name, as slave", network.vni);
+        desired.alarms.insert(Alarm::new(AlarmKind::SlaveWouldFail, &address, message));
     }
 }
 

@@ -4,7 +4,7 @@ use vtep_abi::{AllowedKey, LocalPort, PortValue};
 use vtep_api::{MacAddr, PortName};
 
 use super::allocation::{Indices, LocalPortKey, Room};
-use super::decap::{self, Way};
+use super::decap;
 use super::deliver;
 use super::network::Numbered;
 use super::tags::Tags;
@@ -29,8 +29,8 @@ struct Wish {
     port: Port,
     key: LocalPortKey,
     bd: u32,
-    /// Who removes the outer headers.
-    decap: Way,
+    /// Who removes the outer headers, as flags of [`LocalPort`].
+    decap: u16,
     to_peer: bool,
     mtu: u32,
 }
@@ -64,7 +64,7 @@ pub(super) fn add(
             continue;
         };
         let tags = Tags::of(&port, id.vlan);
-        let mut flags = decap.flags();
+        let mut flags = decap;
         flags |= if port.link_local { LocalPort::LINK_LOCAL } else { 0 };
         flags |= tags.leaving();
         flags |= if to_peer { LocalPort::TO_PEER } else { 0 };
@@ -100,7 +100,7 @@ fn wishes(inputs: &Inputs<'_>, networks: &Numbered<'_>, desired: &mut Desired) -
         };
         let id = PortId { ifindex: link.ifindex, vlan: vlan.as_u16() };
         desired.names.ports.insert(id, name.as_str().to_owned());
-        let decap = decap::choose(inputs.config, &port, link, inputs.packet_rate).way;
+        let decap = decap::choose(inputs.config, &port, link, inputs.packet_rate).flags;
         let key = LocalPortKey { port: id, vni: network.vni };
         let to_peer = deliver::to_peer(&port, link, inputs.packet_rate) == Some(Ok(()));
         wishes.push(Wish { port, key, bd: network.bd, decap, to_peer, mtu: link.mtu });

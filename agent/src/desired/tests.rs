@@ -48,8 +48,8 @@ learn_max = 1
 const BLUE_MAC: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
 
 /// A host to which things happen.
-struct Host {
-    config: Config,
+pub(super) struct Host {
+    pub(super) config: Config,
     table: Table,
     links: Links,
     underlay: Underlay,
@@ -57,7 +57,7 @@ struct Host {
     overheard: Overheard,
     announced: Announced,
     installed: Dataplane,
-    packet_rate: PacketRate,
+    pub(super) packet_rate: PacketRate,
     liveness: Findings,
     one_way: OneWay,
     allocation: Allocation,
@@ -65,7 +65,7 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut host = Self {
             config: Config::parse(CONFIG, FilePath::new("agent.toml"), &[]).unwrap(),
             table: Table::default(),
@@ -122,7 +122,7 @@ impl Host {
         }
     }
 
-    fn desired(&mut self) -> Desired {
+    pub(super) fn desired(&mut self) -> Desired {
         let mut allocation = std::mem::take(&mut self.allocation);
         let desired = self.inputs().desired(&mut allocation);
         self.allocation = allocation;
@@ -744,4 +744,31 @@ fn a_suspect_vtep_stays_so_until_its_session_says_otherwise() {
     host.liveness.insert(index, known(last, false));
     host.settle();
     assert!(!host.installed.vteps[&index].suspect);
+}
+
+#[test]
+fn geneve_at_the_port_of_vxlan_is_an_alarm() {
+    let mut host = Host::new();
+    let has_alarm =
+        |host: &mut Host| host.desired().alarms.iter().any(|alarm| alarm.kind == AlarmKind::UdpPortShared);
+    host.config = Config::parse(
+        &CONFIG.replace("[source]", "udp_port = 6081\n[source]"),
+        FilePath::new("agent.toml"),
+        &[],
+    )
+    .unwrap();
+    assert!(!has_alarm(&mut host), "nobody speaks Geneve");
+    host.set_table(&TABLE.replace("192.0.2.11\"", "192.0.2.11\", encapsulation = \"geneve\""));
+    assert!(has_alarm(&mut host));
+    host.config = Config::parse(CONFIG, FilePath::new("agent.toml"), &[]).unwrap();
+    assert!(!has_alarm(&mut host));
+}
+
+#[test]
+fn a_slave_with_the_address_of_its_master_is_an_alarm() {
+    let mut host = Host::new();
+    host.set_table(&TABLE.replace("192.0.2.12", "192.0.2.11"));
+    host.check_alarm(AlarmKind::SlaveWouldFail, "192.0.2.11");
+    let target = host.desired().dataplane.fdb[&BLUE_MAC];
+    assert_eq!((target.master, target.slave), (Target::Vtep(1), Target::None));
 }

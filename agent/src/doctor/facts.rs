@@ -10,12 +10,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use vtep_api::daemon::chain;
 
 use super::Question;
 use super::frames::{self, Sent};
 use crate::config::{self, Config, Port, Source};
-use crate::control::view::PortRow;
+use crate::control::view::{PortRow, VniRow};
 use crate::control::{Request, client};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{self, KernelError, Occupants};
@@ -86,6 +87,8 @@ pub(super) struct TableFacts {
     pub(super) trunks: BTreeSet<String>,
     /// The logical switches of each.
     pub(super) networks: BTreeMap<String, BTreeSet<String>>,
+    /// Networks of this host. None: not known.
+    pub(super) vnis: Option<BTreeSet<u32>>,
     /// None: not known.
     pub(super) encapsulations: Option<BTreeSet<Encapsulation>>,
 }
@@ -127,8 +130,11 @@ fn kernel_facts(settings: &kernel::Settings) -> KernelFacts {
 }
 
 fn host(config: Config, question: &Question) -> Host {
-    let bound = client_rows(&config);
-    let table = bound.as_deref().map_or_else(|| TableFacts::of_source(&config), TableFacts::of_daemon);
+    let bound = client_rows(&config, Request::PortShow { port: None });
+    let table = bound.as_deref().map_or_else(
+        || TableFacts::of_source(&config),
+        |bound| TableFacts::of_daemon(bound, client_rows(&config, Request::VniShow { vni: None })),
+    );
     let ports = ports(&config, &table, question.port.as_deref());
     let addresses = config.underlay.address.iter().map(|address| (address, is_here(address))).collect();
     let mut host = Host {
@@ -147,7 +153,8 @@ fn host(config: Config, question: &Question) -> Host {
         Ok((links, interfaces)) => (host.links, host.interfaces) = (Ok(links), interfaces),
         Err(error) => host.links = Err(error),
     }
-    if question.frames {
+    // A port that is not there is the answer.
+    if question.frames && host.ports.is_some() {
         host.frames = send_frames(&host);
     }
     host
@@ -164,14 +171,14 @@ fn send_frames(host: &Host) -> Frames {
 }
 
 /// None: no daemon answers.
-fn client_rows(config: &Config) -> Option<Vec<PortRow>> {
+fn client_rows<R: DeserializeOwned + Send + 'static>(config: &Config, request: Request) -> Option<Vec<R>> {
     /// A daemon that hangs must not hang its doctor.
     const PATIENCE: Duration = Duration::from_secs(3);
     let (answer, answered) = mpsc::channel();
     let socket = config.control.socket.clone();
     thread::spawn(move || {
         let mut rows = Vec::new();
-        let asked = client::ask(&socket, &Request::PortShow { port: None }, |row| {
+        let asked = client::ask(&socket, &request, |row| {
             rows.push(serde_json::from_value(row)?);
             Ok(())
         });
@@ -195,12 +202,13 @@ fn ports(config: &Config, table: &TableFacts, only: Option<&str>) -> Option<Vec<
 }
 
 impl TableFacts {
-    fn of_daemon(rows: &[PortRow]) -> Self {
+    fn of_daemon(rows: &[PortRow], networks: Option<Vec<VniRow>>) -> Self {
         let trunks = rows.iter().filter(|row| row.vlan != 0);
         Self {
             bound: rows.iter().map(|row| row.port.clone()).collect(),
             trunks: trunks.map(|row| row.port.clone()).collect(),
             networks: grouped(rows.iter().map(|row| (row.port.clone(), row.logical_switch.clone()))),
+            vnis: networks.map(|networks| networks.iter().map(|row| row.vni).collect()),
             encapsulations: None,
         }
     }
@@ -217,6 +225,7 @@ impl TableFacts {
             networks: grouped(
                 table.bindings.iter().map(|((name, _), network)| (name.to_string(), network.to_string())),
             ),
+            vnis: Some(table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect()),
             encapsulations: Some(table.vteps.values().map(|vtep| vtep.encapsulation).collect()),
         }
     }

@@ -8,6 +8,8 @@ pub(super) mod room;
 mod tests;
 mod uplink;
 
+use std::collections::BTreeSet;
+
 use super::facts::{Facts, Host, KernelFacts};
 use super::finding::{Finding, Group, Mend, Section};
 use crate::desired::TUNNEL_DEVICE;
@@ -32,6 +34,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     } else {
         section.note("daemon", "does not answer; ports are those of the configuration and of its table file");
     }
+    networks(host, &mut section);
     let links = match &host.links {
         Ok(links) => links,
         Err(error) => {
@@ -45,6 +48,20 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     frames::judge(host, &mut findings);
     port::judge(host, &mut findings);
     findings
+}
+
+/// A host may take part in a network later: its section is no mistake, but it may be one of a digit.
+fn networks(host: &Host, section: &mut Section<'_>) {
+    let Some(vnis) = &host.table.vnis else { return };
+    let listed = host.config.networks.iter().filter_map(|network| Some(network.vni?.as_u32()));
+    let unused: BTreeSet<_> = listed.filter(|vni| !vnis.contains(vni)).collect();
+    let mut names = unused.iter().map(|vni| format!("[[network]] of VNI {vni}"));
+    let Some(first) = names.next() else { return };
+    let names = names.fold(first, |names, name| format!("{names}, {name}"));
+    section.note(
+        "networks",
+        format!("{names}: counts for nothing, for no logical switch of this host has the VNI"),
+    );
 }
 
 fn kernel(facts: &KernelFacts, section: &mut Section<'_>) {

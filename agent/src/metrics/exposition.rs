@@ -73,10 +73,21 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let refused = [by("port", refused_by_port), by("vni", refused_by_vni), by("vtep", refused_by_vtep)];
     counters(encoder, "macs_not_learnt", "Reports of MACs beyond learn_max and learn_underlay_max", refused)?;
     counters(encoder, "macs_damped", "Learnt MACs that moved too often", [(Labels::new(), damped)])?;
-    let Moves { between_ports, away, back, between_vteps } = status.moves;
-    let moves = [("ports", between_ports), ("away", away), ("back", back), ("vteps", between_vteps)]
-        .map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
-    counters(encoder, "mac_moves", "MAC entries that changed their place", moves)?;
+    let Moves { between_ports, away, back, between_vteps, contested } = status.moves;
+    let moves = [
+        ("ports", between_ports),
+        ("away", away),
+        ("back", back),
+        ("vteps", between_vteps),
+        ("contested", contested),
+    ]
+    .map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
+    counters(
+        encoder,
+        "mac_moves",
+        "MACs that changed their place; contested: seen where they may not go",
+        moves,
+    )?;
     let WitnessTally { from_slave, from_other, lost } = status.witness;
     let by = |sender: &str, count| (vec![("sender", sender.to_owned())], count);
     let help = "Times that a VTEP was noticed to send from a MAC of another";
@@ -166,7 +177,9 @@ fn frames(encoder: &mut DescriptorEncoder<'_>, vnis: &[VniCounters]) -> fmt::Res
     };
     let packets = all().map(|(labels, counter)| (labels, counter.packets));
     counters(encoder, "frames", "What became of frames", packets)?;
-    let bytes = all().map(|(labels, counter)| (labels, counter.bytes));
+    // Zeros are for the rate of drops; once is enough.
+    let counted = all().filter(|(_, counter)| counter.packets > 0);
+    let bytes = counted.map(|(labels, counter)| (labels, counter.bytes));
     counters(encoder, "frame_bytes", "Bytes of inner frames, by what became of them", bytes)
 }
 

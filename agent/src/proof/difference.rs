@@ -1,15 +1,15 @@
 //! In what two dataplanes differ, entry by entry, in words.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use vtep_abi::{Target, map};
+use vtep_abi::map;
 use vtep_api::MacAddr;
 
-use crate::dataplane::{Dataplane, FdbTarget, PortId};
+use super::entry::{self, Entry, Words};
+use crate::dataplane::{Dataplane, PortId};
 use crate::desired;
 
 /// An entry of a map that is not what was written.
@@ -19,8 +19,8 @@ pub struct Difference {
     pub vni: Option<u32>,
     pub key: String,
     pub kind: DifferenceKind,
-    pub written: Option<String>,
-    pub found: Option<String>,
+    pub written: Option<Entry>,
+    pub found: Option<Entry>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,41 +44,52 @@ impl DifferenceKind {
 }
 
 /// The first `limit` of them, and how many there are. Where learnt MACs are seen is left out: programs write there.
-pub fn differences(written: &Dataplane, found: &Dataplane, limit: usize) -> (Vec<Difference>, usize) {
+pub fn differences(
+    written: &Dataplane,
+    found: &Dataplane,
+    interface: &dyn Fn(u32) -> String,
+    limit: usize,
+) -> (Vec<Difference>, usize) {
+    let words = Words { interface, dataplanes: [written, found] };
     let mut list = List { rows: Vec::new(), limit, count: 0 };
     let config = |dataplane: &Dataplane| dataplane.config.map(|config| ((), config)).into_iter().collect();
-    list.compare(map::CONFIG, &config(written), &config(found), |()| (None, "host".to_owned()), debug);
-    list.compare(map::VTEP_ADJ, &written.vteps, &found.vteps, |vtep| (None, format!("VTEP #{vtep}")), debug);
-    let binding = |id: &PortId| (None, format!("interface {} VLAN {}", id.ifindex, id.vlan));
-    list.compare(map::PORT, &written.ports, &found.ports, binding, debug);
+    list.compare(map::CONFIG, &config(written), &config(found), |()| (None, "host".to_owned()), entry::host);
+    let vtep = |index: &u32| (None, words.vtep(*index));
+    list.compare(map::VTEP_ADJ, &written.vteps, &found.vteps, vtep, |row| words.vtep_row(row));
+    let binding = |id: &PortId| (None, words.binding(*id));
+    list.compare(map::PORT, &written.ports, &found.ports, binding, entry::binding);
     let port = |index: &u32| (None, format!("port #{index}"));
-    list.compare(map::LOCAL_PORT, &written.local_ports, &found.local_ports, port, debug);
-    list.compare(map::VNI, &written.networks, &found.networks, |vni| (Some(*vni), vni.to_string()), debug);
+    list.compare(map::LOCAL_PORT, &written.local_ports, &found.local_ports, port, |port| {
+        words.local_port(port)
+    });
+    let network = |vni: &u32| (Some(*vni), vni.to_string());
+    list.compare(map::VNI, &written.networks, &found.networks, network, |network| words.network(network));
     list.compare(
         map::NEIGH,
         &written.neighbours,
         &found.neighbours,
         |key| (Some(key.vni), desired::ip(key.address).to_string()),
-        |mac| MacAddr::new(*mac).to_string(),
+        |mac| Entry::default().with("mac", MacAddr::new(*mac).to_string()),
     );
     let allowed = |dataplane: &Dataplane| -> BTreeMap<_, _> {
         dataplane.allowed.iter().map(|key| (*key, true)).collect()
     };
-    let may = |_: &bool| "allowed".to_owned();
-    list.compare(map::ALLOWED, &allowed(written), &allowed(found), |key| (None, debug(key)), may);
+    let address = |key: &_| (None, words.allowed(key));
+    let may = |may: &bool| Entry::default().with("allowed", *may);
+    list.compare(map::ALLOWED, &allowed(written), &allowed(found), address, may);
     list.compare_hashed(
         map::VTEP_BY_IP,
         &written.senders,
         &found.senders,
         |key| (Some(key.vni).filter(|vni| *vni != 0), desired::ip(key.address).to_string()),
-        |vtep| format!("VTEP #{vtep}"),
+        |vtep| Entry::default().with("sender", words.vtep(*vtep)),
     );
     list.compare_hashed(
         map::FDB,
         &written.fdb,
         &found.fdb,
         |key| (Some(key.vni), MacAddr::new(key.mac).to_string()),
-        |target| entry(target, [written, found]),
+        |target| words.mac(target),
     );
     (list.rows, list.count)
 }
@@ -96,7 +107,7 @@ impl List {
         written: &BTreeMap<K, V>,
         found: &BTreeMap<K, V>,
         key: impl Fn(&K) -> (Option<u32>, String),
-        value: impl Fn(&V) -> String,
+        value: impl Fn(&V) -> Entry,
     ) {
         for (at, wrote) in written {
             self.note(map, || key(at), Some(wrote), found.get(at), &value);
@@ -112,7 +123,7 @@ impl List {
         written: &HashMap<K, V, S>,
         found: &HashMap<K, V, S>,
         key: impl Fn(&K) -> (Option<u32>, String),
-        value: impl Fn(&V) -> String,
+        value: impl Fn(&V) -> Entry,
     ) {
         for (at, wrote) in written {
             self.note(map, || key(at), Some(wrote), found.get(at), &value);
@@ -128,7 +139,7 @@ impl List {
         key: impl Fn() -> (Option<u32>, String),
         written: Option<&V>,
         found: Option<&V>,
-        value: impl Fn(&V) -> String,
+        value: impl Fn(&V) -> Entry,
     ) {
         if written == found {
             return;
@@ -148,36 +159,12 @@ impl List {
     }
 }
 
-fn debug(value: &impl Debug) -> String {
-    format!("{value:?}")
-}
-
-fn entry(target: &FdbTarget, dataplanes: [&Dataplane; 2]) -> String {
-    let end =
-        |target: Target| -> Option<String> {
-            match target {
-                Target::None => None,
-                Target::LocalPort(index) => Some(format!("port #{index}")),
-                Target::Vtep(index) => {
-                    let row = dataplanes.iter().find_map(|dataplane| dataplane.vteps.get(&index));
-                    Some(row.map_or_else(
-                        || format!("VTEP #{index}"),
-                        |row| desired::ip(row.adj.remote).to_string(),
-                    ))
-                }
-            }
-        };
-    let master = end(target.master).unwrap_or_else(|| "nobody".to_owned());
-    let slave = end(target.slave).map(|slave| format!(", slave {slave}")).unwrap_or_default();
-    let learnt = if target.is_learnt() { ", learnt" } else { "" };
-    format!("{master}{slave}{learnt}")
-}
-
 #[cfg(test)]
 mod tests {
-    use vtep_abi::FdbKey;
+    use vtep_abi::{FdbKey, Target};
 
     use super::*;
+    use crate::dataplane::FdbTarget;
 
     #[test]
     fn each_kind_is_told_with_what_was_written_and_found() {
@@ -186,23 +173,26 @@ mod tests {
         let key = |mac| FdbKey::new(7, [2, 0, 0, 0, 0, mac]);
         written.fdb.extend([(key(1), target(1)), (key(2), target(1)), (key(4), target(1))]);
         found.fdb.extend([(key(2), target(2)), (key(3), target(1)), (key(4), target(1))]);
-        let (mut rows, count) = differences(&written, &found, 10);
+        let name = |ifindex: u32| ifindex.to_string();
+        let (mut rows, count) = differences(&written, &found, &name, 10);
         rows.sort_by(|a, b| a.key.cmp(&b.key));
+        let words = |entry: &Option<Entry>| entry.as_ref().map(ToString::to_string);
         let told: Vec<_> = rows
             .iter()
-            .map(|row| (row.key.as_str(), row.kind, row.written.as_deref(), row.found.as_deref()))
+            .map(|row| (row.key.as_str(), row.kind, words(&row.written), words(&row.found)))
             .collect();
+        let at = |vtep| Some(format!("learnt no, master VTEP #{vtep}, slave none"));
         assert_eq!(count, 3);
         assert_eq!(
             told,
             [
-                ("02:00:00:00:00:01", DifferenceKind::Missing, Some("VTEP #1"), None),
-                ("02:00:00:00:00:02", DifferenceKind::Different, Some("VTEP #1"), Some("VTEP #2")),
-                ("02:00:00:00:00:03", DifferenceKind::Superfluous, None, Some("VTEP #1")),
+                ("02:00:00:00:00:01", DifferenceKind::Missing, at(1), None),
+                ("02:00:00:00:00:02", DifferenceKind::Different, at(1), at(2)),
+                ("02:00:00:00:00:03", DifferenceKind::Superfluous, None, at(1)),
             ]
         );
         assert!(rows.iter().all(|row| row.vni == Some(7) && row.map == map::FDB));
-        let (rows, count) = differences(&written, &found, 1);
+        let (rows, count) = differences(&written, &found, &name, 1);
         assert_eq!((rows.len(), count), (1, 3), "the list is bounded, the count is not");
     }
 }

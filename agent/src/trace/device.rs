@@ -39,7 +39,7 @@ pub enum DeviceRow {
 }
 
 /// The headers that the device puts around a frame, by the key of [`VtepAdj`].
-pub fn encapsulated(adj: &VtepAdj, vni: u32, frame: &[u8]) -> Option<Outer> {
+pub fn encapsulated(adj: &VtepAdj, udp_port: u16, vni: u32, frame: &[u8]) -> Option<Outer> {
     let inner = Inner {
         ethernet: *frame.first_chunk()?,
         vni,
@@ -53,8 +53,8 @@ pub fn encapsulated(adj: &VtepAdj, vni: u32, frame: &[u8]) -> Option<Outer> {
     let shape = Shape::from_len(adj.outer_len)?;
     outer.fill(adj, shape, &inner);
     match shape {
-        Shape::Ipv4Udp => Outer::parse(outer.last::<{ Shape::IPV4_UDP_LEN + ETHERNET }>()),
-        Shape::Ipv6Udp => Outer::parse(outer.last::<{ Shape::IPV6_UDP_LEN + ETHERNET }>()),
+        Shape::Ipv4Udp => Outer::parse(outer.last::<{ Shape::IPV4_UDP_LEN + ETHERNET }>(), udp_port),
+        Shape::Ipv6Udp => Outer::parse(outer.last::<{ Shape::IPV6_UDP_LEN + ETHERNET }>(), udp_port),
         Shape::Ipv4Gre | Shape::Ipv6Gre => None,
     }
 }
@@ -95,7 +95,7 @@ pub enum Refused {
 }
 
 /// A frame from the underlay as the device hands it on. It has tags in its bytes, where the kernel will take the first out.
-pub fn decapsulated(frame: &[u8]) -> Result<Inside, Refused> {
+pub fn decapsulated(frame: &[u8], udp_port: u16) -> Result<Inside, Refused> {
     let packet = LaxSlicedPacket::from_ethernet(frame).map_err(|_| Refused::NoTunnel)?;
     let Some(TransportSlice::Udp(udp)) = &packet.transport else { return Err(Refused::NoTunnel) };
     let header = udp.to_header();
@@ -113,10 +113,10 @@ pub fn decapsulated(frame: &[u8]) -> Result<Inside, Refused> {
         LaxNetSlice::Arp(_) => return Err(Refused::NoTunnel),
     };
     check(&header, expected.map_err(|_| Refused::NoTunnel)?)?;
-    let (tunnel, inner) = payload.split_first_chunk::<8>().ok_or(Refused::NoTunnel)?;
+    let (outer, inner) = Outer::split(frame, udp_port).ok_or(Refused::NoTunnel)?;
     let mut frame = inner.to_vec();
     let ecn = combine(&mut frame, outer_tos);
-    Ok(Inside { vni: u32::from_be_bytes([0, tunnel[4], tunnel[5], tunnel[6]]), sender, frame, ecn })
+    Ok(Inside { vni: outer.vni, sender, frame, ecn })
 }
 
 fn check(header: &UdpHeader, expected: u16) -> Result<(), Refused> {
@@ -223,10 +223,10 @@ mod tests {
 
     #[test]
     fn what_leaves_the_tunnel_is_the_inner_frame_with_both_fields_of_ecn() {
-        let inside = decapsulated(&outer(ecn::ECT_0, &inner(ecn::ECT_0))).unwrap();
+        let inside = decapsulated(&outer(ecn::ECT_0, &inner(ecn::ECT_0)), 4789).unwrap();
         let sender = mapped_v4([192, 0, 2, 11]);
         assert_eq!(inside, Inside { vni: 5001, sender, frame: inner(ecn::ECT_0), ecn: None });
-        let marked = decapsulated(&outer(ecn::CE, &inner(ecn::ECT_0))).unwrap();
+        let marked = decapsulated(&outer(ecn::CE, &inner(ecn::ECT_0)), 4789).unwrap();
         assert_eq!((marked.frame, marked.ecn), (inner(ecn::CE), Some(ecn::CE)));
     }
 
@@ -234,9 +234,9 @@ mod tests {
     fn a_wrong_checksum_ends_in_the_kernel_and_none_does_not() {
         let mut frame = outer(0, &inner(0));
         frame[40] ^= 1;
-        assert!(matches!(decapsulated(&frame), Err(Refused::Checksum { .. })));
+        assert!(matches!(decapsulated(&frame, 4789), Err(Refused::Checksum { .. })));
         frame[40..42].fill(0);
-        assert!(decapsulated(&frame).is_ok());
-        assert_eq!(decapsulated(&[0; 20]), Err(Refused::NoTunnel));
+        assert!(decapsulated(&frame, 4789).is_ok());
+        assert_eq!(decapsulated(&[0; 20], 4789), Err(Refused::NoTunnel));
     }
 }

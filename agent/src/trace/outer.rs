@@ -7,10 +7,12 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use serde::{Deserialize, Serialize};
 use vtep_api::MacAddr;
 
-const GENEVE_PORT: u16 = 6081;
+pub(crate) const GENEVE_PORT: u16 = 6081;
 const GRE: u8 = 47;
 /// RFC 2890: a key follows.
 const GRE_KEY: u8 = 0x20;
+/// As a protocol inside (`ETH_P_TEB`).
+const ETHERNET: [u8; 2] = [0x65, 0x58];
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outer {
@@ -32,8 +34,13 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// None if the bytes do not begin with the headers of a tunnel.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    /// None if the bytes do not begin with the headers of a tunnel. `udp_port` is that of VXLAN.
+    pub fn parse(bytes: &[u8], udp_port: u16) -> Option<Self> {
+        Self::split(bytes, udp_port).map(|(outer, _)| outer)
+    }
+
+    /// And the inner frame, which is empty where the bytes end before or what is inside is not Ethernet.
+    pub fn split(bytes: &[u8], udp_port: u16) -> Option<(Self, &[u8])> {
         let packet = LaxSlicedPacket::from_ethernet(bytes).ok()?;
         let array = |at: usize| bytes.get(at..at + 6).and_then(|mac| mac.try_into().ok()).map(MacAddr::new);
         let (dst_mac, src_mac) = (array(0)?, array(6)?);
@@ -51,23 +58,22 @@ impl Outer {
             }
             LaxNetSlice::Arp(_) => return None,
         };
-        let (ports, encapsulation, vni) = match &packet.transport {
+        let (ports, tunnel) = match &packet.transport {
             Some(TransportSlice::Udp(udp)) => {
-                let tunnel: &[u8; 8] = udp.payload().first_chunk()?;
-                let kind = if udp.destination_port() == GENEVE_PORT { "geneve" } else { "vxlan" };
-                (Some((udp.source_port(), udp.destination_port())), kind, &tunnel[4..7])
+                let tunnel = match udp.destination_port() {
+                    port if port == udp_port => Tunnel::vxlan(udp.payload())?,
+                    GENEVE_PORT => Tunnel::geneve(udp.payload())?,
+                    _ => return None,
+                };
+                (Some((udp.source_port(), udp.destination_port())), tunnel)
             }
             None => {
                 let payload = packet.net.as_ref()?.ip_payload_ref()?;
-                let header: &[u8; 8] = payload.payload.first_chunk()?;
-                if payload.ip_number.0 != GRE || header[0] & GRE_KEY == 0 {
-                    return None;
-                }
-                (None, "gre", &header[4..7])
+                (None, Tunnel::gre(payload.payload).filter(|_| payload.ip_number.0 == GRE)?)
             }
             Some(_) => return None,
         };
-        Some(Self {
+        let outer = Self {
             src_mac,
             dst_mac,
             source,
@@ -78,9 +84,40 @@ impl Outer {
             dont_fragment,
             udp_source: ports.map(|(source, _)| source),
             udp_destination: ports.map(|(_, destination)| destination),
-            encapsulation: encapsulation.to_owned(),
-            vni: u32::from_be_bytes([0, vni[0], vni[1], vni[2]]),
-        })
+            encapsulation: tunnel.name.to_owned(),
+            vni: u32::from_be_bytes([0, tunnel.vni[0], tunnel.vni[1], tunnel.vni[2]]),
+        };
+        Some((outer, tunnel.inner))
+    }
+}
+
+/// What stands behind the outer IP or UDP header.
+struct Tunnel<'a> {
+    name: &'static str,
+    vni: [u8; 3],
+    inner: &'a [u8],
+}
+
+impl<'a> Tunnel<'a> {
+    /// RFC 7348 §5.
+    fn vxlan(payload: &'a [u8]) -> Option<Self> {
+        let ([_, _, _, _, a, b, c, _], inner) = payload.split_first_chunk::<8>()?;
+        Some(Self { name: "vxlan", vni: [*a, *b, *c], inner })
+    }
+
+    /// RFC 8926 §3.4: options, in words of four bytes, stand before the inner frame.
+    fn geneve(payload: &'a [u8]) -> Option<Self> {
+        let ([first, _, high, low, a, b, c, _], rest) = payload.split_first_chunk::<8>()?;
+        let options = usize::from(first & 0x3f) * 4;
+        let inner = rest.get(options..).filter(|_| [*high, *low] == ETHERNET).unwrap_or_default();
+        Some(Self { name: "geneve", vni: [*a, *b, *c], inner })
+    }
+
+    /// RFC 7637 §3.2; with a checksum or a sequence number it is not NVGRE (RFC 2890).
+    fn gre(payload: &'a [u8]) -> Option<Self> {
+        let ([flags, _, high, low, a, b, c, _], rest) = payload.split_first_chunk::<8>()?;
+        let inner = if [*high, *low] == ETHERNET { rest } else { &[] };
+        (*flags == GRE_KEY).then_some(Self { name: "gre", vni: [*a, *b, *c], inner })
     }
 }
 
@@ -112,7 +149,43 @@ mod tests {
     fn built(builder: impl FnOnce(&mut Vec<u8>)) -> Option<Outer> {
         let mut bytes = Vec::new();
         builder(&mut bytes);
-        Outer::parse(&bytes)
+        Outer::parse(&bytes, 4789)
+    }
+
+    const INNER: [u8; 14] = [2, 0, 0, 0, 0, 0xbb, 2, 0, 0, 0, 0, 0xaa, 8, 0];
+
+    #[track_caller]
+    fn check_inner(bytes: &[u8], encapsulation: &str, inner: &[u8]) {
+        let (outer, found) = Outer::split(bytes, 4789).unwrap();
+        assert_eq!((outer.encapsulation.as_str(), outer.vni, found), (encapsulation, 5001, inner));
+    }
+
+    fn over_udp(port: u16, payload: &[u8]) -> Vec<u8> {
+        let udp = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64);
+        let mut bytes = Vec::new();
+        udp.udp(50000, port).write(&mut bytes, payload).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn the_inner_frame_begins_behind_the_options() {
+        let vxlan = [&VXLAN[..8], &INNER].concat();
+        check_inner(&over_udp(4789, &vxlan), "vxlan", &INNER);
+        let geneve = |words: u8| [words, 0, 0x65, 0x58, 0, 0x13, 0x89, 0];
+        check_inner(&over_udp(6081, &[&geneve(0)[..], &INNER].concat()), "geneve", &INNER);
+        let with_options = [&geneve(2)[..], &[1, 2, 3, 1, 9, 9, 9, 9], &INNER].concat();
+        check_inner(&over_udp(6081, &with_options), "geneve", &INNER);
+        check_inner(&over_udp(6081, &with_options[..14]), "geneve", &[]);
+        let ip_inside = [&[0, 0, 8, 0, 0, 0x13, 0x89, 0][..], &INNER].concat();
+        check_inner(&over_udp(6081, &ip_inside), "geneve", &[]);
+    }
+
+    #[test]
+    fn a_datagram_to_another_port_is_no_tunnel() {
+        let payload = [&VXLAN[..8], &INNER].concat();
+        assert_eq!(Outer::parse(&over_udp(9, &payload), 4789), None);
+        assert_eq!(Outer::parse(&over_udp(4789, &payload), 8472), None);
+        assert!(Outer::parse(&over_udp(8472, &payload), 8472).is_some());
     }
 
     #[test]
@@ -136,10 +209,15 @@ mod tests {
 
     #[test]
     fn gre_is_read_by_its_key() {
-        let gre = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64);
+        let gre = || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64);
         let payload = [0x20, 0, 0x65, 0x58, 0, 0x13, 0x89, 7];
-        let outer = built(|out| gre.write(out, IpNumber(GRE), &payload).unwrap()).unwrap();
-        assert_eq!((outer.vni, outer.udp_source, outer.encapsulation.as_str()), (5001, None, "gre"));
+        let payload = [&payload[..], &INNER].concat();
+        let mut bytes = Vec::new();
+        gre().write(&mut bytes, IpNumber(GRE), &payload).unwrap();
+        check_inner(&bytes, "gre", &INNER);
+        assert_eq!(Outer::parse(&bytes, 4789).unwrap().udp_source, None);
+        let sequence = [&[0x30], &payload[1..]].concat();
+        assert_eq!(built(|out| gre().write(out, IpNumber(GRE), &sequence).unwrap()), None);
     }
 
     #[test]
@@ -147,6 +225,6 @@ mod tests {
         let plain =
             PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64).tcp(1, 2, 3, 4);
         assert_eq!(built(|out| plain.write(out, &[0; 20]).unwrap()), None);
-        assert_eq!(Outer::parse(&[0; 10]), None);
+        assert_eq!(Outer::parse(&[0; 10], 4789), None);
     }
 }

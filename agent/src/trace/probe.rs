@@ -32,17 +32,22 @@ pub enum ProbeError {
     HalfByte { digits: usize },
     #[error("frame has {found} bytes; expected {HEADER_LEN} to {FRAME_LEN_MAX}")]
     Length { found: usize },
+    #[error(
+        "frame has {found} bytes and EtherType {ether_type:#06x}; expected at least {expected}, \
+         for the kernel tries no frame without its IP header"
+    )]
+    NoIpHeader { found: usize, ether_type: u16, expected: usize },
     #[error("{field} {value:?} is no MAC address: {problem}")]
     Address { field: &'static str, value: String, problem: String },
     #[error("VLAN {0}; expected at most {VLAN_MAX}")]
     Vlan(u16),
-    #[error("no MAC is known behind the port to be the source; give one with --src")]
-    NoSource,
+    #[error("no MAC is known behind {place} to be the source; give one with --src")]
+    NoSource { place: String },
 }
 
 impl Probe {
-    /// `known` is a MAC that lives where the frame comes from.
-    pub fn new(question: &Question, known: Option<MacAddr>) -> Result<Self, ProbeError> {
+    /// `known` is a MAC that lives where the frame comes from, else how that place is called.
+    pub fn new(question: &Question, known: Result<MacAddr, String>) -> Result<Self, ProbeError> {
         let Question { frame, dst, src, vlan, ether_type, .. } = question;
         let bytes = match (frame, dst) {
             (Some(_), Some(_)) => return Err(ProbeError::Twice { field: "dst" }),
@@ -53,16 +58,21 @@ impl Probe {
             (None, Some(dst)) => {
                 let dst = address("dst", dst)?;
                 let src = src.as_deref().map(|src| address("src", src)).transpose()?;
-                let src = src.or(known).ok_or(ProbeError::NoSource)?;
+                let src = src.map_or_else(|| known.map_err(|place| ProbeError::NoSource { place }), Ok)?;
                 tagged(built(dst, src, ether_type.unwrap_or(EtherType::IPV4.0)), *vlan)?
             }
             (None, None) => return Err(ProbeError::Nothing),
         };
-        if (HEADER_LEN..=FRAME_LEN_MAX).contains(&bytes.len()) {
-            Ok(Self { bytes })
-        } else {
-            Err(ProbeError::Length { found: bytes.len() })
+        let found = bytes.len();
+        if !(HEADER_LEN..=FRAME_LEN_MAX).contains(&found) {
+            return Err(ProbeError::Length { found });
         }
+        let ether_type = u16::from_be_bytes(array(&bytes, 12));
+        let expected = HEADER_LEN + ip_header_len(ether_type);
+        if found < expected {
+            return Err(ProbeError::NoIpHeader { found, ether_type, expected });
+        }
+        Ok(Self { bytes })
     }
 
     pub fn dst(&self) -> MacAddr {
@@ -76,6 +86,15 @@ impl Probe {
             Some((ETH_P_8021Q, tci)) => Some(tci & 0x0fff),
             Some(_) => None,
         }
+    }
+}
+
+/// As `bpf_prog_test_run_skb` wants it in the linear part (the kernel's `net/bpf/test_run.c`).
+fn ip_header_len(ether_type: u16) -> usize {
+    match EtherType(ether_type) {
+        EtherType::IPV4 => 20,
+        EtherType::IPV6 => 40,
+        _ => 0,
     }
 }
 
@@ -165,13 +184,17 @@ mod tests {
         }
     }
 
+    fn nobody() -> Result<MacAddr, String> {
+        Err("p2 VLAN 7".to_owned())
+    }
+
     fn whole(frame: &str) -> Question {
         Question { frame: Some(frame.to_owned()), ..Question::default() }
     }
 
     #[track_caller]
     fn check_refused(question: &Question, expected: &str) {
-        assert_eq!(Probe::new(question, None).unwrap_err().to_string(), expected);
+        assert_eq!(Probe::new(question, nobody()).unwrap_err().to_string(), expected);
     }
 
     #[test]
@@ -183,13 +206,13 @@ mod tests {
 
     #[test]
     fn a_frame_is_built_from_its_addresses() {
-        let probe = Probe::new(&by_address(), None).unwrap();
+        let probe = Probe::new(&by_address(), nobody()).unwrap();
         assert_eq!((probe.dst().to_string(), probe.vlan()), ("02:00:00:00:00:01".to_owned(), Some(0)));
         assert_eq!(probe.bytes.len(), 60);
-        let tagged = Probe::new(&Question { vlan: Some(20), ..by_address() }, None).unwrap();
+        let tagged = Probe::new(&Question { vlan: Some(20), ..by_address() }, nobody()).unwrap();
         assert_eq!((tagged.vlan(), tagged.bytes.len()), (Some(20), 64));
         assert_eq!(tagged.bytes[16..], probe.bytes[12..]);
-        let arp = Probe::new(&Question { ether_type: Some(0x0806), ..by_address() }, None).unwrap();
+        let arp = Probe::new(&Question { ether_type: Some(0x0806), ..by_address() }, nobody()).unwrap();
         assert_eq!(arp.bytes[12..14], [8, 6]);
     }
 
@@ -204,8 +227,24 @@ mod tests {
         let twice = Question { dst: Some("02:00:00:00:00:01".to_owned()), ..whole("00") };
         check_refused(&twice, "the frame is given by its bytes; dst cannot be given beside them");
         check_refused(&Question { vlan: Some(5000), ..by_address() }, "VLAN 5000; expected at most 4095");
-        check_refused(&Question { src: None, ..by_address() }, &ProbeError::NoSource.to_string());
+        check_refused(
+            &Question { src: None, ..by_address() },
+            "no MAC is known behind p2 VLAN 7 to be the source; give one with --src",
+        );
+        let headless = |ether_type: &str, len: usize| {
+            whole(&format!("{}{ether_type}{}", "02".repeat(12), "00".repeat(len - 14)))
+        };
+        check_refused(
+            &headless("0800", 15),
+            "frame has 15 bytes and EtherType 0x0800; expected at least 34, \
+             for the kernel tries no frame without its IP header",
+        );
+        assert!(Probe::new(&headless("0800", 34), nobody()).is_ok());
+        assert!(Probe::new(&headless("86dd", 53), nobody()).is_err());
+        assert!(Probe::new(&headless("88b5", 14), nobody()).is_ok());
         let bad = Question { dst: Some("nonsense".to_owned()), ..by_address() };
-        assert!(Probe::new(&bad, None).unwrap_err().to_string().starts_with("dst \"nonsense\" is no MAC"));
+        assert!(
+            Probe::new(&bad, nobody()).unwrap_err().to_string().starts_with("dst \"nonsense\" is no MAC")
+        );
     }
 }

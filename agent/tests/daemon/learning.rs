@@ -332,6 +332,36 @@ fn a_monitor_tells_of_a_vm_that_appears_moves_to_another_port_and_leaves_for_ano
     assert_eq!(ends(&row), moved("tap1", "192.0.2.11", "table"), "{row}");
 }
 
+#[test]
+fn a_mac_that_another_port_lists_stays_there_and_the_attempt_is_told_and_counted() {
+    let host = Host::new("");
+    Link::veth(&host.netns, "tap1", &host.peer, "vm1").unwrap();
+    let text = std::fs::read_to_string(host.folder.path().join("agent.toml")).unwrap();
+    host.write("agent.toml", &format!("{text}\n[[port]]\nname = \"tap1\"\nlearn = true\n"));
+    let binding = "binding = [{ port = \"tap0\", logical_switch = \"blue\" }";
+    let both = format!("{binding}, {{ port = \"tap1\", logical_switch = \"blue\" }}");
+    host.write("table.toml", &TABLE.replace(binding, &both));
+    let _daemon = host.start();
+    let thief = PacketSocket::bind(&Link::named(&host.peer, "vm1")).unwrap();
+    let listed = station([2, 0, 0, 0, 0, 0xaa]);
+    let stolen = listed.mac.to_string();
+    let holder = || host.json(&["fdb", "get", "5001", &stolen]).unwrap()["master"]["port"]["name"].clone();
+    until("tap1's program", || {
+        let rows = host.json(&["port", "show", "tap1"])?;
+        (rows[0]["learning"] == true && rows[0]["attached"] == true).then_some(())
+    });
+    let frame = udp(listed, FAR, &[1; 20]);
+    let contested = || host.status().unwrap()["moves"]["contested"].as_u64().unwrap();
+
+    let mut client = Client::start(&host, &["monitor", "moves", "--json"]);
+    let row = client.event(|| thief.send(&frame).unwrap(), |row| row["event"] == "contested");
+    assert_eq!((&row["mac"], &row["vni"]), (&stolen.as_str().into(), &5001.into()), "{row}");
+    assert_eq!(row["at"]["port"]["name"], "tap1", "{row}");
+    assert_eq!(row["holder"]["port"]["name"], "tap0", "{row}");
+    assert!(contested() >= 1);
+    assert_eq!(holder(), "tap0");
+}
+
 fn metric(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
 }

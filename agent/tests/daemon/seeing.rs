@@ -185,6 +185,27 @@ fn a_capture_takes_what_it_was_told_to_take_and_says_what_it_left_out() {
 }
 
 #[test]
+fn a_capture_ends_before_its_file_is_larger_than_it_may_be() {
+    const MAX: u64 = 65_536;
+    let (host, mut daemon) = ready();
+    let vm = vm(&host);
+    let file = host.folder.path().join("large.pcapng");
+    let (path, max) = (file.to_str().unwrap(), MAX.to_string());
+    let client = Client::start(&host, &["capture", "--rate", "10000", "--max-bytes", &max, "-w", path]);
+    let (code, said) = client.while_running(|| {
+        for _ in 0..10 {
+            vm.send(&udp(VM, FAR, &[1; 1300])).unwrap();
+        }
+    });
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("as large as it may be (--max-bytes)"), "{said}");
+    let len = std::fs::metadata(&file).unwrap().len();
+    assert!((MAX - 4096..=MAX).contains(&len), "{len}");
+    assert!(tshark(&file, &["frame.len"]).len() > 40, "it is whole");
+    daemon.wait_for("the end of the copies", PATIENCE, || copies_are_off(&host).then_some(())).unwrap();
+}
+
+#[test]
 fn an_interrupted_capture_leaves_a_whole_file() {
     let (host, mut daemon) = ready();
     let vm = vm(&host);

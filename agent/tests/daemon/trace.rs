@@ -207,7 +207,7 @@ fn a_trace_says_what_the_tunnel_device_will_put_around_a_frame() {
     PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap().send(&frame).unwrap();
     host.netns.ip(&format!("neigh replace 192.0.2.11 lladdr {NEXT_HOP} dev uplink")).unwrap();
     let encapsulated = uplink.receive_where(PATIENCE, |bytes| bytes.ends_with(&frame)).unwrap().unwrap();
-    let made = serde_json::to_value(Outer::parse(&encapsulated).unwrap()).unwrap();
+    let made = serde_json::to_value(Outer::parse(&encapsulated, 4789).unwrap()).unwrap();
     for field in ["source", "destination", "ttl", "dscp", "ecn", "dont_fragment", "udp_destination", "vni"] {
         assert_eq!(derived["outer"][field], made[field], "{field}: {derived:#}, {made:#}");
     }

@@ -19,6 +19,11 @@ pub enum Place {
 impl Agent {
     /// All MACs of a network.
     pub fn places(&self, vni: u32) -> Result<BTreeMap<MacAddr, Place>> {
+        let known = self.json(&["vni", "show"])?;
+        let known = known.as_array().context("VNIs are a list")?;
+        if !known.iter().any(|row| row["vni"] == vni) {
+            return Ok(BTreeMap::new());
+        }
         let shown = self.json(&["fdb", "show", "--vni", &vni.to_string()])?;
         let rows = shown.as_array().context("the table is a list")?;
         let of = |row: &Value| {

@@ -157,10 +157,13 @@ fn every_kind_of_end_has_its_exit_code() {
     let mut rig = rig();
     check(&rig, &["fdb", "get", "5001", "02:00:00:00:00:99"], 3, &["VNI 5001 has no MAC 02:00:00:00:00:99"]);
     check(&rig, &["fdb", "get", "7", "00:16:3e:00:00:01"], 3, &["VNI 7 has no MAC"]);
-    check(&rig, &["vni", "show", "7"], 3, &["there is no such VNI"]);
-    check(&rig, &["vtep", "show", "nobody"], 3, &["there is no such VTEP"]);
-    check(&rig, &["port", "show", "p9"], 3, &["there is no such port"]);
-    check(&rig, &["stats", "--vni", "7"], 3, &["there is no such VNI"]);
+    check(&rig, &["vni", "show", "7"], 3, &["there is no VNI 7 at this host"]);
+    check(&rig, &["vtep", "show", "nobody"], 3, &["there is no VTEP \"nobody\""]);
+    check(&rig, &["port", "show", "p9"], 3, &["there is no port \"p9\""]);
+    check(&rig, &["stats", "--vni", "7"], 3, &["there is no VNI 7 at this host"]);
+    check(&rig, &["fdb", "show", "--vni", "7"], 3, &["there is no VNI 7 at this host"]);
+    check(&rig, &["fdb", "show", "--vtep", "nobody"], 3, &["there is no VTEP \"nobody\""]);
+    check(&rig, &["fdb", "count", "--port", "p9"], 3, &["there is no port \"p9\""]);
     check(&rig, &["fdb", "get", "5001", "nonsense"], 2, &["nonsense"]);
     check(&rig, &["fdb", "show", "--mac", "nonsense"], 2, &["nonsense"]);
     check(&rig, &["fdb", "get", "blue", "00:16:3e:00:00:01"], 2, &["blue"]);

@@ -49,6 +49,7 @@ fn every_metric_has_help_and_counts_what_the_commands_show() {
         "vtepd_agent_source_lost 0",
         "vtepd_agent_vtep_up{vtep=\"192.0.2.11\"} 1",
         "vtepd_agent_frames_total{vni=\"5001\",verdict=\"master\",drop=\"false\"} ",
+        "vtepd_agent_frames_total{vni=\"5001\",verdict=\"too_big\",drop=\"true\"} 0",
     ] {
         assert!(body.lines().any(|found| found.starts_with(line)), "{line:?} is not in\n{body}");
     }

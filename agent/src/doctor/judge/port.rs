@@ -21,6 +21,7 @@ pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
             continue;
         };
         kind(name, interface, &mut section);
+        promiscuity(name, interface, &mut section);
         mtu(host, port, interface, &mut section);
         smaller(host, name, interface.link.mtu, &mut section);
         paths(host, port, interface, &mut section);
@@ -61,6 +62,22 @@ fn kind(name: &str, interface: &Interface, section: &mut Section<'_>) {
         let mend = Mend::expected("no bridge: what it sends there is not of the port's logical switch")
             .by(format!("ip link set dev {name} nomaster"));
         section.warning("master", format!("it is a port of {master}, too"), mend);
+    }
+}
+
+/// Its frames are from and to the MACs of others, which hardware and macvlans take only if they take all.
+fn promiscuity(name: &str, interface: &Interface, section: &mut Section<'_>) {
+    const CHECK: &str = "promiscuity";
+    match interface.link.takes_others() {
+        None => {}
+        Some(true) => section.ok(CHECK, "on"),
+        Some(false) => {
+            let mend = Mend::expected(
+                "on: it loses frames to MACs that are not its own, and groups that the host did not join",
+            )
+            .by(format!("ip link set dev {name} promisc on, by whatever makes the interface"));
+            section.warning(CHECK, "off", mend);
+        }
     }
 }
 
@@ -114,7 +131,8 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
     let state = state(host, port, interface, features);
     say_packet_rate(port.packet_rate, &state, section);
     let choice = choose(host, port, interface, state);
-    let value = format!("{} ({})", choice.way.name(), choice.why);
+    let exceptions = choice.way.exceptions().map(|these| format!("; by device all the same: {these}"));
+    let value = format!("{} ({}){}", choice.way.name(), choice.why, exceptions.unwrap_or_default());
     let forced = port.decap.unwrap_or(host.config.dataplane.decap) == Decap::Program;
     if forced && interface.link.kind.as_deref() != Some("veth") {
         let mend =
@@ -145,7 +163,17 @@ fn state(host: &Host, port: &Port, interface: &Interface, features: &packet_rate
 
 fn choose(host: &Host, port: &Port, interface: &Interface, state: State) -> Choice {
     let asked = port.packet_rate.then_some((interface.link.ifindex, state));
-    let packet_rate = PacketRate { by_ifindex: asked.into_iter().collect(), ..PacketRate::default() };
+    let has_uplink = host.config.underlay.packet_rate.iter().any(|uplink| {
+        let interface = host.interfaces.get(uplink.as_str());
+        interface.is_some_and(|interface| {
+            let features = interface.features.as_ref();
+            features.is_ok_and(|features| {
+                matches!(packet_rate::state(&interface.link, features, Role::Uplink), State::On { .. })
+            })
+        })
+    });
+    let packet_rate =
+        PacketRate { by_ifindex: asked.into_iter().collect(), has_uplink, ..PacketRate::default() };
     decap::choose(&host.config, port, &interface.link, &packet_rate)
 }
 

@@ -107,6 +107,45 @@ fn a_sound_host_has_no_warning_and_every_group() {
 }
 
 #[test]
+fn a_port_that_filters_macs_is_a_warning_unless_it_takes_all() {
+    let promiscuity = (Group::Port, Some("tap0"), "promiscuity");
+    for kind in [None, Some("macvlan")] {
+        let mut facts = facts(PORT);
+        at(&mut facts, "tap0").link = Link::of_kind(kind, 1500);
+        check(&facts, promiscuity, Level::Warning, "promisc on");
+        at(&mut facts, "tap0").link.promiscuous = true;
+        check(&facts, promiscuity, Level::Ok, "on");
+    }
+    let tap = judge(&facts(PORT));
+    assert!(!tap.iter().any(|finding| finding.check == "promiscuity"), "a tap filters nothing");
+}
+
+#[test]
+fn a_section_of_a_network_that_is_not_here_is_noted() {
+    let mut facts = facts("[[network]]\nvni = 5001\n[[network]]\nvni = 5002\n[[network]]\n");
+    let noted = |facts: &Facts| judge(facts).into_iter().find(|finding| finding.check == "networks");
+    assert_eq!(noted(&facts), None, "it is not known which are here");
+    host(&mut facts).table.vnis = Some(BTreeSet::from([5001]));
+    check(
+        &facts,
+        (Group::Config, None, "networks"),
+        Level::Note,
+        "[[network]] of VNI 5002: counts for nothing",
+    );
+    host(&mut facts).table.vnis = Some(BTreeSet::from([5001, 5002]));
+    assert_eq!(noted(&facts), None);
+}
+
+#[test]
+fn what_the_device_takes_all_the_same_is_said_of_each_way() {
+    let decap = (Group::Port, Some("tap0"), "decap");
+    let mut facts = facts(PORT);
+    check(&facts, decap, Level::Ok, "device (auto: tap)");
+    at(&mut facts, "tap0").link = Link::of_kind(Some("veth"), 1500);
+    check(&facts, decap, Level::Ok, "by device all the same: floods, tags inside, padding, joined");
+}
+
+#[test]
 fn what_the_kernel_and_the_process_lack_is_a_problem() {
     let mut lacking = facts(PORT);
     lacking.kernel.vxlan = false;
@@ -279,7 +318,9 @@ fn each_port_is_told_its_way_and_whether_packet_rate_mode_is_safe() {
     at(&mut tap, "tap0").features.as_mut().unwrap().offloads = ["tx-checksum-ip-generic".to_owned()].into();
     check(&tap, rate, Level::Note, "off; would be refused: its VM deals in unfinished checksums");
 
-    let mut wanted = facts(&format!("{PORT}packet_rate = true"));
+    let alone = facts(&format!("{PORT}packet_rate = true"));
+    check(&alone, decap, Level::Ok, "device (auto: tap, and no uplink is in packet-rate mode)");
+    let mut wanted = facts(&format!("packet_rate = [\"eth0\"]\n{PORT}packet_rate = true"));
     check(&wanted, rate, Level::Ok, "on, and safe");
     check(&wanted, decap, Level::Ok, "xdp (auto: packet-rate mode)");
     at(&mut wanted, "tap0").link = Link::of_kind(Some("veth"), 1500);

@@ -72,7 +72,7 @@ impl Build<'_> {
                     );
                 }
                 Err(error) => {
-                    self.refusals.push(|| format!("vtep[{at}].address"), &row.address, error.to_string());
+                    self.refusals.note(format!("vtep[{at}].address"), error.to_string());
                     if let Some(vtep) = self.previous.vteps.get(&name) {
                         self.table.vteps.insert(name, vtep.clone());
                     }
