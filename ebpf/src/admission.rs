@@ -3,13 +3,16 @@
 use vtep_abi::{FdbKey, FdbValue, Target, Verdict, VniValue};
 
 use crate::context::{self, Frame};
+use crate::header::Mac;
 use crate::learning;
 use crate::maps;
 
 /// Group addresses that no bridge forwards: 01:80:c2:00:00:00 to 0f (IEEE 802.1Q §8.6.3).
 #[inline(always)]
-pub(crate) fn is_link_local(mac: [u8; 6]) -> bool {
-    matches!(mac, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+pub(crate) const fn is_link_local(mac: Mac) -> bool {
+    const FIRST: Mac = Mac::new([0x01, 0x80, 0xc2, 0, 0, 0]);
+    const MASK: Mac = Mac::new([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
+    mac.word() & MASK.word() == FIRST.word()
 }
 
 /// The VTEP that a frame comes from, and the VNI that it sends into.
@@ -21,16 +24,16 @@ pub(crate) struct Sender {
 
 /// Whether a MAC that was learnt on a port has been silent there for so long that this is no frame of its own, come round.
 #[inline(never)]
-fn has_left(vni: u32, mac: [u8; 6]) -> bool {
+fn has_left(vni: u32, mac: Mac) -> bool {
     /// In the unit of the times: more than 3 s.
     const SILENCE: u32 = 4;
-    maps::seen(&FdbKey::new(vni, mac))
+    maps::seen(&FdbKey::new(vni, mac.bytes()))
         .is_some_and(|seen| context::now_coarse().wrapping_sub(seen.at()) >= SILENCE)
 }
 
 /// Whether a MAC can be the source of what this VTEP sends; where that is learnt, it is.
 #[inline(always)]
-pub(crate) fn source<F: Frame>(sender: Sender, network: &VniValue, mac: [u8; 6]) -> Result<(), Verdict> {
+pub(crate) fn source<F: Frame>(sender: Sender, network: &VniValue, mac: Mac) -> Result<(), Verdict> {
     let entry = maps::lookup::<F>(network.bd, sender.vni, mac);
     if let Some(entry) = entry
         && matches!(entry.master(), Target::LocalPort(_))
@@ -43,7 +46,6 @@ pub(crate) fn source<F: Frame>(sender: Sender, network: &VniValue, mac: [u8; 6])
     let word = entry.map_or(0, FdbValue::word);
     if is_of_note(network.flags, word, sender.vtep) {
         let network = u64::from(network.flags) << 32 | u64::from(network.bd);
-        let mac = u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]);
         learning::from_underlay(sender.vni, sender.vtep, network, word, mac);
     }
     if network.flags & VniValue::CHECK_SOURCE == 0 {

@@ -13,7 +13,7 @@ use aya_ebpf::EbpfContext;
 use vtep_abi::AddrBytes;
 use vtep_outer::{Outer, Shape};
 
-use crate::header::EtherType;
+use crate::header::{EtherType, Ethernet};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
@@ -72,6 +72,12 @@ pub(crate) trait Frame: Copy + EbpfContext {
     /// The first `N` bytes, without a tag that [`Self::tag`] shows.
     fn head<const N: usize>(&self) -> Option<[u8; N]>;
 
+    /// Its Ethernet header, as [`Self::head`].
+    fn ethernet(&self) -> Option<Ethernet>;
+
+    /// An IP header's beginning, up to IPv4's TTL.
+    fn ip_head(&self) -> Option<[u8; 9]>;
+
     /// Copies the first bytes, at most `limit`. How many; 0 if that fails.
     fn copy_head<const N: usize>(&self, to: &mut [u8; N], limit: u32) -> u32;
 
@@ -81,6 +87,9 @@ pub(crate) trait Frame: Copy + EbpfContext {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
     fn write<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;
+
+    /// To the frame's beginning.
+    fn write_ethernet(&self, ethernet: &Ethernet) -> Result<(), Refused>;
 
     /// Outer headers and the inner Ethernet header, `N` bytes together, to the frame's beginning.
     fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused>;

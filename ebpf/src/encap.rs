@@ -153,22 +153,17 @@ fn packet_len(frame: &impl Frame, len: u32, ether_type: EtherType) -> u32 {
 
 #[inline(always)]
 fn inner_ip(frame: &impl Frame, ether_type: EtherType) -> InnerIp {
-    const IP: usize = ETH_LEN;
-    /// To IPv4's TTL, the last field that is looked at.
-    const HEAD: usize = IP + 9;
     const DONT_FRAGMENT: u8 = 0x40;
     if !ether_type.is_ip() {
         return InnerIp::NONE;
     }
-    let Some(head) = frame.head::<HEAD>() else {
+    let Some([first, second, .., fragment, hop_limit, ttl]) = frame.ip_head() else {
         return InnerIp::NONE;
     };
     if ether_type == EtherType::IPV4 {
-        let dont_fragment = head[IP + 6] & DONT_FRAGMENT != 0;
-        InnerIp { is_ip: true, tos: head[IP + 1], ttl: head[IP + 8], dont_fragment }
+        InnerIp { is_ip: true, tos: second, ttl, dont_fragment: fragment & DONT_FRAGMENT != 0 }
     } else {
         // The traffic class lies across the first two bytes (RFC 8200 §3).
-        let tos = (head[IP] << 4) | (head[IP + 1] >> 4);
-        InnerIp { is_ip: true, tos, ttl: head[IP + 7], dont_fragment: true }
+        InnerIp { is_ip: true, tos: (first << 4) | (second >> 4), ttl: hop_limit, dont_fragment: true }
     }
 }

@@ -25,20 +25,80 @@ impl EtherType {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct Ethernet(pub(crate) [u8; ETH_LEN]);
+/// Its six bytes as they lie in memory, in one number: a comparison is one instruction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mac(u64);
 
-impl Ethernet {
+impl Mac {
     #[inline(always)]
-    pub(crate) const fn dst(&self) -> [u8; 6] {
-        let b = &self.0;
-        [b[0], b[1], b[2], b[3], b[4], b[5]]
+    pub(crate) const fn new(mac: [u8; 6]) -> Self {
+        Self(u64::from_ne_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]))
     }
 
     #[inline(always)]
-    pub(crate) const fn src(&self) -> [u8; 6] {
-        let b = &self.0;
-        [b[6], b[7], b[8], b[9], b[10], b[11]]
+    pub(crate) const fn bytes(self) -> [u8; 6] {
+        let word = self.0.to_ne_bytes();
+        [word[0], word[1], word[2], word[3], word[4], word[5]]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_group(self) -> bool {
+        self.0 & Self::new([1, 0, 0, 0, 0, 0]).0 != 0
+    }
+
+    /// Whether the address can be a sender's.
+    #[inline(always)]
+    pub(crate) const fn is_station(self) -> bool {
+        !self.is_group() && self.0 != 0
+    }
+}
+
+/// In words of two bytes, as they lie in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Ethernet(pub(crate) [u16; ETH_LEN / 2]);
+
+impl Ethernet {
+    #[inline(always)]
+    pub(crate) const fn new(bytes: [u8; ETH_LEN]) -> Self {
+        let mut words = [0; ETH_LEN / 2];
+        let mut i = 0;
+        while i < words.len() {
+            words[i] = u16::from_ne_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+            i += 1;
+        }
+        Self(words)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn bytes(&self) -> &[u8; ETH_LEN] {
+        bytemuck::must_cast_ref(&self.0)
+    }
+
+    /// The source's bytes, where they are in memory.
+    #[inline(always)]
+    pub(crate) const fn src_bytes(&self) -> [u8; 6] {
+        let header = self.bytes();
+        [header[6], header[7], header[8], header[9], header[10], header[11]]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn dst(&self) -> Mac {
+        Self::mac([self.0[0], self.0[1], self.0[2]])
+    }
+
+    #[inline(always)]
+    pub(crate) const fn src(&self) -> Mac {
+        Self::mac([self.0[3], self.0[4], self.0[5]])
+    }
+
+    #[inline(always)]
+    const fn mac([a, b, c]: [u16; 3]) -> Mac {
+        Mac(a as u64 | (b as u64) << 16 | (c as u64) << 32)
     }
 
     /// IEEE 802.1Q or 802.1ad.
@@ -50,24 +110,13 @@ impl Ethernet {
     /// The header of an answer, at the beginning of a frame.
     #[inline(always)]
     pub(crate) fn write_answer<const N: usize>(&self, frame: &mut [u8; N]) {
-        frame[..6].copy_from_slice(&self.0[6..12]);
-        frame[6..12].copy_from_slice(&self.0[..6]);
-        frame[12..ETH_LEN].copy_from_slice(&self.0[12..]);
+        frame[..6].copy_from_slice(&self.src().bytes());
+        frame[6..12].copy_from_slice(&self.dst().bytes());
+        frame[12..ETH_LEN].copy_from_slice(&self.0[6].to_ne_bytes());
     }
 
     #[inline(always)]
     pub(crate) const fn ether_type(&self) -> EtherType {
-        EtherType(u16::from_be_bytes([self.0[12], self.0[13]]))
+        EtherType::from_be(self.0[6])
     }
-}
-
-#[inline(always)]
-pub(crate) const fn is_group(mac: [u8; 6]) -> bool {
-    mac[0] & 1 == 1
-}
-
-/// Whether the address can be a sender's.
-#[inline(always)]
-pub(crate) fn is_station(mac: [u8; 6]) -> bool {
-    !is_group(mac) && mac != [0; 6]
 }

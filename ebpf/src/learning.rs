@@ -7,15 +7,18 @@ use vtep_abi::{
 };
 
 use crate::context::{self, Frame};
+use crate::header::Mac;
 use crate::maps;
 use crate::police;
 use crate::witness;
 
 /// From a learning port.
 #[inline(never)]
-pub(crate) fn from_port<F: Frame>(frame: &F, port: &PortValue, vlan: u16, mac: [u8; 6]) {
+pub(crate) fn from_port<F: Frame>(frame: &F, port: &PortValue, vlan: u16, mac: Mac) {
     let here = Target::LocalPort(port.local_port);
-    match maps::lookup::<F>(port.bd, port.vni, mac) {
+    let entry = maps::lookup::<F>(port.bd, port.vni, mac);
+    let mac = mac.bytes();
+    match entry {
         // What was configured does not age.
         Some(entry) if entry.master() == here => {
             if entry.flags() & FdbValue::LEARNT != 0 {
@@ -41,7 +44,7 @@ pub(crate) fn from_port<F: Frame>(frame: &F, port: &PortValue, vlan: u16, mac: [
 ///
 /// Its arguments are what registers hold: the callers have no stack to spare.
 #[inline(never)]
-pub(crate) fn from_underlay(vni: u32, vtep: u32, network: u64, entry: u64, mac: u64) {
+pub(crate) fn from_underlay(vni: u32, vtep: u32, network: u64, entry: u64, mac: Mac) {
     let (flags, bd) = ((network >> 32) as u32, network as u32);
     let there = Target::Vtep(vtep);
     let found = FdbValue::from_word(entry);
@@ -54,7 +57,7 @@ pub(crate) fn from_underlay(vni: u32, vtep: u32, network: u64, entry: u64, mac: 
     if flags & VniValue::LEARN_UNDERLAY == 0 {
         return;
     }
-    let [_, _, mac @ ..] = mac.to_be_bytes();
+    let mac = mac.bytes();
     if entry != 0 && found.master() == there {
         touch(vni, mac, there);
         return;

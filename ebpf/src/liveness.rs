@@ -11,11 +11,11 @@ use vtep_outer::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, UDP_LEN};
 
 use crate::End;
 use crate::context::{self, Frame, Skb};
-use crate::header::{EtherType, Ethernet};
+use crate::header::{EtherType, Ethernet, Mac};
 use crate::maps;
 
 /// Where a peer sends to inside a tunnel, unless it was told otherwise (`vtep(5)`, `bfd_config_remote`).
-pub(crate) const INNER_MAC: [u8; 6] = [0x00, 0x23, 0x20, 0x00, 0x00, 0x01];
+pub(crate) const INNER_MAC: Mac = Mac::new([0x00, 0x23, 0x20, 0x00, 0x00, 0x01]);
 const SINGLE_HOP_PORT: u16 = 3784;
 const MULTI_HOP_PORT: u16 = 4784;
 const IPPROTO_UDP: u8 = 17;

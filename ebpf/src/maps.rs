@@ -22,6 +22,7 @@ use vtep_abi::{
 };
 
 use crate::context::Frame;
+use crate::header::Mac;
 use crate::mactab::{self, omit};
 
 /// `BPF_F_NO_PREALLOC` of the kernel's `bpf.h`: few hosts learn as many MACs as there is room for.
@@ -115,14 +116,14 @@ static TRACING: u8 = 0;
 
 /// Where a MAC of a network lives; `bd` is the bridge domain of `vni`.
 #[inline(always)]
-pub(crate) fn lookup<F: Frame>(bd: u32, vni: u32, mac: [u8; 6]) -> Option<FdbValue> {
+pub(crate) fn lookup<F: Frame>(bd: u32, vni: u32, mac: Mac) -> Option<FdbValue> {
     if MAC_TABLE.load() == MAC_TABLE_BUCKETED {
-        let key = MacKey::new(bd, mac)?;
+        let key = MacKey::of_mac_word(bd, mac.word())?;
         return value(if F::APART { find_apart(key) } else { mactab::find::<{ omit::NOTHING }>(key) });
     }
     // SAFETY: the element may be rewritten while it is copied only if it was deleted and its memory reused; agents
     // reuse what it names (VTEP and port indices) after a grace period only.
-    let found = unsafe { FDB.get(FdbKey::new(vni, mac)) }.copied();
+    let found = unsafe { FDB.get(FdbKey::new(vni, mac.bytes())) }.copied();
     // By its word, as the other table has it: what joins both must not read a value that was never set.
     value(found.map_or(0, FdbValue::word))
 }

@@ -7,7 +7,7 @@ use crate::choice::{self, Serving};
 use crate::context::{Frame, Refused, Skb};
 use crate::encap::{self, Destined};
 use crate::flood;
-use crate::header::{Ethernet, is_group, is_station};
+use crate::header::Ethernet;
 use crate::learning;
 use crate::liveness;
 use crate::maps;
@@ -28,15 +28,11 @@ pub(crate) struct Entrant {
 impl Entrant {
     /// To be written over. Not zeros, which a program writes in a call and a loop over bytes; what is no constant it stores in words.
     #[inline(always)]
-    fn any(word: u32) -> Self {
+    const fn any(word: u32) -> Self {
         let flood = Limit { interval_ns: word, burst: word };
         let port =
             PortValue { vni: word, bd: word, local_port: word, flags: word, flood, buckets: word, pad: word };
-        let [a, b, c, d] = word.to_ne_bytes();
-        Self {
-            bound: Bound { port, vlan: 0, kept: Tag::NONE },
-            ethernet: Ethernet([a, b, c, d, a, b, c, d, a, b, c, d, a, b]),
-        }
+        Self { bound: Bound { port, vlan: 0, kept: Tag::NONE }, ethernet: Ethernet([word as u16; 7]) }
     }
 }
 
@@ -100,13 +96,13 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
 #[inline(always)]
 fn admit<F: Frame>(frame: &mut F, entrant: &mut Entrant) -> Result<(), Verdict> {
     vlan::bind(frame, &mut entrant.bound)?;
-    entrant.ethernet = Ethernet(frame.head().ok_or(Verdict::InnerTruncated)?);
+    entrant.ethernet = frame.ethernet().ok_or(Verdict::InnerTruncated)?;
     let Entrant { bound: Bound { port, .. }, ethernet } = entrant;
     // The kernel moves a second tag to where the first one was.
     if frame.tag().is_some() || ethernet.is_tagged() {
         return Err(Verdict::ExtraTag);
     }
-    if !is_station(ethernet.src()) {
+    if !ethernet.src().is_station() {
         return Err(Verdict::GroupSource);
     }
     if admission::is_link_local(ethernet.dst()) && port.flags & PortValue::LINK_LOCAL == 0 {
@@ -137,7 +133,7 @@ fn way_apart<F: Frame>(port: &PortValue, ethernet: &Ethernet) -> Way {
 
 #[inline(always)]
 fn way<F: Frame>(port: &PortValue, ethernet: &Ethernet) -> Way {
-    let group = is_group(ethernet.dst());
+    let group = ethernet.dst().is_group();
     if !group && let Some(entry) = maps::lookup::<F>(port.bd, port.vni, ethernet.dst()) {
         return match choice::serving(&entry) {
             Serving::LocalPort(to) => Way::LocalPort(to),
@@ -175,7 +171,7 @@ fn too_big(frame: Skb, entrant: &Entrant, way: &Way, untold: Verdict) -> End {
 fn flood(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
     let &Entrant { bound: Bound { ref port, vlan, kept, .. }, ethernet } = entrant;
     // Inside the VNI a kept tag is another link, of whose addresses nothing is known.
-    if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) && kept.is_none() {
+    if network.flags & VniValue::SUPPRESS != 0 && ethernet.dst().is_group() && kept.is_none() {
         let origin = Origin::port(frame, port, vlan);
         if suppress::answer(frame, &origin, &ethernet) {
             return deliver_apart(frame, port.vni, port.local_port, Verdict::Answered).by_interface();

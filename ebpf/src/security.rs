@@ -77,7 +77,7 @@ fn event<F: Frame>(frame: &F, port: &PortValue, vlan: u16, ethernet: &Ethernet) 
         vni: port.vni,
         ifindex: frame.ifindex(),
         vlan,
-        mac: ethernet.src(),
+        mac: ethernet.src_bytes(),
         address: [0; 16],
     }
 }
@@ -104,7 +104,9 @@ fn claimed<F: Frame>(frame: &F, ethernet: &Ethernet) -> Claimed {
         },
         EtherType::ARP => match frame.head::<ARP_LEN>() {
             // The sender's hardware address is the frame's, or a table of another station would be poisoned by it.
-            Some(head) if [head[22], head[23], head[24], head[25], head[26], head[27]] == ethernet.src() => {
+            Some(head)
+                if [head[22], head[23], head[24], head[25], head[26], head[27]] == ethernet.src_bytes() =>
+            {
                 Claimed::Address(mapped_v4([head[28], head[29], head[30], head[31]]))
             }
             _ => Claimed::Unreadable,

@@ -5,7 +5,7 @@ use vtep_abi::{AddrBytes, Event, EventKind, PortValue, Target, mapped_v4};
 use vtep_outer::checksum::{self, fold};
 
 use crate::context::{Frame as _, Refused, Skb};
-use crate::header::{ETH_LEN, EtherType, Ethernet, IPV6_LEN};
+use crate::header::{ETH_LEN, EtherType, Ethernet, IPV6_LEN, Mac};
 use crate::maps;
 use crate::police;
 
@@ -40,7 +40,7 @@ impl Origin {
     fn report(&self, kind: EventKind, ethernet: &Ethernet, address: &AddrBytes) {
         if police::event(self.buckets) {
             let Self { vni, ifindex, vlan, .. } = *self;
-            let (mac, address) = (ethernet.src(), *address);
+            let (mac, address) = (ethernet.src_bytes(), *address);
             maps::report(Event { kind: kind as u32, vni, ifindex, vlan, mac, address });
         }
     }
@@ -51,7 +51,7 @@ impl Origin {
         let Some(mac) = maps::neighbour(self.vni, *address) else {
             return 0;
         };
-        match maps::lookup::<Skb>(self.bd, self.vni, mac) {
+        match maps::lookup::<Skb>(self.bd, self.vni, Mac::new(mac)) {
             Some(entry) if entry.master() != Target::LocalPort(self.local_port) => {
                 let mut bytes = [0; 8];
                 bytes[2..].copy_from_slice(&mac);
@@ -86,7 +86,7 @@ fn hear(frame: Skb, origin: &Origin, ethernet: &Ethernet) {
         _ => None,
     };
     if let Some(address) = address
-        && maps::neighbour(origin.vni, address) != Some(ethernet.src())
+        && maps::neighbour(origin.vni, address) != Some(ethernet.src_bytes())
     {
         origin.report(EventKind::AddressHeard, ethernet, &address);
     }
@@ -96,7 +96,7 @@ fn hear(frame: Skb, origin: &Origin, ethernet: &Ethernet) {
 fn arp_asker(frame: Skb, ethernet: &Ethernet) -> Option<AddrBytes> {
     let (operation, mac) = (frame.load::<2>(20)?, frame.load::<6>(22)?);
     let (sender, wanted) = (frame.load::<4>(28)?, frame.load::<4>(38)?);
-    let asks = operation == [0, 1] && mac == ethernet.src() && sender != [0; 4] && sender != wanted;
+    let asks = operation == [0, 1] && mac == ethernet.src_bytes() && sender != [0; 4] && sender != wanted;
     asks.then(|| mapped_v4(sender))
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn note(frame: Skb, vni: u32, ethernet: &Ethernet) {
     }
     if police::event(0) {
         let kind = EventKind::Announced as u32;
-        maps::report(Event { kind, vni, ifindex: 0, vlan: 0, mac: ethernet.src(), address });
+        maps::report(Event { kind, vni, ifindex: 0, vlan: 0, mac: ethernet.src_bytes(), address });
     }
 }
 
@@ -162,7 +162,7 @@ fn arp(frame: Skb, origin: &Origin, ethernet: &Ethernet) -> bool {
     };
     let (mac, address) =
         ([pair[0], pair[1], pair[2], pair[3], pair[4], pair[5]], [pair[6], pair[7], pair[8], pair[9]]);
-    if kind != ETHERNET_IPV4 || mac != ethernet.src() {
+    if kind != ETHERNET_IPV4 || mac != ethernet.src_bytes() {
         return false;
     }
     if operation == REPLY || address == wanted {
@@ -182,7 +182,7 @@ fn arp(frame: Skb, origin: &Origin, ethernet: &Ethernet) -> bool {
     }
     let [_, _, mac @ ..] = neighbour.to_be_bytes();
     let mut ends = [0; 12];
-    ends[..6].copy_from_slice(&ethernet.0[6..12]);
+    ends[..6].copy_from_slice(&ethernet.src_bytes());
     ends[6..].copy_from_slice(&mac);
     let mut body = [0; 22];
     body[..2].copy_from_slice(&REPLY);
@@ -243,9 +243,9 @@ fn advertise(frame: Skb, ethernet: &Ethernet, neighbour: u64) -> Result<(), Refu
     let asker = frame.load::<16>(SRC).ok_or(Refused)?;
 
     let mut head = [0; HEAD];
-    head[..6].copy_from_slice(&ethernet.0[6..12]);
+    head[..6].copy_from_slice(&ethernet.src_bytes());
     head[6..12].copy_from_slice(&mac);
-    head[12..14].copy_from_slice(&ethernet.0[12..14]);
+    head[12..14].copy_from_slice(&ethernet.0[6].to_ne_bytes());
     head[14] = 0x60;
     head[19] = ICMP_LEN as u8;
     head[20] = ICMPV6;

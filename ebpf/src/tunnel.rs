@@ -6,7 +6,7 @@ use crate::admission::{self, Sender};
 use crate::choice;
 use crate::context::{self, Frame, Skb};
 use crate::flood;
-use crate::header::{ETH_LEN, Ethernet, is_group, is_station};
+use crate::header::{ETH_LEN, Ethernet};
 use crate::maps;
 use crate::police;
 use crate::port;
@@ -37,7 +37,7 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
         Ok(kept) => kept,
         Err(verdict) => return verdict.into(),
     };
-    let ethernet = Ethernet(head);
+    let ethernet = Ethernet::new(head);
     match destination::<Skb>(Sender { vni: key.vni, vtep }, &network, &ethernet) {
         Destination::Port(to) if !kept.is_none() => {
             tagged::deliver(*frame, key.vni, to, kept, Verdict::Delivered)
@@ -54,7 +54,7 @@ fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
     if let Err(verdict) = police::vni_flood(network) {
         return verdict.into();
     }
-    if network.flags & VniValue::SUPPRESS != 0 && is_group(ethernet.dst()) {
+    if network.flags & VniValue::SUPPRESS != 0 && ethernet.dst().is_group() {
         suppress::note(frame, vni, &ethernet);
     }
     flood::from_underlay(&frame, vni, network, ethernet)
@@ -91,13 +91,13 @@ pub(crate) fn destination<F: Frame>(sender: Sender, network: &VniValue, ethernet
     if ethernet.is_tagged() {
         return Destination::Nowhere(Verdict::ExtraTag);
     }
-    if !is_station(ethernet.src()) {
+    if !ethernet.src().is_station() {
         return Destination::Nowhere(Verdict::GroupSource);
     }
     if let Err(verdict) = admission::source::<F>(sender, network, ethernet.src()) {
         return Destination::Nowhere(verdict);
     }
-    if is_group(ethernet.dst()) {
+    if ethernet.dst().is_group() {
         return Destination::Flood;
     }
     match maps::lookup::<F>(network.bd, sender.vni, ethernet.dst()) {

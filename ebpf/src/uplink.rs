@@ -134,13 +134,13 @@ fn arrival(frame: &impl Frame, len: u32, packet: &Packet, config: &Config) -> Re
         return Err(Verdict::OuterMalformed);
     };
     let header = read::tunnel(packet.encapsulation, header, config)?;
-    let mut ethernet = Ethernet(ethernet);
+    let mut ethernet = Ethernet::new(ethernet);
     let outer_len = packet.shape.outer_len() as u32 + u32::from(header.options_len);
     if header.options_len != 0 {
         if outer_len + ETH_LEN as u32 > end {
             return Err(Verdict::OuterMalformed);
         }
-        ethernet.0 = frame.load(outer_len).ok_or(Verdict::OuterMalformed)?;
+        ethernet = Ethernet::new(frame.load(outer_len).ok_or(Verdict::OuterMalformed)?);
     }
     Ok(Arrival {
         encapsulation: packet.encapsulation,
@@ -233,7 +233,7 @@ fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End 
     if frame.pop_outer(arrival.outer_len, ethernet.ether_type()).is_err() {
         return if arrival.is_runt() { Verdict::InnerShort } else { Verdict::DecapFailed }.into();
     }
-    if frame.write(0, &ethernet.0).is_err() {
+    if frame.write_ethernet(&ethernet).is_err() {
         return Verdict::DecapFailed.into();
     }
     match (port, destination, frame.skb()) {

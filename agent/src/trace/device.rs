@@ -41,7 +41,7 @@ pub enum DeviceRow {
 /// The headers that the device puts around a frame, by the key of [`VtepAdj`].
 pub fn encapsulated(adj: &VtepAdj, udp_port: u16, vni: u32, frame: &[u8]) -> Option<Outer> {
     let inner = Inner {
-        ethernet: *frame.first_chunk()?,
+        ethernet: bytemuck::must_cast(*frame.first_chunk::<ETHERNET>()?),
         vni,
         len: u32::try_from(frame.len()).ok()?,
         packet_len: 0,

@@ -99,13 +99,18 @@ pub struct MacKey(u64);
 impl MacKey {
     /// None for a bridge domain that no MAC can be in: 0, and what has more than 16 bits.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "compared before")]
     pub const fn new(bd: u32, mac: [u8; 6]) -> Option<Self> {
+        let word = [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0];
+        Self::of_mac_word(bd, u64::from_ne_bytes(word))
+    }
+
+    /// Of a MAC whose six bytes are a word's first in memory, the last two being zero.
+    #[inline]
+    pub const fn of_mac_word(bd: u32, mac: u64) -> Option<Self> {
         if bd == 0 || bd > u16::MAX as u32 {
             return None;
         }
-        let bd = (bd as u16).to_ne_bytes();
-        Some(Self(u64::from_ne_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], bd[0], bd[1]])))
+        Some(Self(mac | (bd as u64) << 48))
     }
 
     /// None for the word of a free slot.

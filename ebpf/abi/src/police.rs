@@ -58,12 +58,12 @@ pub struct WitnessMarks {
 impl WitnessMarks {
     pub const COUNT: usize = 16;
 
-    /// Of a MAC in a VNI.
+    /// Of a MAC in a VNI; in which order its bytes stand in the number does not matter.
     #[inline]
     pub const fn of(vni: u32, mac: u64) -> usize {
         /// 2^32 divided by the golden ratio.
         const SPREAD: u32 = 0x9e37_79b1;
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half of a MAC is what differs")]
+        #[expect(clippy::cast_possible_truncation, reason = "both halves count")]
         let mixed = (mac as u32 ^ (mac >> 32) as u32 ^ vni).wrapping_mul(SPREAD);
         (mixed >> 28) as usize
     }

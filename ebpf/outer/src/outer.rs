@@ -8,8 +8,8 @@ use crate::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, checksum};
 /// What of an outer header depends on the frame, not on the VTEP.
 #[derive(Clone, Copy)]
 pub struct Inner {
-    /// Ethernet header.
-    pub ethernet: [u8; ETH_LEN],
+    /// Ethernet header, in words as they lie in memory.
+    pub ethernet: [u16; ETH_LEN / 2],
     pub vni: u32,
     /// Length of the whole inner frame.
     pub len: u32,
@@ -80,7 +80,7 @@ impl Inner {
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub struct Outer {
     template: Template,
-    ethernet: [u8; ETH_LEN],
+    ethernet: [u16; ETH_LEN / 2],
     /// Of a whole number of words.
     pad: [u8; 2],
 }

@@ -23,7 +23,7 @@ fn adjacency(encapsulation: Encapsulation, (local, remote): (&str, &str), policy
 
 fn inner(len: u32, ip: InnerIp, flow_hash: u32) -> Inner {
     let packet_len = len - ETH_LEN as u32;
-    Inner { ethernet: [0xee; 14], vni: VNI, len, packet_len, ip, flow_hash, identification: 0x4711 }
+    Inner { ethernet: [0xeeee; 7], vni: VNI, len, packet_len, ip, flow_hash, identification: 0x4711 }
 }
 
 /// The headers, and the inner Ethernet header behind them.

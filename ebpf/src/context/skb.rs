@@ -25,7 +25,7 @@ use vtep_outer::{Inner, Outer, Shape};
 
 use super::{Action, Frame, Refused, TunnelKey};
 use crate::capture;
-use crate::header::{ETH_LEN, EtherType};
+use crate::header::{ETH_LEN, EtherType, Ethernet};
 use crate::maps;
 
 /// `enum tcx_action_base` and `TC_ACT_*` of `include/uapi/linux`.
@@ -60,6 +60,18 @@ impl Skb {
                 return None;
             }
             Some(core::ptr::read(data as *const [u8; N]))
+        }
+    }
+
+    #[inline(always)]
+    fn linear_ethernet(&self) -> Option<Ethernet> {
+        // SAFETY: as in `linear_head`. Headers begin at even addresses.
+        unsafe {
+            let data = (*self.skb).data as usize;
+            if data + ETH_LEN > (*self.skb).data_end as usize {
+                return None;
+            }
+            Some(Ethernet(core::ptr::read(data as *const [u16; ETH_LEN / 2])))
         }
     }
 
@@ -304,6 +316,26 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn ethernet(&self) -> Option<Ethernet> {
+        if let Some(ethernet) = self.linear_ethernet() {
+            return Some(ethernet);
+        }
+        if self.len() < ETH_LEN as u32 {
+            return None;
+        }
+        // SAFETY: as in `head`.
+        if unsafe { bpf_skb_pull_data(self.skb, ETH_LEN as u32) } != 0 {
+            return None;
+        }
+        self.linear_ethernet()
+    }
+
+    #[inline(always)]
+    fn ip_head(&self) -> Option<[u8; 9]> {
+        self.head::<{ ETH_LEN + 9 }>()?.last_chunk().copied()
+    }
+
+    #[inline(always)]
     fn copy_head<const N: usize>(&self, to: &mut [u8; N], limit: u32) -> u32 {
         let len = core::hint::black_box(self.len().min(limit));
         if len == 0 || len > N as u32 {
@@ -335,6 +367,11 @@ impl Frame for Skb {
         // SAFETY: the pointer and length are those of `bytes`; the helper checks the packet's bounds.
         let ret = unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, 0) };
         done(ret)
+    }
+
+    #[inline(always)]
+    fn write_ethernet(&self, ethernet: &Ethernet) -> Result<(), Refused> {
+        self.write(0, ethernet.bytes())
     }
 
     #[inline(always)]

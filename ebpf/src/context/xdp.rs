@@ -16,7 +16,7 @@ use vtep_outer::{Outer, Shape};
 
 use super::{Action, Frame, Refused, Skb};
 use crate::flow::{self, Network, Transport};
-use crate::header::{ETH_LEN, EtherType};
+use crate::header::{ETH_LEN, EtherType, Ethernet};
 
 const TAG_LEN: usize = 4;
 /// The two addresses, in front of a tag.
@@ -195,6 +195,22 @@ impl Frame for Xdp {
         Some(head)
     }
 
+    /// It lies in the first part, or there is none.
+    #[inline(always)]
+    fn ethernet(&self) -> Option<Ethernet> {
+        let mut words = self.words(self.popped_len())?;
+        if self.popped {
+            [words[0], words[1], words[2], words[3], words[4], words[5]] = self.words(0)?;
+        }
+        Some(Ethernet(words))
+    }
+
+    /// So does what a driver splits off for its headers.
+    #[inline(always)]
+    fn ip_head(&self) -> Option<[u8; 9]> {
+        self.linear(ETH_LEN + self.popped_len())
+    }
+
     /// A tag that counts as taken off is still in the bytes.
     #[inline(always)]
     fn copy_head<const N: usize>(&self, to: &mut [u8; N], limit: u32) -> u32 {
@@ -230,6 +246,19 @@ impl Frame for Xdp {
             }
         }
         self.store(offset, bytes)
+    }
+
+    #[inline(always)]
+    fn write_ethernet(&self, ethernet: &Ethernet) -> Result<(), Refused> {
+        // SAFETY: as in `words`.
+        unsafe {
+            let (data, end) = self.first_part();
+            if data + ETH_LEN <= end {
+                core::ptr::write(data as *mut [u16; ETH_LEN / 2], ethernet.0);
+                return Ok(());
+            }
+        }
+        self.store(0, ethernet.bytes())
     }
 
     #[inline(always)]
