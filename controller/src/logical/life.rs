@@ -253,8 +253,11 @@ impl Logical {
     pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
         let hold_ms = i64::from(self.declared.policy.hold_secs) * 1000;
         let due = |vtep: &super::vteps::Vtep| {
+            // Not by the word of an earlier reign alone: who begins to serve it may not have found it yet.
+            let is_known_lost = vtep.away_ms.is_none() || vtep.is_lost(now);
             vtep.cut_ms.is_none()
                 && !vtep.expired
+                && is_known_lost
                 && vtep.lost_ms.is_some_and(|at| at + hold_ms <= now.mono_ms.cast_signed())
         };
         let due: Vec<VtepId> = self.vteps.iter().filter(|(_, vtep)| due(vtep)).map(|(id, _)| id).collect();

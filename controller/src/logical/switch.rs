@@ -522,8 +522,10 @@ impl Switch {
             self.decide(mac, None, None, cx);
         }
         let kept = self.departures.kept.len();
-        let fields: [(&str, &dyn ToString); 2] = [("logical_switch", &self.name), ("macs", &kept)];
-        cx.notice(true, "MACs that left at once are kept still, until they are released", &fields);
+        if kept > 0 {
+            let fields: [(&str, &dyn ToString); 2] = [("logical_switch", &self.name), ("macs", &kept)];
+            cx.notice(true, "MACs that left at once are kept still, until they are released", &fields);
+        }
     }
 
     /// Past the guard.

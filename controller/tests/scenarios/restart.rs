@@ -321,6 +321,25 @@ fn scenario_25_the_hold_of_a_lost_vtep_goes_on_over_reigns() {
     assert_eq!(last.durable.known.get(&vtep("a")), None, "it is back");
 }
 
+#[test]
+fn a_vtep_that_came_back_while_there_was_no_controller_is_looked_for_before_it_is_given_up() {
+    let mut lc = Arbiter::started(pair());
+    let claim = lc.claim("a", "x", 1, M);
+    lc.session("a", Session::Lost);
+    lc.wait_ms(1000);
+    // Longer than the hold nobody could have heard of it.
+    lc.now.mono_ms += 400_000;
+    lc.now.wall_ms += 400_000;
+    let mut next = succeeded(&lc);
+    next.away("a", Session::Awaited, 0, true);
+    next.wait_ms(4000);
+    assert_eq!(next.pushes("pc-b", "x"), 0);
+    next.session("a", Session::Up);
+    next.snapshot("a", "x", &[(1, claim)]);
+    next.check("x", 1, "a", &[]);
+    assert_eq!(next.pushes("pc-b", "x"), 1, "it was never without");
+}
+
 /// Any physical controller may have a session with a VTEP of whom none is named: the one that speaks first may be another.
 #[test]
 fn scenario_24_a_new_reign_does_not_believe_in_the_absence_of_a_vtep_that_is_with_another_physical_controller()
