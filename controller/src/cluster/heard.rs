@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vtep_api::Term;
 
+use super::raise::ABOVE_MAX;
+
 /// Who may say something; more are not noted.
 const WITNESSES_MAX: usize = 4096;
 
@@ -26,6 +28,10 @@ pub struct Outdated {
 impl Heard {
     /// What somebody says counts until he says something else.
     pub(crate) fn note(&self, by: String, obeyed: Term) {
+        // It cannot have been given, and nobody could raise terms above it.
+        if obeyed > ABOVE_MAX {
+            return;
+        }
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.len() < WITNESSES_MAX || heard.contains_key(&by) {
             heard.insert(by, obeyed);

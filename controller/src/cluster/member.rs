@@ -376,15 +376,30 @@ impl Member {
             return Ok(false);
         }
         self.doubt.seen = view.revision;
+        let is_applied = declared.is_some();
         let declared = self.declared(declared).await?;
         if let Some(Declaration { applied, .. }) = &declared {
             view.vteps = applied.declared.vteps.keys().cloned().collect();
         }
-        let Some(settings) = view.settings else { return self.found().await };
+        let Some(settings) = view.settings else {
+            let key = self.keys.settings();
+            if entries.iter().any(|entry| entry.key == key) {
+                self.complain(format!("{key} in etcd was not understood"));
+                return Ok(false);
+            }
+            return self.found().await;
+        };
         if settings.shards != self.shards {
             let (own, expected) = (self.shards, settings.shards);
             self.tell(view, None, BTreeMap::new(), declared);
             self.complain(format!("store.shards is {own}; expected {expected}, as the cluster was made"));
+            return Ok(false);
+        }
+        if is_applied && declared.is_none() {
+            // By an empty file it would take back what others rule by this one.
+            let key = self.keys.declared();
+            self.tell(view, None, BTreeMap::new(), declared);
+            self.complain(format!("the declared file in etcd ({key}) is not understood by this release"));
             return Ok(false);
         }
         let own = view.members.get(&self.name);
@@ -422,16 +437,12 @@ impl Member {
         Ok(some)
     }
 
-    async fn found(&mut self) -> Result<bool, EtcdError> {
+    /// By whomever, it is made then.
+    async fn found(&self) -> Result<bool, EtcdError> {
         let (key, settings) = (self.keys.settings(), Settings { shards: self.shards, term_base: unix_ms() });
         let guard = Guard::Created { key: key.clone(), revision: 0 };
-        let op = Op::Put { key: key.clone(), value: json(&settings), lease: None };
-        let done = self.etcd.transact(&[guard], vec![op]).await?.done;
-        if !done {
-            // Another one made it at the same time, or it is of another release.
-            self.complain(format!("{key} in etcd was not understood"));
-        }
-        Ok(done)
+        let op = Op::Put { key, value: json(&settings), lease: None };
+        self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
     }
 
     async fn register(&self, lease: i64) -> Result<bool, EtcdError> {
@@ -516,22 +527,23 @@ impl Member {
     /// The declared file of that revision, or else the last one that was understood.
     async fn declared(&mut self, revision: Option<i64>) -> Result<Option<Declaration>, EtcdError> {
         let known = self.standing.borrow().declared.clone();
-        let put_back = self.doubt.outdated.is_some();
-        let other = |known: &Declaration| match revision {
-            Some(revision) => known.revision < revision || (put_back && known.revision != revision),
-            None => false,
-        };
+        // Of a lower revision, too: etcd may have been put back to an older state.
+        let other = |known: &Declaration| revision != Some(known.revision);
         match revision {
             Some(_) if revision == self.doubt.damaged => Ok(known),
             Some(_) if known.as_ref().is_none_or(other) => Ok(self.read_declared().await?.or(known)),
             // It is not in what was put back: it counts until somebody applies one.
-            None if put_back => Ok(known.map(|known| Declaration { revision: 0, ..known })),
-            _ => Ok(known),
+            None => Ok(known.map(|known| Declaration { revision: 0, ..known })),
+            Some(_) => Ok(known),
         }
     }
 
     async fn read_declared(&mut self) -> Result<Option<Declaration>, EtcdError> {
         let found = self.etcd.read(&[Range::key(self.keys.declared())]).await?;
+        if found.revision < self.doubt.seen {
+            // Of a member of etcd that is behind.
+            return Ok(None);
+        }
         let Some(entry) = found.ranges.into_iter().flatten().next() else { return Ok(None) };
         match Envelope::open::<Applied>(&entry.value) {
             Ok(applied) => Ok(Some(Declaration { revision: entry.changed, applied: Arc::new(applied) })),

@@ -10,7 +10,7 @@ use super::etcd::{EtcdError, Guard, Op};
 use super::view::{Settings, View};
 
 /// Tools that read JSON by floating point still tell terms apart up to here.
-const ABOVE_MAX: Term = Term(1 << 53);
+pub(super) const ABOVE_MAX: Term = Term(1 << 53);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Raised {

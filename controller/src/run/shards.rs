@@ -102,7 +102,8 @@ impl Shards {
     async fn declare(&mut self, Declaration { revision, applied }: &Declaration, shards: u16) {
         let mut sharded = None;
         for running in self.running.values_mut() {
-            if running.declared >= *revision {
+            // A lower one, too: etcd may have been put back to an older state.
+            if running.declared == *revision {
                 continue;
             }
             running.declared = *revision;
