@@ -9,6 +9,7 @@ mod refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
@@ -94,6 +95,7 @@ pub struct Source {
     reload: Arc<Notify>,
     release: mpsc::Sender<u32>,
     sightings: mpsc::Sender<Vec<Sighting>>,
+    sightings_lost: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -106,6 +108,7 @@ impl Source {
         let reload = Arc::new(Notify::new());
         let (release, releases) = mpsc::channel(RELEASES_MAX);
         let (sightings, witnessed) = mpsc::channel(SIGHTINGS_MAX);
+        let sightings_lost = Arc::default();
         let own = settings.underlay.address;
         let task = match &settings.source {
             config::Source::File(source) => {
@@ -128,11 +131,12 @@ impl Source {
                     reload,
                     releases,
                     sightings: witnessed,
+                    sightings_lost: Arc::clone(&sightings_lost),
                 };
                 tokio::spawn(controller::follow(source.clone(), device, inherited, ends))
             }
         };
-        Self { events, status: seen, reload, release, sightings, task }
+        Self { events, status: seen, reload, release, sightings, sightings_lost, task }
     }
 
     /// Lets the MACs of a VNI go that a snapshot lacked. Whether the source will hear of it.
@@ -140,15 +144,16 @@ impl Source {
         self.release.try_send(vni).is_ok()
     }
 
-    /// Tells upstream what was seen, where there is somebody to tell. How many found no room.
+    /// Tells upstream what was seen. How many did not get there, of these and of earlier ones.
     pub fn witness(&self, sightings: Vec<Sighting>) -> u64 {
+        let lost = self.sightings_lost.swap(0, Ordering::Relaxed);
         if sightings.is_empty() {
-            return 0;
+            return lost;
         }
         match self.sightings.try_send(sightings) {
             // A file and a database listen to none.
-            Ok(()) | Err(TrySendError::Closed(_)) => 0,
-            Err(TrySendError::Full(sightings)) => sightings.len() as u64,
+            Ok(()) | Err(TrySendError::Closed(_)) => lost,
+            Err(TrySendError::Full(sightings)) => lost + Sighting::total(&sightings),
         }
     }
 

@@ -26,7 +26,7 @@ pub struct WitnessTally {
     pub from_slave: u64,
     /// Of other VTEPs.
     pub from_other: u64,
-    /// Of these two, what found no room on its way upstream.
+    /// Of these two, what did not get upstream: no room on the way, or nobody there.
     pub lost: u64,
 }
 

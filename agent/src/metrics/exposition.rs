@@ -92,7 +92,7 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let by = |sender: &str, count| (vec![("sender", sender.to_owned())], count);
     let help = "Times that a VTEP was noticed to send from a MAC of another";
     counters(encoder, "witnessed", help, [by("slave", from_slave), by("other", from_other)])?;
-    let help = "Of these, what found no room on its way to the controller";
+    let help = "Of these, what did not get to a controller";
     counters(encoder, "witnessed_lost", help, [(Labels::new(), lost)])?;
     gauges(encoder, "vteps", "Remote VTEPs in the kernel", plain(counts.vteps))?;
     gauges(encoder, "vnis", "VNIs in the kernel", plain(counts.vnis))?;

@@ -11,6 +11,7 @@ mod outline;
 mod received;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,8 @@ pub(super) struct Ends {
     /// VNIs whose held MACs may go.
     pub(super) releases: mpsc::Receiver<u32>,
     pub(super) sightings: mpsc::Receiver<Vec<Sighting>>,
+    /// How many of them did not get on.
+    pub(super) sightings_lost: Arc<AtomicU64>,
 }
 
 /// Follows the controllers until the receiver is gone.
@@ -159,6 +162,7 @@ impl Source {
             *last = status;
             changed
         });
+        self.ends.sightings_lost.fetch_add(output.sightings_lost, Ordering::Relaxed);
         if output.seek {
             self.links.seek();
         }

@@ -16,5 +16,12 @@ pub struct Sighting {
     pub count: u32,
 }
 
+impl Sighting {
+    /// How often anything was noticed.
+    pub fn total(sightings: &[Self]) -> u64 {
+        sightings.iter().map(|sighting| u64::from(sighting.count)).sum()
+    }
+}
+
 /// In one message at most.
 pub const SIGHTINGS_MAX: usize = 256;

@@ -1,10 +1,14 @@
 //! What one controller was told, and what it has to be told. Only what was said is kept, so that a controller that does not
 //! listen costs no more than the table.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_api::{ControllerName, FromVtep, Held, LogicalSwitchName, SIGHTINGS_MAX, Sighting, Term, VtepState};
+use vtep_api::{
+    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, SIGHTINGS_MAX, Sighting, Term, VtepName,
+    VtepState,
+};
 
 use super::inventory;
 use crate::source::{LocalMacs, Report};
@@ -33,8 +37,8 @@ pub(super) struct Conversation {
     obeys_due: Option<Term>,
     applied_due: BTreeSet<LogicalSwitchName>,
     resync_due: BTreeSet<LogicalSwitchName>,
-    /// With a controller that listens so slowly the first of them are told, and none twice.
-    sightings: Vec<Sighting>,
+    /// Of a MAC and its sender, how often. With a controller that listens so slowly the first of them are told.
+    sightings: BTreeMap<(LogicalSwitchName, MacAddr, VtepName, bool), u32>,
 }
 
 impl Conversation {
@@ -48,7 +52,7 @@ impl Conversation {
             obeys_due: None,
             applied_due: BTreeSet::new(),
             resync_due: BTreeSet::new(),
-            sightings: Vec::new(),
+            sightings: BTreeMap::new(),
         }
     }
 
@@ -64,15 +68,20 @@ impl Conversation {
         self.resync_due.insert(logical_switch);
     }
 
-    pub(super) fn witness(&mut self, sightings: Vec<Sighting>) {
-        for new in sightings {
-            let same = |old: &&mut Sighting| Sighting { count: old.count, ..new.clone() } == **old;
-            if let Some(old) = self.sightings.iter_mut().find(same) {
-                old.count = old.count.saturating_add(new.count);
-            } else if self.sightings.len() < SIGHTINGS_MAX {
-                self.sightings.push(new);
+    /// What found no room.
+    pub(super) fn witness(&mut self, sightings: Vec<Sighting>) -> u64 {
+        let mut lost = 0;
+        for Sighting { logical_switch, mac, sender, as_slave, count } in sightings {
+            let is_full = self.sightings.len() >= SIGHTINGS_MAX;
+            match self.sightings.entry((logical_switch, mac, sender, as_slave)) {
+                Entry::Occupied(mut told) => *told.get_mut() = told.get().saturating_add(count),
+                Entry::Vacant(_) if is_full => lost += u64::from(count),
+                Entry::Vacant(place) => {
+                    place.insert(count);
+                }
             }
         }
+        lost
     }
 
     /// Says what is news about this host; what does not change meanwhile is said once. `applied` are the versions that the
@@ -96,9 +105,16 @@ impl Conversation {
             self.told_state = Some(state.clone());
             messages.push(FromVtep::State(state.clone()));
         }
-        let sightings = std::mem::take(&mut self.sightings);
-        if !sightings.is_empty() {
-            messages.push(FromVtep::Sightings(sightings));
+        if !self.sightings.is_empty() {
+            let sightings = std::mem::take(&mut self.sightings).into_iter();
+            let told = |((logical_switch, mac, sender, as_slave), count)| Sighting {
+                logical_switch,
+                mac,
+                sender,
+                as_slave,
+                count,
+            };
+            messages.push(FromVtep::Sightings(sightings.map(told).collect()));
         }
         let Some(report) = report else { return messages };
         match &self.told_macs {

@@ -58,6 +58,8 @@ pub(super) struct Output {
     pub(super) ends: Vec<(LinkId, String)>,
     /// Somebody serves us with whom we do not speak, which is news.
     pub(super) seek: bool,
+    /// How many have nobody to be told to, or find no room on their way there.
+    pub(super) sightings_lost: u64,
 }
 
 #[derive(Debug)]
@@ -185,10 +187,11 @@ impl Follower {
             Input::Installed(events) => self.installed(events),
             Input::Release(vni) => self.release(vni, output),
             Input::Sightings(sightings) => {
-                if let Some(conversation) = self.serving().and_then(|link| self.conversations.get_mut(&link))
-                {
-                    conversation.witness(sightings);
-                }
+                let serving = self.serving().and_then(|link| self.conversations.get_mut(&link));
+                output.sightings_lost = match serving {
+                    Some(conversation) => conversation.witness(sightings),
+                    None => Sighting::total(&sightings),
+                };
             }
         }
     }
