@@ -40,7 +40,7 @@ pub(crate) fn tell(frame: Skb, refused: &TooBig<'_>, untold: Verdict) -> End {
     let verdict = if matches!(untold, Verdict::PortMtu) { Verdict::PortMtuTold } else { Verdict::TooBigTold };
     match told {
         Ok(()) if !kept.is_none() => tagged::deliver(frame, port.vni, port.local_port, kept, verdict),
-        Ok(()) => port::deliver_apart(frame, port.vni, port.local_port, verdict),
+        Ok(()) => port::deliver_apart(frame, port.vni, port.local_port, verdict).by_interface(),
         Err(Refused) => untold.into(),
     }
 }

@@ -161,8 +161,16 @@ fn a_veth_that_is_passed_by() {
         // What is flooded still leaves by it.
         let by_port = rig.sent().sent_packets - before.sent_packets;
         assert!(by_port < 100, "{decap}: {by_port} packets left by the port");
-        // Not IP: where the program removed the outer headers, only the port tells the kernel what it is.
         let (vm, far) = (rig.port.vm(), &rig.far);
+        // An answer of the program's, which came from nowhere.
+        vm.eth0.set_mtu(1500).unwrap();
+        let large = format!("ping -n -q -M do -s 1460 -c 1 -W 1 {}", far.address);
+        assert!(vm.netns.run(&large).is_err(), "it is longer than the path takes");
+        let route = vm.netns.ip(&format!("route get {}", far.address)).unwrap();
+        assert!(route.contains("mtu 1450"), "{decap}: the VM was not told: {route}");
+        vm.netns.ip("route flush cache").unwrap();
+        vm.eth0.set_mtu(1450).unwrap();
+        // Not IP: where the program removed the outer headers, only the port tells the kernel what it is.
         let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 0 };
         let (hears, speaks) = (PacketSocket::bind(&vm.eth0).unwrap(), PacketSocket::bind(&far.eth0).unwrap());
         let reply = frame::arp_reply(end(far), end(vm));
