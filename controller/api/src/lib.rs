@@ -40,7 +40,7 @@ pub use peer::{
     Away, Claims, FromLogical, FromPhysical, NetworkOutline, Outline, Report, Served, Session, VtepStatus,
 };
 pub use session::{FromVtep, Held, Inventory, InventoryRecords, PROTOCOL, ToVtep, VtepState};
-pub use sighting::{SIGHTINGS_MAX, Sighting};
+pub use sighting::{SIGHTINGS_MAX, Sighting, WaitingSightings};
 pub use table::{Change, Placement, ROWS_MAX, Row, TableUpdate, Term, Version};
 pub use vlan::{VlanId, VlanIdError};
 pub use vni::{Vni, VniError};

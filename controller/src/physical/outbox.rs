@@ -1,13 +1,12 @@
 //! What one logical controller is still to be told. Changes keep their order; while it is slow they are merged, so that
 //! what waits is bounded by what the VTEPs have, not by how much of it changes.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use vtep_api::{
-    Claims, Held, LogicalSwitchName, MacAddr, ROWS_MAX, Report, SIGHTINGS_MAX, Sighting, VtepName,
+    Claims, Held, LogicalSwitchName, MacAddr, ROWS_MAX, Report, Sighting, VtepName, WaitingSightings,
 };
 
 use crate::declared::Batch;
@@ -27,8 +26,8 @@ pub(super) struct Outbox {
     pub(super) resyncs: BTreeSet<LogicalSwitchName>,
     pub(super) statuses: BTreeSet<VtepName>,
     pub(super) applied: BTreeMap<Pair, Held>,
-    /// By witness and logical switch, what of a MAC and its sender: how often.
-    sightings: BTreeMap<Pair, BTreeMap<(MacAddr, VtepName, bool), u32>>,
+    /// By witness and logical switch.
+    sightings: BTreeMap<Pair, WaitingSightings>,
     sightings_waiting: usize,
     /// Snapshots of pairs of which nothing was told: they go before all changes.
     fresh: BTreeSet<Pair>,
@@ -90,7 +89,7 @@ impl Outbox {
         }
         self.applied.retain(|pair, _| wanted(pair));
         self.sightings.retain(|pair, _| wanted(pair));
-        self.sightings_waiting = self.sightings.values().map(BTreeMap::len).sum();
+        self.sightings_waiting = self.sightings.values().map(WaitingSightings::len).sum();
         if self.snapshot.as_ref().is_some_and(|snapshot| !wanted(&snapshot.pair)) {
             self.snapshot = None;
         }
@@ -111,18 +110,12 @@ impl Outbox {
 
     /// Whether there was room.
     pub(super) fn witness(&mut self, witness: &VtepName, sighting: Sighting) -> bool {
-        let Sighting { logical_switch, mac, sender, as_slave, count } = sighting;
-        let waiting = self.sightings.entry((witness.clone(), logical_switch)).or_default();
-        let has_room = self.sightings_waiting < SIGHTINGS_WAITING_MAX;
-        match waiting.entry((mac, sender, as_slave)) {
-            Entry::Occupied(mut known) => *known.get_mut() = known.get().saturating_add(count),
-            Entry::Vacant(vacant) if has_room => {
-                vacant.insert(count);
-                self.sightings_waiting += 1;
-            }
-            Entry::Vacant(_) => return false,
-        }
-        true
+        let pair = (witness.clone(), sighting.logical_switch.clone());
+        let waiting = self.sightings.entry(pair).or_default();
+        let before = waiting.len();
+        let is_in = waiting.add(sighting, self.sightings_waiting < SIGHTINGS_WAITING_MAX);
+        self.sightings_waiting += waiting.len() - before;
+        is_in
     }
 
     /// Those of one witness in one logical switch, as many as fit in a message.
@@ -134,14 +127,8 @@ impl Outbox {
             }
             first.remove();
         };
-        let (witness, logical_switch) = first.key().clone();
-        let mut sightings = Vec::new();
-        while sightings.len() < SIGHTINGS_MAX
-            && let Some(((mac, sender, as_slave), count)) = first.get_mut().pop_first()
-        {
-            let logical_switch = logical_switch.clone();
-            sightings.push(Sighting { logical_switch, mac, sender, as_slave, count });
-        }
+        let (witness, _) = first.key().clone();
+        let sightings = first.get_mut().take();
         self.sightings_waiting -= sightings.len();
         Some((witness, sightings))
     }

@@ -1,13 +1,12 @@
 //! What one controller was told, and what it has to be told. Only what was said is kept, so that a controller that does not
 //! listen costs no more than the table.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vtep_api::{
-    ControllerName, FromVtep, Held, LogicalSwitchName, MacAddr, SIGHTINGS_MAX, Sighting, Term, VtepName,
-    VtepState,
+    ControllerName, FromVtep, Held, LogicalSwitchName, SIGHTINGS_MAX, Sighting, Term, VtepState,
+    WaitingSightings,
 };
 
 use super::inventory;
@@ -37,8 +36,8 @@ pub(super) struct Conversation {
     obeys_due: Option<Term>,
     applied_due: BTreeSet<LogicalSwitchName>,
     resync_due: BTreeSet<LogicalSwitchName>,
-    /// Of a MAC and its sender, how often. With a controller that listens so slowly the first of them are told.
-    sightings: BTreeMap<(LogicalSwitchName, MacAddr, VtepName, bool), u32>,
+    /// With a controller that listens so slowly the first of them are told.
+    sightings: WaitingSightings,
 }
 
 impl Conversation {
@@ -52,7 +51,7 @@ impl Conversation {
             obeys_due: None,
             applied_due: BTreeSet::new(),
             resync_due: BTreeSet::new(),
-            sightings: BTreeMap::new(),
+            sightings: WaitingSightings::default(),
         }
     }
 
@@ -71,15 +70,10 @@ impl Conversation {
     /// What found no room.
     pub(super) fn witness(&mut self, sightings: Vec<Sighting>) -> u64 {
         let mut lost = 0;
-        for Sighting { logical_switch, mac, sender, as_slave, count } in sightings {
-            let is_full = self.sightings.len() >= SIGHTINGS_MAX;
-            match self.sightings.entry((logical_switch, mac, sender, as_slave)) {
-                Entry::Occupied(mut told) => *told.get_mut() = told.get().saturating_add(count),
-                Entry::Vacant(_) if is_full => lost += u64::from(count),
-                Entry::Vacant(place) => {
-                    place.insert(count);
-                }
-            }
+        for sighting in sightings {
+            let count = u64::from(sighting.count);
+            let is_in = self.sightings.add(sighting, self.sightings.len() < SIGHTINGS_MAX);
+            lost += if is_in { 0 } else { count };
         }
         lost
     }
@@ -106,15 +100,7 @@ impl Conversation {
             messages.push(FromVtep::State(state.clone()));
         }
         if !self.sightings.is_empty() {
-            let sightings = std::mem::take(&mut self.sightings).into_iter();
-            let told = |((logical_switch, mac, sender, as_slave), count)| Sighting {
-                logical_switch,
-                mac,
-                sender,
-                as_slave,
-                count,
-            };
-            messages.push(FromVtep::Sightings(sightings.map(told).collect()));
+            messages.push(FromVtep::Sightings(self.sightings.take()));
         }
         let Some(report) = report else { return messages };
         match &self.told_macs {
