@@ -37,24 +37,25 @@ impl Departures {
         // Of the table as it was when the window began.
         let share = (len + self.total - self.kept.len().min(self.total)) * usize::from(policy.percent) / 100;
         let allowed = (policy.entries as usize).max(share);
+        self.count((window_ms / PARTS).max(1), mono_ms);
+        self.total <= allowed
+    }
+
+    /// One more that wants to leave, together with those of the same part of time.
+    fn count(&mut self, part_ms: u64, mono_ms: u64) {
         self.total += 1;
         match self.recent.back_mut() {
-            Some((at, count)) if *at / (window_ms / PARTS).max(1) == mono_ms / (window_ms / PARTS).max(1) => {
+            Some((at, count)) if *at / part_ms == mono_ms / part_ms => {
                 *at = mono_ms;
                 *count += 1;
             }
             _ => self.recent.push_back((mono_ms, 1)),
         }
-        self.total <= allowed
     }
 
     pub(in crate::logical) fn keep_again(&mut self, mac: MacAddr, vtep: VtepId, mono_ms: u64) {
         self.kept.insert(mac, (vtep, Cause::Withdrawn));
-        self.total += 1;
-        match self.recent.back_mut() {
-            Some((at, count)) if *at == mono_ms => *count += 1,
-            _ => self.recent.push_back((mono_ms, 1)),
-        }
+        self.count(1, mono_ms);
     }
 
     pub(in crate::logical) fn keeps(&self) -> bool {
