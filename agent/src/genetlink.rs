@@ -63,12 +63,14 @@ const NETDEV_NOTICES: &str = "mgmt";
 /// Names, of a bitset with a mask: it lists all bits, and marks those that are set.
 fn set_bits(bitset: &[u8]) -> BTreeSet<String> {
     let bits = Attributes(bitset).find(ETHTOOL_A_BITSET_BITS).unwrap_or_default();
-    let names = Attributes(bits).iter().filter_map(|(_, bit)| {
-        Attributes(bit).find(ETHTOOL_A_BITSET_BIT_VALUE)?;
-        let name = Attributes(bit).find(ETHTOOL_A_BITSET_BIT_NAME)?;
-        Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
-    });
-    names.collect()
+    let set =
+        Attributes(bits).iter().filter(|(_, bit)| Attributes(bit).find(ETHTOOL_A_BITSET_BIT_VALUE).is_some());
+    set.filter_map(|(_, bit)| bit_name(bit)).collect()
+}
+
+fn bit_name(bit: &[u8]) -> Option<String> {
+    let name = Attributes(bit).find(ETHTOOL_A_BITSET_BIT_NAME)?;
+    Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
 }
 
 /// The header of ethtool's requests.
@@ -127,11 +129,7 @@ impl Genetlink {
         let bits = active.and_then(|active| Attributes(active).find(ETHTOOL_A_BITSET_BITS));
         let bits = bits.ok_or(GenetlinkError::Malformed { what })?;
         // A bitset without a mask lists the bits that are set.
-        let names = Attributes(bits).iter().filter_map(|(_, bit)| {
-            let name = Attributes(bit).find(ETHTOOL_A_BITSET_BIT_NAME)?;
-            Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
-        });
-        Ok(names.collect())
+        Ok(Attributes(bits).iter().filter_map(|(_, bit)| bit_name(bit)).collect())
     }
 
     /// Names of a driver's own flags that are set, as `ethtool --show-priv-flags` shows them. Most drivers have none.

@@ -9,7 +9,7 @@ pub mod view;
 use serde::{Deserialize, Serialize};
 use vtep_abi::Verdict;
 
-pub use probe::{Probe, ProbeError, hex};
+pub use probe::{Probe, ProbeError, digits, hex};
 pub(crate) use probe::{array, tag};
 
 /// Which frame, and where it comes in: at a port or an uplink; given whole, or by its addresses.

@@ -1,6 +1,5 @@
 //! `trace`: the program's word on a frame, and the entries that lead there.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use tokio::sync::oneshot;
@@ -17,7 +16,7 @@ use crate::kernel::{ApplyError, Behind, KernelError, Program, Sample, TraceEntry
 use crate::trace::device::{self, DeviceRow, Inside};
 use crate::trace::outer::Outer;
 use crate::trace::view::{AdjacencyRow, CopyRow, FrameRow, Step, TraceRow};
-use crate::trace::{Probe, Question, array, is_of_the_tables, tag};
+use crate::trace::{Probe, Question, array, digits, is_of_the_tables, tag};
 
 /// Beside an interface: the kernel finds the next hop (`ebpf/src/main.rs`, `End`).
 const RESOLVE: u32 = 1 << 31;
@@ -446,7 +445,7 @@ impl Host {
             meaning: verdict.map_or("", Verdict::meaning).to_owned(),
             drop: verdict.is_some_and(Verdict::is_drop),
             to: leaves.then(|| self.interface(head.to & !RESOLVE)),
-            bytes: leaves.then(|| text(&traced.end.frame)),
+            bytes: leaves.then(|| digits(&traced.end.frame)),
             outer: None,
             device: None,
             copies: Vec::new(),
@@ -467,7 +466,7 @@ impl Host {
             to: self.interface(copy.head.to),
             vlan: copy.vlan(),
             outer: Outer::parse(&copy.frame, self.udp_port()),
-            bytes: text(&copy.frame),
+            bytes: digits(&copy.frame),
             device: device(copy),
         };
         copies.iter().map(row).collect()
@@ -527,14 +526,6 @@ fn disagreement(chain: &Chain, verdict: Verdict, outer: Option<&Outer>, to: u32)
         "the adjacency is {remote} by {next_hop} at interface {}, the frame leaves to {} by {} at interface {to}",
         adj.ifindex, outer.destination, outer.dst_mac
     ))
-}
-
-pub(super) fn text(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // A string takes everything.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

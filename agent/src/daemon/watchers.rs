@@ -13,7 +13,6 @@ use vtep_api::MacAddr;
 use vtep_api::control::Feed;
 
 use super::host::Host;
-use super::trace::text;
 use crate::capture::{self, CaptureRow, CapturedFrame, Filter};
 use crate::control::view::{FdbRow, Labels, VniCounters};
 use crate::control::{ErrorKind, Reply};
@@ -21,6 +20,7 @@ use crate::dataplane::{FdbTarget, PortId};
 use crate::kernel::{self, Sample, Tally};
 use crate::monitor::{By, Change, DroppedFrame, Happened, InnerFrame, MonitorRow, Said, Topic, Wanted};
 use crate::plan::Step;
+use crate::trace::digits;
 use crate::trace::outer::Outer;
 
 /// The control socket has places for other clients, too.
@@ -344,7 +344,7 @@ impl Host {
             verdict: verdict.name().to_owned(),
             drop: verdict.is_drop(),
             len,
-            bytes: text(&bytes),
+            bytes: digits(&bytes),
         }
     }
 

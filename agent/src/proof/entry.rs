@@ -11,6 +11,7 @@ use vtep_api::MacAddr;
 
 use crate::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
 use crate::desired;
+use crate::trace::digits;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -168,7 +169,7 @@ impl Words<'_> {
             .with("next_hop_mac", MacAddr::new(adj.dst_mac()).to_string())
             .with("mtu", *mtu)
             .with("encapsulation", encapsulation)
-            .with("header", hex(header))
+            .with("header", digits(header))
             .with("header_sum", *checksum_base)
             .with("source_ports", format!("{source_port_first}-{source_port_last}"))
             .with("ttl", *ttl)
@@ -254,14 +255,6 @@ fn limit(Limit { interval_ns, burst }: Limit) -> Value {
         return Value::Null;
     }
     format!("one per {interval_ns} ns and {burst} at once").into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

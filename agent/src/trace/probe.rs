@@ -1,5 +1,7 @@
 //! The frame that is asked about.
 
+use std::fmt::Write as _;
+
 use etherparse::{EtherType, PacketBuilder};
 use vtep_api::MacAddr;
 
@@ -108,6 +110,15 @@ pub(crate) fn tag(frame: &[u8]) -> Option<(u16, u16)> {
 /// Zeros where the frame ends before.
 pub(crate) fn array<const N: usize>(frame: &[u8], at: usize) -> [u8; N] {
     std::array::from_fn(|i| frame.get(at + i).copied().unwrap_or(0))
+}
+
+/// Digits of bytes, as [`hex`] reads them.
+pub fn digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // A string takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Bytes from digits; spaces, colons and line ends between them are skipped.
