@@ -351,14 +351,7 @@ fn a_mac_that_moves_to_another_vtep_is_followed() {
 #[test]
 fn a_learnt_mac_is_reached_and_survives_a_restart_of_the_agent() {
     let mut rig = Rig::new().unwrap();
-    let (second, _) = Vm::new(&rig.host.netns, "p2", 2).unwrap();
-    let text = [
-        network("blue", VNI, &["tor"]),
-        binding("p1", 0, "blue"),
-        binding("p2", 0, "blue"),
-        mac("blue", &rig.far, "tor"),
-    ];
-    rig.agent.write_table(&table(&[("tor", 11)], &text.concat())).unwrap();
+    let (second, _) = rig.second_vm().unwrap();
     wait_for("an echo from the second VM", SOON, || second.pings(rig.far.address, 1).then_some(())).unwrap();
     let learnt = |rig: &Rig| {
         let entry = rig.agent.json(&["fdb", "get", "5001", &second.mac.to_string()]).ok()?;

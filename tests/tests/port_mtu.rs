@@ -10,7 +10,7 @@ use vtep_tests::{
     frame::{self, Endpoint},
     lab::{
         Vm,
-        rig::{Rig, SOON, VNI, binding, mac, network, table},
+        rig::{Rig, SOON},
         tcp_megabits,
     },
     link::Link,
@@ -31,17 +31,10 @@ struct Two {
 impl Two {
     fn new() -> Self {
         let rig = Rig::new().unwrap();
-        let (other, port) = Vm::new(&rig.host.netns, "p2", 2).unwrap();
+        let (other, port) = rig.second_vm().unwrap();
         for link in [&rig.vm.eth0, &rig.port, &other.eth0, &port] {
             link.set_mtu(LARGE).unwrap();
         }
-        let text = [
-            network("blue", VNI, &["tor"]),
-            binding("p1", 0, "blue"),
-            binding("p2", 0, "blue"),
-            mac("blue", &rig.far, "tor"),
-        ];
-        rig.agent.write_table(&table(&[("tor", 11)], &text.concat())).unwrap();
         wait_for("an echo between ports", SOON, || rig.vm.pings(other.address, 1).then_some(())).unwrap();
         Self { rig, other, port }
     }

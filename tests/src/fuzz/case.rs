@@ -1,9 +1,8 @@
 //! One frame with the tables that it met: what is minimised, printed, kept as a file, and replayed.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub(super) use vtep_agent::trace::digits as hex;
 
 use super::Rig;
 use crate::model::{self, Hook, Tables};
@@ -47,13 +46,6 @@ impl Case {
             serde_json::to_string(self)?
         ))
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all text");
-        text
-    })
 }
 
 fn to_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

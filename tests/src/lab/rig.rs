@@ -55,6 +55,19 @@ impl Rig {
         Ok(rig)
     }
 
+    /// VM 2 behind port `p2`, in the same network. Returns it with the port.
+    pub fn second_vm(&self) -> Result<(Vm, Link)> {
+        let second = Vm::new(&self.host.netns, "p2", 2)?;
+        let text = [
+            network("blue", VNI, &["tor"]),
+            binding("p1", 0, "blue"),
+            binding("p2", 0, "blue"),
+            mac("blue", &self.far, "tor"),
+        ];
+        self.agent.write_table(&table(&[("tor", 11)], &text.concat()))?;
+        Ok(second)
+    }
+
     pub fn wait_until_forwarding(&self) -> Result<()> {
         wait_for("the first echo reply", SOON, || self.vm.pings(self.far.address, 1).then_some(()))
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use vtep_tests::{
     deadline::wait_for,
     lab::{
-        Stream, Vm,
-        rig::{Rig, SOON, VNI, binding, mac, network, table},
+        Stream,
+        rig::{Rig, SOON},
     },
 };
 
@@ -87,14 +87,7 @@ fn a_stopped_agent_leaves_the_kernel_forwarding_and_follows_after_its_return() {
         assert!(rig.vm.pings(rig.far.address, 20));
 
         // What the table said meanwhile is done at the start.
-        let (second, _) = Vm::new(&rig.host.netns, "p2", 2).unwrap();
-        let text = [
-            network("blue", VNI, &["tor"]),
-            binding("p1", 0, "blue"),
-            binding("p2", 0, "blue"),
-            mac("blue", &rig.far, "tor"),
-        ];
-        rig.agent.write_table(&table(&[("tor", 11)], &text.concat())).unwrap();
+        let (second, _) = rig.second_vm().unwrap();
         rig.agent.start().unwrap();
         wait_for("an echo from the second VM", SOON, || second.pings(rig.far.address, 1).then_some(()))
             .unwrap();
