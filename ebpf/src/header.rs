@@ -65,13 +65,7 @@ pub(crate) struct Ethernet(pub(crate) [u16; ETH_LEN / 2]);
 impl Ethernet {
     #[inline(always)]
     pub(crate) const fn new(bytes: [u8; ETH_LEN]) -> Self {
-        let mut words = [0; ETH_LEN / 2];
-        let mut i = 0;
-        while i < words.len() {
-            words[i] = u16::from_ne_bytes([bytes[2 * i], bytes[2 * i + 1]]);
-            i += 1;
-        }
-        Self(words)
+        Self(bytemuck::must_cast(bytes))
     }
 
     #[inline(always)]

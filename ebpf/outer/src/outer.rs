@@ -87,7 +87,7 @@ pub struct Outer {
 
 impl Outer {
     /// Up to the inner Ethernet header's end.
-    pub const LEN: usize = Template::LEN + ETH_LEN;
+    const LEN: usize = Template::LEN + ETH_LEN;
     const VNI: usize = Template::LEN - 4;
     /// NVGRE's, behind the VSID.
     const FLOW_ID: usize = Template::LEN - 1;

@@ -75,6 +75,16 @@ impl Skb {
         }
     }
 
+    /// Makes the first bytes linear.
+    #[inline(always)]
+    fn pull(&self, len: u32) -> Option<()> {
+        if self.len() < len {
+            return None;
+        }
+        // SAFETY: the length is in bounds; the helper invalidates packet pointers, and none is kept.
+        if unsafe { bpf_skb_pull_data(self.skb, len) } == 0 { Some(()) } else { None }
+    }
+
     /// As [`Frame::load`], to where the caller wants it.
     #[inline(always)]
     pub(crate) fn load_to(&self, offset: u32, to: &mut [u8]) -> Result<(), Refused> {
@@ -305,13 +315,7 @@ impl Frame for Skb {
         if let Some(head) = self.linear_head() {
             return Some(head);
         }
-        if self.len() < N as u32 {
-            return None;
-        }
-        // SAFETY: the length is in bounds; the helper invalidates packet pointers, and none is kept.
-        if unsafe { bpf_skb_pull_data(self.skb, N as u32) } != 0 {
-            return None;
-        }
+        self.pull(N as u32)?;
         self.linear_head()
     }
 
@@ -320,13 +324,7 @@ impl Frame for Skb {
         if let Some(ethernet) = self.linear_ethernet() {
             return Some(ethernet);
         }
-        if self.len() < ETH_LEN as u32 {
-            return None;
-        }
-        // SAFETY: as in `head`.
-        if unsafe { bpf_skb_pull_data(self.skb, ETH_LEN as u32) } != 0 {
-            return None;
-        }
+        self.pull(ETH_LEN as u32)?;
         self.linear_ethernet()
     }
 
