@@ -35,9 +35,9 @@ pub(super) fn run(agents: u16, rounds: usize) -> Result<Vec<Row>> {
     for round in 0..rounds {
         let failover = cluster.fail_over(if round % 2 == 0 { "pc1" } else { "pc2" })?;
         eprintln!(
-            "round {round}: {} of {agents} lost their controller, the last one is synced after {:?}",
+            "round {round}: {} of {agents} lost their controller, the last one is synced after {:.1} s",
             failover.bereft,
-            failover.synced.iter().max()
+            percentile(&failover.synced, 1.0)
         );
         failovers.push(failover);
     }
