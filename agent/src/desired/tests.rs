@@ -1,4 +1,7 @@
+mod learnt;
+mod liveness;
 mod quota;
+mod service_nodes;
 
 use std::path::Path as FilePath;
 use std::time::Duration;
@@ -8,7 +11,6 @@ use vtep_api::{MacAddr, VtepName};
 
 use super::*;
 use crate::dataplane::FdbTarget;
-use crate::learnt::Sight;
 use crate::links::Link;
 use crate::liveness::Known;
 use crate::packet_rate::PacketRate;
@@ -151,6 +153,31 @@ fn link(ifindex: u32) -> Link {
     Link { ifindex, ..Link::of_kind(None, 1500) }
 }
 
+fn known(last: u8, suspect: bool) -> Known {
+    Known {
+        address: [192, 0, 2, last].into(),
+        state: vtep_bfd::State::Down,
+        remote_state: vtep_bfd::State::Down,
+        diagnostic: vtep_bfd::Diagnostic::TIME_EXPIRED,
+        remote_diagnostic: vtep_bfd::Diagnostic::NONE,
+        standing: "failed",
+        suspect,
+        overdue: false,
+        expired: 0,
+        failures: 1,
+        detection: None,
+        interval: None,
+        complaint: None,
+        settings: crate::config::Bfd { enabled: true, ..crate::config::Bfd::default() }
+            .of(
+                &VtepName::try_from("a").unwrap(),
+                &vtep_api::BfdWord::default(),
+                &crate::table::TunnelTerms::default(),
+            )
+            .unwrap(),
+    }
+}
+
 fn sender(vni: u32, last: u8) -> VtepByIpKey {
     VtepByIpKey { vni, address: mapped_v4([192, 0, 2, last]) }
 }
@@ -195,142 +222,6 @@ fn a_vtep_without_a_route_is_down_and_one_not_looked_up_stays() {
     host.underlay.targets.insert(address);
     host.check_alarm(AlarmKind::NoRoute, "192.0.2.11");
     assert!(matches!(&host.settle()[..], [Step::PutVteps(rows)] if rows[0].0 == 1 && !rows[0].1.up));
-}
-
-#[test]
-fn a_service_node_that_dies_hands_over_to_another() {
-    let mut host = Host::new();
-    host.set_table(&TABLE.replace("vni = 5001", "replication = \"service_node\", vni = 5001"));
-    host.settle();
-    let serving = |host: &Host| match host.installed.networks[&5001].flood[1..] {
-        [Target::Vtep(index)] => index,
-        ref others => panic!("{others:?}"),
-    };
-    let first = serving(&host);
-    let octet = |index: u32| u8::try_from(index).unwrap() + 10;
-    host.underlay.paths.remove(&IpAddr::from([192, 0, 2, octet(first)]));
-    host.settle();
-    let second = serving(&host);
-    assert_ne!(second, first);
-    host.route(octet(first));
-    host.settle();
-    assert_eq!(serving(&host), second, "it may have to hear its own table first");
-
-    // Nor does it stay where nobody answers, unless nobody else does.
-    host.liveness.insert(second, known(octet(second), true));
-    host.settle();
-    assert_eq!(serving(&host), first);
-    host.liveness.insert(first, known(octet(first), true));
-    host.settle();
-    assert_eq!(serving(&host), first);
-
-    host.liveness.clear();
-    host.settle();
-    host.now += Duration::from_mins(1);
-    host.settle();
-    assert_eq!(serving(&host), first, "it was the choice of this network");
-}
-
-#[test]
-fn networks_share_service_nodes() {
-    let vteps: Vec<_> =
-        (11..31).map(|last| format!("{{ name = \"v{last}\", address = \"192.0.2.{last}\" }}")).collect();
-    let names: Vec<_> = (11..31).map(|last| format!("\"v{last}\"")).collect();
-    let switch = |vni| {
-        format!(
-            "{{ name = \"n{vni}\", vni = {vni}, replication = \"service_node\", flood = [{}] }}",
-            names.join(", ")
-        )
-    };
-    let switches: Vec<_> = (6000..6100).map(switch).collect();
-    let mut host = Host::new();
-    (11..31).for_each(|last| host.route(last));
-    host.set_table(&format!(
-        "version = 1\nvtep = [{}]\nlogical_switch = [{}]\n",
-        vteps.join(", "),
-        switches.join(", ")
-    ));
-    host.settle();
-    let serving = |host: &Host| -> BTreeMap<u32, Target> {
-        let one = |(vni, network): (&u32, &crate::dataplane::Network)| match network.flood[..] {
-            [one] => (*vni, one),
-            ref others => panic!("{others:?}"),
-        };
-        host.installed.networks.iter().map(one).collect()
-    };
-    let load = |serving: &BTreeMap<u32, Target>| {
-        serving.values().fold(BTreeMap::<u32, u32>::new(), |mut load, target| {
-            *load.entry(target.to_bits()).or_default() += 1;
-            load
-        })
-    };
-    let before = serving(&host);
-    assert!(load(&before).len() > 10 && load(&before).values().all(|networks| *networks < 20));
-
-    // One fails: its networks go to several others, and all of them come back to it, and no other moves.
-    let (&failed, &share) = load(&before).iter().max_by_key(|(_, networks)| **networks).unwrap();
-    let address = host.installed.vteps[&failed].adj.remote;
-    host.liveness.insert(failed, known(address[15], true));
-    host.settle();
-    let meanwhile = serving(&host);
-    let moved: BTreeSet<u32> = before.keys().copied().filter(|vni| before[vni] != meanwhile[vni]).collect();
-    assert_eq!(moved.len(), usize::try_from(share).unwrap());
-    assert!(moved.iter().all(|vni| before[vni].to_bits() == failed));
-    let heirs: BTreeSet<u32> = moved.iter().map(|vni| meanwhile[vni].to_bits()).collect();
-    assert!(heirs.len() > 2 && !heirs.contains(&failed), "{heirs:?}");
-    host.now += Duration::from_mins(5);
-    host.liveness.clear();
-    host.settle();
-    assert_eq!(serving(&host), meanwhile);
-    host.now += Duration::from_secs(59);
-    host.settle();
-    assert_eq!(serving(&host), meanwhile, "it may have to hear its own table first");
-    host.now += Duration::from_secs(1);
-    host.settle();
-    assert_eq!(serving(&host), before);
-
-    // A restart moves nothing, though this process has seen nobody sound yet.
-    let (installed, now) = (host.installed.clone(), host.now);
-    host.allocation = Allocation::recover(&installed, now);
-    assert_eq!(host.settle(), []);
-    host.now += Duration::from_mins(1);
-    assert_eq!(host.settle(), []);
-}
-
-#[test]
-fn a_new_service_node_takes_its_share_when_it_had_time_to_hear_its_table() {
-    let nodes = |lasts: &[u8]| {
-        let names: Vec<_> = lasts.iter().map(|last| format!("\"v{last}\"")).collect();
-        let vtep = |last| format!("{{ name = \"v{last}\", address = \"192.0.2.{last}\" }}");
-        let vteps: Vec<_> = lasts.iter().map(vtep).collect();
-        let network = |vni| {
-            let flood = names.join(", ");
-            format!("{{ name = \"n{vni}\", vni = {vni}, replication = \"service_node\", flood = [{flood}] }}")
-        };
-        let networks: Vec<_> = (6000..6020).map(network).collect();
-        let (vteps, networks) = (vteps.join(", "), networks.join(", "));
-        format!("version = 1\nvtep = [{vteps}]\nlogical_switch = [{networks}]\n")
-    };
-    let mut host = Host::new();
-    (11..14).for_each(|last| host.route(last));
-    host.set_table(&nodes(&[11, 12]));
-    host.settle();
-    host.now += Duration::from_hours(1);
-    host.settle();
-    let floods = |host: &Host| -> Vec<Vec<Target>> {
-        host.installed.networks.values().map(|network| network.flood.clone()).collect()
-    };
-    let before = floods(&host);
-    host.set_table(&nodes(&[11, 12, 13]));
-    host.settle();
-    assert_eq!(floods(&host), before);
-    host.now += Duration::from_mins(1);
-    host.settle();
-    let after = floods(&host);
-    let moved: Vec<_> = after.iter().filter(|flood| !before.contains(flood)).collect();
-    assert!((2..15).contains(&moved.len()), "{after:?}");
-    let stayed = before.iter().zip(&after).filter(|(before, after)| before == after).count();
-    assert_eq!(stayed + moved.len(), before.len(), "no other moves");
 }
 
 #[test]
@@ -394,180 +285,6 @@ fn only_ports_that_were_offered_are_bound() {
     host.config = Config::parse(&database, FilePath::new("agent.toml"), &[]).unwrap();
     host.check_alarm(AlarmKind::RowsRefused, "tap9");
     assert_eq!(host.desired().dataplane.ports.len(), 2);
-}
-
-const SIGHT: Sight = Sight { now_secs: 1, port_max: 9, vni_max: 9 };
-
-const LEARNT: FdbTarget =
-    FdbTarget { master: Target::LocalPort(1), slave: Target::None, flags: FdbValue::LEARNT };
-
-#[test]
-fn a_spoofed_source_never_moves_a_table_entry_and_is_a_claim() {
-    let mut host = Host::new();
-    let stolen = [BLUE_MAC, FdbKey::new(5002, BLUE_MAC.mac)];
-    host.settle();
-    let before = stolen.map(|key| host.installed.fdb[&key]);
-    for (key, vlan) in stolen.into_iter().zip([0, 7]) {
-        host.learnt.observe(key, PortId { ifindex: 7, vlan }, SIGHT);
-    }
-    host.settle();
-    assert_eq!(stolen.map(|key| host.installed.fdb[&key]), before);
-    let claimed = |(name, macs): (&LogicalSwitchName, &BTreeMap<MacAddr, PortId>)| {
-        (name.to_string(), macs.keys().map(|mac| mac.octets()[5]).collect::<Vec<_>>())
-    };
-    let claims: Vec<_> = host.desired().local_macs.iter().map(claimed).collect();
-    assert_eq!(claims, [("blue".to_owned(), vec![1, 0xaa]), ("red".to_owned(), vec![1, 0xaa])]);
-}
-
-#[test]
-fn a_restart_gives_a_claimed_mac_the_same_entry() {
-    let mut host = Host::new();
-    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, SIGHT);
-    host.learnt.observe(FdbKey::new(5001, [2, 0, 0, 0, 0, 3]), PortId { ifindex: 7, vlan: 0 }, SIGHT);
-    host.settle();
-    host.learnt = Learnt::recover(&host.installed);
-    host.allocation = Allocation::recover(&host.installed, host.now);
-    let steps: Vec<_> = host.settle().iter().map(Step::name).collect();
-    assert!(!steps.contains(&"put MACs") && !steps.contains(&"remove MACs"), "{steps:?}");
-}
-
-#[test]
-fn a_claim_becomes_the_entry_when_the_table_withdraws_its_own() {
-    let mut host = Host::new();
-    host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, SIGHT);
-    host.settle();
-    let names = host.desired().names;
-    let before = host.table.clone();
-    let row = "{ logical_switch = \"blue\", mac = \"02:00:00:00:00:01\", master = \"a\", slave = \"b\" },";
-    host.set_table(&TABLE.replace(row, ""));
-    let delta = Delta::between(&before, &host.table);
-    let present = Present {
-        names: &names,
-        learnt: &host.learnt,
-        installed: &host.installed,
-        room: &super::quota::Room::default(),
-    };
-    assert_eq!(shortcut(&delta.macs, &host.table, present, 100), None);
-    host.settle();
-    assert_eq!(host.installed.fdb[&BLUE_MAC], LEARNT);
-    host.set_table(TABLE);
-    host.settle();
-    assert_eq!(host.installed.fdb[&BLUE_MAC].master, Target::Vtep(1));
-}
-
-#[test]
-fn a_mac_that_the_table_does_not_name_is_learnt_and_reported() {
-    let mut host = Host::new();
-    let port = PortId { ifindex: 7, vlan: 0 };
-    let key = FdbKey::new(5001, [2, 0, 0, 0, 0, 3]);
-    host.learnt.observe(key, port, SIGHT);
-    let desired = host.desired();
-    assert_eq!(desired.dataplane.fdb[&key], LEARNT);
-    let blue = desired.local_macs.iter().find(|(name, _)| name.as_str() == "blue").unwrap().1;
-    assert_eq!(blue.keys().map(|mac| mac.octets()[5]).collect::<Vec<_>>(), [3, 0xaa]);
-    // learn_max is 1. What the port has is noted when it is seen.
-    host.check_alarm(AlarmKind::LearnLimit, "tap0");
-    assert_ne!(desired.dataplane.ports[&port].flags & PortValue::LEARN, 0);
-    assert_eq!(desired.dataplane.seen[&key], Target::LocalPort(1));
-    host.settle();
-    assert_eq!(Learnt::recover(&host.installed).iter().collect::<Vec<_>>(), [(key, port)]);
-}
-
-#[test]
-fn what_is_installed_keeps_its_room_when_there_are_more_macs_than_room() {
-    let mut host = Host::new();
-    let row = |last| format!("{{ logical_switch = \"blue\", mac = \"0:0:0:0:0:{last}\", master = \"a\" }},");
-    host.config =
-        Config::parse(&format!("{CONFIG}\n[dataplane]\nmacs_max = 5"), FilePath::new("agent.toml"), &[])
-            .unwrap();
-    host.set_table(&TABLE.replace("mac = [", &format!("mac = [ {}", row(9))));
-    host.settle();
-    assert_eq!(host.installed.fdb.len(), 5);
-    host.set_table(&TABLE.replace("mac = [", &format!("mac = [ {} {}", row(8), row(9))));
-    assert_eq!(host.desired().pending, 1);
-    host.check_alarm(AlarmKind::MacTableFull, &host.config.agent.name.to_string());
-    assert_eq!(host.settle(), []);
-}
-
-/// The delta from `TABLE` to the changed text, by the short way and by the long one.
-#[track_caller]
-fn check_shortcut(text: &str, expected: bool) {
-    let mut host = Host::new();
-    host.settle();
-    let names = host.desired().names;
-    let before = host.table.clone();
-    host.set_table(text);
-    let delta = Delta::between(&before, &host.table);
-    assert_eq!(delta.outline, None);
-    let present = Present {
-        names: &names,
-        learnt: &host.learnt,
-        installed: &host.installed,
-        room: &super::quota::Room::default(),
-    };
-    let short = shortcut(&delta.macs, &host.table, present, 100);
-    assert_eq!(short.is_some(), expected);
-    let steps = host.settle();
-    assert!(short.is_none_or(|(short, _)| short.steps == steps));
-}
-
-#[test]
-fn the_short_way_for_a_few_macs_ends_where_the_long_one_does() {
-    check_shortcut(&TABLE.replace("master = \"a\", slave = \"b\"", "master = \"b\", slave = \"a\""), true);
-    check_shortcut(&TABLE.replace(", slave = \"b\"", ""), true);
-    check_shortcut(
-        &TABLE.replace(
-            "{ logical_switch = \"blue\", mac = \"02:00:00:00:00:01\", master = \"a\", slave = \"b\" },",
-            "",
-        ),
-        true,
-    );
-    // A MAC of our own, and a VTEP that becomes a sender.
-    check_shortcut(
-        &TABLE.replace(
-            "mac = \"02:00:00:00:00:01\", master = \"a\"",
-            "mac = \"02:00:00:00:00:aa\", master = \"a\"",
-        ),
-        false,
-    );
-    let other = TABLE.replace("flood = [\"a\"], unknown", "unknown");
-    let mut host = Host::new();
-    host.set_table(&other);
-    host.settle();
-    let names = host.desired().names;
-    let red = host.table.logical_switches.keys().find(|name| name.as_str() == "red").unwrap().clone();
-    let entry = MacEntry { master: VtepName::try_from("a").unwrap(), slave: None, ips: Box::default() };
-    let changed = [(red, MacAddr::new(BLUE_MAC.mac), Some(entry))];
-    let present = Present {
-        names: &names,
-        learnt: &host.learnt,
-        installed: &host.installed,
-        room: &super::quota::Room::default(),
-    };
-    assert_eq!(shortcut(&changed, &host.table, present, 100), None);
-}
-
-#[test]
-fn a_sender_that_lost_its_last_mac_goes_with_the_comparison_after_the_short_write() {
-    let mut host = Host::new();
-    host.settle();
-    assert!(host.installed.senders.contains_key(&sender(5002, 12)));
-    let names = host.desired().names;
-    let before = host.table.clone();
-    let row = "{ logical_switch = \"red\", mac = \"02:00:00:00:00:01\", master = \"b\" },";
-    host.set_table(&TABLE.replace(row, ""));
-    let delta = Delta::between(&before, &host.table);
-    let present = Present {
-        names: &names,
-        learnt: &host.learnt,
-        installed: &host.installed,
-        room: &super::quota::Room::default(),
-    };
-    for step in shortcut(&delta.macs, &host.table, present, 100).unwrap().0.steps {
-        host.installed.apply(step);
-    }
-    assert!(host.installed.senders.contains_key(&sender(5002, 12)));
-    assert_eq!(host.settle(), [Step::RemoveSenders(vec![sender(5002, 12)])]);
 }
 
 #[test]
@@ -634,116 +351,6 @@ fn what_a_partial_table_does_not_name_stays() {
     host.table = Table::default();
     host.settle();
     assert_eq!((host.installed.fdb.len(), host.installed.networks.len()), (0, 0));
-}
-
-fn known(last: u8, suspect: bool) -> Known {
-    Known {
-        address: [192, 0, 2, last].into(),
-        state: vtep_bfd::State::Down,
-        remote_state: vtep_bfd::State::Down,
-        diagnostic: vtep_bfd::Diagnostic::TIME_EXPIRED,
-        remote_diagnostic: vtep_bfd::Diagnostic::NONE,
-        standing: "failed",
-        suspect,
-        overdue: false,
-        expired: 0,
-        failures: 1,
-        detection: None,
-        interval: None,
-        complaint: None,
-        settings: crate::config::Bfd { enabled: true, ..crate::config::Bfd::default() }
-            .of(
-                &VtepName::try_from("a").unwrap(),
-                &vtep_api::BfdWord::default(),
-                &crate::table::TunnelTerms::default(),
-            )
-            .unwrap(),
-    }
-}
-
-#[test]
-fn a_vtep_that_answers_nothing_is_told_and_stays_in_service() {
-    let mut host = Host::new();
-    host.settle();
-    let start = host.now;
-    let (index, row) = host.installed.vteps.iter().next().expect("a VTEP");
-    let (index, vtep) = (*index, ip(row.adj.remote));
-    let [.., last] = row.adj.remote;
-    for (secs, sent) in [(0, 0), (60, 1000)] {
-        let traffic = crate::one_way::Traffic { vtep, sent, received: 0 };
-        host.one_way.look([traffic], start + std::time::Duration::from_secs(secs));
-    }
-    let told = |host: &mut Host| {
-        let desired = host.desired();
-        let alarms = desired.alarms.iter().filter(|alarm| alarm.kind == AlarmKind::OneWay);
-        assert!(!desired.dataplane.vteps[&index].suspect || host.liveness[&index].suspect);
-        alarms.map(|alarm| (alarm.subject.clone(), alarm.message.clone())).next()
-    };
-    let (subject, message) = told(&mut host).expect("an alarm");
-    assert_eq!(subject, vtep.to_string());
-    assert!(message.starts_with("1000 frames"), "{message}");
-    // BFD says it already.
-    host.liveness.insert(index, known(last, true));
-    assert_eq!(told(&mut host), None);
-}
-
-#[test]
-fn a_silent_vtep_is_suspect_and_neither_down_nor_another_of_its_index() {
-    let mut host = Host::new();
-    host.settle();
-    let a = mapped_v4([192, 0, 2, 11]);
-    let index = *host.installed.vteps.iter().find(|(_, row)| row.adj.remote == a).unwrap().0;
-    host.liveness.insert(index, known(11, true));
-    host.check_alarm(AlarmKind::BfdDown, "192.0.2.11");
-    host.settle();
-    assert!(host.installed.vteps[&index].up && host.installed.vteps[&index].suspect);
-    host.liveness.insert(index, known(99, true));
-    host.settle();
-    assert!(!host.installed.vteps[&index].suspect, "that was said of another VTEP");
-}
-
-#[test]
-fn an_uplink_without_carrier_makes_its_vteps_suspect_and_says_so() {
-    let mut host = Host::new();
-    host.settle();
-    host.links.by_name.get_mut("eth0").unwrap().carrier = false;
-    host.check_alarm(AlarmKind::UplinkNoCarrier, "eth0");
-    host.check_alarm(AlarmKind::SlaveWouldFail, "192.0.2.12");
-    host.settle();
-    assert!(host.installed.vteps.values().all(|row| row.suspect && row.up));
-}
-
-#[test]
-fn a_slave_whose_next_hop_is_unresolved_is_told_before_it_is_needed() {
-    let mut host = Host::new();
-    let would_fail = |host: &mut Host| -> Vec<String> {
-        let alarms = host.desired().alarms.into_iter();
-        let alarms = alarms.filter(|alarm| alarm.kind == AlarmKind::SlaveWouldFail);
-        alarms.map(|alarm| alarm.subject).collect()
-    };
-    assert_eq!(would_fail(&mut host), Vec::<String>::new());
-    for path in host.underlay.paths.values_mut() {
-        path.dst_mac = None;
-    }
-    assert_eq!(would_fail(&mut host), ["192.0.2.12"], "192.0.2.11 is no slave");
-}
-
-/// What was installed holds until the sessions were looked at: an agent that starts does not bring anybody back.
-#[test]
-fn a_suspect_vtep_stays_so_until_its_session_says_otherwise() {
-    let mut host = Host::new();
-    host.config.bfd.enabled = true;
-    host.settle();
-    for row in host.installed.vteps.values_mut() {
-        row.suspect = true;
-    }
-    host.settle();
-    assert!(host.installed.vteps.values().all(|row| row.suspect));
-    let index = *host.installed.vteps.keys().next().unwrap();
-    let last = host.installed.vteps[&index].adj.remote[15];
-    host.liveness.insert(index, known(last, false));
-    host.settle();
-    assert!(!host.installed.vteps[&index].suspect);
 }
 
 #[test]
