@@ -34,10 +34,10 @@ pub(super) fn run(options: Options) -> Result<Vec<Row>> {
         let load = Load { direction: Direction::Out, macs, frames, cores: 1 };
         bench.frames(&format!("out, {macs} MACs"), load)?;
     }
-    let load = Load { direction: Direction::In, macs: 1, frames, cores: 1 };
-    bench.frames("in", load)?;
-    let load = Load { direction: Direction::Out, macs: 1, frames: 2 * frames, cores: 2 };
-    bench.frames("out, 2 cores", load)?;
+    bench.frames("in", Load { direction: Direction::In, macs: 1, frames, cores: 1 })?;
+    for (direction, name) in [(Direction::Out, "out, 2 cores"), (Direction::In, "in, 2 cores")] {
+        bench.frames(name, Load { direction, macs: 1, frames: 2 * frames, cores: 2 })?;
+    }
     bench.stations(quick)?;
     bench.floods(if quick { 50_000 } else { 500_000 })?;
     Ok(bench.rows)
