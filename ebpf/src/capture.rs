@@ -97,7 +97,9 @@ fn take<F: Frame>(frame: F, fate: Fate, to: u32, bd: u32) {
 fn is_wanted<F: Frame>(frame: F, settings: &CaptureSettings, to: u32, bd: u32, at_ns: u64) -> bool {
     let passes = at_ns < settings.until_ns
         && (settings.bd == CaptureSettings::ANY_BD || settings.bd == bd)
-        && (settings.ifindex == 0 || settings.ifindex == frame.ifindex() || settings.ifindex == to);
+        && (settings.ifindex == 0
+            || settings.ifindex == frame.ifindex()
+            || settings.ifindex == CaptureHead::interface(to));
     let Some(cpu) = maps::capture_cpu().filter(|_| passes) else { return false };
     cpu.matched += 1;
     let second = at_ns / SECOND_NS;

@@ -49,7 +49,7 @@ mod witness;
 
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use vtep_abi::Verdict;
+use vtep_abi::{CaptureHead, Verdict};
 
 use crate::context::{Action, Frame, Skb, Xdp};
 
@@ -57,33 +57,37 @@ use crate::context::{Action, Frame, Skb, Xdp};
 #[derive(Clone, Copy)]
 struct End {
     verdict: Verdict,
-    /// With [`Self::RESOLVE`] or [`Self::PEER`] on top.
+    /// With [`CaptureHead::RESOLVE`] or [`CaptureHead::PEER`] on top.
     ifindex: u32,
 }
 
 impl End {
-    /// No interface has so high a number.
-    const RESOLVE: u32 = 1 << 31;
-    /// Nor one that is lower by half.
-    const PEER: u32 = 1 << 30;
-
     const fn redirect(verdict: Verdict, ifindex: u32) -> Self {
         Self { verdict, ifindex }
     }
 
     /// The kernel finds the next hop.
     const fn resolve(verdict: Verdict, ifindex: u32) -> Self {
-        Self { verdict, ifindex: ifindex | Self::RESOLVE }
+        Self { verdict, ifindex: ifindex | CaptureHead::RESOLVE }
     }
 
     /// Into the namespace at the other end of a veth.
     const fn peer(verdict: Verdict, ifindex: u32) -> Self {
-        Self { verdict, ifindex: ifindex | Self::PEER }
+        Self { verdict, ifindex: ifindex | CaptureHead::PEER }
+    }
+
+    /// XDP has no room in front of the frame, which is as it came; TC makes some.
+    const fn without_headroom() -> Self {
+        Self { verdict: Verdict::Passed, ifindex: u32::MAX }
+    }
+
+    const fn lacks_headroom(self) -> bool {
+        matches!(self.verdict, Verdict::Passed) && self.ifindex != 0
     }
 
     /// By the interface all the same.
     const fn by_interface(self) -> Self {
-        Self { ifindex: self.ifindex & !Self::PEER, ..self }
+        Self { ifindex: self.ifindex & !CaptureHead::PEER, ..self }
     }
 }
 
@@ -172,9 +176,11 @@ fn run<F: Frame>(mut frame: F, path: impl FnOnce(&mut F, &mut Account) -> End) -
 #[inline(always)]
 fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
     let action = match end.verdict {
-        Verdict::Device if end.ifindex & End::RESOLVE != 0 => Action::Resolve(end.ifindex & !End::RESOLVE),
-        Verdict::Local | Verdict::Delivered if end.ifindex & End::PEER != 0 => {
-            Action::Peer(end.ifindex & !End::PEER)
+        Verdict::Device if end.ifindex & CaptureHead::RESOLVE != 0 => {
+            Action::Resolve(end.ifindex & !CaptureHead::RESOLVE)
+        }
+        Verdict::Local | Verdict::Delivered if end.ifindex & CaptureHead::PEER != 0 => {
+            Action::Peer(end.ifindex & !CaptureHead::PEER)
         }
         Verdict::Local
         | Verdict::Master
@@ -240,7 +246,7 @@ fn conclude<F: Frame>(frame: F, account: &Account, end: End) -> F::Code {
                 maps::count_from_port(account.local_port, account.bytes, dropped);
             }
         }
-        capture::offer(frame, account, end.by_interface());
+        capture::offer(frame, account, end);
     }
     frame.act(action)
 }

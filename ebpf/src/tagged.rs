@@ -57,6 +57,9 @@ pub(crate) fn deliver(frame: Skb, vni: u32, to: u32, kept: Tag, verdict: Verdict
     let Some(port) = maps::local_port(to, vni) else {
         return Verdict::PortGone.into();
     };
+    if !vlan::comes_out(port, kept) {
+        return Verdict::ExtraTag.into();
+    }
     if !fits(frame, port.ifindex, port.frame_max()) {
         maps::count_too_big(to);
         return Verdict::PortMtu.into();
@@ -67,7 +70,7 @@ pub(crate) fn deliver(frame: Skb, vni: u32, to: u32, kept: Tag, verdict: Verdict
             maps::count_to_port(to, bytes);
             End::redirect(verdict, port.ifindex)
         }
-        Err(refused) => refused.into(),
+        Err(Refused) => Verdict::VlanFailed.into(),
     }
 }
 
@@ -120,24 +123,21 @@ pub(crate) extern "C" fn copy(index: u32, tagged: &mut Copies) -> u64 {
 #[inline(always)]
 fn copy_to_port(tagged: &mut Copies, to: u32, port: &LocalPort) {
     let &mut Copies { shared: ref mut copies, kept, ref mut refused } = tagged;
+    if !vlan::comes_out(port, kept) {
+        *refused = true;
+        return;
+    }
     let mut frame = copies.frame;
     if !port::fits(&frame, frame.len(), port) {
         copies.count_too_long(to);
         return;
     }
-    let sent = match vlan::put_on(frame, port, kept) {
-        Ok(tags) => {
-            let sent = frame.copy_to(port.ifindex);
-            // The next copy must start from the bare frame.
-            let bare = frame.pop_tag().and_then(|()| if tags > 1 { frame.pop_tag() } else { Ok(()) });
-            bare.and(sent)
-        }
-        Err(Verdict::ExtraTag) => {
-            *refused = true;
-            return;
-        }
-        Err(_) => Err(Refused),
-    };
+    let sent = vlan::put_on(frame, port, kept).and_then(|tags| {
+        let sent = frame.copy_to(port.ifindex);
+        // The next copy must start from the bare frame.
+        let bare = frame.pop_tag().and_then(|()| if tags > 1 { frame.pop_tag() } else { Ok(()) });
+        bare.and(sent)
+    });
     copies.count_port(to, sent);
 }
 

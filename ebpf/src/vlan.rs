@@ -114,26 +114,33 @@ pub(crate) fn take_inner(mut frame: Skb, network: &VniValue) -> Result<Tag, Verd
     if frame.tag().is_some() { Err(Verdict::ExtraTag) } else { Ok(tag) }
 }
 
-/// Gives a frame the tags with which it leaves to a port. How many.
+/// Whether a port takes a kept tag.
 ///
-/// A kept tag opens no network: it comes out where it says nothing else than the binding, or behind the binding's tag, or
-/// where no binding has it.
+/// It opens no network: it comes out where it says nothing else than the binding, or behind the binding's tag, or where
+/// no binding has it.
 #[inline(always)]
-pub(crate) fn put_on(mut frame: Skb, port: &LocalPort, kept: Tag) -> Result<u32, Verdict> {
-    let keeps = port.flags & LocalPort::KEEP_TAG != 0 && kept.vlan() == Some(port.vlan);
-    let carries = port.flags & LocalPort::CARRY_TAG != 0
-        && (port.vlan != 0 || kept.vlan().is_none_or(|vlan| maps::port(port.ifindex, vlan).is_none()));
-    if !keeps && !carries {
-        return Err(Verdict::ExtraTag);
-    }
-    frame.push_tag_of(kept.tpid, kept.tci).map_err(|Refused| Verdict::VlanFailed)?;
-    if keeps || port.vlan == 0 {
+pub(crate) fn comes_out(port: &LocalPort, kept: Tag) -> bool {
+    keeps(port, kept)
+        || port.flags & LocalPort::CARRY_TAG != 0
+            && (port.vlan != 0 || kept.vlan().is_none_or(|vlan| maps::port(port.ifindex, vlan).is_none()))
+}
+
+#[inline(always)]
+fn keeps(port: &LocalPort, kept: Tag) -> bool {
+    port.flags & LocalPort::KEEP_TAG != 0 && kept.vlan() == Some(port.vlan)
+}
+
+/// Gives a frame the tags with which it leaves to a port that takes its kept one. How many.
+#[inline(always)]
+pub(crate) fn put_on(mut frame: Skb, port: &LocalPort, kept: Tag) -> Result<u32, Refused> {
+    frame.push_tag_of(kept.tpid, kept.tci)?;
+    if port.vlan == 0 || keeps(port, kept) {
         return Ok(1);
     }
     if frame.push_tag(port.vlan).is_err() {
         // The next copy of a flood must start from the bare frame.
         let _ = frame.pop_tag();
-        return Err(Verdict::VlanFailed);
+        return Err(Refused);
     }
     Ok(2)
 }

@@ -57,7 +57,7 @@ fn each_mistake_on_purpose_is_found() {
     fn bindings(tables: &mut Tables, change: impl FnMut(&mut Binding)) {
         tables.bindings.values_mut().for_each(change);
     }
-    let mistakes: [(&str, Seed); 22] = [
+    let mistakes: [(&str, Seed); 23] = [
         ("TTL", |tables| vteps(tables, |vtep| vtep.policy.ttl ^= 1)),
         ("DSCP", |tables| vteps(tables, |vtep| vtep.policy.dscp ^= 1)),
         ("don't fragment", |tables| vteps(tables, |vtep| vtep.policy.dont_fragment ^= true)),
@@ -76,6 +76,7 @@ fn each_mistake_on_purpose_is_found() {
         ("MTU of ports", |tables| ports(tables, |port| port.mtu += 1)),
         ("tag", |tables| ports(tables, |port| port.vlan ^= 1)),
         ("ports at XDP", |tables| ports(tables, |port| port.takes_xdp = true)),
+        ("ports that are passed by", |tables| ports(tables, |port| port.to_peer ^= true)),
         ("port security", |tables| bindings(tables, |binding| binding.checks_ips = false)),
         ("link-local frames", |tables| bindings(tables, |binding| binding.link_local = true)),
         ("tags that stay inside", |tables| bindings(tables, |binding| binding.tags = Tags::None)),

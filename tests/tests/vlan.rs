@@ -225,6 +225,24 @@ fn check_delivery(rig: Rig) {
         let arrived = port.receive_all(QUIET, |frame| frame.ends_with(MARK)).unwrap();
         assert_eq!(arrived, [tagged(&bare, &[(Q, 42)])], "the VLAN that has a binding is another network");
     }
+
+    let long = frame::udp(endpoint(&rig.far), endpoint(&rig.vm), &[7; 400]);
+    rig.port.set_mtu(300).unwrap();
+    wait_for("the port's MTU", SOON, || {
+        far.send(&long).ok()?;
+        (rig.count(Verdict::PortMtu) > 0).then_some(())
+    })
+    .unwrap();
+    for to in [rig.vm.mac.octets(), [0xff; 6]] {
+        let mut long = long.clone();
+        long[..6].copy_from_slice(&to);
+        let before = rig.count(Verdict::ExtraTag);
+        far.send(&tagged(&long, &[(Q, 100)])).unwrap();
+        wait_for("the counter of a frame that is too long, too", SOON, || {
+            (rig.count(Verdict::ExtraTag) == before + 1).then_some(())
+        })
+        .unwrap();
+    }
 }
 
 #[test]

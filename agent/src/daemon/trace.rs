@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tokio::sync::oneshot;
-use vtep_abi::{FdbKey, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
+use vtep_abi::{CaptureHead, FdbKey, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
 use vtep_api::MacAddr;
 use vtep_api::daemon::chain;
 
@@ -17,9 +17,6 @@ use crate::trace::device::{self, DeviceRow, Inside};
 use crate::trace::outer::Outer;
 use crate::trace::view::{AdjacencyRow, CopyRow, FrameRow, Step, TraceRow};
 use crate::trace::{Probe, Question, array, digits, is_of_the_tables, tag};
-
-/// Beside an interface: the kernel finds the next hop (`ebpf/src/main.rs`, `End`).
-const RESOLVE: u32 = 1 << 31;
 
 /// The entries that a frame meets, and the verdicts to which they can lead.
 #[derive(Default)]
@@ -389,7 +386,7 @@ impl Host {
     fn trace_row(&self, tracing: &Tracing, traced: &Traced, chain: Chain) -> TraceRow {
         let Tracing { program, interface, probe, .. } = tracing;
         let head = &traced.end.head;
-        let (to, leaves) = (head.to & !RESOLVE, head.to != 0);
+        let (to, leaves) = (CaptureHead::interface(head.to), head.to != 0);
         let verdict = Verdict::from_code(head.verdict);
         let outer = Outer::parse(&traced.end.frame, self.udp_port())
             .filter(|_| leaves && *program == Program::PortIn);
@@ -444,7 +441,7 @@ impl Host {
             verdict: verdict.map_or_else(|| head.verdict.to_string(), |verdict| verdict.name().to_owned()),
             meaning: verdict.map_or("", Verdict::meaning).to_owned(),
             drop: verdict.is_some_and(Verdict::is_drop),
-            to: leaves.then(|| self.interface(head.to & !RESOLVE)),
+            to: leaves.then(|| self.interface(CaptureHead::interface(head.to))),
             bytes: leaves.then(|| digits(&traced.end.frame)),
             outer: None,
             device: None,

@@ -59,7 +59,7 @@ pub struct CaptureHead {
     pub bd: u32,
     /// Where it came in.
     pub ifindex: u32,
-    /// Where it goes on; 0: nowhere.
+    /// The interface where it goes on, with [`Self::RESOLVE`] or [`Self::PEER`] on top; 0: nowhere.
     pub to: u32,
     /// Of the whole frame as it is after the verdict, without the outer headers that were removed.
     pub len: u32,
@@ -80,6 +80,16 @@ impl CaptureHead {
     pub const PROVIDER: u32 = 1 << 17;
     /// In [`Self::flags`]: one copy of a frame that is flooded.
     pub const COPY: u32 = 1;
+    /// In [`Self::to`]: the kernel finds the next hop. No interface has so high a number.
+    pub const RESOLVE: u32 = 1 << 31;
+    /// In [`Self::to`]: into the namespace at the other end of this veth. Nor one that is lower by half.
+    pub const PEER: u32 = 1 << 30;
+
+    /// The interface that [`Self::to`] names.
+    #[must_use]
+    pub const fn interface(to: u32) -> u32 {
+        to & !(Self::RESOLVE | Self::PEER)
+    }
 }
 
 /// An entry of the ring. Bytes beyond the lengths that the head says mean nothing.

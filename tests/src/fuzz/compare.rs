@@ -83,13 +83,18 @@ fn unlike_bytes(leaving: &Leaving, seen: &Seen) -> Option<String> {
 }
 
 fn unlike_sent(leaving: &Leaving, hook: Hook, verdict: Verdict, seen: &Seen) -> Option<String> {
-    /// The kernel is to find the next hop.
-    const RESOLVE: u32 = 1 << 31;
     let Some(sent) = seen.ran.sent else {
         return Some("the frame was redirected, and not captured".to_owned());
     };
     let resolve = verdict == Verdict::Device && !leaving.free.is_empty();
-    let to = leaving.ifindex | if resolve { RESOLVE } else { 0 };
+    let way = if resolve {
+        CaptureHead::RESOLVE
+    } else if leaving.to_peer && !hook.is_xdp() {
+        CaptureHead::PEER
+    } else {
+        0
+    };
+    let to = leaving.ifindex | way;
     if sent.to != to {
         return Some(format!("the frame was redirected to {:#x}, not to {to:#x}", sent.to));
     }

@@ -74,7 +74,7 @@ pub(super) fn encapsulated(frame: &[u8], vni: u32, vtep: &Vtep) -> Leaving {
             free.push(Free::Bits { at: head.len() - 1, mask: 0xff });
         }
     }
-    Leaving { ifindex: vtep.uplink, tag: None, frame: [&head, frame].concat(), free }
+    Leaving { free, ..Leaving::plain(vtep.uplink, [&head, frame].concat()) }
 }
 
 fn ip(frame: &[u8], vtep: &Vtep, head: &mut Vec<u8>, free: &mut Vec<Free>) {

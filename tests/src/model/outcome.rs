@@ -46,6 +46,8 @@ pub struct Paid {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leaving {
     pub ifindex: u32,
+    /// Into the namespace at its other end at once, where the hook can.
+    pub to_peer: bool,
     /// The outermost, which TC keeps beside the frame until it is on the wire.
     pub tag: Option<Tag>,
     pub frame: Vec<u8>,
@@ -95,6 +97,14 @@ impl Outcome {
         Self { verdict, bd, bytes: bytes as u64, way, vteps, ports, paid, tells: false, by_xdp: true }
     }
 
+    /// By the interface in any case.
+    pub(super) fn by_interface(mut self) -> Self {
+        if let Way::To(leaving) = &mut self.way {
+            leaving.to_peer = false;
+        }
+        self
+    }
+
     /// Of a frame that came from a port.
     pub(super) fn at(mut self, port: u32) -> Self {
         let (frames, bytes) = if self.verdict.is_drop() { (1, self.bytes) } else { (0, 0) };
@@ -112,7 +122,7 @@ impl Outcome {
 
 impl Leaving {
     pub(super) fn plain(ifindex: u32, frame: Vec<u8>) -> Self {
-        Self { ifindex, tag: None, frame, free: Vec::new() }
+        Self { ifindex, to_peer: false, tag: None, frame, free: Vec::new() }
     }
 
     pub fn to_host(frame: Vec<u8>) -> Self {

@@ -9,7 +9,7 @@ use super::{
     outcome::{Leaving, Outcome, Paid, PortCount, VtepCount, Way},
     security, suppress,
     tables::{Binding, Encapsulation, Entry, Mac, Network, Place, Storm, Tables, Tag},
-    tags,
+    tags::{self, AtPort},
 };
 
 /// Whoever speaks to it inside a tunnel speaks to the VTEP (`vtep(5)`, `bfd_config_remote`).
@@ -110,17 +110,17 @@ impl Arrived<'_> {
     fn to_port(&self, frame: &[u8], index: u32, verdict: Verdict) -> Outcome {
         match self.tables.local_port(index, self.binding.vni) {
             None => self.ended(Verdict::PortGone),
-            Some(port) if !port.takes(frame.len()) => {
-                let ports = vec![(index, PortCount::TOO_BIG)];
-                Outcome { ports, by_xdp: false, ..self.ended(Verdict::PortMtu) }
-            }
-            Some(port) => match tags::at_port(self.tables, frame, port, self.kept) {
-                Some(leaving) => {
+            Some(port) => match AtPort::of(self.tables, frame, port, self.kept) {
+                AtPort::Leaves(leaving) => {
                     let ports = vec![(index, PortCount::one_sent(frame))];
                     let way = Way::To(leaving);
                     Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(verdict) }
                 }
-                None => self.ended(Verdict::ExtraTag),
+                AtPort::Untaken => self.ended(Verdict::ExtraTag),
+                AtPort::TooLong => {
+                    let ports = vec![(index, PortCount::TOO_BIG)];
+                    Outcome { ports, by_xdp: false, ..self.ended(Verdict::PortMtu) }
+                }
             },
         }
     }
@@ -164,7 +164,7 @@ impl Arrived<'_> {
         let told_enough = interface.is_some_and(|interface| interface.told_enough);
         match icmp::too_big(self.frame, room) {
             Some(answer) if !told_enough => {
-                let outcome = self.to_port(&answer, self.binding.local_port, told);
+                let outcome = self.to_port(&answer, self.binding.local_port, told).by_interface();
                 Outcome { tells: true, ..outcome }
             }
             _ => self.ended(untold),
@@ -177,7 +177,7 @@ impl Arrived<'_> {
             && is_group(self.ethernet.destination())
             && let Some(answer) = suppress::answer(self.tables, self.binding, self.frame)
         {
-            return self.to_port(&answer, self.binding.local_port, Verdict::Answered);
+            return self.to_port(&answer, self.binding.local_port, Verdict::Answered).by_interface();
         }
         let of_port = self.tables.interfaces.get(&self.ifindex).and_then(|interface| interface.storm);
         if of_port.is_some_and(Storm::is_over) {
@@ -203,16 +203,16 @@ impl Arrived<'_> {
                 Place::Port(index) if index == self.binding.local_port => {}
                 Place::Port(index) => match self.tables.local_port(index, self.binding.vni) {
                     Some(port) if link_local && !port.link_local => {}
-                    Some(port) if !port.takes(self.frame.len()) => {
-                        ports.push((index, PortCount::TOO_BIG));
-                        too_long = true;
-                    }
-                    Some(port) => match tags::at_port(self.tables, self.frame, port, self.kept) {
-                        Some(copy) => {
+                    Some(port) => match AtPort::of(self.tables, self.frame, port, self.kept) {
+                        AtPort::Leaves(copy) => {
                             ports.push((index, PortCount::one_sent(self.frame)));
                             copies.push(copy);
                         }
-                        None => untaken = true,
+                        AtPort::Untaken => untaken = true,
+                        AtPort::TooLong => {
+                            ports.push((index, PortCount::TOO_BIG));
+                            too_long = true;
+                        }
                     },
                     None => failed = true,
                 },

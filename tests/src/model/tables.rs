@@ -136,7 +136,7 @@ pub struct LocalPort {
     pub decap_in_program: bool,
     pub link_local: bool,
     pub takes_xdp: bool,
-    /// Into the namespace behind it at once, which shows in no frame.
+    /// Unicast enters the namespace behind it at once, if it keeps no tag; out of a tunnel by the program, if it is IP.
     pub to_peer: bool,
     pub tags: Tags,
     pub mtu: u32,

@@ -46,22 +46,40 @@ pub(super) fn bound<'a>(
     }
 }
 
+/// Whether and how a frame leaves to a port.
+pub(super) enum AtPort {
+    Leaves(Leaving),
+    /// The port does not take the tag that it kept.
+    Untaken,
+    TooLong,
+}
+
+impl AtPort {
+    pub(super) fn of(tables: &Tables, frame: &[u8], port: &LocalPort, kept: Option<Tag>) -> Self {
+        match leaving(tables, frame, port, kept) {
+            None => Self::Untaken,
+            Some(_) if !port.takes(frame.len()) => Self::TooLong,
+            Some(leaving) => Self::Leaves(Leaving { to_peer: port.to_peer && kept.is_none(), ..leaving }),
+        }
+    }
+}
+
 /// With the tag of its binding, and the one that it kept. None: the port does not take that one.
-pub(super) fn at_port(tables: &Tables, frame: &[u8], port: &LocalPort, kept: Option<Tag>) -> Option<Leaving> {
+fn leaving(tables: &Tables, frame: &[u8], port: &LocalPort, kept: Option<Tag>) -> Option<Leaving> {
     let own = (port.vlan != 0).then_some((TYPE_VLAN, port.vlan));
-    let leaving = |tag, frame| Some(Leaving { tag, ..Leaving::plain(port.ifindex, frame) });
+    let with = |tag, frame| Some(Leaving { tag, ..Leaving::plain(port.ifindex, frame) });
     let Some(kept) = kept else {
-        return leaving(own, frame.to_vec());
+        return with(own, frame.to_vec());
     };
     match port.tags {
         // It says the same.
-        Tags::Kept if vlan(kept) == Some(port.vlan) => leaving(Some(kept), frame.to_vec()),
-        Tags::Carried if own.is_some() => leaving(own, tagged(frame, kept)),
+        Tags::Kept if vlan(kept) == Some(port.vlan) => with(Some(kept), frame.to_vec()),
+        Tags::Carried if own.is_some() => with(own, tagged(frame, kept)),
         // It may not open the network of another binding.
         Tags::Carried
             if vlan(kept).is_none_or(|vlan| !tables.bindings.contains_key(&(port.ifindex, vlan))) =>
         {
-            leaving(Some(kept), frame.to_vec())
+            with(Some(kept), frame.to_vec())
         }
         Tags::Carried | Tags::Kept | Tags::Popped | Tags::None => None,
     }

@@ -8,7 +8,7 @@ use super::{
     header::{Ethernet, is_group, is_link_local, is_station},
     outcome::{Outcome, Paid, PortCount, VtepCount, Way},
     tables::{Network, Place, Storm, Tables, Tag},
-    tags::at_port,
+    tags::AtPort,
 };
 
 /// What the kernel's tunnel device says of a frame.
@@ -128,17 +128,17 @@ impl<'a> Arrival<'a> {
         let outcome = match decision {
             Decision::Port(index) => match self.tables.local_port(index, self.vni) {
                 None => self.ended(bd, Verdict::PortGone),
-                Some(port) if !port.takes(self.frame.len()) => {
-                    let ports = vec![(index, PortCount::TOO_BIG)];
-                    Outcome { ports, by_xdp: false, ..self.ended(bd, Verdict::PortMtu) }
-                }
-                Some(port) => match at_port(self.tables, self.frame, port, self.kept) {
-                    Some(leaving) => {
+                Some(port) => match AtPort::of(self.tables, self.frame, port, self.kept) {
+                    AtPort::Leaves(leaving) => {
                         let ports = vec![(index, PortCount::one_sent(self.frame))];
                         let way = Way::To(leaving);
                         Outcome { way, ports, by_xdp: port.takes_xdp, ..self.ended(bd, Verdict::Delivered) }
                     }
-                    None => self.ended(bd, Verdict::ExtraTag),
+                    AtPort::Untaken => self.ended(bd, Verdict::ExtraTag),
+                    AtPort::TooLong => {
+                        let ports = vec![(index, PortCount::TOO_BIG)];
+                        Outcome { ports, by_xdp: false, ..self.ended(bd, Verdict::PortMtu) }
+                    }
                 },
             },
             Decision::Flood => self.flooded(admitted.network),
@@ -164,16 +164,16 @@ impl<'a> Arrival<'a> {
         for index in network.flood.iter().copied().filter_map(port) {
             match self.tables.local_port(index, self.vni) {
                 Some(port) if link_local && !port.link_local => {}
-                Some(port) if !port.takes(self.frame.len()) => {
-                    ports.push((index, PortCount::TOO_BIG));
-                    too_long = true;
-                }
-                Some(port) => match at_port(self.tables, self.frame, port, self.kept) {
-                    Some(copy) => {
+                Some(port) => match AtPort::of(self.tables, self.frame, port, self.kept) {
+                    AtPort::Leaves(copy) => {
                         ports.push((index, PortCount::one_sent(self.frame)));
                         copies.push(copy);
                     }
-                    None => untaken = true,
+                    AtPort::Untaken => untaken = true,
+                    AtPort::TooLong => {
+                        ports.push((index, PortCount::TOO_BIG));
+                        too_long = true;
+                    }
                 },
                 None => failed = true,
             }

@@ -220,5 +220,10 @@ fn decided(tables: &Tables, at_xdp: bool, datagram: &Datagram<'_>, inside: &Insi
         _ => inside.frame.to_vec(),
     };
     let arrival = Arrival { frame: &frame, ..arrival };
-    if is_runt { arrival.stuck(&admitted) } else { arrival.delivered(&admitted, decision) }
+    if is_runt {
+        return arrival.stuck(&admitted);
+    }
+    let outcome = arrival.delivered(&admitted, decision);
+    let is_ip = Ethernet::parse(&frame).is_some_and(|frame| [TYPE_IPV4, TYPE_IPV6].contains(&frame.kind()));
+    if is_ip { outcome } else { outcome.by_interface() }
 }
