@@ -293,6 +293,11 @@ impl Kernel {
         self.maps.networks.stats(bd)
     }
 
+    /// The same of networks that are gone, together: with them sums over all bridge domains never fall.
+    pub fn past_stats(&self) -> Result<[Counter; VERDICTS_MAX], ApplyError> {
+        self.maps.networks.past_stats()
+    }
+
     pub fn port_stats(&self, local_port: u32) -> Result<PortStats, ApplyError> {
         self.maps.ports.stats(local_port)
     }
@@ -393,6 +398,17 @@ impl Kernel {
         repeat: u32,
     ) -> Result<TestRun, KernelError> {
         self.programs.test_run(program, frame, ifindex, repeat)
+    }
+
+    /// The same of an XDP program, on a frame with metadata in front of it, which takes of its headroom.
+    pub fn test_run_behind(
+        &mut self,
+        program: Program,
+        metadata: &[u8],
+        frame: &[u8],
+        ifindex: u32,
+    ) -> Result<TestRun, KernelError> {
+        self.programs.test_run_behind(program, metadata, frame, ifindex)
     }
 }
 

@@ -47,9 +47,10 @@ pub(crate) fn send<F: Frame>(frame: F, destined: &Destined<'_>) -> End {
     }
     let resolved = adj.is(VtepAdj::RESOLVED);
     let by_device = adj.encap == VtepAdj::VXLAN;
-    if (!resolved && by_device) || !leaves || (resolved && frame.push_outer(shape).is_err()) {
+    let cramped = resolved && leaves && frame.push_outer(shape).is_err();
+    if (!resolved && by_device) || !leaves || cramped {
         let Some(skb) = frame.skb() else {
-            return Verdict::Passed.into();
+            return if cramped { End::without_headroom() } else { Verdict::Passed.into() };
         };
         if !by_device {
             return Verdict::EncapFailed.into();

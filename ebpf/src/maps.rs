@@ -273,6 +273,11 @@ pub(crate) fn count_too_big(local_port: u32) {
     with_port_stats(local_port, |stats| stats.too_big += 1);
 }
 
+#[inline(always)]
+pub(crate) fn count_no_headroom(local_port: u32) {
+    with_port_stats(local_port, |stats| stats.no_headroom += 1);
+}
+
 /// The MAC that answers for an address.
 #[inline(always)]
 pub(crate) fn neighbour(vni: u32, address: AddrBytes) -> Option<[u8; 6]> {

@@ -88,6 +88,11 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
     };
     match (end.verdict, frame.skb()) {
         (untold @ (Verdict::TooBig | Verdict::PortMtu), Some(skb)) => too_big(skb, &entrant, &way, untold),
+        // For a tag neither; it is as it came.
+        (verdict, None) if end.lacks_headroom() || matches!(verdict, Verdict::VlanFailed) => {
+            maps::count_no_headroom(port.local_port);
+            Verdict::Passed.into()
+        }
         _ => end,
     }
 }

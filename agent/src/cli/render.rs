@@ -150,7 +150,12 @@ impl Table for PortRow {
                 _ => String::new(),
             },
             self.deliver.clone().unwrap_or_default(),
-            self.packet_rate.clone().unwrap_or_default(),
+            match (&self.packet_rate, self.traffic.no_headroom) {
+                (Some(state), frames) if frames > 0 => {
+                    format!("{state}; {frames} frames by way of TC, for they had no headroom")
+                }
+                (state, _) => state.clone().unwrap_or_default(),
+            },
             if self.learning { "yes" } else { "no" }.to_owned(),
             tags(self).to_owned(),
             self.mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),

@@ -106,11 +106,13 @@ pub struct PortTraffic {
     pub copy_errors: u64,
     /// Frames for it that are longer than its MTU.
     pub too_big: u64,
+    /// Frames from it that packet-rate mode left to TC, having no room in front of them for headers.
+    pub no_headroom: u64,
 }
 
 impl From<PortStats> for PortTraffic {
     fn from(stats: PortStats) -> Self {
-        let PortStats { received, dropped, sent, copy_errors, too_big } = stats;
+        let PortStats { received, dropped, sent, copy_errors, too_big, no_headroom } = stats;
         Self {
             received_packets: received.packets,
             received_bytes: received.bytes,
@@ -120,6 +122,7 @@ impl From<PortStats> for PortTraffic {
             sent_bytes: sent.bytes,
             copy_errors,
             too_big,
+            no_headroom,
         }
     }
 }
@@ -448,6 +451,8 @@ pub struct Scrape {
     pub slots: Option<Slots>,
     pub reseeds: u64,
     pub vnis: Vec<VniCounters>,
+    /// Of all networks that are and were, by every verdict.
+    pub verdicts: Vec<(Verdict, u64)>,
     pub vteps: Vec<VtepScrape>,
     pub ports: Vec<PortScrape>,
     pub proved: Vec<ProvedSince>,

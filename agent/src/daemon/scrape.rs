@@ -18,11 +18,13 @@ impl Host {
                 stats,
             }
         });
+        let vnis = self.counters();
         Scrape {
             status: self.status(metrics),
             slots: self.kernel.mac_table_slots(),
             reseeds: self.reseeds.done(),
-            vnis: self.counters(Verdict::is_drop),
+            verdicts: self.verdicts(&vnis),
+            vnis,
             vteps: vteps.collect(),
             ports: self.port_scrapes(),
             proved: self.proved_since(),
@@ -40,8 +42,18 @@ impl Host {
         scrapes.collect()
     }
 
-    /// Those of zero only as wanted: a rate needs them, a reader does not.
-    pub(super) fn counters(&self, with_zero: impl Fn(Verdict) -> bool) -> Vec<VniCounters> {
+    /// From zero on. None at all, rather than sums that fall, if the kernel does not tell what is in them.
+    fn verdicts(&self, vnis: &[VniCounters]) -> Vec<(Verdict, u64)> {
+        let Ok(past) = self.kernel.past_stats() else { return Vec::new() };
+        let mut frames = past.map(|counter| counter.packets);
+        for (verdict, counter) in vnis.iter().flat_map(|counters| &counters.verdicts) {
+            frames[*verdict as usize] += counter.packets;
+        }
+        Verdict::ALL.iter().map(|verdict| (*verdict, frames[*verdict as usize])).collect()
+    }
+
+    /// Those that are not zero.
+    pub(super) fn counters(&self) -> Vec<VniCounters> {
         let networks = self.installed.networks.iter().map(|(&vni, network)| (Some(vni), network.bd));
         let all = std::iter::once((None, 0)).chain(networks);
         let counters = all.map(|(vni, bd)| {
@@ -49,8 +61,7 @@ impl Host {
                 return VniCounters { vni, verdicts: Vec::new() };
             };
             let counted = Verdict::ALL.iter().map(|verdict| (*verdict, verdicts[*verdict as usize]));
-            let shown = counted.filter(|(verdict, counter)| counter.packets > 0 || with_zero(*verdict));
-            VniCounters { vni, verdicts: shown.collect() }
+            VniCounters { vni, verdicts: counted.filter(|(_, counter)| counter.packets > 0).collect() }
         });
         counters.collect()
     }

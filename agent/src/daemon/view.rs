@@ -489,8 +489,7 @@ impl Host {
         if vni.is_some_and(|vni| !self.installed.networks.contains_key(&vni)) {
             return None;
         }
-        let counted =
-            self.counters(|_| false).into_iter().filter(|counters| vni.is_none() || counters.vni == vni);
+        let counted = self.counters().into_iter().filter(|counters| vni.is_none() || counters.vni == vni);
         let rows = counted.flat_map(|VniCounters { vni, verdicts }| {
             let counters = verdicts.into_iter().filter(|(verdict, _)| !drops || verdict.is_drop());
             counters.map(move |(verdict, counter)| StatsRow {

@@ -178,7 +178,7 @@ impl Host {
             return Reply::error(ErrorKind::Failed, message);
         }
         if self.watchers.is_idle() {
-            self.watchers.counted = counted(&self.counters(|_| false));
+            self.watchers.counted = counted(&self.counters());
         }
         let (feed, reply) = Feed::new(ROWS_MAX);
         let until = seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
@@ -190,7 +190,7 @@ impl Host {
     /// Once a second while somebody watches.
     pub(super) fn watch_tick(&mut self) {
         let mut watchers = std::mem::take(&mut self.watchers);
-        let counters = counted(&self.counters(|_| false));
+        let counters = counted(&self.counters());
         for (&(vni, verdict), counter) in counters.iter().filter(|((_, verdict), _)| verdict.is_drop()) {
             let last = watchers.counted.get(&(vni, verdict)).copied().unwrap_or_default();
             let packets = counter.packets.saturating_sub(last.packets);

@@ -87,6 +87,8 @@ pub(super) struct TableFacts {
     pub(super) trunks: BTreeSet<String>,
     /// The logical switches of each.
     pub(super) networks: BTreeMap<String, BTreeSet<String>>,
+    /// How many frames of a port had no room in front of them for packet-rate mode.
+    pub(super) no_headroom: BTreeMap<String, u64>,
     /// Networks of this host. None: not known.
     pub(super) vnis: Option<BTreeSet<u32>>,
     /// None: not known.
@@ -208,6 +210,7 @@ impl TableFacts {
             bound: rows.iter().map(|row| row.port.clone()).collect(),
             trunks: trunks.map(|row| row.port.clone()).collect(),
             networks: grouped(rows.iter().map(|row| (row.port.clone(), row.logical_switch.clone()))),
+            no_headroom: headroom(rows),
             vnis: networks.map(|networks| networks.iter().map(|row| row.vni).collect()),
             encapsulations: None,
         }
@@ -225,10 +228,19 @@ impl TableFacts {
             networks: grouped(
                 table.bindings.iter().map(|((name, _), network)| (name.to_string(), network.to_string())),
             ),
+            no_headroom: BTreeMap::new(),
             vnis: Some(table.logical_switches.values().map(|switch| switch.vni.as_u32()).collect()),
             encapsulations: Some(table.vteps.values().map(|vtep| vtep.encapsulation).collect()),
         }
     }
+}
+
+fn headroom(rows: &[PortRow]) -> BTreeMap<String, u64> {
+    let mut frames = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.traffic.no_headroom > 0) {
+        *frames.entry(row.port.clone()).or_default() += row.traffic.no_headroom;
+    }
+    frames
 }
 
 fn grouped(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, BTreeSet<String>> {

@@ -305,7 +305,17 @@ impl<V: Pod> PerCpu<V> {
 
     /// Sets the value of every CPU to zeros. Counts of a program that runs meanwhile may be lost or survive.
     pub(super) fn clear(&self, index: u32) -> io::Result<()> {
-        let values = vec![V::zeroed(); self.cpus];
+        self.set(index, &vec![V::zeroed(); self.cpus])
+    }
+
+    /// One value for each possible CPU, as [`Self::lookup`] returns them.
+    pub(super) fn set(&self, index: u32, values: &[V]) -> io::Result<()> {
+        if values.len() != self.cpus {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("there are {} values for {} CPUs", values.len(), self.cpus),
+            ));
+        }
         let mut attr = self.element(address(&index), values.as_ptr() as u64);
         // SAFETY: as in `lookup`; the kernel only reads both.
         unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)

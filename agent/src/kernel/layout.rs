@@ -129,7 +129,7 @@ fn shapes(sizes: &Sizes, mac_table: MacTable) -> [Layout; 35] {
         shape::<FloodKey, FloodValue>(map::FLOOD, HASH, sizes.flood_max),
         shape::<PortKey, PortValue>(map::PORT, HASH, sizes.ports_max),
         shape::<u32, LocalPort>(map::LOCAL_PORT, ARRAY, sizes.ports_max + 1),
-        shape::<u32, VniStats>(map::STATS, PER_CPU, sizes.vnis_max + 1),
+        shape::<u32, VniStats>(map::STATS, PER_CPU, sizes.vnis_max + 2),
         shape::<u32, VtepStats>(map::VTEP_STATS, PER_CPU, vteps),
         shape::<u32, PortStats>(map::PORT_STATS, PER_CPU, sizes.ports_max + 1),
         Layout { name: map::EVENTS, kind: RING, key_size: 0, value_size: 0, capacity: 0, flags: 0 },

@@ -100,8 +100,9 @@ impl Networks {
         }
         let last = self.vni.lookup(&vni).map_err(failed("lookup", map::VNI))?;
         // Bridge domains are reused, and what their last VNI counted is not this one's. Domain 0 belongs to none.
-        if network.bd != 0 && last.is_none_or(|last| last.bd != network.bd) {
-            self.stats.clear(network.bd).map_err(failed("update", map::STATS))?;
+        if last.is_none_or(|last| last.bd != network.bd) {
+            self.retire_counters(network.bd)?;
+            last.map_or(Ok(()), |last| self.retire_counters(last.bd))?;
         }
         if let Some(last) = last
             && self.members(vni, &last)? == network.flood
@@ -128,6 +129,7 @@ impl Networks {
             if let Some(last) = self.vni.lookup(vni).map_err(failed("lookup", map::VNI))? {
                 self.vni.delete(vni).map_err(failed("deletion", map::VNI))?;
                 self.retire(*vni, &last);
+                self.retire_counters(last.bd)?;
                 removed += 1;
             }
         }
@@ -144,6 +146,32 @@ impl Networks {
             }
         }
         Ok(sums)
+    }
+
+    /// Of the bridge domains' networks that are gone, together.
+    pub(super) fn past_stats(&self) -> Result<[Counter; VERDICTS_MAX], ApplyError> {
+        self.stats(self.past())
+    }
+
+    /// Beyond the bridge domains.
+    fn past(&self) -> u32 {
+        self.vni.capacity() + 1
+    }
+
+    /// The next network of a bridge domain counts from zero, and what the last one counted stays in the sum of all.
+    fn retire_counters(&self, bd: u32) -> Result<(), ApplyError> {
+        if bd == 0 {
+            return Ok(());
+        }
+        let values = |index| Ok(self.stats.lookup(index)?.unwrap_or_default());
+        let (counted, mut past) = values(bd)
+            .and_then(|counted| Ok((counted, values(self.past())?)))
+            .map_err(failed("lookup", map::STATS))?;
+        for (past, counted) in past.iter_mut().zip(counted) {
+            past.verdicts.iter_mut().zip(counted.verdicts).for_each(|(past, counted)| *past += counted);
+        }
+        let retired = self.stats.set(self.past(), &past).and_then(|()| self.stats.clear(bd));
+        retired.map_err(failed("update", map::STATS))
     }
 
     /// The name of the map in which the entries have no room, if there is one.

@@ -95,6 +95,7 @@ impl Ports {
             sum.sent += cpu.sent;
             sum.copy_errors += cpu.copy_errors;
             sum.too_big += cpu.too_big;
+            sum.no_headroom += cpu.no_headroom;
         }
         Ok(sum)
     }

@@ -276,16 +276,42 @@ impl Programs {
         ifindex: u32,
         repeat: u32,
     ) -> Result<TestRun, KernelError> {
-        // Room for what encapsulation adds.
-        let mut out = vec![0; frame.len() + 256];
         let context = match program.hook() {
             Hook::Tcx => skb_context(ifindex).to_vec(),
-            Hook::Xdp => xdp_context(frame.len(), ifindex).to_vec(),
+            Hook::Xdp => xdp_context(0, frame.len(), ifindex).to_vec(),
         };
+        self.test_run_in(program, &context, frame, repeat)
+    }
+
+    /// Metadata in front of a frame takes of its headroom (`xdp_set_data_meta_invalid` and `bpf_prog_test_run_xdp` in the
+    /// kernel's `net/bpf/test_run.c`).
+    pub(super) fn test_run_behind(
+        &mut self,
+        program: Program,
+        metadata: &[u8],
+        frame: &[u8],
+        ifindex: u32,
+    ) -> Result<TestRun, KernelError> {
+        let bytes = [metadata, frame].concat();
+        let context = xdp_context(metadata.len(), bytes.len(), ifindex);
+        let mut run = self.test_run_in(program, &context, &bytes, 1)?;
+        run.frame.drain(..metadata.len().min(run.frame.len()));
+        Ok(run)
+    }
+
+    fn test_run_in(
+        &mut self,
+        program: Program,
+        context: &[u8],
+        bytes: &[u8],
+        repeat: u32,
+    ) -> Result<TestRun, KernelError> {
+        // Room for what encapsulation adds.
+        let mut out = vec![0; bytes.len() + 256];
         let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
+        options.data_in = Some(bytes);
         options.data_out = Some(&mut out);
-        options.ctx_in = Some(&context);
+        options.ctx_in = Some(context);
         options.repeat = repeat;
         let loaded = loaded(&mut self.ebpf, program)?;
         let run = match (program.hook(), loaded) {
@@ -389,14 +415,17 @@ pub(super) fn tunnel_context(ifindex: u32, vni: u32, sender: AddrBytes) -> [u8; 
     context
 }
 
-/// `struct xdp_md`: the whole frame as data, and the device at which it is said to have come in
+/// `struct xdp_md`: where data begins and ends, and the device at which it is said to have come in
 /// (`xdp_convert_md_to_buff`, same file). The device's first queue must be known to XDP.
-fn xdp_context(length: usize, ifindex: u32) -> [u8; 24] {
+fn xdp_context(data: usize, data_end: usize, ifindex: u32) -> [u8; 24] {
+    const DATA: usize = 0;
     const DATA_END: usize = 4;
     const INGRESS_IFINDEX: usize = 12;
-    let length = u32::try_from(length).unwrap_or(u32::MAX);
     let mut context = [0; 24];
-    context[DATA_END..DATA_END + 4].copy_from_slice(&length.to_ne_bytes());
+    for (at, place) in [(DATA, data), (DATA_END, data_end)] {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        context[at..at + 4].copy_from_slice(&place.to_ne_bytes());
+    }
     context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
     context
 }

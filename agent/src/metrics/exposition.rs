@@ -2,6 +2,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use vtep_abi::Verdict;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges};
 
 use crate::control::view::{
@@ -21,10 +22,11 @@ struct Exposed(Scrape);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape { status, slots, reseeds, vnis, vteps, ports, proved, bfd } = &self.0;
+        let Scrape { status, slots, reseeds, vnis, verdicts, vteps, ports, proved, bfd } = &self.0;
         state(&mut encoder, status)?;
         mac_table(&mut encoder, *slots, *reseeds)?;
         proof(&mut encoder, status, proved)?;
+        self::verdicts(&mut encoder, verdicts)?;
         frames(&mut encoder, vnis)?;
         self::ports(&mut encoder, ports)?;
         endpoints(&mut encoder, vteps)?;
@@ -163,23 +165,29 @@ fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt:
     gauges(encoder, "table_whole", "Whether all MACs of a network were heard of", whole)
 }
 
+/// From zero on, as a rate needs them, and few: [`frames`] has what was seen in each VNI.
+fn verdicts(encoder: &mut DescriptorEncoder<'_>, verdicts: &[(Verdict, u64)]) -> fmt::Result {
+    let series = verdicts.iter().map(|(verdict, frames)| (verdict_labels(*verdict), *frames));
+    counters(encoder, "verdicts", "Frames of all networks that are and were, by what became of them", series)
+}
+
+fn verdict_labels(verdict: Verdict) -> Labels {
+    vec![("verdict", verdict.name().to_owned()), ("drop", verdict.is_drop().to_string())]
+}
+
 fn frames(encoder: &mut DescriptorEncoder<'_>, vnis: &[VniCounters]) -> fmt::Result {
     let all = || {
         vnis.iter().flat_map(|VniCounters { vni, verdicts }| {
             let vni = vni.map_or_else(|| "none".to_owned(), |vni| vni.to_string());
             verdicts.iter().map(move |(verdict, counter)| {
-                let drop = verdict.is_drop().to_string();
-                let labels =
-                    vec![("vni", vni.clone()), ("verdict", verdict.name().to_owned()), ("drop", drop)];
+                let labels = [vec![("vni", vni.clone())], verdict_labels(*verdict)].concat();
                 (labels, *counter)
             })
         })
     };
     let packets = all().map(|(labels, counter)| (labels, counter.packets));
-    counters(encoder, "frames", "What became of frames", packets)?;
-    // Zeros are for the rate of drops; once is enough.
-    let counted = all().filter(|(_, counter)| counter.packets > 0);
-    let bytes = counted.map(|(labels, counter)| (labels, counter.bytes));
+    counters(encoder, "frames", "What became of frames of a VNI, what came to be alone", packets)?;
+    let bytes = all().map(|(labels, counter)| (labels, counter.bytes));
     counters(encoder, "frame_bytes", "Bytes of inner frames, by what became of them", bytes)
 }
 
@@ -208,7 +216,10 @@ fn ports(encoder: &mut DescriptorEncoder<'_>, ports: &[PortScrape]) -> fmt::Resu
         errors,
     )?;
     let too_big = each(|traffic| traffic.too_big);
-    counters(encoder, "port_too_big", "Frames for the port that are longer than its MTU", too_big)
+    counters(encoder, "port_too_big", "Frames for the port that are longer than its MTU", too_big)?;
+    let no_headroom = each(|traffic| traffic.no_headroom);
+    let help = "Frames from the port without room in front of them for packet-rate mode, which TC took";
+    counters(encoder, "port_no_headroom", help, no_headroom)
 }
 
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, vteps: &[VtepScrape]) -> fmt::Result {

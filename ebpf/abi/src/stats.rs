@@ -63,9 +63,11 @@ pub struct PortStats {
     pub copy_errors: u64,
     /// Frames for the port that are longer than its MTU, flood copies included.
     pub too_big: u64,
+    /// Of `received`, those that XDP left to TC because there was no room in front of them.
+    pub no_headroom: u64,
 }
 
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<VniStats>() == 1536);
-const _: () = assert!(size_of::<PortStats>() == 64);
+const _: () = assert!(size_of::<PortStats>() == 72);
 const _: () = assert!(size_of::<VtepStats>() == 64);

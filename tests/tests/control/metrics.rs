@@ -6,7 +6,7 @@ use vtep_tests::{
     deadline::wait_for,
     lab::{
         Agent, AgentConfig, AgentSource, Fabric,
-        rig::{Rig, SOON, binding, network, table},
+        rig::{Rig, SOON, binding, mac, network, table},
     },
     netns::Netns,
     ovsdb::OvsdbServer,
@@ -35,6 +35,7 @@ fn every_metric_has_help_and_counts_what_the_commands_show() {
         "source_lost",
         "source_snapshots",
         "reconciles",
+        "verdicts",
         "frames",
         "frame_bytes",
         "vtep_up",
@@ -49,10 +50,11 @@ fn every_metric_has_help_and_counts_what_the_commands_show() {
         "vtepd_agent_source_lost 0",
         "vtepd_agent_vtep_up{vtep=\"192.0.2.11\"} 1",
         "vtepd_agent_frames_total{vni=\"5001\",verdict=\"master\",drop=\"false\"} ",
-        "vtepd_agent_frames_total{vni=\"5001\",verdict=\"too_big\",drop=\"true\"} 0",
+        "vtepd_agent_verdicts_total{verdict=\"too_big\",drop=\"true\"} 0",
     ] {
         assert!(body.lines().any(|found| found.starts_with(line)), "{line:?} is not in\n{body}");
     }
+    assert!(!body.contains("vni=\"5001\",verdict=\"too_big\""), "what no frame of a VNI came to is a series");
     assert!(body.ends_with("# EOF\n"));
     let samples = body.lines().filter(|line| !line.starts_with('#'));
     for sample in samples {
@@ -60,6 +62,47 @@ fn every_metric_has_help_and_counts_what_the_commands_show() {
         let family = name.strip_suffix("_total").unwrap_or(name);
         assert!(body.contains(&format!("# HELP {family} ")), "{sample} belongs to no family");
     }
+}
+
+#[test]
+fn frames_of_a_network_that_is_gone_stay_in_the_sums() {
+    let mut rig = Rig::new().unwrap();
+    let frames = |rig: &Rig, series: &str| {
+        let (_, body) = fetch(&rig.host.netns, "/metrics");
+        let line = body.lines().find_map(|line| line.strip_prefix(series));
+        line.map(|value| value.trim().parse::<u64>().unwrap())
+    };
+    let all =
+        |rig: &Rig| frames(rig, "vtepd_agent_verdicts_total{verdict=\"master\",drop=\"false\"}").unwrap();
+    let of = |rig: &Rig, vni: u32| {
+        frames(rig, &format!("vtepd_agent_frames_total{{vni=\"{vni}\",verdict=\"master\",drop=\"false\"}}"))
+    };
+    let move_to = |rig: &Rig, name: &str, vni: u32| {
+        let text = network(name, vni, &["tor"]) + &binding("p1", 0, name) + &mac(name, &rig.far, "tor");
+        rig.agent.write_table(&table(&[("tor", 11)], &text)).unwrap();
+        wait_for("the port's network", SOON, || {
+            (rig.agent.json(&["port", "show", "p1"]).ok()?[0]["vni"] == vni).then_some(())
+        })
+        .unwrap();
+    };
+    assert!(rig.vm.pings(rig.far.address, 5));
+    let before = all(&rig);
+    assert!(before >= 5 && of(&rig, 5001).is_some_and(|frames| frames <= before));
+    move_to(&rig, "red", 5002);
+    assert_eq!(of(&rig, 5001), None);
+    assert!(all(&rig) >= before);
+    // Bridge domains are used again.
+    move_to(&rig, "blue", 5001);
+    assert!(rig.vm.pings(rig.far.address, 1));
+    assert!(all(&rig) > before);
+    let fresh = of(&rig, 5001).unwrap();
+    assert!(fresh < before, "{fresh} frames of a network that had {before} before");
+    let before = all(&rig);
+    rig.agent.daemon().unwrap().kill().unwrap();
+    rig.agent.start().unwrap();
+    wait_for("metrics", SOON, || frames(&rig, "vtepd_agent_ready").filter(|&ready| ready == 1).map(drop))
+        .unwrap();
+    assert!(all(&rig) >= before);
 }
 
 #[test]

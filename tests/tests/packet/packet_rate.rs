@@ -13,6 +13,9 @@ use crate::{
     tor,
 };
 
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
 #[track_caller]
 fn check(rig: &mut Rig, program: Program, frame: &[u8], verdict: Verdict) -> Vec<u8> {
     let ifindex = if program == Program::PortIn { rig.port } else { rig.uplink };
@@ -96,6 +99,32 @@ fn floods_unresolved_next_hops_and_what_is_too_big_are_left_to_tc() {
         check_left(rig, Program::UplinkIn, &broadcast);
         check_left(rig, Program::UplinkIn, &frame::vxlan(tor(TOR_A), HOST, VNI, &frame::udp(PEER, VM, b"")));
         check_left(rig, Program::UplinkIn, &frame::arp_request(tor(TOR_A), HOST.address));
+    });
+}
+
+#[test]
+fn a_frame_without_headroom_is_left_to_tc_as_it_came_and_counted() {
+    // Of 256 bytes, where `struct xdp_frame` has its place, too: for a tag there is room behind the first of these, for
+    // outer headers behind none.
+    const METADATA: [usize; 2] = [180, 216];
+    Rig::once(true, |rig| {
+        rig.put(VNI, PEER.mac, TO_MASTER);
+        rig.bind(rig.port_2, 100, VNI, 2);
+        rig.take_xdp(2);
+        for (metadata, has_room_for_tag) in METADATA.into_iter().zip([true, false]) {
+            for (to, is_left) in [(PEER, true), (VM_2, !has_room_for_tag)] {
+                let before = rig.kernel.port_stats(1).unwrap();
+                let inner = frame::udp(VM, to, b"payload");
+                let (metadata, port) = (vec![0; metadata], rig.port);
+                let run = rig.kernel.test_run_behind(Program::PortXdp, &metadata, &inner, port).unwrap();
+                let after = rig.kernel.port_stats(1).unwrap();
+                assert_eq!(after.no_headroom - before.no_headroom, u64::from(is_left));
+                assert_eq!(after.received.packets - before.received.packets, u64::from(!is_left));
+                assert_eq!(run.action, if is_left { XDP_PASS } else { XDP_REDIRECT });
+                assert_eq!(run.frame == inner, is_left);
+            }
+        }
+        assert_eq!(rig.kernel.vtep_stats(TOR_A).unwrap().sent.packets, 0);
     });
 }
 

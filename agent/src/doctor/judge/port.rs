@@ -130,6 +130,11 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
     };
     let state = state(host, port, interface, features);
     say_packet_rate(port.packet_rate, &state, section);
+    if let Some(frames) = host.table.no_headroom.get(port.name.as_str()) {
+        let mend = Mend::expected("room in front of each frame for outer headers: these took the slower way")
+            .by("the driver's settings (ethtool --show-priv-flags), or packet_rate off");
+        section.warning("headroom", format!("{frames} frames had none, and TC took them"), mend);
+    }
     let choice = choose(host, port, interface, state);
     let exceptions = choice.way.exceptions().map(|these| format!("; by device all the same: {these}"));
     let value = format!("{} ({}){}", choice.way.name(), choice.why, exceptions.unwrap_or_default());
