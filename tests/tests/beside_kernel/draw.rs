@@ -40,6 +40,8 @@ fn resize(rng: &mut SmallRng, setting: Setting, frame: &mut Vec<u8>) {
         + match frame.get(12 + tag..14 + tag) {
             Some([0x08, 0x00]) => 20,
             Some([0x86, 0xdd]) => 40,
+            // Its bridge wants a session's whole PPPoE header, if it has a firewall (`nf_bridge_encap_header_len`).
+            Some([0x88, 0x64]) => 8,
             // The kernel's receive path wants that much behind a tag (`skb_vlan_untag`).
             _ => tag,
         };
