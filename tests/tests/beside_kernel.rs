@@ -1,7 +1,7 @@
 //! A host with an agent and a host of the kernel's bridge and VXLAN device, with the same addresses: the same frames in,
 //! the same frames out, both ways.
 //!
-//! BESIDE_KERNEL_SEED=17 cargo test -p vtep-tests --test beside_kernel over_ipv6   # the frames of one run again
+//! With `BESIDE_KERNEL_SEED`, the seed that a run printed, the frames are that run's.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "beside_kernel/compare.rs"]

@@ -254,5 +254,5 @@ fn claim(local: &vtep_api::LocalMac) -> LocalMac {
         vtep_api::Role::Master => Role::Master,
         vtep_api::Role::Slave => Role::Slave,
     };
-    LocalMac { role: Some(role), claimed_at_ms: local.claimed_at_ms }
+    LocalMac { role: Some(role), claimed_at_ms: local.claimed_at_ms, ip: local.ips.first().copied() }
 }

@@ -48,6 +48,15 @@ pub struct DesiredPort {
 pub struct LocalMac {
     pub role: Option<Role>,
     pub claimed_at_ms: Option<i64>,
+    /// An address of the station (`ipaddr`); the schema has room for one.
+    pub ip: Option<IpAddr>,
+}
+
+impl LocalMac {
+    /// As it stands in the row: empty where none is known (`vtep(5)`).
+    fn address(&self) -> String {
+        self.ip.map(|ip| ip.to_string()).unwrap_or_default()
+    }
 }
 
 /// One change of one row.

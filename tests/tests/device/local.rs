@@ -100,6 +100,29 @@ fn a_stopped_agent_leaves_its_rows_and_a_restart_changes_none() {
     assert!(rig.vm.pings(rig.far.address, 10));
 }
 
+#[test]
+fn a_stations_address_is_reported_with_its_mac_and_a_restart_leaves_it() {
+    let mut rig = Rig::connected();
+    let told = || rig.ovsdb.vtep_ctl("--bare --columns=ipaddr list Ucast_Macs_Local").unwrap();
+    assert_eq!(told(), "", "nobody listened");
+    rig.agent.reconfigure(|text| text + "\n[[network]]\nsuppress = true\n").unwrap();
+    rig.agent.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
+    wait_for("the address", SOON, || {
+        rig.vm.netns.run("ip neigh flush dev eth0").unwrap();
+        rig.vm.pings(rig.far.address, 1);
+        (told() == rig.vm.address.to_string()).then_some(())
+    })
+    .unwrap();
+    let before = written(&rig.ovsdb);
+    rig.agent.daemon().unwrap().terminate(SOON).unwrap();
+    rig.agent.start().unwrap();
+    wait_for("readiness", SOON, || (rig.status()["ready"] == true).then_some(())).unwrap();
+    rig.write(&["add-ls red -- set Logical_Switch red tunnel_key=5002 -- bind-ls host p2 0 red"]);
+    wait_for("what the controller wrote since", SOON, || rig.agent.json(&["vni", "show", "5002"]).ok())
+        .unwrap();
+    assert_eq!(written(&rig.ovsdb), before);
+}
+
 /// A new key is no new claim: the row of a MAC stays the one it was.
 #[test]
 fn a_new_key_keeps_learnt_macs_and_their_rows() {

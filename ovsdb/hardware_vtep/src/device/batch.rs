@@ -134,6 +134,7 @@ impl Composer<'_> {
     fn claim(&self, cells: Cells, wanted: LocalMac) -> Cells {
         let room = Room::of(self.mirror);
         let role = || Datum::optional(wanted.role.map(crate::view::Role::as_str));
+        let cells = cells.with("ipaddr", wanted.address());
         let cells = if room.role { cells.with("role", role()) } else { cells };
         match wanted.claimed_at_ms {
             Some(at) if room.claimed_at => cells.with("claimed_at", at),

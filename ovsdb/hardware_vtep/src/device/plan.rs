@@ -226,7 +226,7 @@ fn says(mirror: &Mirror, row: &UcastMacLocal, wanted: &LocalMac) -> bool {
     let same_role = !room.role || role == wanted.role.map(crate::view::Role::as_str);
     let same_time =
         !room.claimed_at || wanted.claimed_at_ms.is_none() || row.claimed_at_ms == wanted.claimed_at_ms;
-    same_role && same_time
+    same_role && same_time && row.ipaddr == wanted.address()
 }
 
 /// Which of our extension's columns `Ucast_Macs_Local` has.

@@ -193,7 +193,10 @@ async fn role_and_time_are_written_where_the_schema_has_room() {
     let server = Server::start(&dir.path().join("schema"));
     server.ctl(&["add-ls", "blue"]);
     let mut device = Device::observe(&server).await;
-    let claim = |role, at| BTreeMap::from([(mac(1), LocalMac { role: Some(role), claimed_at_ms: Some(at) })]);
+    let claim = |role, at| {
+        let claim = LocalMac { role: Some(role), claimed_at_ms: Some(at), ip: None };
+        BTreeMap::from([(mac(1), claim)])
+    };
     device.desired.networks.insert(switch("blue"), claim(Role::Master, 1000));
     device.settle().await;
     let row = |device: &Device| {
@@ -206,6 +209,24 @@ async fn role_and_time_are_written_where_the_schema_has_room() {
     let (same, second) = row(&device);
     assert_eq!((second.role, second.claimed_at_ms), (Some(RoleText::Slave), Some(2000)));
     assert_eq!(same, uuid, "a role change is no new row");
+}
+
+#[tokio::test]
+async fn a_stations_address_is_written_changed_and_taken_back_in_one_row() {
+    let (server, mut device) = blue(&[mac(1)]).await;
+    let mut rows = BTreeSet::new();
+    for address in [None, Some("10.1.0.1"), Some("10.1.0.2"), Some("2001:db8::1"), None] {
+        let claim = LocalMac { ip: address.map(ip), ..LocalMac::default() };
+        device.desired.networks.insert(switch("blue"), BTreeMap::from([(mac(1), claim)]));
+        device.settle().await;
+        rows.extend(device.mirror.ucast_local.iter().map(|(uuid, _)| uuid));
+        let told = shown(&server, &["--bare", "--columns=ipaddr", "list", "Ucast_Macs_Local"]);
+        assert_eq!(told.concat(), address.unwrap_or_default());
+        device.transactions = 0;
+        device.settle().await;
+        assert_eq!(device.transactions, 0, "what is there is not written again");
+    }
+    assert_eq!(rows.len(), 1);
 }
 
 #[tokio::test]
