@@ -74,10 +74,14 @@ mod seeded {
         LeaseBelieved,
         /// Nothing is read that no watch hinted at.
         HintsSuffice,
+        /// Nobody minds that terms are lower than those that were given before: etcd was put back.
+        RestoredUnnoticed,
+        /// What a VTEP is told of its networks counts as all, whoever was heard so far.
+        OutlineTooEarly,
     }
 
     impl Bug {
-        pub const ALL: [Self; 10] = [
+        pub const ALL: [Self; 11] = [
             Self::DropTermCheck,
             Self::AbsenceIsDelete,
             Self::ReReportClaims,
@@ -88,6 +92,7 @@ mod seeded {
             Self::ToldToStrangers,
             Self::LostWhenSlow,
             Self::NoMassWithdrawGuard,
+            Self::OutlineTooEarly,
         ];
 
         /// For the simulation of elected controllers. Those of takeovers that are so seldom met by chance (`AskedTooEarly`,
@@ -96,12 +101,13 @@ mod seeded {
             [Self::StaleTakeover, Self::ReignUnheeded, Self::GapsForgotten, Self::ForgottenUnsaid];
 
         /// For the simulation of elections.
-        pub const OF_ELECTIONS: [Self; 5] = [
+        pub const OF_ELECTIONS: [Self; 6] = [
             Self::TenureFromAnswer,
             Self::UnguardedState,
             Self::TakenAnyway,
             Self::LeaseBelieved,
             Self::HintsSuffice,
+            Self::RestoredUnnoticed,
         ];
     }
 

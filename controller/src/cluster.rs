@@ -11,6 +11,7 @@
 pub(crate) mod etcd;
 mod heard;
 mod keys;
+mod late;
 mod member;
 mod office;
 mod plan;
@@ -25,6 +26,8 @@ mod tests;
 
 pub(crate) use heard::Heard;
 pub use heard::Outdated;
+pub(crate) use late::Late;
+pub use late::LateView;
 pub use member::{Cluster, Declaration, JoinError, Standing};
 pub(crate) use office::shard_name;
 pub use office::{Office, shard_of};

@@ -192,6 +192,7 @@ struct TotalCounters {
     merged: u64,
     refused_tables: u64,
     refused_outlines: u64,
+    refused_welcomes: u64,
     resyncs: u64,
     sightings_lost: u64,
 }

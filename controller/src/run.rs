@@ -112,7 +112,8 @@ pub async fn run(start: Start) -> Result<()> {
             desk.take().map(tokio::spawn);
             let joins = join::Joins::start(config, cores.physical.as_ref())?;
             if let Some(physical) = cores.physical.clone() {
-                let settings = (&config.ovsdb).into();
+                let late = home.cluster().map(Cluster::late).unwrap_or_default();
+                let settings = crate::tor::Settings::new(&config.ovsdb, late);
                 tokio::spawn(crate::tor::serve(settings, cores.served.clone(), masteries, physical));
             }
             let serving = serve::spawn(config, listener, &cores)?;
@@ -152,8 +153,10 @@ fn begin(
     let (elect, masteries) = watch::channel(Masteries::new());
     let masteries = cluster.map(|_| masteries);
     let elections = masteries.clone().zip(cluster);
-    let elections =
-        elections.map(|(masteries, cluster)| physical::Elections { masteries, heard: cluster.heard() });
+    let elections = elections.map(|(masteries, cluster)| {
+        let (heard, late) = (cluster.heard(), cluster.late());
+        physical::Elections { masteries, heard, late }
+    });
     let begin = cores::Begin { config, term, declared, durable, recorder, elections };
     let mut cores = Cores::spawn(begin, clock, store);
     let Some(cluster) = cluster else { return (cores, masteries) };

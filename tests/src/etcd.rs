@@ -112,12 +112,20 @@ impl Etcd {
 
     /// Which member leads, by the metrics of all.
     pub fn leader(&self) -> Result<u16> {
+        self.leader_among(|_| true)
+    }
+
+    /// Which of the other ones does.
+    pub fn leader_beside(&self, member: u16) -> Result<u16> {
+        self.leader_among(|other| other != member)
+    }
+
+    fn leader_among(&self, asked: impl Fn(u16) -> bool) -> Result<u16> {
+        let leads = |text: String| text.contains("etcd_server_is_leader 1");
         wait_for("a leader of etcd", START, || {
-            (0..self.count()).find(|&member| {
-                self.members[usize::from(member)].is_some()
-                    && self
-                        .http(member, "/metrics")
-                        .is_ok_and(|text| text.contains("etcd_server_is_leader 1"))
+            (0..self.count()).filter(|member| asked(*member)).find(|&member| {
+                let runs = self.members[usize::from(member)].is_some();
+                runs && self.http(member, "/metrics").is_ok_and(leads)
             })
         })
     }

@@ -96,7 +96,20 @@ impl Netns {
         Ok(())
     }
 
-    /// Undoes [`Self::cut_off`].
+    /// Nothing gets to these addresses or comes from them any more, and nobody is told; all else goes on.
+    pub fn cut_off_from(&self, addresses: &[Ipv4Addr]) -> Result<()> {
+        self.run("nft add table inet cut")?;
+        for (hook, end) in [("input", "saddr"), ("output", "daddr")] {
+            let chain = format!("inet cut {hook} {{ type filter hook {hook} priority 0 ; }}");
+            self.run(&format!("nft add chain {chain}"))?;
+            for address in addresses {
+                self.run(&format!("nft add rule inet cut {hook} ip {end} {address} drop"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes [`Self::cut_off`] and [`Self::cut_off_from`].
     pub fn rejoin(&self) -> Result<()> {
         self.run("nft delete table inet cut").map(drop)
     }

@@ -5,15 +5,23 @@
 
 #[path = "succession/churn.rs"]
 mod churn;
+#[path = "succession/database.rs"]
+mod database;
 #[path = "succession/fault.rs"]
 mod fault;
+#[path = "succession/held.rs"]
+mod held;
 #[path = "succession/herd.rs"]
 mod herd;
+#[path = "succession/late.rs"]
+mod late;
 #[path = "succession/rig.rs"]
 mod rig;
 #[path = "succession/scenario.rs"]
 mod scenario;
 #[path = "succession/stages.rs"]
 mod stages;
+#[path = "succession/standby.rs"]
+mod standby;
 #[path = "succession/watch.rs"]
 mod watch;

@@ -144,6 +144,8 @@ fn session(encoder: &mut DescriptorEncoder<'_>, session: &SessionStatus) -> fmt:
     counters(encoder, "controller_sessions", "Sessions that a controller opened", plain(session.sessions))?;
     let help = "Connections with controllers that were begun";
     counters(encoder, "controller_attempts", help, plain(session.attempts))?;
+    let help = "What controllers said by a term that was over, none of which counted";
+    counters(encoder, "controller_refused", help, plain(session.refused))?;
     let each = |value: fn(&TableStatus) -> u64| {
         session
             .tables

@@ -44,6 +44,9 @@ pub struct SessionStatus {
     /// Connections that were begun, whatever became of them.
     #[serde(default)]
     pub attempts: u64,
+    /// What was refused or not heeded because its term was over, or another controller served us by then.
+    #[serde(default)]
+    pub refused: u64,
     pub tables: Vec<TableStatus>,
 }
 

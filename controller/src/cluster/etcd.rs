@@ -166,6 +166,7 @@ impl Etcd {
 
     /// What hangs on it goes at once.
     pub(crate) async fn revoke(&self, lease: i64) -> Result<(), EtcdError> {
+        model!(self, model => model.revoke(lease).await);
         let request = proto::LeaseRevokeRequest { id: lease };
         let call = |channel: Channel| async move { LeaseClient::new(channel).lease_revoke(request).await };
         self.call(call).await.map(drop)

@@ -15,6 +15,7 @@ use vtep_api::{ControllerName, LogicalSwitchName, Term};
 use super::etcd::{Etcd, EtcdError, Guard, Op, Range};
 use super::heard::{Heard, Outdated};
 use super::keys::Keys;
+use super::late::Late;
 use super::plan::{Bid, Me, bids};
 use super::time::{Instant, jitter, sleep, sleep_until, timeout_at, unix_ms};
 use super::view::{Holder, MemberEntry, Settings, View};
@@ -72,6 +73,7 @@ pub struct Cluster {
     /// One write of a shard's state at a time: what was taken to be written later is written later.
     writing: Arc<tokio::sync::Mutex<()>>,
     health: Arc<Mutex<Health>>,
+    late: Late,
 }
 
 /// How writing went.
@@ -95,6 +97,8 @@ pub(super) struct Member {
     standing: watch::Sender<Standing>,
     heard: Heard,
     doubt: Doubt,
+    /// A lease by which nobody acts any more, though etcd may keep it for a while.
+    ended: Option<i64>,
 }
 
 /// What was read before, against which what is read is held.
@@ -140,11 +144,14 @@ impl Cluster {
             standing: watched,
             writing: Arc::default(),
             health: Arc::default(),
+            late: Late::default(),
         };
         let shards = store.shards.as_u16();
         let heard = cluster.heard.clone();
         let doubt = Doubt::default();
-        let member = Member { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt };
+        let ended = None;
+        let member =
+            Member { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt, ended };
         tokio::spawn(member.run());
         Ok(cluster)
     }
@@ -156,6 +163,11 @@ impl Cluster {
     /// Where it is noted what terms others obeyed.
     pub(crate) fn heard(&self) -> Heard {
         self.heard.clone()
+    }
+
+    /// Where it is counted what this process kept back.
+    pub(crate) fn late(&self) -> Late {
+        self.late.clone()
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -309,9 +321,9 @@ impl Member {
         hint: Arc<Notify>,
         standing: watch::Sender<Standing>,
     ) -> Self {
-        let (etcd, keys) = (Arc::new(etcd), Keys::new("/vtepd"));
+        let (etcd, keys) = (Arc::new(etcd), Keys::new(super::tests::model::PREFIX));
         let (heard, doubt) = (Heard::default(), Doubt::default());
-        Self { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt }
+        Self { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt, ended: None }
     }
 
     fn watched(&self) -> [Range; 2] {
@@ -321,6 +333,13 @@ impl Member {
     /// From a new lease to its end.
     pub(super) async fn life(&mut self) -> Result<(), EtcdError> {
         self.doubt.seen = 0;
+        // A new leader of etcd prolongs all leases: nobody need wait for the end of one that is over by our clock.
+        if let Some(ended) = self.ended {
+            match self.etcd.revoke(ended).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => self.ended = None,
+            }
+        }
         let asked = Instant::now();
         let lease = self.etcd.grant(self.lease_for.as_secs().try_into().unwrap_or(i64::MAX)).await?;
         let tenure = Tenure::until(asked + self.lease_for);
@@ -331,6 +350,7 @@ impl Member {
             end = self.govern(lease, &tenure) => end,
         };
         tenure.end();
+        self.ended = Some(lease);
         warn!(lease, end, "the lease in etcd is over; every office is left");
         self.standing.send_modify(|standing| {
             standing.member = None;
@@ -513,7 +533,7 @@ impl Member {
             return;
         }
         let since = *doubt.outdated_since.get_or_insert_with(Instant::now);
-        if Instant::now() - since < self.lease_for {
+        if Instant::now() - since < self.lease_for || bug!(RestoredUnnoticed) {
             return;
         }
         let known = doubt.outdated.replace(Outdated { highest, obeyed, by });

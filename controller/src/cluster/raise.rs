@@ -63,7 +63,7 @@ impl Cluster {
 }
 
 /// `None`: they are above it already.
-fn raised(view: &View, settings: Settings, above: Term) -> Option<Settings> {
+pub(super) fn raised(view: &View, settings: Settings, above: Term) -> Option<Settings> {
     let term_base = above.0.max(settings.term_base);
     (lowest(view) <= above).then_some(Settings { term_base, ..settings })
 }

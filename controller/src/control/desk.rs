@@ -397,7 +397,8 @@ impl Desk {
             recording_ended: self.recorder.as_ref().and_then(Recorder::ended),
             alarms,
         };
-        Some(Scrape { status, logical, physical })
+        let late = self.home.cluster().map(|cluster| cluster.late().view());
+        Some(Scrape { status, late, logical, physical })
     }
 
     async fn waits(&self) -> Option<Vec<String>> {

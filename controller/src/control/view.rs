@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vtep_api::{ControllerName, Ips, LogicalSwitchName, MacAddr, Term, VtepName};
 
-use crate::cluster::Office;
+use crate::cluster::{LateView, Office};
 use crate::config::Role;
 use crate::declared::Difference;
 use crate::{logical, physical};
@@ -89,6 +89,8 @@ pub struct VtepDownRow {
 #[derive(Debug)]
 pub struct Scrape {
     pub status: Status,
+    /// `None`: nobody is elected.
+    pub late: Option<LateView>,
     pub logical: Option<LogicalScrape>,
     pub physical: Option<PhysicalScrape>,
 }

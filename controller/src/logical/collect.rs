@@ -127,7 +127,11 @@ impl Logical {
         // What a VTEP said that was given up says nothing, though its physical controller still knows it.
         let counts = |vtep: super::vteps::VtepId| member(vtep) && !self.vteps[vtep].expired;
         let Some(vtep) = vtep.filter(|&vtep| counts(vtep)) else {
-            self.counters.strange += 1;
+            if self.elected && self.is_anothers(&claims.vtep, peer) {
+                self.counters.fenced += 1;
+            } else {
+                self.counters.strange += 1;
+            }
             return;
         };
         let network = claims.logical_switch.clone();
@@ -146,6 +150,12 @@ impl Logical {
             }
         }
         self.touched.insert(network);
+    }
+
+    /// Whether somebody else speaks of a VTEP, by a term that is not lower than that of whoever did before.
+    fn is_anothers(&self, vtep: &VtepName, peer: &ControllerName) -> bool {
+        let known = self.vteps.declared(vtep).and_then(|vtep| self.vteps[vtep].peer.as_ref());
+        known.is_some_and(|known| known != peer)
     }
 
     fn sightings(

@@ -6,6 +6,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use vtep_api::Session;
 use vtep_api::daemon::exposition::{self, Labels, counters, gauges, plain};
 
+use crate::cluster::LateView;
 use crate::control::view::{LogicalScrape, PhysicalScrape, Scrape, Status};
 
 pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
@@ -17,8 +18,11 @@ struct Exposed(Scrape);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape { status, logical, physical } = &self.0;
+        let Scrape { status, late, logical, physical } = &self.0;
         state(&mut encoder, status)?;
+        if let Some(late) = late {
+            kept_back(&mut encoder, *late)?;
+        }
         if let Some(logical) = logical {
             decided(&mut encoder, logical)?;
         }
@@ -55,6 +59,18 @@ fn state(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     }
     let alarms = kinds.into_iter().map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
     gauges(encoder, "alarms", "Conditions that an operator should know", alarms)
+}
+
+fn kept_back(encoder: &mut DescriptorEncoder<'_>, late: LateView) -> fmt::Result {
+    let totals = [
+        ("late_withheld", "What was not sent because the term was over by our clock", late.withheld),
+        ("tor_locks_lost", "Times that another controller took a TOR's lock from us", late.locks_lost),
+        ("tor_writes_refused", "Transactions without the lock, which a TOR refused", late.writes_refused),
+    ];
+    for (name, help, value) in totals {
+        counters(encoder, name, help, plain(value))?;
+    }
+    Ok(())
 }
 
 fn decided(encoder: &mut DescriptorEncoder<'_>, scrape: &LogicalScrape) -> fmt::Result {
@@ -105,6 +121,7 @@ fn served(encoder: &mut DescriptorEncoder<'_>, scrape: &PhysicalScrape) -> fmt::
         ("physical_undeclared", "Sessions of VTEPs that nobody declares", total.undeclared),
         ("physical_merged", "Changes that a slow receiver was told as one", total.merged),
         ("physical_refused_tables", "Tables that were refused", total.refused_tables),
+        ("physical_refused_welcomes", "Logical controllers of a term that is over", total.refused_welcomes),
         ("physical_refused_outlines", "Outlines that were refused", total.refused_outlines),
         ("physical_resyncs", "Snapshots that were asked for", total.resyncs),
         ("physical_sightings_lost", "What VTEPs saw, and found no room", total.sightings_lost),

@@ -89,6 +89,7 @@ impl Physical {
                 } else if called != *name {
                     format!("it calls itself {called}, and is {name} by its session")
                 } else if term < peer.term && !bug!(DropTermCheck) {
+                    self.counters.refused_welcomes += 1;
                     format!("its term {} is lower than {}, which was obeyed", term.0, peer.term.0)
                 } else {
                     self.welcome(name, term);

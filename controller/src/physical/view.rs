@@ -96,6 +96,8 @@ pub struct CountersView {
     pub merged: u64,
     pub refused_tables: u64,
     pub refused_outlines: u64,
+    /// Logical controllers by a lower term than was obeyed.
+    pub refused_welcomes: u64,
     /// Snapshots that were asked for because an update did not fit.
     pub resyncs: u64,
     pub sightings_lost: u64,
@@ -216,6 +218,7 @@ impl Physical {
             merged: total.merged,
             refused_tables: total.refused_tables,
             refused_outlines: total.refused_outlines,
+            refused_welcomes: total.refused_welcomes,
             resyncs: total.resyncs,
             sightings_lost: total.sightings_lost,
         }

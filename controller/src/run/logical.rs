@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{notice, tick};
 use crate::Now;
-use crate::cluster::{Heard, Tenure};
+use crate::cluster::{Heard, Late, Tenure};
 use crate::control::{Errand, LogicalErrand, Order};
 use crate::logical::{Action, Event, Logical, OperateError, Operation, Start};
 use crate::physical::SessionId;
@@ -38,6 +38,7 @@ pub(super) struct Reign {
     pub(super) tenure: Tenure,
     /// Terms of tables that physical controllers obeyed.
     pub(super) heard: Heard,
+    pub(super) late: Late,
 }
 
 pub(super) struct Task {
@@ -82,7 +83,10 @@ impl Task {
                 _ = tick.tick() => Next::Tick,
                 Some(errand) = errands.recv() => Next::Errand(errand),
             };
-            if self.reign.as_ref().is_some_and(|reign| !reign.tenure.holds()) {
+            if let Some(reign) = self.reign.as_ref().filter(|reign| !reign.tenure.holds()) {
+                if !matches!(next, Next::Tick) {
+                    reign.late.withhold();
+                }
                 return;
             }
             match next {

@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::{Served, notice, tick};
-use crate::cluster::Heard;
+use crate::cluster::{Heard, Late};
 use crate::control::{Errand, PhysicalErrand};
 use crate::physical::{Action, Event, Physical, Reigns, SessionId, Start};
 use crate::record::Recorder;
@@ -72,6 +72,7 @@ pub(super) struct Elections {
     pub(super) masteries: watch::Receiver<Masteries>,
     /// Terms that VTEPs obeyed.
     pub(super) heard: Heard,
+    pub(super) late: Late,
 }
 
 pub(super) struct Task {
@@ -180,7 +181,11 @@ impl Task {
     fn may_tell(&self, vtep: &VtepName, message: &ToVtep) -> bool {
         let told_by_term = |_: &&Elections| !matches!(message, ToVtep::Standby { .. });
         let Some(elections) = self.elections.as_ref().filter(told_by_term) else { return true };
-        elections.masteries.borrow().get(vtep).is_some_and(|mastery| mastery.tenure.holds())
+        let may = elections.masteries.borrow().get(vtep).is_some_and(|mastery| mastery.tenure.holds());
+        if !may {
+            elections.late.withhold();
+        }
+        may
     }
 
     /// Returns what the core has to be told of it.

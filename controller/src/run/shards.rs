@@ -129,7 +129,8 @@ impl Shards {
             elected: true,
         };
         let place = Place::Etcd { state: Box::new(reign.clone()), cluster: self.cluster.clone() };
-        let elected = logical::Reign { tenure: reign.tenure.clone(), heard: self.cluster.heard() };
+        let (tenure, heard, late) = (reign.tenure.clone(), self.cluster.heard(), self.cluster.late());
+        let elected = logical::Reign { tenure, heard, late };
         let task = logical::Task::new(start, self.clock, Keeper::spawn(place), None, Some(elected));
         let (core, task) = LogicalCore::new(task);
         let task = self.tasks.spawn(task);

@@ -25,6 +25,7 @@ use vtep_api::{Held, LogicalSwitchName, Term, ToVtep, VtepName, VtepState};
 
 use super::Mastery;
 use super::told::Told;
+use crate::cluster::Late;
 use crate::config::Ovsdb;
 use crate::run::{Channel, Gone, Inbox, Next, OfVtep, physical};
 
@@ -40,10 +41,11 @@ const STATE_PACE: Duration = Duration::from_millis(200);
 pub(crate) struct Settings {
     pub(crate) probe: Option<Duration>,
     pub(crate) tls: Option<Tls>,
+    pub(crate) late: Late,
 }
 
-impl From<&Ovsdb> for Settings {
-    fn from(config: &Ovsdb) -> Self {
+impl Settings {
+    pub(crate) fn new(config: &Ovsdb, late: Late) -> Self {
         let probe_ms = config.probe_ms.as_u32();
         let tls = config.tls.as_ref().map(|files| Tls {
             private_key: files.private_key.clone(),
@@ -51,7 +53,7 @@ impl From<&Ovsdb> for Settings {
             ca_certificate: files.ca_certificate.clone(),
             peer_name: None,
         });
-        Self { probe: (probe_ms > 0).then(|| Duration::from_millis(probe_ms.into())), tls }
+        Self { probe: (probe_ms > 0).then(|| Duration::from_millis(probe_ms.into())), tls, late }
     }
 }
 
@@ -112,6 +114,7 @@ pub(super) struct Adapter {
     nowhere: BTreeSet<VtepName>,
     state: VtepState,
     state_due: Option<Instant>,
+    late: Late,
 }
 
 enum Step {
@@ -166,6 +169,7 @@ impl Adapter {
             nowhere: BTreeSet::new(),
             state: VtepState::default(),
             state_due: None,
+            late: settings.late.clone(),
         }
     }
 
@@ -309,6 +313,7 @@ impl Adapter {
     /// Whoever has it may write what is newer than what we were told: where that is not written by us alone, we have to be
     /// told again.
     async fn lock_lost(&mut self) -> Result<(), Stopped> {
+        self.late.lock_lost();
         self.owns_lock = false;
         self.ask_for_lock_later();
         self.state_soon();
@@ -389,6 +394,7 @@ impl Adapter {
                 let cause = &error as &dyn std::error::Error;
                 match self.tor.failed(batch, &error) {
                     Failed::NotOwner => {
+                        self.late.write_refused();
                         warn!(%vtep, lock = LOCK, "a TOR's lock is not ours; nothing was written");
                         // Unless the event that it is lost came first.
                         if self.owns_lock {

@@ -2,7 +2,9 @@
 
 use nix::sys::signal::Signal;
 
-use super::rig::Rig;
+use vtep_tests::deadline::wait_for;
+
+use super::rig::{Rig, SOON};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -21,6 +23,8 @@ pub(crate) enum Kind {
     Stopped,
     /// nft drops whatever it sends and is sent.
     CutOff,
+    /// nft drops what goes between it and etcd alone; a member of etcd, what goes between it and the other members.
+    CutOffFromEtcd,
 }
 
 pub(crate) struct Fault {
@@ -51,6 +55,17 @@ impl Fault {
             (Kind::Stopped, Whom::Etcd(member)) => rig.etcd.freeze(member).unwrap(),
             (Kind::CutOff, Whom::Controller(name)) => rig.place(name).cut_off().unwrap(),
             (Kind::CutOff, Whom::Etcd(member)) => rig.place_of_etcd(member).cut_off().unwrap(),
+            (Kind::CutOffFromEtcd, whom) => {
+                let addresses: Vec<_> = rig.addresses_of_etcd().collect();
+                match whom {
+                    Whom::Controller(name) => rig.place(name).cut_off_from(&addresses).unwrap(),
+                    Whom::Etcd(member) => {
+                        let own = addresses[usize::from(member)];
+                        let others: Vec<_> = addresses.into_iter().filter(|other| *other != own).collect();
+                        rig.place_of_etcd(member).cut_off_from(&others).unwrap();
+                    }
+                }
+            }
         }
         Self { kind, whom }
     }
@@ -63,11 +78,24 @@ impl Fault {
         }
     }
 
-    pub(crate) fn controller(&self) -> Option<&'static str> {
-        match self.whom {
-            Whom::Controller(name) => Some(name),
-            Whom::Etcd(_) => None,
+    /// Until others are in his place, where he himself would go on for a while, or would not be missed.
+    pub(crate) fn await_succession(&self, rig: &Rig) {
+        match (self.kind, self.whom) {
+            (_, Whom::Etcd(member)) => {
+                rig.etcd.leader_beside(member).unwrap();
+            }
+            (Kind::CutOffFromEtcd, Whom::Controller(_)) => self.await_offices(rig),
+            _ => {}
         }
+    }
+
+    /// Until others are in all his offices.
+    pub(crate) fn await_offices(&self, rig: &Rig) {
+        let Whom::Controller(name) = self.whom else { return };
+        wait_for("others in all its offices", SOON, || {
+            rig.holders(self.witness())?.values().all(|holder| holder != name).then_some(())
+        })
+        .unwrap();
     }
 
     pub(crate) fn heal(self, rig: &mut Rig) {
@@ -76,8 +104,12 @@ impl Fault {
             (Kind::Killed, Whom::Etcd(member)) => rig.etcd.restart(member).unwrap(),
             (Kind::Stopped, Whom::Controller(name)) => signal(rig, name, Signal::SIGCONT),
             (Kind::Stopped, Whom::Etcd(member)) => rig.etcd.thaw(member).unwrap(),
-            (Kind::CutOff, Whom::Controller(name)) => rig.place(name).rejoin().unwrap(),
-            (Kind::CutOff, Whom::Etcd(member)) => rig.place_of_etcd(member).rejoin().unwrap(),
+            (Kind::CutOff | Kind::CutOffFromEtcd, Whom::Controller(name)) => {
+                rig.place(name).rejoin().unwrap();
+            }
+            (Kind::CutOff | Kind::CutOffFromEtcd, Whom::Etcd(member)) => {
+                rig.place_of_etcd(member).rejoin().unwrap();
+            }
         }
     }
 }

@@ -25,7 +25,11 @@ use vtep_tests::{
     ovsdb::OvsdbServer,
 };
 
-use super::{churn::Churn, watch::Watch};
+use super::{
+    churn::Churn,
+    held::{self, Held},
+    watch::Watch,
+};
 
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const NETWORK: &str = "ls0";
@@ -33,7 +37,7 @@ pub(crate) const VNI: u32 = 5000;
 /// The first two report what changes, the third only receives.
 pub(crate) const TOR_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
 pub(crate) const TOR_2: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 202);
-const TOR_3: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 203);
+pub(crate) const TOR_3: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 203);
 const HOST_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const HOST_2: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const CONTROLLERS: [(&str, ControllerRole, u8); 4] =
@@ -47,13 +51,16 @@ pub(crate) struct Rig {
     pub(crate) controllers: BTreeMap<&'static str, Controller>,
     pub(crate) etcd: Etcd,
     pub(crate) churn: Churn,
-    pub(crate) watches: [Watch; 3],
+    /// The first ones are told of everything, the last two of what is not their own.
+    pub(crate) watches: [Watch; 5],
+    pub(crate) held: Held,
     pub(crate) agents: [Arc<Agent>; 2],
     stream: Option<Stream>,
     still: BTreeMap<MacAddr, Ipv4Addr>,
     machines: BTreeMap<&'static str, Machine>,
-    places_of_etcd: Vec<Netns>,
+    places_of_etcd: Vec<(Netns, Ipv4Addr)>,
     vms: [(Machine, Vm); 2],
+    _tors: [Arc<OvsdbServer>; 3],
     _fabric: Fabric,
 }
 
@@ -91,25 +98,32 @@ impl Rig {
             });
             starts.map(|start| start.join().unwrap())
         });
-        let still = still_macs(&tors);
-        let all_still = || vms.iter().map(|(host, vm)| (vm.mac, host.address)).chain(still.clone());
+        let mut still = still_macs(&tors);
+        still.extend(vms.iter().map(|(host, vm)| (vm.mac, host.address)));
         let [first, second] = [&tors[0], &tors[1]].map(Arc::clone);
         let watches = [
-            Watch::tor("tor3", Arc::clone(&tors[2])),
+            Watch::tor("tor3", &tors[2], TOR_3),
             Watch::agent("host1", Arc::clone(&agents[0]), HOST_1),
             Watch::agent("host2", Arc::clone(&agents[1]), HOST_2),
+            Watch::tor("tor1", &tors[0], TOR_1),
+            Watch::tor("tor2", &tors[1], TOR_2),
         ];
+        let logical = wait_for("the network's controller", SOON, || logical(&controllers["lc1"])).unwrap();
+        let (held, held_macs) = Held::hold(&tors, &controllers[logical.as_str()], &watches[0]);
+        still.extend(held_macs);
         let rig = Self {
             controllers,
             etcd,
             watches,
+            held,
             agents,
             stream: None,
-            still: all_still().collect(),
+            still,
             machines,
-            places_of_etcd: places.into_iter().map(|(netns, _)| netns).collect(),
+            places_of_etcd: places,
             churn: Churn::start(first, second),
             vms,
+            _tors: tors,
             _fabric: fabric,
         };
         rig.ready()
@@ -146,6 +160,16 @@ impl Rig {
         self.agents.iter().all(|agent| standby(agent) == Some(true)).then_some(())
     }
 
+    /// Whether each agent goes by the present logical controller's table.
+    pub(crate) fn is_ruled(&self) -> Option<()> {
+        let term = shard(&self.controllers["lc1"])?["term"].as_u64()?;
+        let obeys = |agent: &Arc<Agent>| {
+            let status = agent.json(&["status"]).ok()?;
+            Some(status["source"]["session"]["tables"][0]["term"].as_u64()? == term)
+        };
+        self.agents.iter().all(|agent| obeys(agent) == Some(true)).then_some(())
+    }
+
     /// Nothing changes meanwhile, and everybody comes to have exactly what is so.
     #[track_caller]
     pub(crate) fn expect_truth(&self) {
@@ -153,6 +177,7 @@ impl Rig {
         let mut truth = steps.truth();
         truth.extend(&self.still);
         for watch in &self.watches {
+            let truth = watch.part(&truth);
             let told = wait_for("the truth", SOON, || (watch.present() == truth).then_some(()));
             if told.is_err() {
                 let present = watch.present();
@@ -180,11 +205,7 @@ impl Rig {
 
     /// The logical controller of the network.
     pub(crate) fn logical(&self, asked: &str) -> Option<&'static str> {
-        let shards = self.controllers[asked].json(&["shards"]).ok()?;
-        let row = shards.as_array()?.iter().find(|row| {
-            row["logical_switches"].as_array().is_some_and(|all| all.iter().any(|name| name == NETWORK))
-        })?;
-        self.known(row["holder"].as_str()?)
+        self.known(&logical(&self.controllers[asked])?)
     }
 
     pub(crate) fn known(&self, name: &str) -> Option<&'static str> {
@@ -196,12 +217,40 @@ impl Rig {
     }
 
     pub(crate) fn place_of_etcd(&self, member: u16) -> &Netns {
-        &self.places_of_etcd[usize::from(member)]
+        &self.places_of_etcd[usize::from(member)].0
+    }
+
+    /// By their members' numbers.
+    pub(crate) fn addresses_of_etcd(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.places_of_etcd.iter().map(|(_, address)| *address)
+    }
+
+    /// Who is told of every MAC.
+    pub(crate) fn receivers(&self) -> &[Watch] {
+        &self.watches[..3]
+    }
+
+    /// MACs that nobody moves, one behind each VTEP.
+    pub(crate) fn sample(&self) -> Vec<MacAddr> {
+        let one_by_place: BTreeMap<_, _> = self.still.iter().map(|(mac, at)| (*at, *mac)).collect();
+        one_by_place.into_values().collect()
     }
 
     pub(crate) fn finish_stream(&mut self) -> vtep_tests::lab::StreamReport {
         self.stream.take().unwrap().finish().unwrap()
     }
+}
+
+/// That of the network, as `shards` says.
+fn shard(asked: &Controller) -> Option<Value> {
+    let has = |row: &&Value| {
+        row["logical_switches"].as_array().is_some_and(|all| all.iter().any(|name| name == NETWORK))
+    };
+    asked.json(&["shards"]).ok()?.as_array()?.iter().find(has).cloned()
+}
+
+fn logical(asked: &Controller) -> Option<String> {
+    Some(shard(asked)?["holder"].as_str()?.to_owned())
 }
 
 fn controller(
@@ -249,8 +298,9 @@ fn tor(name: &str, address: Ipv4Addr) -> OvsdbServer {
 /// What the guards are there for is done here all the time.
 fn declared(tors: &[Arc<OvsdbServer>; 3]) -> String {
     let mut text = format!(
-        "version = 1\n[policy]\nmass_withdraw = {{ entries = 1000000 }}\n\
-         [[logical_switch]]\nname = \"{NETWORK}\"\nvni = {VNI}\n"
+        "version = 1\n[policy]\nmass_withdraw = {{ entries = 1000000 }}\n{}\
+         [[logical_switch]]\nname = \"{NETWORK}\"\nvni = {VNI}\n",
+        held::policy()
     );
     let tors = tors.iter().zip(["tor1", "tor2", "tor3"]);
     for (tor, name) in tors {

@@ -2,10 +2,10 @@
 //! several times a second.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::BufReader,
     net::Ipv4Addr,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use serde_json::{Deserializer, Value, json};
+use serde_json::{Deserializer, Value};
 use vtep_api::MacAddr;
 use vtep_tests::{
     lab::{Agent, Place},
@@ -23,6 +22,7 @@ use vtep_tests::{
 };
 
 use super::churn::is_serial;
+use super::database::Database;
 use super::rig::VNI;
 use super::stages::{Stages, utc};
 
@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     guarded: BTreeMap<MacAddr, Ipv4Addr>,
     violations: Vec<String>,
     pub(crate) looks: u64,
+    /// Of a TOR.
+    database: Database,
 }
 
 impl Seen {
@@ -63,6 +65,8 @@ impl Seen {
 
 pub(crate) struct Watch {
     pub(crate) name: &'static str,
+    /// What is behind it itself it is not told.
+    own: Option<Ipv4Addr>,
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     monitor: Option<Child>,
@@ -71,26 +75,22 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Every change of what a controller writes into the TOR's database.
-    pub(crate) fn tor(name: &'static str, ovsdb: Arc<OvsdbServer>) -> Self {
-        let mut command = Command::new("ovsdb-client");
-        command
-            .args(["monitor", &ovsdb.remote(), "hardware_vtep", "Ucast_Macs_Remote", "MAC,locator"])
-            .arg("--format=json")
-            .stdout(Stdio::piped());
-        let mut monitor = command.spawn().unwrap();
+    pub(crate) fn tor(name: &'static str, ovsdb: &OvsdbServer, own: Ipv4Addr) -> Self {
+        let mut monitor = Database::monitor(ovsdb);
         let output = BufReader::new(monitor.stdout.take().unwrap());
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shared = Arc::clone(&seen);
         let thread = thread::spawn(move || {
-            let mut rows = Rows::default();
             // A line ends when the next one begins.
             for update in Deserializer::from_reader(output).into_iter::<Value>() {
-                rows.update(&update.unwrap(), &ovsdb).unwrap();
-                shared.lock().unwrap().is(rows.macs());
+                let mut seen = shared.lock().unwrap();
+                seen.database.update(&update.unwrap()).unwrap();
+                let macs = seen.database.macs();
+                seen.is(macs);
             }
         });
         let stop = Arc::default();
-        Self { name, seen, stop, monitor: Some(monitor), thread: Some(thread) }
+        Self { name, own: Some(own), seen, stop, monitor: Some(monitor), thread: Some(thread) }
     }
 
     /// A MAC behind the agent's own ports is at `own`.
@@ -109,7 +109,12 @@ impl Watch {
                 thread::sleep(AGENT_PACE);
             }
         });
-        Self { name, seen, stop, monitor: None, thread: Some(thread) }
+        Self { name, own: None, seen, stop, monitor: None, thread: Some(thread) }
+    }
+
+    /// What it is to be told of what is so.
+    pub(crate) fn part(&self, truth: &BTreeMap<MacAddr, Ipv4Addr>) -> BTreeMap<MacAddr, Ipv4Addr> {
+        truth.iter().filter(|(_, at)| Some(**at) != self.own).map(|(mac, at)| (*mac, *at)).collect()
     }
 
     pub(crate) fn present(&self) -> BTreeMap<MacAddr, Ipv4Addr> {
@@ -125,7 +130,11 @@ impl Watch {
 
     /// From here on these are there, whatever happens.
     pub(crate) fn guard(&self, macs: &BTreeMap<MacAddr, Ipv4Addr>) {
-        self.seen.lock().unwrap().guarded.clone_from(macs);
+        let mut seen = self.seen.lock().unwrap();
+        seen.guarded = self.part(macs);
+        if self.monitor.is_some() {
+            seen.database.keep(macs);
+        }
     }
 
     pub(crate) fn looks(&self) -> u64 {
@@ -135,7 +144,7 @@ impl Watch {
     /// The first of what should not have been seen.
     pub(crate) fn violations(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
-        let all = seen.violations.iter().chain(&seen.stages.violations);
+        let all = seen.violations.iter().chain(&seen.stages.violations).chain(seen.database.violations());
         all.take(10).map(|violation| format!("{}: {violation}", self.name)).collect()
     }
 }
@@ -151,47 +160,5 @@ impl Drop for Watch {
             let ended = thread.join();
             assert!(ended.is_ok() || thread::panicking(), "nobody looked at {} any more", self.name);
         }
-    }
-}
-
-/// A database's rows by their UUIDs, and where its locators are.
-#[derive(Default)]
-struct Rows {
-    rows: BTreeMap<String, (MacAddr, String)>,
-    locators: BTreeMap<String, Ipv4Addr>,
-}
-
-impl Rows {
-    /// One transaction's changes, as `ovsdb-client monitor` prints them: headings, and rows with an action.
-    fn update(&mut self, update: &Value, ovsdb: &OvsdbServer) -> Result<()> {
-        let mut changed = String::new();
-        for row in update["data"].as_array().context("an update has rows")? {
-            let uuid = row[0].as_str().context("a row has a UUID")?.to_owned();
-            match row[1].as_str().context("a row has an action")? {
-                "delete" => drop(self.rows.remove(&uuid)),
-                "old" => changed = uuid,
-                action => {
-                    let uuid = if action == "new" { std::mem::take(&mut changed) } else { uuid };
-                    let mac = row[2].as_str().context("a row has a MAC")?.parse()?;
-                    let locator = row[3][1].as_str().context("a row has a locator")?.to_owned();
-                    self.rows.insert(uuid, (mac, locator));
-                }
-            }
-        }
-        let used: BTreeSet<_> = self.rows.values().map(|(_, locator)| locator).collect();
-        if used.iter().any(|locator| !self.locators.contains_key(*locator)) {
-            for row in ovsdb.select("Physical_Locator", &json!([]))? {
-                let uuid = row["_uuid"][1].as_str().context("a locator has a UUID")?.to_owned();
-                self.locators
-                    .insert(uuid, row["dst_ip"].as_str().context("a locator has an address")?.parse()?);
-            }
-        }
-        Ok(())
-    }
-
-    /// A MAC whose locator went meanwhile is not counted: the next update says where it is.
-    fn macs(&self) -> BTreeMap<MacAddr, Ipv4Addr> {
-        let at = self.rows.values().map(|(mac, locator)| (*mac, self.locators.get(locator).copied()));
-        at.filter_map(|(mac, at)| Some((mac, at?))).collect()
     }
 }

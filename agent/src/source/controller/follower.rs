@@ -73,6 +73,8 @@ pub(super) struct Follower {
     /// Who serves us may change without our doing.
     elected: bool,
     sessions: u64,
+    /// Of terms that are over.
+    refused: u64,
     controller: Option<ControllerName>,
     outline: Option<VtepOutline>,
     translated: Outline,
@@ -102,6 +104,7 @@ impl Follower {
             sought: None,
             elected: false,
             sessions: 0,
+            refused: 0,
             controller: None,
             outline: None,
             translated: Outline::default(),
@@ -174,6 +177,7 @@ impl Follower {
             term: self.obeyed.0,
             sessions: self.sessions,
             attempts: 0,
+            refused: self.refused,
             tables: self.tables.iter().map(table).collect(),
         }
     }
@@ -295,6 +299,7 @@ impl Follower {
                 }
             }
             Part::Superseded { obeyed } => {
+                self.refused += 1;
                 let problem = format!("term {}; expected at least {}, which was obeyed", term.0, obeyed.0);
                 if self.superseded.insert(name, problem.clone()) != Some(problem) {
                     self.emit_delta(Delta::default(), output);

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tonic::Status;
+use vtep_api::Term;
 
+use super::super::View;
 use super::super::etcd::{Entry, EtcdError, Found, Guard, Op, Outcome, Range};
+use super::super::keys::Keys;
+use super::super::member::json;
+use super::super::raise::raised;
 use super::time::{Instant, TERM_BASE, below, percent, sleep};
 
 #[derive(Debug, Clone, Default)]
@@ -33,13 +38,23 @@ pub(super) struct Store {
     /// By process.
     hints: Vec<Arc<Notify>>,
     pub(super) cut_off: Vec<bool>,
+    /// By which revisions are made terms.
+    bases: Vec<u64>,
     /// The first write that should not have been.
     pub(super) violation: Option<String>,
     pub(super) fenced: u64,
     pub(super) log: Vec<String>,
 }
 
+/// What a member wrote, at some time.
 #[derive(Debug)]
+pub(super) struct Backup {
+    revision: i64,
+    keys: BTreeMap<String, Entry>,
+    leases: BTreeMap<i64, Lease>,
+}
+
+#[derive(Debug, Clone)]
 struct Lease {
     until: Instant,
     seconds: u64,
@@ -53,12 +68,13 @@ pub(in crate::cluster) struct Client {
     pub(super) process: usize,
 }
 
+pub(in crate::cluster) const PREFIX: &str = "/vtepd";
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Store {
     pub(super) fn new(faults: Faults, hints: Vec<Arc<Notify>>) -> Self {
         let cut_off = vec![false; hints.len()];
-        Self { faults, hints, cut_off, revision: 1, ..Self::default() }
+        Self { faults, hints, cut_off, revision: 1, bases: vec![TERM_BASE], ..Self::default() }
     }
 
     /// What is over goes.
@@ -80,6 +96,39 @@ impl Store {
             let pick = usize::try_from(below(alive.len() as u64)).unwrap();
             self.log.push(format!("lease {} is a ghost", alive[pick]));
             self.end(alive[pick]);
+        }
+    }
+
+    pub(super) fn back_up(&self) -> Backup {
+        Backup { revision: self.revision, keys: self.keys.clone(), leases: self.leases.clone() }
+    }
+
+    /// Everything since is forgotten. A lease lasts anew.
+    pub(super) fn put_back(&mut self, Backup { revision, keys, mut leases }: Backup) {
+        self.log.push(format!(
+            "{:?} an older state is put back, {} becomes {revision}",
+            Instant::now(),
+            self.revision
+        ));
+        for lease in leases.values_mut() {
+            lease.until = Instant::now() + Duration::from_secs(lease.seconds);
+        }
+        (self.revision, self.keys, self.leases) = (revision, keys, leases);
+        self.tell();
+    }
+
+    /// As the operator's command does it.
+    pub(super) fn raise_terms(&mut self, above: Term) {
+        let keys = Keys::new(PREFIX);
+        let entries = self.read(&keys.cluster());
+        let view = View::of(&keys, self.revision, &entries);
+        if let Some(settings) = view.settings
+            && let Some(raised) = raised(&view, settings, above)
+        {
+            self.revision += 1;
+            self.bases.push(raised.term_base);
+            self.put(keys.settings(), json(&raised), None);
+            self.tell();
         }
     }
 
@@ -181,12 +230,15 @@ impl Store {
     fn check(&mut self, key: &str, value: &[u8]) {
         let text = String::from_utf8_lossy(value);
         let office = key.replace("/state/", "/cluster/").trim_end_matches("/durable").to_owned();
-        let present = self.keys.get(&office).map(|entry| TERM_BASE + entry.created.unsigned_abs());
+        let present = self.keys.get(&office).map(|entry| entry.created.unsigned_abs());
+        // Who had it when terms were raised may not know yet how his own is called by now.
+        let is_present = |term: u64| self.bases.iter().any(|base| present == Some(term.wrapping_sub(*base)));
         let stated = text
             .rsplit_once("\"reign\":")
             .and_then(|(_, rest)| rest.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().ok());
-        if present != stated {
-            let problem = format!("{key} is written by term {stated:?} while {present:?} has the office");
+        if !stated.is_some_and(is_present) {
+            let problem =
+                format!("{key} is written by term {stated:?} while the office was created at {present:?}");
             self.violation.get_or_insert(problem);
         }
     }
@@ -224,6 +276,14 @@ impl Client {
             let Some(lease) = store.leases.get_mut(&lease) else { return false };
             lease.until = Instant::now() + Duration::from_secs(lease.seconds);
             !lease.gone || ghosts
+        })
+        .await
+    }
+
+    pub(in crate::cluster) async fn revoke(&self, lease: i64) -> Result<(), EtcdError> {
+        self.call(|store| {
+            store.expire();
+            store.end(lease);
         })
         .await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use vtep_api::{ControllerName, Term, VtepName};
 
-use super::model::{Client, Faults, Store};
+use super::model::{Backup, Client, Faults, Store};
 use super::time::{Tasks, below, jitter_ms, percent, sleep};
 use crate::cluster::etcd::Etcd;
 use crate::cluster::member::Member;
@@ -30,6 +30,8 @@ struct World {
     holders: BTreeMap<(Office, Term), usize>,
     /// A lease may be gone without its holder knowing.
     ghosts: bool,
+    /// The highest term that etcd could have given by what each process ever read.
+    given: Vec<Term>,
 }
 
 pub(super) fn run(seed: u64) -> Result<(), String> {
@@ -54,7 +56,8 @@ impl World {
         let ghosts = faults.ghosts;
         let store = Arc::new(Mutex::new(Store::new(faults, hints.clone())));
         let (standings, highest, holders) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let mut world = Self { tasks, store, standings, hints, highest, holders, ghosts };
+        let given = vec![Term::default(); members];
+        let mut world = Self { tasks, store, standings, hints, highest, holders, ghosts, given };
         for process in 0..members {
             let standing = world.start(process);
             world.standings.push(standing);
@@ -100,6 +103,7 @@ impl World {
 
     fn play(&mut self) -> Result<(), String> {
         self.pass(5000)?;
+        let backup = percent(30).then(|| self.store.lock().unwrap().back_up());
         for _ in 0..below(12) + 3 {
             let process = usize::try_from(below(4)).unwrap();
             match below(5) {
@@ -108,6 +112,7 @@ impl World {
                 2 => {
                     self.tasks.kill(process);
                     self.standings[process] = self.start(process);
+                    self.given[process] = Term::default();
                 }
                 3 if self.ghosts => self.store.lock().unwrap().make_ghost(),
                 _ => self.store.lock().unwrap().babble(),
@@ -126,14 +131,70 @@ impl World {
             // Watches and leases stay as they are: nobody may depend on what they say.
             store.faults = Faults { lossy: false, slow: false, ..store.faults.clone() };
         }
+        if let Some(backup) = backup {
+            self.put_back(backup)?;
+        }
         self.pass(20_000)?;
         self.check_end()
     }
 
+    /// etcd is away for longer than a lease, and then in an older state. Who knows of higher terms than it gives says so, until
+    /// an operator raises them; from then on nobody acts by one that receivers refuse.
+    fn put_back(&mut self, backup: Backup) -> Result<(), String> {
+        self.pass(5000)?;
+        self.store.lock().unwrap().cut_off.fill(true);
+        self.pass(5000)?;
+        self.store.lock().unwrap().put_back(backup);
+        self.store.lock().unwrap().cut_off.fill(false);
+        // Terms are given a second time.
+        self.highest.clear();
+        self.holders.clear();
+        self.pass(15_000)?;
+        let told = self.outdated()?;
+        let Some(above) = told.into_iter().flatten().max() else { return Ok(()) };
+        self.store.lock().unwrap().raise_terms(above);
+        self.highest.clear();
+        self.holders.clear();
+        self.pass(3000)?;
+        let low = acting(&self.tasks, &self.standings)
+            .into_iter()
+            .find(|(_, by)| by.iter().any(|(_, term)| *term <= above));
+        if let Some(low) = low {
+            return Err(format!("{low:?} acts though terms were raised above {above:?}"));
+        }
+        let told = self.outdated()?;
+        if told.iter().any(Option::is_some) {
+            Err(format!("{told:?} after terms were raised"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// By process, the term that is higher than etcd gives, if it says so.
+    fn outdated(&self) -> Result<Vec<Option<Term>>, String> {
+        let mut told = Vec::new();
+        for (process, (standing, given)) in self.standings.iter().zip(&self.given).enumerate() {
+            let standing = standing.borrow();
+            let obeyed = standing.outdated.as_ref().map(|outdated| outdated.obeyed);
+            let highest = standing.view.term(standing.view.revision);
+            if (*given > highest) != (obeyed >= Some(*given)) {
+                return Err(format!(
+                    "c{process} knows of {given:?}, etcd gives {highest:?}, told is {obeyed:?}"
+                ));
+            }
+            told.push(obeyed);
+        }
+        Ok(told)
+    }
+
     fn pass(&mut self, ms: u64) -> Result<(), String> {
-        let Self { tasks, store, standings, highest, holders, ghosts, .. } = self;
+        let Self { tasks, store, standings, highest, holders, ghosts, given, .. } = self;
         tasks.run(Duration::from_millis(ms), |tasks| {
             store.lock().unwrap().expire();
+            for (given, standing) in given.iter_mut().zip(standings.iter()) {
+                let view = standing.borrow().view.clone();
+                *given = view.term(view.revision).max(*given);
+            }
             let acting = acting(tasks, standings);
             for (office, by) in &acting {
                 for &(process, term) in by {

@@ -41,6 +41,7 @@ impl Follower {
                 if stage == Stage::Serving && term <= self.obeyed {
                     output.end(link, "the controller said welcome twice");
                 } else if let Some(refused) = self.refuses(protocol, &name, term) {
+                    self.refused += u64::from(term < self.obeyed);
                     output.end(link, refused);
                 } else {
                     self.elected = elected;
@@ -56,6 +57,7 @@ impl Follower {
             (Stage::Serving, ToVtep::Table(update)) => self.table(link, update, now, output),
             (Stage::Greeted, _) => output.end(link, "the controller's first message is no welcome"),
             // Said before it knew that another one serves us.
+            (Stage::Standby, ToVtep::Outline(_) | ToVtep::Table(_)) => self.refused += 1,
             (Stage::Standby, _) => {}
         }
     }
