@@ -595,7 +595,9 @@ impl Switch {
             }
         }
         let best = Slot(cx.contenders.first().expect("a MAC in the ledger has a claim").key);
-        let alike = cx.contenders.get(1).is_some_and(|second| second.role == cx.contenders[0].role);
+        // What is set aside claims alike to whoever hears it without knowing that.
+        let held = self.ledger.of_mac(mac).any(|slot| self.ledger[slot].flags.has(Flags::HELD));
+        let alike = held || cx.contenders.get(1).is_some_and(|second| second.role == cx.contenders[0].role);
         self.contested.settle(mac, alike.then_some(self.ledger[best].vtep));
         let mut before = left;
         let slots: Vec<Slot> = self.ledger.of_mac(mac).collect();

@@ -1,6 +1,6 @@
 //! One VTEP's fault is not everybody's.
 
-use vtep_api::{Cause, Claim, Report, Session};
+use vtep_api::{Cause, Claim, Report, Session, Term};
 use vtep_controller::declared::{Declared, DuplicateAction};
 use vtep_controller::logical::{AlarmKind, ConflictKind, OperateError, Operation};
 
@@ -177,6 +177,31 @@ fn scenario_28_a_storm_of_takes_is_set_aside_and_can_be_released() {
     assert_eq!(lc.table("x")[&mac(7)], (vtep("b"), vec![vtep("a")]));
     lc.check_receivers();
     assert!(lc.operate(Operation::ReleaseStorm { vtep: vtep("b") }).is_err());
+}
+
+/// The physical controllers that heard the claims in their order are gone as well.
+#[test]
+fn scenario_28_what_a_storm_claimed_stays_where_it_was_when_all_controllers_begin_anew() {
+    for order in [["a", "b", "c"], ["b", "c", "a"]] {
+        let mut declared = pair();
+        declared.policy.storm.takes_max = 3;
+        let mut lc = Arbiter::started(declared.clone());
+        for by in ["a", "b"] {
+            let all = claims(&mut lc, 0..10);
+            lc.send(by, "x", all);
+        }
+        assert_eq!(lc.core.counters().set_aside, 10);
+        let mut next = Arbiter::new(declared, Term(2), lc.durable.clone());
+        next.connect_all();
+        for by in order {
+            let all: Vec<_> = (0..10).map(|number| (number, next.new_claim(M))).collect();
+            next.snapshot(by, "x", if by == "c" { &[] } else { &all });
+            next.wait_ms(1);
+        }
+        for number in 0..10 {
+            next.check("x", number, "a", &["b"]);
+        }
+    }
 }
 
 #[test]
