@@ -4,6 +4,7 @@
 //! socket was full, and the listener reads everything again: one path for both.
 
 mod construct;
+mod far_end;
 mod standing;
 
 use std::collections::BTreeMap;

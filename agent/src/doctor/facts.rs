@@ -20,7 +20,7 @@ use crate::control::view::{PortRow, VniRow};
 use crate::control::{Request, client};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{self, KernelError, Occupants};
-use crate::links::{self, Links};
+use crate::links::{self, Link, Links};
 use crate::netlink::Netlink;
 use crate::source::file;
 use crate::table::{Encapsulation, Table};
@@ -279,7 +279,16 @@ async fn read(host: &Host) -> Result<(Links, BTreeMap<String, Interface>), Strin
             standing.master.and_then(|master| links.by_index(master)).map(|(name, _)| name.to_owned());
         let filters = netlink.filters(link.ifindex).await.map_err(|error| chain(&error));
         let interface = Interface::read(name, link, &standing, &occupants);
-        interfaces.insert(name.to_owned(), Interface { master, filters, ..interface });
+        let far_mtu = far_mtu(&netlink, link).await;
+        interfaces.insert(name.to_owned(), Interface { master, far_mtu, filters, ..interface });
     }
     Ok((links, interfaces))
+}
+
+async fn far_mtu(netlink: &Netlink, link: &Link) -> Option<Result<u32, String>> {
+    if link.kind.as_deref() != Some("veth") {
+        return None;
+    }
+    let far = netlink.far_mtu(link.ifindex).await.map_err(|error| chain(&error));
+    Some(far.and_then(|mtu| mtu.ok_or_else(|| "its network namespace has no number in ours".to_owned())))
 }

@@ -107,6 +107,17 @@ fn a_sound_host_has_no_problem_with_the_daemon_and_without() {
     assert!(text.contains("\nport tap0\n") && text.ends_with("0 problems, 0 warnings\n"), "{text}");
 }
 
+#[test]
+fn the_other_end_of_a_veth_is_asked_in_its_own_namespace() {
+    let host = sound();
+    let finding = ("port", "tap0", "mtu_far_end");
+    Report::of(&host, &[]).check(finding, "ok", "1500, as on this side");
+    host.peer.ip("link set dev vm mtu 1400").unwrap();
+    Report::of(&host, &[]).check(finding, "warning", "1500, its other end has 1400");
+    host.netns.ip("link set dev tap0 mtu 1400").unwrap();
+    Report::of(&host, &[]).check(finding, "ok", "1400");
+}
+
 /// A program of the object, loaded by somebody else.
 fn foreign() -> Ebpf {
     let object = OBJECT.expect("`cargo xtask build-ebpf` has been run");

@@ -18,6 +18,8 @@ pub(in crate::doctor) struct Interface {
     pub(in crate::doctor) vnet_header: Option<bool>,
     /// The bridge or bond that it is a port of.
     pub(in crate::doctor) master: Option<String>,
+    /// Of a veth's other end; none for other kinds.
+    pub(in crate::doctor) far_mtu: Option<Result<u32, String>>,
     /// In the order in which they run.
     pub(in crate::doctor) tcx_ingress: Result<Vec<Occupant>, String>,
     pub(in crate::doctor) tcx_egress: Result<Vec<Occupant>, String>,
@@ -56,6 +58,7 @@ impl Interface {
             features: features(link).map_err(|error| chain(&error)),
             vnet_header: standing.vnet_header,
             master: None,
+            far_mtu: None,
             tcx_ingress: occupants
                 .clone()
                 .and_then(|all| all.tcx_ingress(ifindex).map_err(|error| error.to_string())),

@@ -23,6 +23,7 @@ pub(super) fn judge(host: &Host, findings: &mut Vec<Finding>) {
         kind(name, interface, &mut section);
         promiscuity(name, interface, &mut section);
         mtu(host, port, interface, &mut section);
+        far_end(name, interface, &mut section);
         smaller(host, name, interface.link.mtu, &mut section);
         paths(host, port, interface, &mut section);
     }
@@ -101,6 +102,23 @@ fn mtu(host: &Host, port: &Port, interface: &Interface, section: &mut Section<'_
     ))
     .by(format!("ip link set dev {uplink} mtu {}; or MTU {room} in the VM and on {name}", mtu + overhead));
     section.warning("mtu", arithmetic, mend);
+}
+
+/// A veth drops what is longer than the MTU of the end where it comes out, and says nothing.
+fn far_end(name: &str, interface: &Interface, section: &mut Section<'_>) {
+    const CHECK: &str = "mtu_far_end";
+    let own = interface.link.mtu;
+    match &interface.far_mtu {
+        None => {}
+        Some(Ok(far)) if *far == own => section.ok(CHECK, format!("{own}, as on this side")),
+        Some(Ok(far)) => {
+            let mend =
+                Mend::expected("one for both ends: what is longer than the smaller is lost without a word")
+                    .by(format!("ip link set dev {name} mtu {far}; or MTU {own} in the VM"));
+            section.warning(CHECK, format!("{own}, its other end has {far}"), mend);
+        }
+        Some(Err(reason)) => section.note(CHECK, format!("its other end cannot be asked: {reason}")),
+    }
 }
 
 /// The smallest of the ports to which this one's frames go.

@@ -24,6 +24,7 @@ fn interface(kind: Option<&str>, mtu: u32) -> Interface {
         }),
         vnet_header: (kind == Some("tun")).then_some(true),
         master: None,
+        far_mtu: None,
         tcx_ingress: Ok(Vec::new()),
         tcx_egress: Ok(Vec::new()),
         xdp: Ok(Vec::new()),
@@ -243,6 +244,19 @@ fn mtus_are_added_up_for_each_port() {
     check(&both, eth, Level::Ok, "over IPv6 VXLAN and Geneve 1480, NVGRE 1488");
     host(&mut both).table.encapsulations = Some([Encapsulation::Nvgre].into());
     check(&both, port, Level::Warning, "1500 + 62 = 1562");
+}
+
+#[test]
+fn a_far_end_of_another_mtu_is_named_and_one_that_cannot_be_asked_is_noted() {
+    let mut facts = facts(PORT);
+    let finding = (Group::Port, Some("tap0"), "mtu_far_end");
+    let mut with = |far: Result<u32, String>, level, says| {
+        at(&mut facts, "tap0").far_mtu = Some(far);
+        check(&facts, finding, level, says);
+    };
+    with(Ok(1500), Level::Ok, "1500");
+    with(Ok(9000), Level::Warning, "1500, its other end has 9000");
+    with(Err("who knows".to_owned()), Level::Note, "cannot be asked: who knows");
 }
 
 #[test]
