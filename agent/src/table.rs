@@ -65,7 +65,7 @@ pub struct LogicalSwitch {
     /// The VTEPs to which broadcast, multicast and unknown unicast go.
     pub flood: BTreeSet<VtepName>,
     pub macs: HashMap<MacAddr, MacEntry, RandomState>,
-    /// The source has not heard of all its MACs yet: those that are installed stay.
+    /// The source has not heard of all its MACs yet, or of all its VTEPs: what is installed stays.
     pub partial: bool,
 }
 

@@ -64,6 +64,10 @@ mod seeded {
         FormerAnswers,
         /// A physical controller that has forgotten what a VTEP told counts on as if it had not.
         ForgottenUnsaid,
+        /// A logical controller that begins anew calls its flood lists whole, whoever was not heard yet.
+        MembersForgotten,
+        /// A VTEP that may take part in more than is known yet is told that it does not.
+        PlaceAssumed,
         /// A lease is counted from its answer.
         TenureFromAnswer,
         /// What a shard keeps is written whoever has the office.
@@ -81,7 +85,7 @@ mod seeded {
     }
 
     impl Bug {
-        pub const ALL: [Self; 11] = [
+        pub const ALL: [Self; 12] = [
             Self::DropTermCheck,
             Self::AbsenceIsDelete,
             Self::ReReportClaims,
@@ -93,12 +97,18 @@ mod seeded {
             Self::LostWhenSlow,
             Self::NoMassWithdrawGuard,
             Self::OutlineTooEarly,
+            Self::PlaceAssumed,
         ];
 
         /// For the simulation of elected controllers. Those of takeovers that are so seldom met by chance (`AskedTooEarly`,
         /// `OneAnswersForAll`, `FormerAnswers`, `SpeaksForOthers`) the unit tests of `physical` catch.
-        pub const OF_ELECTED: [Self; 4] =
-            [Self::StaleTakeover, Self::ReignUnheeded, Self::GapsForgotten, Self::ForgottenUnsaid];
+        pub const OF_ELECTED: [Self; 5] = [
+            Self::StaleTakeover,
+            Self::ReignUnheeded,
+            Self::GapsForgotten,
+            Self::ForgottenUnsaid,
+            Self::MembersForgotten,
+        ];
 
         /// For the simulation of elections.
         pub const OF_ELECTIONS: [Self; 6] = [

@@ -170,6 +170,7 @@ pub struct Notice {
 pub const WINDOW: u32 = 16;
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is due, or known, by itself")]
 pub struct Logical {
     name: ControllerName,
     term: Term,
@@ -198,6 +199,8 @@ pub struct Logical {
     touched: BTreeSet<LogicalSwitchName>,
     aside: Vec<(LogicalSwitchName, MacAddr, VtepId)>,
     outlines_stale: bool,
+    /// Some lack VTEPs that were not heard yet.
+    outlines_partial: bool,
     /// Counts outlines, whoever gets them: a later session goes on where the earlier one was.
     outlines: Version,
     persist: bool,
@@ -320,6 +323,7 @@ impl Logical {
             touched: BTreeSet::new(),
             aside: Vec::new(),
             outlines_stale: true,
+            outlines_partial: false,
             outlines: Version::default(),
             persist: false,
             placements: Placements::default(),

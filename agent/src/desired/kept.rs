@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use vtep_abi::{FdbKey, Target};
 
-use super::network::{Numbered, Owners};
+use super::network::{Numbered, NumberedNetwork, Owners};
 use super::{Desired, Inputs, adjacency};
 use crate::dataplane::{Dataplane, FdbTarget};
 use crate::table::Table;
@@ -18,6 +18,20 @@ pub(super) fn vteps(table: &Table, installed: &Dataplane) -> BTreeSet<IpAddr> {
         return BTreeSet::new();
     }
     installed.vteps.values().map(|row| adjacency::ip(row.adj.remote)).collect()
+}
+
+/// Whom a network that the table has in part floods to already.
+pub(super) fn flooded(
+    inputs: &Inputs<'_>,
+    network: &NumberedNetwork<'_>,
+    dataplane: &Dataplane,
+) -> impl Iterator<Item = u32> {
+    let installed = inputs.installed.networks.get(&network.vni).filter(|_| network.logical_switch.partial);
+    let targets = installed.into_iter().flat_map(|network| &network.flood);
+    targets.filter_map(|target| match target {
+        Target::Vtep(index) => Some(*index).filter(|index| dataplane.vteps.contains_key(index)),
+        Target::LocalPort(_) | Target::None => None,
+    })
 }
 
 /// MACs behind other VTEPs, in networks that the table has in part.

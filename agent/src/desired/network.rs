@@ -9,7 +9,7 @@ use super::allocation::{Indices, Room};
 use super::port::BoundPorts;
 use super::service_nodes::{ServiceNodes, SoundSince};
 use super::vtep::VtepIndices;
-use super::{Desired, Inputs};
+use super::{Desired, Inputs, kept};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::config::{self, FloodLimit};
 use crate::dataplane::{Dataplane, Network};
@@ -128,8 +128,10 @@ fn remote_members(
 ) -> impl Iterator<Item = u32> {
     let members: BTreeSet<u32> =
         network.logical_switch.flood.iter().filter_map(|name| vteps.get(name).copied()).collect();
-    let chosen = match network.logical_switch.replication {
-        Replication::SourceNode => members,
+    let chosen: BTreeSet<u32> = match network.logical_switch.replication {
+        Replication::SourceNode => {
+            members.into_iter().chain(kept::flooded(inputs, network, dataplane)).collect()
+        }
         Replication::ServiceNode => {
             let before = inputs.installed.networks.get(&network.vni);
             let before = before.into_iter().flat_map(|network| &network.flood);
@@ -159,6 +161,7 @@ pub(super) fn admit(
         let flood = network.logical_switch.flood.iter().filter_map(|name| vteps.get(name));
         let mut senders = owners.remove(&network.vni).unwrap_or_default();
         senders.extend(flood.filter(|index| dataplane.vteps.contains_key(*index)));
+        senders.extend(kept::flooded(inputs, network, dataplane));
         (network.vni, senders)
     });
     let mut rows = vec![everywhere];

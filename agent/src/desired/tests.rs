@@ -343,6 +343,7 @@ fn what_a_partial_table_does_not_name_stays() {
     host.table.logical_switches.values_mut().for_each(|switch| switch.flood.clear());
     host.settle();
     assert_eq!((&host.installed.fdb, &host.installed.vteps), (&before.fdb, &before.vteps));
+    assert_eq!((&host.installed.networks, &host.installed.senders), (&before.networks, &before.senders));
     let red = "red".try_into().unwrap();
     host.table.logical_switches.get_mut(&red).unwrap().partial = false;
     host.settle();

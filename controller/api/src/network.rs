@@ -36,6 +36,10 @@ pub struct Network {
     /// The VTEPs that take part in it, or the service nodes that replicate for them. A receiver floods to all but itself.
     #[serde(default)]
     pub flood: BTreeSet<VtepName>,
+    /// `flood` may lack some of them: who is to be flooded to is not known yet, or not where he is. Nobody whom an earlier
+    /// one named is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// Which frames of a VTEP's port belong to which logical switch.
@@ -58,4 +62,96 @@ pub struct VtepOutline {
     /// The networks that the VTEP takes part in.
     pub networks: BTreeMap<LogicalSwitchName, Network>,
     pub bindings: BTreeSet<Binding>,
+}
+
+impl VtepOutline {
+    /// Takes over what a later one says. Absence from what is not the whole removes nothing.
+    pub fn follow(&mut self, later: Self) {
+        let earlier = std::mem::replace(self, later);
+        for (name, network) in self.networks.iter_mut().filter(|(_, network)| network.partial) {
+            if let Some(before) = earlier.networks.get(name).filter(|b| b.replication == network.replication)
+            {
+                network.flood.extend(before.flood.iter().cloned());
+            }
+        }
+        if self.complete && self.networks.values().all(|network| !network.partial) {
+            return;
+        }
+        for (vtep, locator) in earlier.vteps {
+            self.vteps.entry(vtep).or_insert(locator);
+        }
+        if self.complete {
+            return;
+        }
+        let named = &self.networks;
+        let bindings =
+            earlier.bindings.into_iter().filter(|binding| !named.contains_key(&binding.logical_switch));
+        self.bindings.extend(bindings.collect::<Vec<_>>());
+        for (name, network) in earlier.networks {
+            self.networks.entry(name).or_insert(network);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> VtepName {
+        text.try_into().unwrap()
+    }
+
+    /// Of one network, with those who are flooded to at 192.0.2.1 and so on.
+    fn outline(network: &str, flood: &[&str], partial: bool) -> VtepOutline {
+        let network_name = network.try_into().unwrap();
+        let network = Network {
+            vni: 7_u32.try_into().unwrap(),
+            unknown_unicast: UnknownUnicast::Flood,
+            replication: Replication::SourceNode,
+            flood: flood.iter().map(|vtep| name(vtep)).collect(),
+            partial,
+        };
+        let address = |last| Locator::from(std::net::IpAddr::from([192, 0, 2, last]));
+        let vteps = flood.iter().zip(1..).map(|(vtep, last)| (name(vtep), address(last)));
+        VtepOutline {
+            complete: true,
+            vteps: vteps.collect(),
+            networks: [(network_name, network)].into(),
+            bindings: BTreeSet::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(later: VtepOutline, networks: &[&str], flood: &[&str]) {
+        let mut followed = outline("x", &["a", "b", "c"], false);
+        followed.follow(later);
+        let named: Vec<_> = followed.networks.keys().map(LogicalSwitchName::as_str).collect();
+        assert_eq!(named, networks);
+        let floods = |of: &str| followed.networks.get(&of.try_into().unwrap()).map(|found| &found.flood);
+        let flood: BTreeSet<_> = flood.iter().map(|vtep| name(vtep)).collect();
+        assert_eq!(floods("x").cloned().unwrap_or_default(), flood);
+        assert!(flood.iter().all(|vtep| followed.vteps.contains_key(vtep)), "somebody has no address");
+    }
+
+    #[test]
+    fn a_later_outline_that_is_the_whole_replaces_an_earlier_one() {
+        check(outline("x", &["a"], false), &["x"], &["a"]);
+        check(outline("y", &[], false), &["y"], &[]);
+    }
+
+    #[test]
+    fn a_flood_list_that_may_lack_some_takes_nobody_away_and_one_that_lacks_none_does() {
+        check(outline("x", &["a", "d"], true), &["x"], &["a", "b", "c", "d"]);
+        check(VtepOutline { complete: false, ..outline("x", &["a"], false) }, &["x"], &["a"]);
+        let mut followed = outline("x", &["a", "b"], false);
+        followed.follow(outline("x", &[], true));
+        followed.follow(outline("x", &["a"], false));
+        assert_eq!(followed, outline("x", &["a"], false));
+    }
+
+    #[test]
+    fn a_network_that_an_outline_in_part_does_not_name_stays() {
+        check(VtepOutline { complete: false, ..outline("y", &["a"], false) }, &["x", "y"], &["a", "b", "c"]);
+        check(outline("y", &["a"], true), &["y"], &[]);
+    }
 }

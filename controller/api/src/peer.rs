@@ -158,6 +158,10 @@ pub struct Outline {
     pub bfd: BfdWord,
     /// The VTEPs that the receiver serves.
     pub served: BTreeMap<VtepName, Served>,
+    /// Those of them of which the sender does not know that it is the receiver who serves them: that no network names one
+    /// as a member says nothing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unplaced: BTreeSet<VtepName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

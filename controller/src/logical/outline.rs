@@ -8,9 +8,10 @@ use vtep_api::{
 };
 
 use super::switch::Switch;
-use super::vteps::VtepId;
+use super::vteps::{Vtep, VtepId};
 use super::{Action, Logical};
 use crate::Now;
+use crate::bugs::bug;
 
 type Directory = BTreeMap<VtepId, IpAddr>;
 
@@ -26,6 +27,7 @@ impl Logical {
                 members.entry(server).or_default().insert(id);
             }
         }
+        let unheard = self.unheard(now);
         let nobody = BTreeSet::new();
         // Each may be elected at any time.
         let everybody = self.vteps.iter().map(|(id, _)| id).collect();
@@ -33,9 +35,11 @@ impl Logical {
         let outlines: Vec<(ControllerName, Outline)> = greeted
             .map(|peer| {
                 let own = if self.elected { &everybody } else { members.get(peer).unwrap_or(&nobody) };
-                (peer.clone(), self.outline(peer, own, &directory, only.as_ref()))
+                (peer.clone(), self.outline(peer, own, &directory, &unheard, only.as_ref()))
             })
             .collect();
+        let partial = |outline: &Outline| outline.networks.values().any(|known| known.network.partial);
+        self.outlines_partial = outlines.iter().any(|(_, outline)| partial(outline));
         for (peer, outline) in outlines {
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.set_outline(outline, &mut self.outlines);
@@ -48,8 +52,11 @@ impl Logical {
         peer: &ControllerName,
         own: &BTreeSet<VtepId>,
         directory: &Directory,
+        unheard: &BTreeSet<VtepId>,
         only: Option<&ControllerName>,
     ) -> Outline {
+        // It may take part in any of them.
+        let tor_unheard = unheard.iter().any(|&vtep| self.is_tor(vtep));
         let mut named = BTreeSet::new();
         let mut networks = BTreeMap::new();
         for (name, switch) in &self.switches {
@@ -58,7 +65,11 @@ impl Logical {
             if members.is_empty() {
                 continue;
             }
-            let flood = self.flood(switch, directory);
+            let nodes = self.nodes(switch);
+            let lacks = |vtep: &VtepId| unheard.contains(vtep) && self.vteps[*vtep].address().is_none();
+            let partial = (tor_unheard || nodes.union(&switch.members).any(lacks)) && !bug!(MembersForgotten);
+            let flood: BTreeSet<VtepId> =
+                nodes.into_iter().filter(|vtep| directory.contains_key(vtep)).collect();
             named.extend(flood.iter().copied());
             named.extend(switch.members.iter().copied());
             named.extend(switch.ledger.vteps());
@@ -67,6 +78,7 @@ impl Logical {
                 unknown_unicast: switch.declared.unknown_unicast,
                 replication: switch.declared.replication,
                 flood: flood.into_iter().map(|vtep| self.vteps[vtep].name.clone()).collect(),
+                partial,
             };
             networks.insert(name.clone(), NetworkOutline { network, members });
         }
@@ -74,13 +86,19 @@ impl Logical {
             let vtep = &self.vteps[id];
             Some((vtep.name.clone(), vtep.locator(*directory.get(&id)?, &self.declared)))
         };
+        let served = self.served(peer, only);
+        let elsewhere = |name: &&VtepName| {
+            let vtep = self.vteps.find(name);
+            !self.elected && vtep.and_then(|vtep| self.server(vtep, only)) != Some(peer)
+        };
         Outline {
             term: self.term,
             version: Version::default(),
             controllers: self.controllers(),
             networks,
             directory: named.into_iter().filter_map(locator).collect(),
-            served: self.served(peer, only),
+            unplaced: served.keys().filter(elsewhere).cloned().collect(),
+            served,
             bfd: self.declared.bfd,
         }
     }
@@ -91,15 +109,28 @@ impl Logical {
         named.chain([self.name.clone()]).collect()
     }
 
-    /// Who gets a copy of a flooded frame; nobody without an address.
-    fn flood(&self, switch: &Switch, directory: &Directory) -> BTreeSet<VtepId> {
-        let nodes: BTreeSet<VtepId> = match switch.declared.replication {
+    /// Who gets a copy of a flooded frame, as far as his address is known.
+    fn nodes(&self, switch: &Switch) -> BTreeSet<VtepId> {
+        match switch.declared.replication {
             Replication::SourceNode => switch.members.clone(),
             Replication::ServiceNode => {
                 switch.declared.service_nodes.iter().filter_map(|name| self.vteps.declared(name)).collect()
             }
-        };
-        nodes.into_iter().filter(|vtep| directory.contains_key(vtep)).collect()
+        }
+    }
+
+    /// VTEPs that neither said anything yet, nor did before what outlives us was written last. Others may know where they
+    /// are. They are waited for as long as the claims of a lost one are kept.
+    fn unheard(&self, now: Now) -> BTreeSet<VtepId> {
+        if now.mono_ms - self.began.mono_ms >= u64::from(self.declared.policy.hold_secs) * 1000 {
+            return BTreeSet::new();
+        }
+        let unheard = |vtep: &Vtep| vtep.declared.is_some() && !vtep.is_heard() && !vtep.expired;
+        self.vteps.iter().filter(|(_, vtep)| unheard(vtep)).map(|(id, _)| id).collect()
+    }
+
+    fn is_tor(&self, vtep: VtepId) -> bool {
+        self.vteps[vtep].declared.as_ref().is_some_and(|declared| declared.ovsdb.is_some())
     }
 
     /// An agent may come to any physical controller unless one is named; a TOR's is known when there is only one.

@@ -81,6 +81,12 @@ impl Vtep {
         }
     }
 
+    /// Where it is, and in which networks by its own word, was said by itself: now, or in an earlier reign.
+    pub(super) fn is_heard(&self) -> bool {
+        let state = &self.status.state;
+        self.status.session == Session::Up || state.address.is_some() || !state.networks.is_empty()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.status.session == Session::Up && self.cut_ms.is_none()
     }

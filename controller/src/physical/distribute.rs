@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use vtep_api::{
-    Change, LogicalSwitchName, MacAddr, PROTOCOL, ROWS_MAX, TableUpdate, ToVtep, VtepName, VtepOutline,
+    Change, LogicalSwitchName, MacAddr, Outline, PROTOCOL, ROWS_MAX, TableUpdate, ToVtep, VtepName,
+    VtepOutline,
 };
 
 use super::table::Table;
@@ -123,8 +124,12 @@ impl Physical {
             own.is_some_and(|own| own.iter().all(|network| outline.networks.contains_key(network)));
         let began_ms =
             self.vteps.get(name).and_then(|vtep| vtep.session.as_ref()).map_or(0, |session| session.began_ms);
+        let is_unplaced = |outline: &Outline| outline.unplaced.contains(name);
+        let unplaced = self.peers.values().filter_map(|peer| peer.outline.as_ref()).any(is_unplaced)
+            && !bug!(PlaceAssumed);
         let graced = now.mono_ms >= self.grace_until_ms.max(began_ms + super::GRACE_MS);
-        let heard = self.roster.missing.is_empty() && self.is_current(name) && (as_it_says || graced);
+        let known = (as_it_says && !unplaced) || graced;
+        let heard = self.roster.missing.is_empty() && self.is_current(name) && known;
         outline.complete = heard || bug!(OutlineTooEarly);
         outline
     }

@@ -98,24 +98,9 @@ impl Told {
         }
     }
 
-    /// Of one that is not the whole, what it does not name stays.
-    fn outline(&mut self, mut outline: VtepOutline) {
-        let earlier = std::mem::take(&mut self.outline);
-        if !outline.complete {
-            let VtepOutline { complete: _, vteps, networks, bindings } = earlier;
-            let named = &outline.networks;
-            let bindings: Vec<_> =
-                bindings.into_iter().filter(|binding| !named.contains_key(&binding.logical_switch)).collect();
-            outline.bindings.extend(bindings);
-            for (name, network) in networks {
-                outline.networks.entry(name).or_insert(network);
-            }
-            for (vtep, locator) in vteps {
-                outline.vteps.entry(vtep).or_insert(locator);
-            }
-        }
-        self.tables.retain(|name, _| outline.networks.contains_key(name));
-        self.outline = outline;
+    fn outline(&mut self, outline: VtepOutline) {
+        self.outline.follow(outline);
+        self.tables.retain(|name, _| self.outline.networks.contains_key(name));
     }
 
     fn welcome(&mut self, protocol: u32, term: Term) -> Result<Effect, Refused> {

@@ -1,7 +1,7 @@
 //! What is not said is not gone.
 
 use vtep_api::{Claims, FromPhysical, Report, Session, Term};
-use vtep_controller::logical::Durable;
+use vtep_controller::logical::{Durable, Known};
 
 use crate::harness::*;
 
@@ -129,4 +129,101 @@ fn versions_of_a_network_that_is_declared_again_go_on() {
     assert!(after > before, "{after:?} would be refused after {before:?}");
     lc.claim("b", "x", 1, M);
     lc.check_receivers();
+}
+
+/// a, b and c take part; the address of c, a TOR or a host, is its own word.
+fn trio(tor: bool) -> vtep_controller::Declared {
+    let mut trio = declared(&[("pc-a", &["a", "b"]), ("pc-b", &["c"])], &[("x", &["a", "b", "c"])]);
+    let c = trio.vteps.get_mut(&vtep("c")).expect("it was declared");
+    (c.address, c.ovsdb) = (None, tor.then(|| "tcp:192.0.2.3:6640".to_owned()));
+    trio
+}
+
+fn address(lc: &mut Arbiter, of: &str, last: u8) {
+    lc.status(of, |status| {
+        status.session = Session::Up;
+        status.state.address = Some([192, 0, 2, last].into());
+    });
+}
+
+/// Whom the physical controller is told to flood to, and whether that may lack some.
+#[track_caller]
+fn floods(lc: &Arbiter, expected: &[&str], partial: bool) {
+    let outline = &lc.at("pc-a").outline;
+    let network = &outline.networks[&ls("x")].network;
+    let flood: Vec<_> = network.flood.iter().map(vtep_api::VtepName::as_str).collect();
+    assert_eq!((flood, network.partial), (expected.to_vec(), partial));
+    assert!(network.flood.iter().all(|vtep| outline.directory.contains_key(vtep)));
+}
+
+/// As a crash, or an older backup of the state, leaves it.
+fn not_written(lc: &Arbiter) -> Durable {
+    let mut durable = lc.durable.clone();
+    assert_eq!(durable.known[&vtep("c")].address, Some([192, 0, 2, 3].into()));
+    durable.known.insert(vtep("c"), Known::default());
+    durable
+}
+
+#[test]
+fn a_flood_list_in_a_new_reign_is_whole_by_what_was_written_and_not_before_all_were_heard_without_it() {
+    for tor in [true, false] {
+        let mut lc = Arbiter::started(trio(tor));
+        address(&mut lc, "c", 3);
+        floods(&lc, &["a", "b", "c"], false);
+
+        let mut next = lc.next_reign(trio(tor));
+        next.connect("pc-a");
+        floods(&next, &["a", "b", "c"], false);
+
+        let mut next = Arbiter::new(trio(tor), Term(2), not_written(&lc));
+        next.connect("pc-a");
+        floods(&next, &["a", "b"], true);
+        for other in ["a", "b"] {
+            next.session(other, Session::Up);
+        }
+        next.wait_ms(60_000);
+        floods(&next, &["a", "b"], true);
+        next.connect("pc-b");
+        address(&mut next, "c", 3);
+        floods(&next, &["a", "b", "c"], false);
+    }
+}
+
+#[test]
+fn a_flood_list_becomes_whole_without_whoever_is_away_for_long() {
+    let mut lc = Arbiter::new(trio(false), Term(1), Durable::default());
+    lc.connect("pc-a");
+    for other in ["a", "b"] {
+        lc.session(other, Session::Up);
+    }
+    lc.connect("pc-b");
+    lc.away("c", Session::Awaited, 0, true);
+    lc.wait_ms(299_999);
+    floods(&lc, &["a", "b"], true);
+    lc.wait_ms(1);
+    floods(&lc, &["a", "b"], false);
+}
+
+#[test]
+fn a_host_that_may_be_anybodys_is_said_to_be_so_until_its_physical_controller_spoke() {
+    let mut anybodys = pair();
+    anybodys.vteps.get_mut(&vtep("a")).unwrap().physical_controller = None;
+    let mut lc = Arbiter::new(anybodys, Term(1), Durable::default());
+    lc.serve("a", "pc-a");
+    for peer in ["pc-a", "pc-b"] {
+        lc.connect(peer);
+    }
+    let unplaced = |lc: &Arbiter| {
+        ["pc-a", "pc-b"].map(|peer| {
+            let outline = &lc.at(peer).outline;
+            let member = outline.networks.get(&ls("x")).is_some_and(|x| x.members.contains(&vtep("a")));
+            (member, outline.unplaced.contains(&vtep("a")))
+        })
+    };
+    assert_eq!(unplaced(&lc), [(false, true), (false, true)]);
+    lc.session("a", Session::Up);
+    assert_eq!(unplaced(&lc), [(true, false), (false, true)]);
+    lc.serve("a", "pc-b");
+    lc.session("a", Session::Up);
+    assert_eq!(unplaced(&lc), [(false, true), (true, false)]);
 }

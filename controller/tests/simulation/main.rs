@@ -15,6 +15,7 @@
 
 mod chaos;
 mod elected;
+mod floods;
 mod link;
 mod observer;
 mod queue;

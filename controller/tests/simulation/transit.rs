@@ -15,10 +15,11 @@ use vtep_api::{Claims, FromLogical, FromPhysical, FromVtep, Inventory, Report, T
 use vtep_controller::physical::SessionId;
 use vtep_controller::{logical, physical};
 
+use crate::floods::Floods;
 use crate::link::End;
 use crate::observer::{Guard, Verdict};
 use crate::random::Random;
-use crate::vtep::Effect;
+use crate::vtep::{Effect, Vtep};
 use crate::world::{LinkId, Message, What, World};
 
 impl World {
@@ -160,7 +161,13 @@ impl World {
         if !matches!(message, ToVtep::Heartbeat { .. }) {
             self.trace.note(self.now, || format!("{name} ← {message:?}"));
         }
-        for effect in self.vteps[vtep].take(message) {
+        let floods = |vtep: &Vtep| vtep.outline.as_ref().map(Floods::of).unwrap_or_default();
+        let before = floods(&self.vteps[vtep]);
+        let effects = self.vteps[vtep].take(message);
+        if self.observer.frozen {
+            before.hold(&floods(&self.vteps[vtep]), &name, &self.observer.gone)?;
+        }
+        for effect in effects {
             match effect {
                 Effect::Reply(reply) => self.vtep_says(vtep, reply),
                 Effect::Reached { logical_switch, removed } => {

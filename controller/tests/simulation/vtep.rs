@@ -162,17 +162,10 @@ impl Vtep {
         }
     }
 
-    fn outlined(&mut self, mut outline: VtepOutline) {
-        match self.outline.take() {
-            Some(before) if !outline.complete => {
-                for (name, network) in before.networks {
-                    outline.networks.entry(name).or_insert(network);
-                }
-            }
-            _ => {}
-        }
-        self.tables.retain(|name, _| !outline.complete || outline.networks.contains_key(name));
-        self.outline = Some(outline);
+    fn outlined(&mut self, later: VtepOutline) {
+        let outline = self.outline.get_or_insert_default();
+        outline.follow(later);
+        self.tables.retain(|name, _| outline.networks.contains_key(name));
     }
 
     fn update(&mut self, update: TableUpdate) -> Vec<Effect> {

@@ -230,7 +230,7 @@ impl Follower {
     fn outline(&mut self, later: VtepOutline, output: &mut Output) {
         let first = self.outline.is_none();
         let outline = self.outline.get_or_insert_default();
-        outline::merge(outline, later);
+        outline.follow(later);
         let networks = &outline.networks;
         self.tables.retain(|name, _| networks.contains_key(name));
         self.applied.retain(|name, _| networks.contains_key(name));

@@ -9,18 +9,6 @@ use crate::source::Refusals;
 use crate::table::{LogicalSwitch, MacEntry, Outline, TunnelTerms, Vtep};
 use crate::tunnel_address::TunnelAddress;
 
-/// Takes over what a later outline says. One that is not the whole says nothing of networks that it does not name.
-pub(super) fn merge(before: &mut VtepOutline, later: VtepOutline) {
-    if later.complete {
-        *before = later;
-        return;
-    }
-    before.bindings.retain(|binding| !later.networks.contains_key(&binding.logical_switch));
-    before.bindings.extend(later.bindings);
-    before.networks.extend(later.networks);
-    before.vteps.extend(later.vteps);
-}
-
 /// The directory: VTEPs to which frames can go.
 pub(super) fn vteps(
     own: &VtepName,
@@ -71,7 +59,7 @@ pub(super) fn translate(
             replication: network.replication,
             flood: known,
             macs: hashbrown::HashMap::default(),
-            partial: tables.get(name).is_none_or(Received::is_partial),
+            partial: network.partial || tables.get(name).is_none_or(Received::is_partial),
         };
         (name.clone(), switch)
     };

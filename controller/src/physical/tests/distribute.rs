@@ -166,6 +166,25 @@ fn a_network_that_a_vtep_is_in_by_anothers_word_is_not_forgotten_before_that_is_
     assert!(world.outline_to("a").unwrap().complete, "by then a logical controller would have said so");
 }
 
+/// It came from another physical controller, or a logical one begins anew.
+#[test]
+fn a_network_of_a_vtep_that_is_not_known_to_be_ours_is_not_forgotten_before_it_is() {
+    let mut world = connected();
+    let unplaced = |version, unplaced: &[&str]| Outline {
+        unplaced: unplaced.iter().map(|name| vtep(name)).collect(),
+        ..outline(1, version, &[("X", &["b"])], &["a", "b"])
+    };
+    world.message("lc-a", FromLogical::Outline(unplaced(2, &["a"])));
+    let told = world.outline_to("a").unwrap();
+    assert!(!told.complete && told.networks.is_empty());
+    world.message("lc-a", FromLogical::Outline(unplaced(3, &[])));
+    assert!(world.outline_to("a").unwrap().complete);
+    world.message("lc-a", FromLogical::Outline(unplaced(4, &["a"])));
+    world.forget();
+    world.pass(GRACE_MS);
+    assert!(world.outline_to("a").unwrap().complete, "by then it would be known");
+}
+
 #[test]
 fn a_table_that_names_another_vtep_is_preceded_by_its_address() {
     let mut world = World::ready(&[("lc-a", &[("X", &["a"])])], &["a", "b", "c"]);

@@ -83,6 +83,7 @@ pub(super) fn outline(term: u64, version: u64, networks: &[(&str, &[&str])], all
             unknown_unicast: UnknownUnicast::Flood,
             replication: Replication::SourceNode,
             flood: flood.clone(),
+            partial: false,
         };
         (ls(name), NetworkOutline { network, members: flood })
     };
@@ -100,6 +101,7 @@ pub(super) fn outline(term: u64, version: u64, networks: &[(&str, &[&str])], all
             .map(|name| (vtep(name), Served { ovsdb: None, bindings: BTreeSet::new() }))
             .collect(),
         bfd: vtep_api::BfdWord::default(),
+        unplaced: BTreeSet::new(),
     }
 }
 

@@ -154,12 +154,18 @@ impl Adapter {
         self.state_soon();
     }
 
-    /// Before a network's table is known to be complete, so are not its members: who is flooded to stays.
+    /// Before a network's members are known to be all, and while its table is not known to be complete, who is flooded to
+    /// stays.
     fn draw_outline(&mut self) {
         let Self { vtep, told, tor, .. } = self;
         let kept = |switch: &LogicalSwitchName| {
+            let network = told.present_outline().networks.get(switch);
             let complete = told.tables().get(switch).is_some_and(Table::is_complete);
-            if complete { BTreeSet::new() } else { flood(tor.mirror(), switch) }
+            if complete && network.is_some_and(|network| !network.partial) {
+                BTreeSet::new()
+            } else {
+                flood(tor.mirror(), switch)
+            }
         };
         let outline = tor_outline(vtep, told.present_outline(), kept);
         tor.desired().set_outline(outline);

@@ -1,5 +1,7 @@
 //! What stations do, and what goes wrong.
 
+use std::collections::BTreeSet;
+
 use vtep_api::{FromVtep, MacAddr, Origin};
 
 use super::world::{LinkId, MACS, Message, What, World};
@@ -120,6 +122,12 @@ impl World {
         for physical in 0..self.nodes.len() {
             if self.nodes[physical].joined[shard] == killed.term {
                 self.cut(LinkId::Peer { physical, shard }, Some(End::Server), 6000);
+            }
+        }
+        if self.random.percent(30) {
+            // What it learnt last was not written any more, or etcd was put back to an older state.
+            for known in self.shards[shard].durable.known.values_mut() {
+                (known.address, known.networks) = (None, BTreeSet::new());
             }
         }
         self.after(away, What::StartLogical(shard));

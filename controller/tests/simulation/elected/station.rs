@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use vtep_api::{
     FromVtep, Held, Inventory, LocalMac, LogicalSwitchName, MacAddr, Origin, PROTOCOL, TableUpdate, Term,
-    ToVtep, Version, VtepName, VtepState,
+    ToVtep, Version, VtepName, VtepOutline, VtepState,
 };
 
+use crate::floods::Floods;
 use crate::scenario::Kind;
 use crate::vtep::{Table, continued};
 
@@ -19,6 +20,9 @@ pub(super) struct Station {
     number: u8,
     pub(super) macs: BTreeMap<(LogicalSwitchName, MacAddr), Origin>,
     tables: BTreeMap<LogicalSwitchName, Received>,
+    /// Of an agent.
+    outline: VtepOutline,
+    pub(super) floods: Floods,
     obeyed: Term,
     pub(super) serving: Option<usize>,
     /// Updates that came to their end, and how many of them the kernel has.
@@ -58,6 +62,8 @@ impl Station {
             number,
             macs: BTreeMap::new(),
             tables: networks.iter().map(|name| (name.clone(), Received::default())).collect(),
+            outline: VtepOutline::default(),
+            floods: Floods::default(),
             obeyed: Term(0),
             serving: None,
             reached: 0,
@@ -141,8 +147,18 @@ impl Station {
             }
             _ if self.serving != Some(from) => Vec::new(),
             ToVtep::Table(update) => self.update(update),
-            ToVtep::Outline(_) | ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. } => Vec::new(),
+            ToVtep::Outline(outline) => {
+                self.outline.follow(outline);
+                let wrong = self.flood(Floods::of(&self.outline)).err();
+                wrong.into_iter().map(Effect::Wrong).collect()
+            }
+            ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. } => Vec::new(),
         }
+    }
+
+    pub(super) fn flood(&mut self, floods: Floods) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.floods, floods);
+        before.hold(&self.floods, &self.name, &BTreeSet::new())
     }
 
     /// The kernel has so many updates: what is to be told, and whether only to who serves it.

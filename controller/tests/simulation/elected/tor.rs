@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtep_api::{Change, FromVtep, Held, LogicalSwitchName, MacAddr, TableUpdate, Term, ToVtep};
+use vtep_api::{
+    Change, FromVtep, Held, LogicalSwitchName, MacAddr, TableUpdate, Term, ToVtep, VtepName, VtepOutline,
+};
 
 use super::world::{LinkId, Message, What, World};
+use crate::floods;
 use crate::link::End;
 use crate::observer::Verdict;
 use crate::vtep::{Table, continued};
@@ -39,6 +42,7 @@ struct Adapter {
     owns: bool,
     /// The core does not know yet that nobody else writes.
     welcomed: Option<Term>,
+    outline: VtepOutline,
     told: BTreeMap<LogicalSwitchName, Told>,
     dirty: BTreeSet<LogicalSwitchName>,
     writing: bool,
@@ -56,8 +60,15 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) enum Request {
     Steal,
-    Write(LogicalSwitchName, Box<Told>),
+    Write(LogicalSwitchName, Box<Told>, Flood),
     Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Flood {
+    members: BTreeSet<VtepName>,
+    /// Whom it does not name is out of it.
+    whole: bool,
 }
 
 #[derive(Debug)]
@@ -148,10 +159,11 @@ impl World {
                     }
                 }
             }
-            ToVtep::Standby { .. }
-            | ToVtep::Outline(_)
-            | ToVtep::NoChange { .. }
-            | ToVtep::Heartbeat { .. } => {}
+            ToVtep::Outline(outline) => {
+                adapter.outline.follow(outline);
+                adapter.dirty.extend(adapter.told.keys().cloned());
+            }
+            ToVtep::Standby { .. } | ToVtep::NoChange { .. } | ToVtep::Heartbeat { .. } => {}
         }
         self.adapter_acts(vtep, physical);
     }
@@ -166,14 +178,22 @@ impl World {
         let Some(adapter) = self.adapter(vtep, physical).filter(|adapter| adapter.owns) else { return };
         let obeys = adapter.welcomed.take();
         let write = if adapter.writing || !holds { None } else { adapter.dirty.pop_first() };
-        let write = write.and_then(|name| Some((adapter.told.get(&name)?.clone(), name)));
+        let write = write.and_then(|name| {
+            let told = adapter.told.get(&name)?.clone();
+            let known = adapter.outline.networks.get(&name).is_some_and(|network| !network.partial);
+            let flood = Flood {
+                members: floods::members(&adapter.outline, &name),
+                whole: told.table.complete && known,
+            };
+            Some((told, name, flood))
+        });
         adapter.writing |= write.is_some();
         if let Some(term) = obeys {
             let link = LinkId::Vtep { vtep, physical };
             self.transmit(link, End::Server, Message::FromVtep(FromVtep::Obeys { term }));
         }
-        if let Some((told, name)) = write {
-            self.request(vtep, physical, Request::Write(name, Box::new(told)), 30);
+        if let Some((told, name, flood)) = write {
+            self.request(vtep, physical, Request::Write(name, Box::new(told), flood), 30);
         }
     }
 
@@ -207,10 +227,13 @@ impl World {
                 self.refused_writes += 1;
                 self.answer(vtep, connection, Answer::NotOwner);
             }
-            Request::Write(name, told) => {
+            Request::Write(name, told, flood) => {
                 let held = told.table.held(&name);
                 let Told { table, gone, .. } = *told;
                 let removed = self.stations[vtep].write(&name, table, &gone)?;
+                let mut floods = self.stations[vtep].floods.clone();
+                floods.write(&name, flood.members, flood.whole);
+                self.stations[vtep].flood(floods)?;
                 let station = &self.stations[vtep];
                 self.observer.reached(&name, station.table(&name), &removed, &station.name)?;
                 self.answer(vtep, connection, Answer::Written(held));
@@ -262,6 +285,7 @@ impl World {
     fn lock_lost(&mut self, vtep: usize, physical: usize) {
         let Some(adapter) = self.adapter(vtep, physical) else { return };
         adapter.owns = false;
+        adapter.outline = VtepOutline::default();
         adapter.told.clear();
         adapter.dirty.clear();
         let number = adapter.connection;

@@ -356,6 +356,12 @@ impl World {
         rows: &BTreeMap<(usize, MacAddr), Row>,
     ) -> Verdict {
         let (station, network) = (&self.stations[vtep], &self.networks[number]);
+        let members = self.stations.iter().filter(|other| other.takes_part(network));
+        let members: BTreeSet<_> = members.map(|other| other.name.clone()).collect();
+        let flood = station.floods.has(network);
+        if flood != members {
+            return Err(format!("{} floods {network} to {flood:?}; members are {members:?}", station.name));
+        }
         let has = station.table(network);
         let published = |mac: &MacAddr| rows.get(&(number, *mac));
         let macs = rows.keys().filter(|(of, _)| *of == number).map(|(_, mac)| mac);

@@ -241,6 +241,7 @@ fn outline_to_wire(outline: &Outline) -> logical_message::Outline {
         directory: directory.collect(),
         served: served.collect(),
         bfd: bfd_to_wire(&outline.bfd),
+        unplaced: texts(&outline.unplaced),
     }
 }
 
@@ -264,5 +265,6 @@ fn outline(outline: logical_message::Outline) -> Result<Outline, Malformed> {
         directory: directory.collect::<Result<BTreeMap<_, _>, Malformed>>()?,
         served: served.collect::<Result<BTreeMap<_, _>, Malformed>>()?,
         bfd: bfd(outline.bfd.as_ref())?,
+        unplaced: names("outline.unplaced", &outline.unplaced)?,
     })
 }

@@ -120,12 +120,13 @@ fn local() -> impl Strategy<Value = LocalMac> {
 fn network() -> impl Strategy<Value = Network> {
     let unknown = prop_oneof![Just(UnknownUnicast::Flood), Just(UnknownUnicast::Drop)];
     let replication = prop_oneof![Just(Replication::SourceNode), Just(Replication::ServiceNode)];
-    (1..Vni::MAX, unknown, replication, btree_set(vtep(), 0..3)).prop_map(
-        |(vni, unknown_unicast, replication, flood)| Network {
+    (1..Vni::MAX, unknown, replication, btree_set(vtep(), 0..3), any::<bool>()).prop_map(
+        |(vni, unknown_unicast, replication, flood, partial)| Network {
             vni: Vni::try_from(vni).unwrap(),
             unknown_unicast,
             replication,
             flood,
+            partial,
         },
     )
 }
@@ -295,6 +296,7 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
         btree_map(switch(), network, 0..3),
         btree_map(vtep(), locator(), 0..3),
         btree_map(vtep(), served, 0..3),
+        btree_set(vtep(), 0..3),
         bfd(),
     );
     prop_oneof![
@@ -303,7 +305,7 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
             name,
             term: Term(term)
         }),
-        outline.prop_map(|([term, version], controllers, networks, directory, served, bfd)| {
+        outline.prop_map(|([term, version], controllers, networks, directory, served, unplaced, bfd)| {
             FromLogical::Outline(Outline {
                 term: Term(term),
                 version: Version(version),
@@ -311,6 +313,7 @@ fn from_logical() -> impl Strategy<Value = FromLogical> {
                 networks,
                 directory,
                 served,
+                unplaced,
                 bfd,
             })
         }),
