@@ -246,6 +246,7 @@ fn a_lower_term_and_another_protocol_are_refused_with_both_numbers() {
     agent.input(Input::Connected(LINK));
     let (_, end) = agent.welcome(2, 9);
     assert_eq!(end.unwrap(), "controller pc-1 speaks protocol 2; expected 1");
+    assert_eq!(agent.follower.status().refused, 1, "the one of a term that is over");
     assert_eq!(agent.obeyed, []);
     agent.lose();
     agent.attach(10);
@@ -273,6 +274,7 @@ fn a_table_of_a_lower_term_is_set_aside_and_said() {
     agent.hear(ToVtep::Table(update(None, 9, vec![put(1, "a", &[])])));
     agent.check(&[(1, "b")]);
     assert_eq!(agent.refused, 2);
+    assert_eq!(agent.follower.status().refused, 1);
 }
 
 #[test]
@@ -451,6 +453,7 @@ fn who_stands_by_is_told_what_the_other_one_is_told_and_takes_over_by_a_delta() 
     assert_eq!((agent.obeyed.as_slice(), agent.lost.as_deref()), (&[Term(7), Term(9)][..], None));
     // The first one goes on, not knowing better, and is not heard.
     agent.hear(ToVtep::Table(update(Some(6), 7, vec![put(1, "a", &[])])));
+    assert_eq!(agent.follower.status().refused, 1);
     agent.other(Input::Message(OTHER, ToVtep::Outline(outline(DIRECTORY))));
     assert_eq!(agent.events, events + 1, "who is obeyed, and nothing else");
     let delta = update(Some(5), 8, vec![put(1, "b", &[]), put(3, "a", &[])]);

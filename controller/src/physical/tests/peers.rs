@@ -15,6 +15,7 @@ fn a_lower_term_is_closed_and_its_reason_names_both() {
     world.welcome("lc-a", 4);
     let [(_, reason)] = &world.closed_peers[..] else { panic!() };
     assert!(reason.contains("term 4") && reason.contains("lower than 5"), "{reason}");
+    assert_eq!(world.physical.counters().refused_welcomes, 1);
     world.table("lc-a", snapshot("X", 4, 9, vec![put(1, "a")]));
     assert!(world.rows("X").is_empty());
 }
