@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vtep_abi::FLOOD_MEMBERS_MAX;
 use vtep_api::VtepName;
 
 pub use bfd::{Bfd, BfdOrigin, BfdSettings, BfdTransport};
@@ -158,9 +157,9 @@ impl Dataplane {
         (self.vteps_max.as_u32() + 64 * self.vnis_max.as_u32()).min(Self::DERIVED_MAX)
     }
 
-    /// Members of all flood lists: 64 on average, twice while they change, and room for one full list.
+    /// Flood lists: of each network two while it changes.
     pub fn flood_max(&self) -> u32 {
-        (2 * 64 * self.vnis_max.as_u32()).clamp(2 * FLOOD_MEMBERS_MAX, Self::DERIVED_MAX)
+        2 * self.vnis_max.as_u32()
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use vtep_abi::{
-    Config, FdbKey, LocalPort, PortStats, PortValue, Target, VniStats, VniValue, VtepAdj, VtepByIpKey,
-    VtepStats, map, mapped_v4,
+    Config, FdbKey, FloodValue, LocalPort, PortStats, PortValue, Target, VniStats, VniValue, VtepAdj,
+    VtepByIpKey, VtepStats, map, mapped_v4,
 };
 use vtep_agent::dataplane::{Dataplane, FdbTarget, Network, PortId, VtepRow};
 use vtep_agent::kernel::{
@@ -19,7 +19,7 @@ use vtep_tests::deadline::wait_for;
 use vtep_tests::netns::output;
 
 const SMALL: Sizes =
-    Sizes { macs_max: 1000, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 256 };
+    Sizes { macs_max: 1000, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 4 };
 
 #[test]
 fn a_hundred_thousand_macs_go_in_out_and_away_in_batches() {
@@ -260,14 +260,15 @@ fn a_replaced_flood_list_goes_after_a_grace_period() {
     let members = |count: u32| (1..=count).map(Target::Vtep).collect::<Vec<_>>();
     put_network(&mut kernel, 100, members(10));
     put_network(&mut kernel, 100, members(3));
-    assert_eq!(dump(&bpffs, map::FLOOD).len(), 13, "a program may still be in the old list");
+    assert_eq!(dump(&bpffs, map::FLOOD).len(), 2, "a program may still be in the old list");
     assert_eq!(kernel.installed().unwrap().networks[&100].flood, members(3));
 
     wait_for("the end of the old list", Duration::from_secs(20), || {
         kernel.installed().unwrap();
-        (dump(&bpffs, map::FLOOD).len() == 3).then_some(())
+        (dump(&bpffs, map::FLOOD).len() == 1).then_some(())
     })
     .unwrap();
+    assert_eq!(kernel.installed().unwrap().networks[&100].flood, members(3));
 }
 
 #[test]
@@ -277,12 +278,20 @@ fn a_full_flood_map_gives_up_old_lists_first() {
     for size in [128, 127, 126, 125] {
         put_network(&mut kernel, 100, (1..=size).map(Target::Vtep).collect());
     }
-    put_network(&mut kernel, 200, (1..=128).map(Target::Vtep).collect());
-    let network = |flood| Network { bd: 3, flags: 0, flood, ..Network::default() };
-    let too_much = Step::PutNetworks(vec![(300, network((1..=4).map(Target::Vtep).collect()))]);
-    let refused = Refused { entry: Entry::Network(300), reason: Reason::Full };
+    for vni in [200, 300, 400] {
+        put_network(&mut kernel, vni, (1..=128).map(Target::Vtep).collect());
+    }
+    let network = Network { bd: 5, flags: 0, flood: vec![Target::Vtep(1)], ..Network::default() };
+    let too_much = Step::PutNetworks(vec![(500, network.clone())]);
+    let refused = Refused { entry: Entry::Network(500), reason: Reason::Full };
     assert_eq!(kernel.apply(&too_much).unwrap().refused, [refused]);
-    assert_eq!(dump(&bpffs, map::FLOOD).len(), 125 + 128, "nothing of the refused list stays");
+    let lists =
+        kernel.installed().unwrap().networks.into_iter().map(|(vni, network)| (vni, network.flood.len()));
+    assert_eq!(lists.collect::<Vec<_>>(), [(100, 125), (200, 128), (300, 128), (400, 128)]);
+
+    let of_nobody = Network { flood: vec![], ..network };
+    let applied = kernel.apply(&Step::PutNetworks(vec![(500, of_nobody)])).unwrap();
+    assert_eq!((applied.written, applied.refused), (1, vec![]), "a list of nobody takes no room");
 }
 
 #[test]
@@ -293,7 +302,8 @@ fn a_flood_list_that_was_never_published_is_cleared() {
     // As if the process had been killed between filling and publishing: VNI 100, generation 9.
     let pin = pin(&bpffs, map::FLOOD);
     let key = "100 0 0 0 9 0 0 0";
-    bpftool(&format!("map update pinned {pin} key {key} value 1 0 0 0"));
+    let value = ["0"; size_of::<FloodValue>()].join(" ");
+    bpftool(&format!("map update pinned {pin} key {key} value {value}"));
     assert_eq!(dump(&bpffs, map::FLOOD).len(), 2);
     kernel.installed().unwrap();
     assert_eq!(dump(&bpffs, map::FLOOD).len(), 1);

@@ -17,7 +17,7 @@ use vtep_tests::link::Link;
 use vtep_tests::netns::Netns;
 
 const SIZES: Sizes =
-    Sizes { macs_max: 100, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 256 };
+    Sizes { macs_max: 100, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 16 };
 
 #[test]
 fn a_program_stays_where_it_is_when_its_agent_goes() {

@@ -12,7 +12,7 @@ use vtep_tests::link::Link;
 use vtep_tests::netns::Netns;
 
 const SIZES: Sizes =
-    Sizes { macs_max: 100, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 256 };
+    Sizes { macs_max: 100, vteps_max: 16, vnis_max: 8, ports_max: 16, senders_max: 64, flood_max: 16 };
 
 #[test]
 fn an_xdp_program_outlives_its_agent_is_replaced_in_place_and_goes_with_detach() {

@@ -1,17 +1,19 @@
 //! The frame as a path sees it, whichever hook it came by: paths are written once, against [`Frame`].
 
 mod place;
+mod put;
 mod skb;
 mod xdp;
 
 pub(crate) use self::place::Place;
+pub(crate) use self::put::PacketRoom;
 pub(crate) use self::skb::{Skb, now_coarse, now_coarse_ns, now_ns, random, repeat, turn};
 pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;
 
 use vtep_abi::AddrBytes;
-use vtep_outer::{Outer, Shape};
+use vtep_outer::Shape;
 
 use crate::header::{EtherType, Ethernet};
 
@@ -91,8 +93,8 @@ pub(crate) trait Frame: Copy + EbpfContext {
     /// To the frame's beginning.
     fn write_ethernet(&self, ethernet: &Ethernet) -> Result<(), Refused>;
 
-    /// Outer headers and the inner Ethernet header, `N` bytes together, to the frame's beginning.
-    fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused>;
+    /// For outer headers and the inner Ethernet header, `N` bytes together, at the frame's beginning.
+    fn room<const N: usize>(&self) -> Result<PacketRoom, Refused>;
 
     /// The same as [`Self::write`] for bytes that a checksum over the whole packet covers, should the kernel keep one.
     fn write_summed<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;

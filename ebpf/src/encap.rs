@@ -1,7 +1,7 @@
 //! Toward a VTEP.
 
 use vtep_abi::{Verdict, VtepAdj};
-use vtep_outer::{Inner, InnerIp, Outer, Shape, UDP_LEN};
+use vtep_outer::{Inner, InnerIp, Shape, UDP_LEN};
 
 use crate::End;
 use crate::context::{self, Frame, Refused, Skb};
@@ -99,14 +99,25 @@ pub(crate) fn write_outer(
     shape: Shape,
     inner: &Inner,
 ) -> Result<(), Refused> {
-    let mut outer = Outer::room(inner);
-    outer.fill(adj, shape, inner);
     match shape {
-        Shape::Ipv4Udp => frame.write_outer::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>(&outer),
-        Shape::Ipv6Udp => frame.write_outer::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>(&outer),
-        Shape::Ipv4Gre => frame.write_outer::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>(&outer),
-        Shape::Ipv6Gre => frame.write_outer::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>(&outer),
+        Shape::Ipv4Udp => {
+            let mut room = frame.room::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>()?;
+            inner.put(adj, Shape::Ipv4Udp, &mut room);
+        }
+        Shape::Ipv6Udp => {
+            let mut room = frame.room::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>()?;
+            inner.put(adj, Shape::Ipv6Udp, &mut room);
+        }
+        Shape::Ipv4Gre => {
+            let mut room = frame.room::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>()?;
+            inner.put(adj, Shape::Ipv4Gre, &mut room);
+        }
+        Shape::Ipv6Gre => {
+            let mut room = frame.room::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>()?;
+            inner.put(adj, Shape::Ipv6Gre, &mut room);
+        }
     }
+    Ok(())
 }
 
 /// Readies a frame for the kernel's tunnel device and returns the device. It encapsulates what the program cannot: it

@@ -1,6 +1,8 @@
 //! One copy for each member of a flood list: broadcast, multicast and unknown unicast.
 
-use vtep_abi::{FLOOD_MEMBERS_MAX, FloodScratch, LocalPort, PortValue, Target, Verdict, VniValue, VtepAdj};
+use vtep_abi::{
+    FLOOD_MEMBERS_MAX, FloodValue, LocalPort, PortValue, Target, Verdict, VniValue, VtepAdj, VtepAdmin,
+};
 use vtep_outer::{Inner, InnerIp, Shape};
 
 use crate::End;
@@ -16,17 +18,18 @@ use crate::vlan::{Bound, Tag};
 /// What the loops share.
 pub(crate) struct Copies {
     pub(crate) frame: Skb,
+    list: &'static FloodValue,
     pub(crate) inner: Inner,
-    generation: u16,
-    first: u16,
     /// The local port that the frame came from, 0 from the underlay.
     pub(crate) from: u32,
     sent: u16,
     failed: u16,
     too_big: u16,
+    /// How many are left to the second loop.
+    waiting: u16,
     /// A port's MTU was too small.
     too_long: bool,
-    /// Length of the outer headers that those share who wait for the second loop: room is made once. 0 as long as none waits.
+    /// Length of the outer headers that those share who wait for the second loop: room is made once.
     outer_len: u8,
 }
 
@@ -35,21 +38,22 @@ pub(crate) struct Copies {
 /// A call of its own, for the room on the stack that a frame with one destination needs for its headers.
 #[inline(never)]
 pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethernet: Ethernet) -> End {
-    maps::with_flood_scratch(FloodScratch::clear);
+    let Some(list) = list(port.vni, network) else {
+        return nobody(ethernet).into();
+    };
     let inner = encap::inner(&frame, frame.len(), port.vni, ethernet);
-    let mut copies = Copies::new(frame, inner, network, port.local_port);
+    let mut copies = Copies::new(frame, list, inner, port.local_port);
     copies.inner.identification = context::random() as u16;
     // Local ports and VTEPs that the kernel must resolve take the frame as it is, so they come first. Who is left to the
     // second loop is asked no more: a next hop that comes or goes meanwhile would cost a copy, or make two.
     repeat(limit(network.flood_members), &mut copies, copy_plain);
-    if copies.outer_len > 0 {
-        let vteps = limit(network.flood_members.saturating_sub(network.flood_local));
-        copies.first = network.flood_local;
+    let waiting = copies.waiting.into();
+    if waiting > 0 {
         if Shape::from_len(copies.outer_len).is_some_and(|shape| frame.push_outer(shape).is_ok()) {
-            repeat(vteps, &mut copies, copy_encapsulated);
+            repeat(waiting, &mut copies, copy_encapsulated);
         } else {
             // The kernel would not make room for outer headers.
-            repeat(vteps, &mut copies, copy_waiting);
+            repeat(waiting, &mut copies, copy_waiting);
         }
     }
     copies.end(Verdict::Flooded)
@@ -58,7 +62,10 @@ pub(crate) fn from_port(frame: Skb, port: &PortValue, network: &VniValue, ethern
 /// To the VNI's local ports only (split horizon).
 #[inline(always)]
 pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
-    let mut copies = Copies::new(*frame, bare(vni, ethernet), network, 0);
+    let Some(list) = list(vni, network) else {
+        return nobody(ethernet).into();
+    };
+    let mut copies = Copies::new(*frame, list, bare(vni, ethernet), 0);
     repeat(limit(network.flood_local), &mut copies, copy_local);
     copies.end(Verdict::DeliveredFlood)
 }
@@ -67,8 +74,11 @@ pub(crate) fn from_underlay(frame: &Skb, vni: u32, network: &VniValue, ethernet:
 #[inline(never)]
 pub(crate) fn tagged_from_port(frame: Skb, entrant: &Entrant, network: &VniValue) -> End {
     let &Entrant { bound: Bound { ref port, kept, .. }, ethernet } = entrant;
+    let Some(list) = list(port.vni, network) else {
+        return nobody(ethernet).into();
+    };
     let inner = tagged::inner(&frame, port.vni, ethernet);
-    let copies = Copies::new(frame, inner, network, port.local_port);
+    let copies = Copies::new(frame, list, inner, port.local_port);
     let mut copies = tagged::Copies { shared: copies, kept, refused: false };
     repeat(limit(network.flood_members), &mut copies, tagged::copy);
     copies.end(Verdict::Flooded)
@@ -83,7 +93,10 @@ pub(crate) fn tagged_from_underlay(
     ethernet: Ethernet,
     kept: Tag,
 ) -> End {
-    let copies = Copies::new(*frame, bare(vni, ethernet), network, 0);
+    let Some(list) = list(vni, network) else {
+        return nobody(ethernet).into();
+    };
+    let copies = Copies::new(*frame, list, bare(vni, ethernet), 0);
     let mut copies = tagged::Copies { shared: copies, kept, refused: false };
     repeat(limit(network.flood_local), &mut copies, tagged::copy);
     copies.end(Verdict::DeliveredFlood)
@@ -103,6 +116,18 @@ fn bare(vni: u32, ethernet: Ethernet) -> Inner {
     }
 }
 
+/// None stands there for a network of which nobody is a member.
+#[inline(always)]
+fn list(vni: u32, network: &VniValue) -> Option<&'static FloodValue> {
+    maps::flood_list(vni, network.flood_generation)
+}
+
+/// The verdict if nobody can take a copy.
+#[inline(always)]
+fn nobody(ethernet: Ethernet) -> Verdict {
+    if admission::is_link_local(ethernet.dst()) { Verdict::LinkLocal } else { Verdict::NoMembers }
+}
+
 #[inline(always)]
 fn limit(members: u16) -> u32 {
     u32::from(members).min(FLOOD_MEMBERS_MAX)
@@ -110,16 +135,16 @@ fn limit(members: u16) -> u32 {
 
 impl Copies {
     #[inline(always)]
-    fn new(frame: Skb, inner: Inner, network: &VniValue, from: u32) -> Self {
+    fn new(frame: Skb, list: &'static FloodValue, inner: Inner, from: u32) -> Self {
         Self {
             frame,
+            list,
             inner,
-            generation: network.flood_generation,
-            first: 0,
             from,
             sent: 0,
             failed: 0,
             too_big: 0,
+            waiting: 0,
             too_long: false,
             outer_len: 0,
         }
@@ -129,10 +154,7 @@ impl Copies {
     pub(crate) fn end(&self, verdict: Verdict) -> End {
         match (self.sent, self.failed, self.too_big) {
             (0, 0, 0) if self.too_long => Verdict::PortMtu.into(),
-            (0, 0, 0) if admission::is_link_local(Ethernet(self.inner.ethernet).dst()) => {
-                Verdict::LinkLocal.into()
-            }
-            (0, 0, 0) => Verdict::NoMembers.into(),
+            (0, 0, 0) => nobody(Ethernet(self.inner.ethernet)).into(),
             (0, 0, _) => Verdict::TooBig.into(),
             (0, _, _) => Verdict::EncapFailed.into(),
             _ => verdict.into(),
@@ -141,13 +163,7 @@ impl Copies {
 
     #[inline(always)]
     pub(crate) fn member(&self, index: u32) -> Target {
-        maps::flood_member(self.inner.vni, self.generation, self.place(index))
-    }
-
-    /// In the list, of what a loop counts as `index`.
-    #[inline(always)]
-    fn place(&self, index: u32) -> u16 {
-        self.first.wrapping_add(index as u16)
+        self.list.target(index)
     }
 
     #[inline(always)]
@@ -194,18 +210,21 @@ impl Copies {
 /// A VTEP that can take a copy, and how to reach it. One that is down or has no route gets none.
 #[inline(always)]
 pub(crate) fn reachable(vtep: u32) -> Option<&'static VtepAdj> {
-    if !maps::vtep_is_up(vtep) {
-        return None;
-    }
-    maps::adjacency(vtep).filter(|adj| adj.is(VtepAdj::ROUTED))
+    reachable_at(vtep).map(|(_, adj)| adj)
+}
+
+/// The same, and its place among the adjacencies.
+#[inline(always)]
+fn reachable_at(vtep: u32) -> Option<(u32, &'static VtepAdj)> {
+    maps::adjacency_if_up(vtep).filter(|(_, adj)| adj.is(VtepAdj::ROUTED))
 }
 
 extern "C" fn copy_plain(index: u32, copies: &mut Copies) -> u64 {
     match copies.member(index) {
         Target::LocalPort(to) if to != copies.from => copy_to_port(copies, to),
         Target::Vtep(vtep) => {
-            if let Some(adj) = reachable(vtep) {
-                copy_plain_to_vtep(copies, copies.place(index), vtep, adj);
+            if let Some((place, adj)) = reachable_at(vtep) {
+                copy_plain_to_vtep(copies, vtep, place, adj);
             }
         }
         Target::LocalPort(_) | Target::None => {}
@@ -237,15 +256,16 @@ fn copy_to_port(copies: &mut Copies, to: u32) {
 /// The second loop serves those whose outer headers are as long as the first one's. Tables list VTEPs that the device
 /// does not serve first, so that it is their length.
 #[inline(always)]
-fn copy_plain_to_vtep(copies: &mut Copies, place: u16, vtep: u32, adj: &VtepAdj) {
+fn copy_plain_to_vtep(copies: &mut Copies, vtep: u32, place: u32, adj: &VtepAdj) {
     if !copies.inner.fits(adj) {
         copies.count_too_big(vtep);
         return;
     }
-    let shared = copies.outer_len == 0 || copies.outer_len == adj.outer_len;
+    let shared = copies.waiting == 0 || copies.outer_len == adj.outer_len;
     if adj.is(VtepAdj::RESOLVED) && shared {
         copies.outer_len = adj.outer_len;
-        maps::with_flood_scratch(|scratch| scratch.wait(place, vtep));
+        maps::with_flood_scratch(|scratch| scratch.wait(copies.waiting.into(), place));
+        copies.waiting += 1;
     } else {
         let sent = copy_through_device(copies, adj);
         copies.count_vtep(vtep, sent);
@@ -253,32 +273,31 @@ fn copy_plain_to_vtep(copies: &mut Copies, place: u16, vtep: u32, adj: &VtepAdj)
 }
 
 extern "C" fn copy_encapsulated(index: u32, copies: &mut Copies) -> u64 {
-    if let Some(vtep) = waiting(index, copies) {
-        let sent = copy_resolved(copies, vtep);
-        copies.count_vtep(vtep, sent);
+    if let Some(place) = waiting(index) {
+        let sent = copy_resolved(copies, place);
+        copies.count_vtep(VtepAdmin::vtep_of(place), sent);
     }
     0
 }
 
-/// The VTEP at this place if the first loop left it to the second.
+/// Where the adjacency is of one that the first loop left to the second.
 #[inline(always)]
-fn waiting(index: u32, copies: &Copies) -> Option<u32> {
-    let place = copies.place(index);
-    maps::with_flood_scratch(|scratch| scratch.waits(place))?
+fn waiting(index: u32) -> Option<u32> {
+    maps::with_flood_scratch(|scratch| scratch.waits(index))
 }
 
 /// With the headers that the first loop saw, should the agent have written others since.
 #[inline(always)]
-fn copy_resolved(copies: &Copies, vtep: u32) -> Result<(), Refused> {
+fn copy_resolved(copies: &Copies, place: u32) -> Result<(), Refused> {
     let serves = |adj: &VtepAdj| adj.is(VtepAdj::RESOLVED) && adj.outer_len == copies.outer_len;
-    let adj = maps::adjacency_or_replaced(vtep, serves).ok_or(Refused)?;
+    let adj = maps::adjacency_at(place, serves).ok_or(Refused)?;
     let shape = Shape::from_len(copies.outer_len).ok_or(Refused)?;
     encap::write_outer(&copies.frame, adj, shape, &copies.inner)?;
     copies.frame.copy_to(adj.ifindex)
 }
 
 extern "C" fn copy_waiting(index: u32, copies: &mut Copies) -> u64 {
-    if let Some(vtep) = waiting(index, copies) {
+    if let Some(vtep) = waiting(index).map(VtepAdmin::vtep_of) {
         let adj = maps::adjacency(vtep).ok_or(Refused);
         let sent = adj.and_then(|adj| copy_through_device(copies, adj));
         copies.count_vtep(vtep, sent);

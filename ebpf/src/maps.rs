@@ -17,8 +17,8 @@ use vtep_abi::{
     CaptureCpu, CaptureSettings, Captured, Config, Event, FdbKey, FdbValue, FloodKey, FloodScratch,
     FloodValue, Generation, LocalPort, MacKey, Meta, NEIGHBOURS_MAX, NeighbourKey, NeighbourValue,
     PortBuckets, PortKey, PortStats, PortValue, RECENT_PORTS, RECENT_SENDERS, RecentPort, RecentSender,
-    SEEN_MARKS, SeenMark, SeenValue, Target, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue,
-    VtepAdj, VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, WitnessMarks,
+    SEEN_MARKS, SeenMark, SeenValue, VERDICTS_MAX, Verdict, VniBuckets, VniKey, VniStats, VniValue, VtepAdj,
+    VtepAdmin, VtepByIpKey, VtepByIpValue, VtepOper, VtepStats, WitnessMarks,
 };
 
 use crate::context::Frame;
@@ -50,7 +50,7 @@ static VTEP_BY_IP: HashMap<VtepByIpKey, VtepByIpValue, 65_536> = HashMap::new();
 #[btf_map]
 static VNI: HashMap<VniKey, VniValue, 1024> = HashMap::new();
 #[btf_map]
-static FLOOD: HashMap<FloodKey, FloodValue, 65_536> = HashMap::new();
+static FLOOD: HashMap<FloodKey, FloodValue, 2048> = HashMap::new();
 #[btf_map]
 static PORT: HashMap<PortKey, PortValue, 4096> = HashMap::new();
 #[btf_map]
@@ -153,13 +153,11 @@ pub(crate) fn network(vni: u32) -> Option<VniValue> {
     unsafe { VNI.get(vni) }.copied()
 }
 
+/// Not written again before it is deleted, and its memory is reused only when no program can be in it any more.
 #[inline(always)]
-pub(crate) fn flood_member(vni: u32, generation: u16, index: u16) -> Target {
-    // SAFETY: as for `lookup`.
-    match unsafe { FLOOD.get(FloodKey { vni, generation, index }) } {
-        Some(member) => member.target(),
-        None => Target::None,
-    }
+pub(crate) fn flood_list(vni: u32, generation: u16) -> Option<&'static FloodValue> {
+    // SAFETY: see above.
+    unsafe { FLOOD.get(FloodKey::new(vni, generation)) }
 }
 
 #[inline(always)]
@@ -200,16 +198,19 @@ pub(crate) fn adjacency(vtep: u32) -> Option<&'static VtepAdj> {
     VTEP_ADJ.get(admin.adj_index(vtep))
 }
 
-/// The one in force if it serves, or else the one before it, for as long as the agent does not write a third one.
+/// The same of a VTEP that may be sent to at all, and where it is.
 #[inline(always)]
-pub(crate) fn adjacency_or_replaced(
-    vtep: u32,
-    serves: impl Fn(&VtepAdj) -> bool,
-) -> Option<&'static VtepAdj> {
-    let index = VTEP_ADMIN.get(vtep)?.adj_index(vtep);
-    let replaced = u32::from(!VTEP_ADJ.get(index).is_some_and(&serves));
+pub(crate) fn adjacency_if_up(vtep: u32) -> Option<(u32, &'static VtepAdj)> {
+    let index = VTEP_ADMIN.get(vtep).filter(|admin| admin.is_up())?.adj_index(vtep);
+    Some((index, VTEP_ADJ.get(index)?))
+}
+
+/// The one that is there if it serves, or else the VTEP's other one, for as long as the agent does not write a third one.
+#[inline(always)]
+pub(crate) fn adjacency_at(index: u32, serves: impl Fn(&VtepAdj) -> bool) -> Option<&'static VtepAdj> {
+    let other = u32::from(!VTEP_ADJ.get(index).is_some_and(&serves));
     // One look-up for both: the verifier would walk what follows once for each.
-    VTEP_ADJ.get(index ^ replaced).filter(|adj| serves(adj))
+    VTEP_ADJ.get(index ^ other).filter(|adj| serves(adj))
 }
 
 #[inline(always)]

@@ -32,7 +32,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let config = parse(SMALL).unwrap();
     assert_eq!(config.underlay.udp_port.as_u32(), 4789);
     assert_eq!(config.dataplane.macs_max.as_u32(), 1_000_000);
-    assert_eq!((config.dataplane.senders_max(), config.dataplane.flood_max()), (69_632, 131_072));
+    assert_eq!((config.dataplane.senders_max(), config.dataplane.flood_max()), (69_632, 2048));
     assert_eq!(config.control.socket, Path::new("/run/vtepd/agent.sock"));
     assert_eq!(config.metrics.listen.to_string(), "127.0.0.1:9475");
     assert_eq!(config.ports.iter().count(), 0);

@@ -1,11 +1,13 @@
 //! Logical networks: maps `VNI`, `FLOOD` and `STATS`.
 //!
-//! A flood list is filled under a fresh generation and published by one write of its `VNI` value. The last one stays
-//! for a while, for a program that has read the old value goes through the old list.
+//! A flood list is written under a fresh generation and published by one write of its `VNI` value. The last one stays
+//! for a while, for a program that has read the old value goes through the old list, and the memory of one that is deleted
+//! is the next one's at once.
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use vtep_abi::{
@@ -19,6 +21,8 @@ use crate::dataplane::Network;
 
 /// A program that floods to the longest list is done in a fraction of a millisecond.
 const GRACE: Duration = Duration::from_secs(1);
+/// What is waited for where there is no room.
+const GRACE_MIN: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Networks {
@@ -33,7 +37,6 @@ pub(super) struct Networks {
 struct Retired {
     vni: u32,
     generation: u16,
-    members: u16,
     since: Instant,
 }
 
@@ -62,13 +65,10 @@ impl Networks {
         let mut networks: BTreeMap<u32, Network> =
             values.iter().map(|(vni, value)| (*vni, empty(value))).collect();
         let mut orphans = Vec::new();
-        for (key, member) in self.flood.dump().map_err(failed("dump", map::FLOOD))? {
-            let published =
-                values.get(&key.vni).is_some_and(|value| value.flood_generation == key.generation);
-            let slot =
-                networks.get_mut(&key.vni).and_then(|network| network.flood.get_mut(usize::from(key.index)));
-            match slot.filter(|_| published) {
-                Some(slot) => *slot = member.target(),
+        for (key, list) in self.flood.dump().map_err(failed("dump", map::FLOOD))? {
+            let published = values.get(&key.vni).filter(|value| value.flood_generation == key.generation);
+            match networks.get_mut(&key.vni).filter(|_| published.is_some()) {
+                Some(network) => read(&list, &mut network.flood),
                 None if self.is_retired(key.vni, key.generation) => {}
                 None => orphans.push(key),
             }
@@ -110,7 +110,7 @@ impl Networks {
             return self.publish(vni, &network.value(last.flood_generation));
         }
         let generation = self.fresh_generation(vni, last);
-        if !self.fill(vni, generation, &network.flood)? {
+        if !network.flood.is_empty() && !self.fill(FloodKey::new(vni, generation), &network.flood)? {
             return Ok(Some(Reason::Full));
         }
         let value = network.value(generation);
@@ -184,26 +184,27 @@ impl Networks {
     }
 
     fn members(&self, vni: u32, value: &VniValue) -> Result<Vec<Target>, ApplyError> {
-        keys(vni, value.flood_generation, value.flood_members)
-            .map(|key| Ok(self.flood.lookup(&key)?.map_or(Target::None, |member| member.target())))
-            .collect::<std::io::Result<_>>()
-            .map_err(failed("lookup", map::FLOOD))
+        let mut members = empty(value).flood;
+        let key = FloodKey::new(vni, value.flood_generation);
+        if let Some(list) = self.flood.lookup(&key).map_err(failed("lookup", map::FLOOD))? {
+            read(&list, &mut members);
+        }
+        Ok(members)
     }
 
-    /// False if there is no room; then nothing of the list stays.
-    fn fill(&mut self, vni: u32, generation: u16, flood: &[Target]) -> Result<bool, ApplyError> {
-        let count = u16::try_from(flood.len()).expect("checked against the most that a list may have");
-        let keys: Vec<FloodKey> = keys(vni, generation, count).collect();
-        let values: Vec<FloodValue> = flood.iter().map(|target| FloodValue::new(*target)).collect();
-        let mut full = write::upsert(&self.flood, &keys, &values).map_err(failed("update", map::FLOOD))?;
-        if !full.is_empty() && !self.retired.is_empty() {
-            self.sweep(Duration::ZERO)?;
-            full = write::upsert(&self.flood, &keys, &values).map_err(failed("update", map::FLOOD))?;
+    /// False if there is no room.
+    fn fill(&mut self, key: FloodKey, flood: &[Target]) -> Result<bool, ApplyError> {
+        let write = |map: &Map<FloodKey, FloodValue>| {
+            let full = write::upsert(map, &[key], &[FloodValue::new(flood)]);
+            full.map(|full| full.is_empty()).map_err(failed("update", map::FLOOD))
+        };
+        if write(&self.flood)? {
+            return Ok(true);
         }
-        if !full.is_empty() {
-            write::remove(&self.flood, &keys).map_err(failed("deletion", map::FLOOD))?;
-        }
-        Ok(full.is_empty())
+        let Some(last) = self.retired.iter().map(|list| list.since).max() else { return Ok(false) };
+        thread::sleep(GRACE_MIN.saturating_sub(last.elapsed()));
+        self.sweep(GRACE_MIN)?;
+        write(&self.flood)
     }
 
     fn publish(&self, vni: u32, value: &VniValue) -> Result<Option<Reason>, ApplyError> {
@@ -227,8 +228,7 @@ impl Networks {
 
     fn retire(&mut self, vni: u32, value: &VniValue) {
         if value.flood_members > 0 {
-            let (generation, members) = (value.flood_generation, value.flood_members);
-            self.retired.push(Retired { vni, generation, members, since: Instant::now() });
+            self.retired.push(Retired { vni, generation: value.flood_generation, since: Instant::now() });
         }
     }
 
@@ -237,14 +237,15 @@ impl Networks {
         let (due, kept): (Vec<Retired>, _) =
             mem::take(&mut self.retired).into_iter().partition(|list| list.since.elapsed() >= grace);
         self.retired = kept;
-        let keys: Vec<FloodKey> =
-            due.iter().flat_map(|list| keys(list.vni, list.generation, list.members)).collect();
+        let keys: Vec<FloodKey> = due.iter().map(|list| FloodKey::new(list.vni, list.generation)).collect();
         write::remove(&self.flood, &keys).map(drop).map_err(failed("deletion", map::FLOOD))
     }
 }
 
-fn keys(vni: u32, generation: u16, members: u16) -> impl Iterator<Item = FloodKey> {
-    (0..members).map(move |index| FloodKey { vni, generation, index })
+fn read(list: &FloodValue, members: &mut [Target]) {
+    for (index, member) in (0..FLOOD_MEMBERS_MAX).zip(members) {
+        *member = list.target(index);
+    }
 }
 
 /// A network whose members are still to be read.

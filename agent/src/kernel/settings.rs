@@ -54,7 +54,7 @@ pub struct Sizes {
     pub ports_max: u32,
     /// Pairs of a VNI and an address that may send into it.
     pub senders_max: u32,
-    /// Members of all flood lists, twice while they change.
+    /// Flood lists, of each network two while it changes.
     pub flood_max: u32,
 }
 
@@ -66,7 +66,7 @@ impl Default for Sizes {
             vnis_max: 1024,
             ports_max: 4096,
             senders_max: 65_536,
-            flood_max: 65_536,
+            flood_max: 2048,
         }
     }
 }

@@ -49,14 +49,8 @@ pub fn encapsulated(adj: &VtepAdj, udp_port: u16, vni: u32, frame: &[u8]) -> Opt
         flow_hash: 0,
         identification: 0,
     };
-    let mut outer = vtep_outer::Outer::room(&inner);
-    let shape = Shape::from_len(adj.outer_len)?;
-    outer.fill(adj, shape, &inner);
-    match shape {
-        Shape::Ipv4Udp => Outer::parse(outer.last::<{ Shape::IPV4_UDP_LEN + ETHERNET }>(), udp_port),
-        Shape::Ipv6Udp => Outer::parse(outer.last::<{ Shape::IPV6_UDP_LEN + ETHERNET }>(), udp_port),
-        Shape::Ipv4Gre | Shape::Ipv6Gre => None,
-    }
+    let shape = Shape::from_len(adj.outer_len).filter(|shape| shape.is_udp())?;
+    Outer::parse(vtep_outer::Outer::new(adj, shape, &inner).bytes(shape), udp_port)
 }
 
 fn inner_ip(frame: &[u8]) -> InnerIp {

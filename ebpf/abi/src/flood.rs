@@ -1,4 +1,4 @@
-//! Head-end replication lists. A list is filled under a fresh generation, then published by one write of its
+//! Head-end replication lists. A list is written under a fresh generation, then published by one write of its
 //! [`VniValue`](crate::VniValue): no frame sees half of one.
 
 use bytemuck::{Pod, Zeroable};
@@ -13,26 +13,41 @@ pub const FLOOD_MEMBERS_MAX: u32 = 128;
 pub struct FloodKey {
     pub vni: u32,
     pub generation: u16,
-    /// Local ports come first, VTEPs after them.
-    pub index: u16,
+    /// Zero.
+    pub pad: u16,
 }
 
+impl FloodKey {
+    #[inline]
+    pub const fn new(vni: u32, generation: u16) -> Self {
+        Self { vni, generation, pad: 0 }
+    }
+}
+
+/// A whole list: a frame that is flooded is looked up once, however many members get a copy.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct FloodValue {
-    /// [`Target`] bits.
-    pub target: u32,
+    /// [`Target`] bits. Local ports come first, VTEPs after them; their numbers are in the [`VniValue`](crate::VniValue), and
+    /// what lies beyond is zero.
+    targets: [u32; FLOOD_MEMBERS_MAX as usize],
 }
 
 impl FloodValue {
+    /// Of the first [`FLOOD_MEMBERS_MAX`] members.
     #[inline]
-    pub const fn new(target: Target) -> Self {
-        Self { target: target.to_bits() }
+    pub fn new(members: &[Target]) -> Self {
+        let mut targets = [0; FLOOD_MEMBERS_MAX as usize];
+        for (target, member) in targets.iter_mut().zip(members) {
+            *target = member.to_bits();
+        }
+        Self { targets }
     }
 
     #[inline]
-    pub const fn target(&self) -> Target {
-        Target::from_bits(self.target)
+    pub const fn target(&self, index: u32) -> Target {
+        // No index is out of bounds, which the verifier sees.
+        Target::from_bits(self.targets[(index % FLOOD_MEMBERS_MAX) as usize])
     }
 }
 
@@ -40,44 +55,24 @@ impl FloodValue {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct FloodScratch {
-    /// One bit per place in the list: left to the loop that sends encapsulated copies.
-    waiting: [u64; 2],
-    /// The VTEPs there. What has no bit means nothing.
-    vteps: [u32; FLOOD_MEMBERS_MAX as usize],
+    /// Elements of `VTEP_ADJ`, of VTEPs that the first loop left to the one that sends encapsulated copies. How many, the
+    /// program knows.
+    waiting: [u32; FLOOD_MEMBERS_MAX as usize],
 }
 
 impl FloodScratch {
     #[inline]
-    pub const fn clear(&mut self) {
-        self.waiting = [0; 2];
+    pub const fn wait(&mut self, place: u32, adj_index: u32) {
+        self.waiting[(place % FLOOD_MEMBERS_MAX) as usize] = adj_index;
     }
 
     #[inline]
-    pub const fn wait(&mut self, place: u16, vtep: u32) {
-        let (word, bit) = Self::at(place);
-        self.waiting[word] |= bit;
-        self.vteps[Self::index(place)] = vtep;
-    }
-
-    /// The VTEP at this place, if one waits there.
-    #[inline]
-    pub const fn waits(&self, place: u16) -> Option<u32> {
-        let (word, bit) = Self::at(place);
-        if self.waiting[word] & bit == 0 { None } else { Some(self.vteps[Self::index(place)]) }
-    }
-
-    #[inline]
-    const fn at(place: u16) -> (usize, u64) {
-        ((place / 64) as usize % 2, 1 << (place % 64))
-    }
-
-    #[inline]
-    const fn index(place: u16) -> usize {
-        place as usize % FLOOD_MEMBERS_MAX as usize
+    pub const fn waits(&self, place: u32) -> u32 {
+        self.waiting[(place % FLOOD_MEMBERS_MAX) as usize]
     }
 }
 
-const _: () = assert!(FLOOD_MEMBERS_MAX <= 2 * u64::BITS);
-const _: () = assert!(size_of::<FloodScratch>() == 16 + 4 * FLOOD_MEMBERS_MAX as usize);
+const _: () = assert!(FLOOD_MEMBERS_MAX.is_power_of_two());
+const _: () = assert!(size_of::<FloodScratch>() == 4 * FLOOD_MEMBERS_MAX as usize);
 const _: () = assert!(size_of::<FloodKey>() == 8);
-const _: () = assert!(size_of::<FloodValue>() == 4);
+const _: () = assert!(size_of::<FloodValue>() == 4 * FLOOD_MEMBERS_MAX as usize);

@@ -12,7 +12,8 @@ pub const fn mapped_v4(address: [u8; 4]) -> AddrBytes {
 }
 
 /// Outer headers as they stand in front of a frame, but for what depends on the frame. They end where the array ends,
-/// so the VNI has one place in all of them: the three bytes before the last.
+/// so the VNI has one place in all of them: the three bytes before the last. What depends on the frame is zero, for the program
+/// joins whole words.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct Template {
@@ -137,6 +138,12 @@ impl VtepAdmin {
     #[inline]
     pub const fn adj_index(self, vtep: u32) -> u32 {
         vtep * 2 + (self.bits & Self::SLOT != 0) as u32
+    }
+
+    /// Whose adjacency is at [`Self::adj_index`].
+    #[inline]
+    pub const fn vtep_of(adj_index: u32) -> u32 {
+        adj_index / 2
     }
 }
 

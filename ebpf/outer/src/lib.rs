@@ -23,7 +23,7 @@ mod shape;
 mod template;
 
 pub use encapsulation::{Encapsulation, GENEVE_PORT};
-pub use outer::{Inner, InnerIp, Outer};
+pub use outer::{Inner, InnerIp, Outer, Room};
 pub use shape::Shape;
 pub use template::{Policy, Tunnel};
 

@@ -1,9 +1,8 @@
 //! A template with what depends on the frame in its places.
 
-use bytemuck::{Pod, Zeroable};
 use vtep_abi::{Template, VtepAdj};
 
-use crate::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, checksum};
+use crate::{ETH_LEN, IPV4_LEN, IPV6_LEN, Shape, checksum};
 
 /// What of an outer header depends on the frame, not on the VTEP.
 #[derive(Clone, Copy)]
@@ -73,119 +72,177 @@ impl Inner {
     }
 }
 
-/// Outer headers with the inner Ethernet header behind them.
+/// Where headers go, word by word as they lie in memory. `BEFORE`: where a word begins, so many bytes before the end of the
+/// inner Ethernet header, which is the last of them.
 ///
-/// None of it is zero beforehand: zeros that are written over later, a BPF program writes in a call and a loop over bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub struct Outer {
-    template: Template,
-    ethernet: [u16; ETH_LEN / 2],
-    /// Of a whole number of words.
-    pad: [u8; 2],
+/// Words are put together in registers and written once: a processor that reads a word back which was written in parts waits for
+/// all of them.
+pub trait Room {
+    fn word<const BEFORE: usize>(&mut self, word: u64);
+    fn half<const BEFORE: usize>(&mut self, half: u32);
+    fn quarter<const BEFORE: usize>(&mut self, quarter: u16);
 }
 
-impl Outer {
-    /// Up to the inner Ethernet header's end.
-    const LEN: usize = Template::LEN + ETH_LEN;
-    const VNI: usize = Template::LEN - 4;
-    /// NVGRE's, behind the VSID.
-    const FLOW_ID: usize = Template::LEN - 1;
-    const UDP: usize = Template::LEN - TUNNEL_LEN - UDP_LEN;
-    const GRE: usize = Template::LEN - TUNNEL_LEN;
-
-    /// To be filled. Not zeros: see above.
+impl Inner {
+    /// The outer headers, and the inner Ethernet header behind them.
     #[inline(always)]
-    pub fn room(inner: &Inner) -> Self {
-        bytemuck::must_cast([u64::from(inner.vni); size_of::<Self>() / size_of::<u64>()])
-    }
-
-    /// In place: a header that is returned would take its room on a program's stack twice.
-    #[inline(always)]
-    pub fn fill(&mut self, adj: &VtepAdj, shape: Shape, inner: &Inner) {
-        // Word by word: a copy of the whole becomes a call and a loop over bytes.
+    pub fn put(&self, adj: &VtepAdj, shape: Shape, room: &mut impl Room) {
         let of: &[u64; Template::LEN / size_of::<u64>()] = bytemuck::must_cast_ref(&adj.template);
-        self.template = bytemuck::must_cast([of[0], of[1], of[2], of[3], of[4], of[5], of[6], of[7], of[8]]);
-        self.ethernet = inner.ethernet;
-        let [_, a, b, c] = inner.vni.to_be_bytes();
-        self.bytes_mut()[Self::VNI] = a;
-        self.bytes_mut()[Self::VNI + 1] = b;
-        self.bytes_mut()[Self::VNI + 2] = c;
-        let packet_len = inner.len + (shape.outer_len() - ETH_LEN) as u32;
+        let packet_len = self.len + (shape.outer_len() - ETH_LEN) as u32;
         match shape {
-            Shape::Ipv4Udp => self.ipv4::<{ Self::UDP - IPV4_LEN }>(adj, inner, packet_len),
-            Shape::Ipv4Gre => self.ipv4::<{ Self::GRE - IPV4_LEN }>(adj, inner, packet_len),
-            Shape::Ipv6Udp => self.ipv6::<{ Self::UDP - IPV6_LEN }>(adj, inner, packet_len),
-            Shape::Ipv6Gre => self.ipv6::<{ Self::GRE - IPV6_LEN }>(adj, inner, packet_len),
+            Shape::Ipv4Udp => {
+                room.quarter::<64>(quarter::<3>(of[2]));
+                room.word::<62>(of[3]);
+                room.word::<54>(of[4] | self.ipv4_length(adj, packet_len));
+                room.word::<46>(of[5] | self.ipv4_rest(adj, packet_len));
+                room.word::<38>(of[6]);
+                room.word::<30>(of[7] | self.udp(adj, packet_len - IPV4_LEN as u32));
+            }
+            Shape::Ipv6Udp => {
+                room.quarter::<84>(quarter::<1>(of[0]));
+                room.half::<82>(last_half(of[0]));
+                room.word::<78>(of[1]);
+                room.word::<70>(of[2] | self.ipv6(adj, packet_len));
+                room.word::<62>(of[3]);
+                room.word::<54>(of[4]);
+                room.word::<46>(of[5]);
+                room.word::<38>(of[6]);
+                room.word::<30>(of[7] | self.udp(adj, packet_len - IPV6_LEN as u32));
+            }
+            Shape::Ipv4Gre => {
+                room.quarter::<56>(quarter::<3>(of[3]));
+                room.word::<54>(of[4]);
+                room.word::<46>(of[5] | self.ipv4_length(adj, packet_len));
+                room.word::<38>(of[6] | self.ipv4_rest(adj, packet_len));
+                room.word::<30>(of[7]);
+            }
+            Shape::Ipv6Gre => {
+                room.quarter::<76>(quarter::<1>(of[1]));
+                room.half::<74>(last_half(of[1]));
+                room.word::<70>(of[2]);
+                room.word::<62>(of[3] | self.ipv6(adj, packet_len));
+                room.word::<54>(of[4]);
+                room.word::<46>(of[5]);
+                room.word::<38>(of[6]);
+                room.word::<30>(of[7]);
+            }
         }
-        if shape.is_udp() {
-            let ip_len = if shape.is_ipv6() { IPV6_LEN } else { IPV4_LEN };
-            self.udp(adj, inner, packet_len - ip_len as u32);
-        } else {
-            self.bytes_mut()[Self::FLOW_ID] = fold(inner.flow_hash) as u8;
-        }
+        room.word::<22>(of[8] | self.tunnel(shape));
+        let at = self.ethernet;
+        room.word::<14>(bytemuck::must_cast([at[0], at[1], at[2], at[3]]));
+        room.half::<6>(bytemuck::must_cast([at[4], at[5]]));
+        room.quarter::<2>(at[6]);
     }
 
-    /// The last `N` bytes: `N` is a shape's length and the inner Ethernet header's.
+    /// The word in which an IPv4 header begins in the middle.
     #[inline(always)]
-    pub fn last<const N: usize>(&self) -> &[u8; N] {
-        const { assert!(N <= Self::LEN) };
-        match bytemuck::bytes_of(self)[..Self::LEN].last_chunk() {
-            Some(last) => last,
-            None => unreachable!(),
-        }
+    fn ipv4_length(&self, adj: &VtepAdj, packet_len: u32) -> u64 {
+        quarters([0, 0, self.outer_tos(adj).into(), saturating(packet_len)])
     }
 
+    /// The word behind it, up to the addresses.
     #[inline(always)]
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::bytes_of_mut(self)
-    }
-
-    #[inline(always)]
-    fn ipv4<const AT: usize>(&mut self, adj: &VtepAdj, inner: &Inner, packet_len: u32) {
+    fn ipv4_rest(&self, adj: &VtepAdj, packet_len: u32) -> u64 {
         const DONT_FRAGMENT: u16 = 0x4000;
-        let tos = inner.outer_tos(adj);
-        let ttl = inner.outer_ttl(adj);
-        let len = saturating(packet_len);
+        let ttl = self.outer_ttl(adj);
         // An atomic datagram needs no identification (RFC 6864 §4.1).
         let (identification, fragment) =
-            if inner.outer_dont_fragment(adj) { (0, DONT_FRAGMENT) } else { (inner.identification, 0) };
+            if self.outer_dont_fragment(adj) { (0, DONT_FRAGMENT) } else { (self.identification, 0) };
         let sum = u32::from(adj.checksum_base)
-            + u32::from(tos)
-            + u32::from(len)
+            + u32::from(self.outer_tos(adj))
+            + u32::from(saturating(packet_len))
             + u32::from(identification)
             + u32::from(fragment)
             + (u32::from(ttl) << 8);
-        let header = &mut self.bytes_mut()[AT..AT + IPV4_LEN];
-        header[1] = tos;
-        header[2..4].copy_from_slice(&len.to_be_bytes());
-        header[4..6].copy_from_slice(&identification.to_be_bytes());
-        header[6..8].copy_from_slice(&fragment.to_be_bytes());
-        header[8] = ttl;
-        header[10..12].copy_from_slice(&(!checksum::fold(sum)).to_be_bytes());
+        quarters([identification, fragment, u16::from(ttl) << 8, !checksum::fold(sum)])
     }
 
+    /// The word that an IPv6 header begins with, up to the addresses.
     #[inline(always)]
-    fn ipv6<const AT: usize>(&mut self, adj: &VtepAdj, inner: &Inner, packet_len: u32) {
-        let tos = inner.outer_tos(adj);
+    fn ipv6(&self, adj: &VtepAdj, packet_len: u32) -> u64 {
+        let tos = self.outer_tos(adj);
         // The flow label spreads flows as the source port does (RFC 6438 §3).
-        let label = inner.flow_hash & 0x000f_ffff;
-        let first = 0x6000_0000 | (u32::from(tos) << 20) | label;
-        let header = &mut self.bytes_mut()[AT..AT + IPV6_LEN];
-        header[..4].copy_from_slice(&first.to_be_bytes());
-        header[4..6].copy_from_slice(&saturating(packet_len - IPV6_LEN as u32).to_be_bytes());
-        header[7] = inner.outer_ttl(adj);
+        let label = self.flow_hash & 0x000f_ffff;
+        let len = saturating(packet_len - IPV6_LEN as u32);
+        halves([u32::from(tos) << 20 | label, u32::from(len) << 16 | u32::from(self.outer_ttl(adj))])
     }
 
     /// The checksum stays zero, over IPv6 too (RFC 6935 §5).
     #[inline(always)]
-    fn udp(&mut self, adj: &VtepAdj, inner: &Inner, len: u32) {
+    fn udp(&self, adj: &VtepAdj, len: u32) -> u64 {
         let ports = u32::from(adj.source_port_last.wrapping_sub(adj.source_port_first)) + 1;
-        let port = u32::from(adj.source_port_first) + ((u32::from(fold(inner.flow_hash)) * ports) >> 16);
-        let header = &mut self.bytes_mut()[Self::UDP..Self::UDP + UDP_LEN];
-        header[..2].copy_from_slice(&(port as u16).to_be_bytes());
-        header[4..6].copy_from_slice(&saturating(len).to_be_bytes());
+        let port = u32::from(adj.source_port_first) + ((u32::from(fold(self.flow_hash)) * ports) >> 16);
+        quarters([port as u16, 0, saturating(len), 0])
     }
+
+    /// The VNI, and behind it NVGRE's `FlowID`.
+    #[inline(always)]
+    fn tunnel(&self, shape: Shape) -> u64 {
+        let flow_id = if shape.is_udp() { 0 } else { fold(self.flow_hash) as u8 };
+        halves([0, self.vni << 8 | u32::from(flow_id)])
+    }
+}
+
+/// Headers for whoever has no packet to write them into.
+#[derive(Clone, Copy)]
+pub struct Outer {
+    bytes: [u8; Self::LEN],
+}
+
+impl Outer {
+    const LEN: usize = Template::LEN + ETH_LEN;
+
+    pub fn new(adj: &VtepAdj, shape: Shape, inner: &Inner) -> Self {
+        let mut outer = Self { bytes: [0; Self::LEN] };
+        inner.put(adj, shape, &mut outer);
+        outer
+    }
+
+    /// The outer headers, and the inner Ethernet header behind them.
+    pub fn bytes(&self, shape: Shape) -> &[u8] {
+        &self.bytes[Self::LEN - ETH_LEN - shape.outer_len()..]
+    }
+
+    fn put(&mut self, before: usize, bytes: &[u8]) {
+        let at = Self::LEN - before;
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+impl Room for Outer {
+    fn word<const BEFORE: usize>(&mut self, word: u64) {
+        self.put(BEFORE, &word.to_ne_bytes());
+    }
+
+    fn half<const BEFORE: usize>(&mut self, half: u32) {
+        self.put(BEFORE, &half.to_ne_bytes());
+    }
+
+    fn quarter<const BEFORE: usize>(&mut self, quarter: u16) {
+        self.put(BEFORE, &quarter.to_ne_bytes());
+    }
+}
+
+/// A word of numbers in network order.
+#[inline(always)]
+const fn quarters([a, b, c, d]: [u16; 4]) -> u64 {
+    bytemuck::must_cast([a.to_be(), b.to_be(), c.to_be(), d.to_be()])
+}
+
+#[inline(always)]
+const fn halves([a, b]: [u32; 2]) -> u64 {
+    bytemuck::must_cast([a.to_be(), b.to_be()])
+}
+
+/// One of a word's four parts.
+#[inline(always)]
+const fn quarter<const AT: usize>(word: u64) -> u16 {
+    bytemuck::must_cast::<_, [u16; 4]>(word)[AT]
+}
+
+#[inline(always)]
+const fn last_half(word: u64) -> u32 {
+    bytemuck::must_cast::<_, [u32; 2]>(word)[1]
 }
 
 /// A super-packet may be longer than 16 bits say; the segments' lengths are written when it is cut.

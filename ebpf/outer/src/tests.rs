@@ -29,14 +29,7 @@ fn inner(len: u32, ip: InnerIp, flow_hash: u32) -> Inner {
 /// The headers, and the inner Ethernet header behind them.
 fn headers(adj: &VtepAdj, inner: &Inner) -> Vec<u8> {
     let shape = Shape::from_len(adj.outer_len).unwrap();
-    let mut outer = Outer::room(inner);
-    outer.fill(adj, shape, inner);
-    match shape {
-        Shape::Ipv4Udp => outer.last::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>().to_vec(),
-        Shape::Ipv6Udp => outer.last::<{ Shape::IPV6_UDP_LEN + ETH_LEN }>().to_vec(),
-        Shape::Ipv4Gre => outer.last::<{ Shape::IPV4_GRE_LEN + ETH_LEN }>().to_vec(),
-        Shape::Ipv6Gre => outer.last::<{ Shape::IPV6_GRE_LEN + ETH_LEN }>().to_vec(),
-    }
+    Outer::new(adj, shape, inner).bytes(shape).to_vec()
 }
 
 /// A whole frame of 100 inner bytes, as the far end would send it to us.

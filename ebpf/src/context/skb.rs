@@ -21,8 +21,9 @@ use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 
 use vtep_abi::{ADMITTED_MARK, LocalPort, SEEN_SHIFT, VtepAdj, mapped_v4};
-use vtep_outer::{Inner, Outer, Shape};
+use vtep_outer::{Inner, Shape};
 
+use super::put::PacketRoom;
 use super::{Action, Frame, Refused, TunnelKey};
 use crate::capture;
 use crate::header::{ETH_LEN, EtherType, Ethernet};
@@ -372,9 +373,20 @@ impl Frame for Skb {
         self.write(0, ethernet.bytes())
     }
 
+    /// Linear and this packet's own: the kernel makes it so where room is made, where a copy leaves, and where a program that
+    /// writes sees a packet first (`bpf_unclone_prologue` of its `net/core/filter.c`).
     #[inline(always)]
-    fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused> {
-        self.write(0, outer.last::<N>())
+    fn room<const N: usize>(&self) -> Result<PacketRoom, Refused> {
+        // SAFETY: see `len`. Volatile, for each copy that left has moved the packet.
+        let (data, end) = unsafe {
+            let data = core::ptr::read_volatile(&raw const (*self.skb).data);
+            (data as usize, core::ptr::read_volatile(&raw const (*self.skb).data_end) as usize)
+        };
+        if data + N > end {
+            return Err(Refused);
+        }
+        // SAFETY: it was compared just now.
+        Ok(unsafe { PacketRoom::new::<N>(data) })
     }
 
     #[inline(always)]

@@ -12,8 +12,9 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::XdpContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 use vtep_abi::{LocalPort, VtepAdj};
-use vtep_outer::{Outer, Shape};
+use vtep_outer::Shape;
 
+use super::put::{PacketRoom, put};
 use super::{Action, Frame, Refused, Skb};
 use crate::flow::{self, Network, Transport};
 use crate::header::{ETH_LEN, EtherType, Ethernet};
@@ -261,17 +262,15 @@ impl Frame for Xdp {
         self.store(0, ethernet.bytes())
     }
 
+    /// In the first part, in which there was an Ethernet header before room was made.
     #[inline(always)]
-    fn write_outer<const N: usize>(&self, outer: &Outer) -> Result<(), Refused> {
-        // SAFETY: as in `bytes`.
-        unsafe {
-            let (data, end) = self.first_part();
-            if data + N <= end {
-                put_outer::<N>(data, outer);
-                return Ok(());
-            }
+    fn room<const N: usize>(&self) -> Result<PacketRoom, Refused> {
+        let (data, end) = self.first_part();
+        if data + N > end {
+            return Err(Refused);
         }
-        self.store(0, outer.last::<N>())
+        // SAFETY: it was compared just now.
+        Ok(unsafe { PacketRoom::new::<N>(data) })
     }
 
     /// There is no checksum beside the packet.
@@ -333,62 +332,6 @@ impl Frame for Xdp {
         let macs = self.bytes::<MACS_LEN>(0).ok_or(Refused)?;
         self.adjust_head(TAG_LEN as i32)?;
         self.write(0, &macs)
-    }
-}
-
-/// In words: one instruction stores one, and a header has dozens of bytes.
-///
-/// # Safety
-///
-/// `at` is an even address with room for `N` bytes of packet memory.
-#[inline(always)]
-unsafe fn put<const N: usize>(at: usize, bytes: &[u8; N]) {
-    let mut i = 0;
-    while i + 1 < N {
-        // SAFETY: inside, by the caller's promise.
-        unsafe { core::ptr::write((at + i) as *mut u16, u16::from_ne_bytes([bytes[i], bytes[i + 1]])) };
-        i += 2;
-    }
-    if i < N {
-        // SAFETY: the last byte of an odd number.
-        unsafe { core::ptr::write((at + i) as *mut u8, bytes[i]) };
-    }
-}
-
-/// Copies one word, which begins so many bytes before two ends. In assembly, for packet memory may be written at any address where
-/// the machine allows it (`check_pkt_ptr_alignment` in the kernel's `kernel/bpf/verifier.c`); the compiler knows nothing of that.
-macro_rules! copy {
-    ($size:literal, $before:expr, $from:expr, $to:expr) => {
-        core::arch::asm!(
-            concat!("{word} = *(", $size, " *)({from} - {before})"),
-            concat!("*(", $size, " *)({to} - {before}) = {word}"),
-            word = out(reg) _, from = in(reg) $from, to = in(reg) $to, before = const { $before },
-        )
-    };
-}
-
-/// As [`put`], in words of eight bytes.
-///
-/// # Safety
-///
-/// `at` is the address of `N` bytes of packet memory.
-#[inline(always)]
-unsafe fn put_outer<const N: usize>(at: usize, outer: &Outer) {
-    const { assert!(N >= 14 && N <= 84 && N.is_multiple_of(4)) };
-    let (from, to) = (outer.last::<N>().as_ptr_range().end, at + N);
-    // SAFETY: inside, by the caller's promise. The stack's words are aligned, as the verifier demands, for the headers end two
-    // bytes before one does.
-    unsafe {
-        macro_rules! words {
-            ($($before:literal)*) => { $( if N >= $before { copy!("u64", $before, from, to); } )* };
-        }
-        copy!("u16", N, from, to);
-        if !N.is_multiple_of(8) {
-            copy!("u32", N - 2, from, to);
-        }
-        words!(78 70 62 54 46 38 30 22 14);
-        copy!("u32", 6, from, to);
-        copy!("u16", 2, from, to);
     }
 }
 

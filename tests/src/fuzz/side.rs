@@ -61,7 +61,7 @@ impl Side {
             vnis_max: DOMAINS_MAX,
             ports_max: LOCAL_PORTS_MAX,
             senders_max: 256,
-            flood_max: 65_536,
+            flood_max: 1024,
         };
         let root = bpffs.path().join("vtepd");
         let settings = Settings { sizes, mac_table, ..Settings::new(&root) };

@@ -94,7 +94,7 @@ impl Rig {
     fn new(links: [Link; 3], tunnel: &Link, packet_rate: bool) -> Result<Self> {
         let bpffs = Bpffs::new()?;
         let sizes =
-            Sizes { macs_max: 64, vteps_max: 8, vnis_max: 8, ports_max: 8, senders_max: 64, flood_max: 64 };
+            Sizes { macs_max: 64, vteps_max: 8, vnis_max: 8, ports_max: 8, senders_max: 64, flood_max: 16 };
         let (kernel, _) = Kernel::open(&Settings { sizes, ..Settings::new(bpffs.path().join("vtepd")) })?;
         let [port, port_2, uplink] = [links[0].index()?, links[1].index()?, links[2].index()?];
         let tunnel = tunnel.index()?;
