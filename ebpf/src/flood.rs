@@ -22,11 +22,12 @@ pub(crate) struct Copies {
     pub(crate) inner: Inner,
     /// The local port that the frame came from, 0 from the underlay.
     pub(crate) from: u32,
-    sent: u16,
-    failed: u16,
-    too_big: u16,
+    /// Of [`FLOOD_MEMBERS_MAX`] at most; so for the next three.
+    sent: u8,
+    failed: u8,
+    too_big: u8,
     /// How many are left to the second loop.
-    waiting: u16,
+    waiting: u8,
     /// A port's MTU was too small.
     too_long: bool,
     /// Length of the outer headers that those share who wait for the second loop: room is made once.
@@ -77,9 +78,9 @@ pub(crate) fn tagged_from_port(frame: Skb, entrant: &Entrant, network: &VniValue
     let Some(list) = list(port.vni, network) else {
         return nobody(ethernet).into();
     };
-    let inner = tagged::inner(&frame, port.vni, ethernet);
-    let copies = Copies::new(frame, list, inner, port.local_port);
-    let mut copies = tagged::Copies { shared: copies, kept, refused: false };
+    let shared = Copies::new(frame, list, bare(port.vni, ethernet), port.local_port);
+    let mut copies = tagged::Copies { shared, kept, refused: false };
+    look_inside(&mut copies.shared.inner, frame);
     repeat(limit(network.flood_members), &mut copies, tagged::copy);
     copies.end(Verdict::Flooded)
 }
@@ -102,6 +103,12 @@ pub(crate) fn tagged_from_underlay(
     copies.end(Verdict::DeliveredFlood)
 }
 
+/// A call of its own, for what it puts on the stack.
+#[inline(never)]
+fn look_inside(inner: &mut Inner, frame: Skb) {
+    *inner = tagged::inner(&frame, inner.vni, Ethernet(inner.ethernet));
+}
+
 /// Of what no outer header is made.
 #[inline(always)]
 fn bare(vni: u32, ethernet: Ethernet) -> Inner {
@@ -117,7 +124,9 @@ fn bare(vni: u32, ethernet: Ethernet) -> Inner {
 }
 
 /// None stands there for a network of which nobody is a member.
-#[inline(always)]
+///
+/// A call of its own, for the key on its stack.
+#[inline(never)]
 fn list(vni: u32, network: &VniValue) -> Option<&'static FloodValue> {
     maps::flood_list(vni, network.flood_generation)
 }
@@ -130,6 +139,7 @@ fn nobody(ethernet: Ethernet) -> Verdict {
 
 #[inline(always)]
 fn limit(members: u16) -> u32 {
+    const { assert!(FLOOD_MEMBERS_MAX <= u8::MAX as u32) };
     u32::from(members).min(FLOOD_MEMBERS_MAX)
 }
 
