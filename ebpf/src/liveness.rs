@@ -315,15 +315,32 @@ fn turn_packet(skb: Skb, scratch: &mut BfdScratch) -> bool {
     written
 }
 
-/// IPv4 and UDP around a tunnel. Over IPv6 the checksum would have to cover the whole packet.
+/// IP and UDP around a tunnel.
 #[inline(never)]
 fn turn_outer(skb: Skb, scratch: &mut BfdScratch) -> bool {
     scratch.ip_at = ETH_LEN as u32;
-    if skb.ether_type() != EtherType::IPV4 || !ipv4(skb, scratch) {
-        return false;
-    }
-    let Some(checksum) = turn_ipv4(skb, scratch) else { return false };
+    let checksum = match skb.ether_type() {
+        EtherType::IPV4 if ipv4(skb, scratch) => turn_ipv4(skb, scratch),
+        EtherType::IPV6 => turn_outer_ipv6(skb, scratch),
+        _ => return false,
+    };
+    let Some(checksum) = checksum else { return false };
     skb.write(scratch.udp_at + 6, &checksum.to_be_bytes()).is_ok()
+}
+
+/// As all that we send in tunnels over IPv6 it has no checksum for UDP (RFC 6935).
+#[inline(always)]
+fn turn_outer_ipv6(skb: Skb, scratch: &mut BfdScratch) -> Option<u16> {
+    let at = scratch.ip_at;
+    skb.load_to(at, &mut scratch.head).ok()?;
+    let head = &scratch.head;
+    if head[6] != IPPROTO_UDP {
+        return None;
+    }
+    scratch.udp_at = at + IPV6_LEN as u32;
+    let pseudo = turn_ipv6_addresses(skb, head, at, u32::from(half(head, IPV6_LEN + 4)))?;
+    let came = half(head, IPV6_LEN + 6);
+    Some(if fold(pseudo) == came { came } else { 0 })
 }
 
 /// Addresses change places, which leaves the IP checksum as it is; the TTL does not. Returns the checksum for UDP.
@@ -347,19 +364,25 @@ fn turn_ipv4(skb: Skb, scratch: &BfdScratch) -> Option<u16> {
 #[inline(always)]
 fn turn_ipv6(skb: Skb, scratch: &BfdScratch, ports: [u8; 4]) -> Option<u16> {
     let (head, at) = (&scratch.head, scratch.ip_at);
-    let from: &[u8; 16] = head[8..24].first_chunk()?;
-    let to: &[u8; 16] = head[24..40].first_chunk()?;
-    skb.write(at + 7, &[TTL]).ok()?;
-    skb.write(at + 8, to).ok()?;
-    skb.write(at + 24, from).ok()?;
     let len = (UDP_LEN + BfdSession::PACKET_LEN) as u32;
-    let pseudo = words(head, 8, 40) + len + u32::from(IPPROTO_UDP);
+    let pseudo = turn_ipv6_addresses(skb, head, at, len)?;
     let came = half(head, IPV6_LEN + 6);
     if fold(pseudo) == came {
         return Some(came);
     }
     let rest = u32::from(half(&ports, 0)) + u32::from(half(&ports, 2)) + len;
     Some(!fold(pseudo + rest + words(&scratch.packet, 0, BfdSession::PACKET_LEN)))
+}
+
+/// Returns the sum of the pseudo header, which stays as it is.
+#[inline(always)]
+fn turn_ipv6_addresses(skb: Skb, head: &[u8; IPV6_LEN + UDP_LEN], at: u32, udp_len: u32) -> Option<u32> {
+    let from: &[u8; 16] = head[8..24].first_chunk()?;
+    let to: &[u8; 16] = head[24..40].first_chunk()?;
+    skb.write(at + 7, &[TTL]).ok()?;
+    skb.write(at + 8, to).ok()?;
+    skb.write(at + 24, from).ok()?;
+    Some(words(head, 8, 40) + udp_len + u32::from(IPPROTO_UDP))
 }
 
 /// The way that the VTEP's frames take, if there is one; otherwise back to where it came from. 0: it cannot be written.

@@ -1,6 +1,11 @@
 //! Open vSwitch with its datapath in user space, as a VTEP that speaks BFD inside VXLAN.
 
-use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -57,8 +62,21 @@ impl Ovs {
         Ok(ovs)
     }
 
+    /// Beside the tunnel address that `br-phy` has, usable at once.
+    pub fn add_ipv6(&self, address: Ipv6Addr) -> Result<()> {
+        self.netns.sysctl("net.ipv6.conf.br-phy.accept_dad", "0")?;
+        self.netns.sysctl("net.ipv6.conf.br-phy.disable_ipv6", "0")?;
+        self.netns.ip(&format!("address add {address}/64 dev br-phy nodad")).map(drop)
+    }
+
     /// A VXLAN port to a far VTEP. `bfd`: `KEY=VALUE` pairs of the interface's column `bfd`.
-    pub fn add_tunnel(&self, vni: u32, local: Ipv4Addr, remote: Ipv4Addr, bfd: &[&str]) -> Result<()> {
+    pub fn add_tunnel(
+        &self,
+        vni: u32,
+        local: impl Into<IpAddr>,
+        remote: impl Into<IpAddr>,
+        bfd: &[&str],
+    ) -> Result<()> {
         self.add_tunnel_of(Encapsulation::Vxlan, vni, local, remote, bfd)
     }
 
@@ -66,10 +84,11 @@ impl Ovs {
         &self,
         encapsulation: Encapsulation,
         vni: u32,
-        local: Ipv4Addr,
-        remote: Ipv4Addr,
+        local: impl Into<IpAddr>,
+        remote: impl Into<IpAddr>,
         bfd: &[&str],
     ) -> Result<()> {
+        let (local, remote) = (local.into(), remote.into());
         let (kind, key) = match encapsulation {
             Encapsulation::Vxlan => ("vxlan", format!("options:key={vni}")),
             Encapsulation::Geneve => ("geneve", format!("options:key={vni}")),

@@ -1,5 +1,6 @@
 //! BFD inside VXLAN, with Open vSwitch as the peer.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use vtep_tests::{
@@ -13,6 +14,15 @@ use vtep_tests::{
 
 #[test]
 fn a_session_inside_a_tunnel_with_open_vswitch_outlives_its_agent() {
+    check(false);
+}
+
+#[test]
+fn a_session_inside_a_tunnel_over_ipv6_with_open_vswitch_outlives_its_agent() {
+    check(true);
+}
+
+fn check(ipv6: bool) {
     let mut fabric = Fabric::new().unwrap();
     let host = fabric.machine("host", 1).unwrap();
     let tor = fabric.machine("ovs", 11).unwrap();
@@ -20,14 +30,23 @@ fn a_session_inside_a_tunnel_with_open_vswitch_outlives_its_agent() {
     host.uplink.set_offload("tx", false).unwrap();
     let (vm, _) = Vm::new(&host.netns, "p1", 1).unwrap();
     let ovs = Ovs::start(&tor).unwrap();
+    let (ours, theirs): (IpAddr, IpAddr) = if ipv6 {
+        let theirs = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 11);
+        ovs.add_ipv6(theirs).unwrap();
+        (host.add_ipv6(1).unwrap().into(), theirs.into())
+    } else {
+        (host.address.into(), tor.address.into())
+    };
     let timers = ["enable=true", "min_tx=100", "min_rx=100"];
-    ovs.add_tunnel(VNI, tor.address, host.address, &timers).unwrap();
+    ovs.add_tunnel(VNI, theirs, ours, &timers).unwrap();
 
     let rest = format!("{}{}", network("blue", VNI, &["ovs"]), binding("p1", 0, "blue"));
     let macs = format!("macs = [\"{}\"]", vm.mac);
     let config = AgentConfig {
         name: "host",
-        source: AgentSource::Table(table(&[("ovs", 11)], &rest)),
+        source: AgentSource::Table(
+            table(&[("ovs", 11)], &rest).replace("\"192.0.2.11\"", &format!("\"{theirs}\"")),
+        ),
         ports: vec![("p1", &macs)],
         dataplane: "macs_max = 1000",
     };
@@ -35,7 +54,7 @@ fn a_session_inside_a_tunnel_with_open_vswitch_outlives_its_agent() {
     let section = format!(
         "\n[bfd]\ntransport = \"vxlan\"\nmin_tx_ms = 100\nmin_rx_ms = 100\n[[bfd.vtep]]\nname = \"ovs\"\nenabled = true\nvni = {VNI}\n"
     );
-    agent.reconfigure(|text| text + &section).unwrap();
+    agent.reconfigure(|text| text.replace("\"192.0.2.1\"", &format!("\"{ours}\"")) + &section).unwrap();
     agent.start().unwrap();
     let session = |agent: &Agent| agent.json(&["bfd", "show", "ovs"]).ok()?.as_array()?.first().cloned();
     let up = |agent: &Agent| {
