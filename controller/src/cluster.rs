@@ -35,4 +35,4 @@ pub use plan::{Bid, Me, bids, desired};
 pub(crate) use raise::Raised;
 pub use reign::{Reign, StateError};
 pub use tenure::Tenure;
-pub use view::{Holder, MemberEntry, Settings, View};
+pub use view::{Holder, MemberEntry, Moved, Settings, View};

@@ -240,20 +240,30 @@ impl Cluster {
         Ok(())
     }
 
-    /// The operator's word on who should have an office; `None` takes it back.
+    /// The operator's word on who should have an office, who looked at `view`; `None` takes it back. Whether it counts:
+    /// nobody else said otherwise since.
     pub(crate) async fn move_office(
         &self,
         office: &Office,
         to: Option<&ControllerName>,
-    ) -> Result<(), EtcdError> {
+        view: &View,
+    ) -> Result<bool, EtcdError> {
+        let revision = view.moves.get(office).map_or(0, |moved| moved.changed);
         let key = self.keys.moved(office);
         let op = match to {
-            Some(name) => Op::Put { key, value: json(name), lease: None },
-            None => Op::Delete(Range::key(key)),
+            Some(name) => Op::Put { key: key.clone(), value: json(name), lease: None },
+            None => Op::Delete(Range::key(key.clone())),
         };
-        self.etcd.transact(&[], vec![op]).await?;
+        let moved = self.etcd.transact(&[Guard::Changed { key, revision }], vec![op]).await;
         self.doubt();
-        Ok(())
+        let done = moved?.done;
+        // Whoever moves it here next has looked at that.
+        let seen = |standing: &Standing| {
+            let changed = standing.view.moves.get(office).map_or(0, |moved| moved.changed);
+            changed != revision || to.is_none() && changed == 0
+        };
+        tokio::time::timeout(Duration::from_secs(2), self.standing().wait_for(seen)).await.ok();
+        Ok(done)
     }
 
     /// The shard of a logical switch, and who is its logical controller at present.

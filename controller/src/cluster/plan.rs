@@ -28,8 +28,8 @@ pub enum Bid {
 /// highest (rendezvous hashing): when one goes, only his offices move, and when one comes, only those that become his.
 pub fn desired<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName> {
     let may = |member: &MemberEntry| office.is_for(member.role);
-    if let Some(named) = view.moves.get(office)
-        && let Some((name, _)) = view.members.get_key_value(named).filter(|(_, member)| may(member))
+    if let Some(moved) = view.moves.get(office)
+        && let Some((name, _)) = view.members.get_key_value(&moved.to).filter(|(_, member)| may(member))
     {
         return Some(name);
     }
@@ -71,7 +71,7 @@ pub fn bids(view: &View, me: &Me) -> Vec<Bid> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::view::{Holder, Settings};
+    use super::super::view::{Holder, Moved, Settings};
     use super::*;
     use crate::config::Role;
 
@@ -111,7 +111,7 @@ mod tests {
     fn the_operators_word_counts_while_whom_he_named_is_there() {
         let mut view = view(&["a", "b"]);
         let other = if *desired(&view, &Office::Shard(0)).unwrap() == name("a") { "b" } else { "a" };
-        view.moves.insert(Office::Shard(0), name(other));
+        view.moves.insert(Office::Shard(0), Moved { to: name(other), changed: 1 });
         assert_eq!(desired(&view, &Office::Shard(0)), Some(&name(other)));
         view.members.remove(&name(other));
         assert_ne!(desired(&view, &Office::Shard(0)), Some(&name(other)));

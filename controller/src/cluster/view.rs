@@ -41,6 +41,13 @@ pub struct Holder {
     pub created: i64,
 }
 
+/// Whom an operator named, and by which revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub to: ControllerName,
+    pub(super) changed: i64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View {
     pub revision: i64,
@@ -48,7 +55,7 @@ pub struct View {
     pub members: BTreeMap<ControllerName, MemberEntry>,
     pub offices: BTreeMap<Office, Holder>,
     /// By the operator's word.
-    pub moves: BTreeMap<Office, ControllerName>,
+    pub moves: BTreeMap<Office, Moved>,
     /// That are declared.
     pub vteps: BTreeSet<VtepName>,
 }
@@ -73,8 +80,8 @@ impl View {
                     }
                 }
                 Some(Key::Move(office)) => {
-                    if let Ok(name) = serde_json::from_slice(&entry.value) {
-                        view.moves.insert(office, name);
+                    if let Ok(to) = serde_json::from_slice(&entry.value) {
+                        view.moves.insert(office, Moved { to, changed: entry.changed });
                     }
                 }
                 None => {}

@@ -45,7 +45,7 @@ pub(super) async fn answer(cluster: &Cluster, request: Request) -> Reply {
                     holder: holder.map(|holder| holder.name.clone()),
                     term: holder.map(|holder| view.term(holder.created)),
                     assigned: desired(view, &office).cloned(),
-                    moved: view.moves.get(&office).cloned(),
+                    moved: view.moves.get(&office).map(|moved| moved.to.clone()),
                     office,
                 }
             };
@@ -87,13 +87,17 @@ async fn moved(
     if let Some(problem) = to.as_ref().and_then(|to| unable(view, &office, to)) {
         return Reply::error(ErrorKind::NotFound, problem);
     }
-    if let Err(error) = cluster.move_office(&office, to.as_ref()).await {
-        let chain = chain(&error);
-        let message = if error.leaves_open() {
-            format!("whether {office} was moved is not known, `shards` tells: {chain}")
-        } else {
-            format!("{office} is not moved: {chain}")
-        };
+    let refusal = match cluster.move_office(&office, to.as_ref(), view).await {
+        Ok(true) => None,
+        Ok(false) => Some(format!(
+            "{office} is not moved: somebody else moved it at the same time; look at `shards` and move it again"
+        )),
+        Err(error) if error.leaves_open() => {
+            Some(format!("whether {office} was moved is not known, `shards` tells: {}", chain(&error)))
+        }
+        Err(error) => Some(format!("{office} is not moved: {}", chain(&error))),
+    };
+    if let Some(message) = refusal {
         return Reply::error(ErrorKind::Failed, message);
     }
     let done = match to {
