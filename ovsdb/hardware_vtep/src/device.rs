@@ -125,3 +125,6 @@ impl std::fmt::Display for Subject {
 /// In `Physical_Port.other_config`, tells the ports that we made, which alone we may remove; so do the controllers in
 /// `Logical_Switch.other_config`.
 pub(crate) const CREATED_BY: (&str, &str) = ("created-by", "vtepd");
+/// Where packets of BFD are expected inside tunnels: the defaults of `vtep(5)`, which not every controller knows.
+pub(crate) const BFD_DST_MAC: (&str, &str) = ("bfd_dst_mac", "00:23:20:00:00:01");
+pub(crate) const BFD_DST_IP: (&str, &str) = ("bfd_dst_ip", "169.254.1.0");

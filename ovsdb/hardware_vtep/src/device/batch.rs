@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ovsdb::{Cells, Datum, Mutation, Reference, Row, Transaction};
 
 use super::plan::Room;
-use super::{CREATED_BY, DesiredDevice, LocalMac, Write};
+use super::{BFD_DST_IP, BFD_DST_MAC, CREATED_BY, DesiredDevice, LocalMac, Write};
 use crate::batch::{Batch, Compose, Locators, named};
 use crate::mirror::Mirror;
 use crate::rows::{
@@ -91,7 +91,7 @@ impl Compose<Write> for Composer<'_> {
                 let cells = Cells::new()
                     .with("local", self.locator(batch))
                     .with("remote", self.locator_of(*address, batch))
-                    .with("bfd_config_local", Datum::map([CREATED_BY]))
+                    .with("bfd_config_local", Datum::map([CREATED_BY, BFD_DST_MAC, BFD_DST_IP]))
                     .with("bfd_status", self.status(*address));
                 batch.insert(Tunnel::TABLE, Some(name), cells);
                 batch.mutate(PhysicalSwitch::TABLE, *switch, vec![Mutation::insert("tunnels", [reference])]);

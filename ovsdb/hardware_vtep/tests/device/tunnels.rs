@@ -39,6 +39,13 @@ async fn each_far_end_has_a_row_of_its_state_and_a_gone_one_has_none() {
         server.ctl(&["--bare", "--columns=bfd_status", "list", "Tunnel"]).matches("state=down").count(),
         2
     );
+    for (key, expected) in [("bfd_dst_mac", "00:23:20:00:00:01"), ("bfd_dst_ip", "169.254.1.0")] {
+        for peer in PEERS {
+            let told =
+                server.ctl(&["get", "Tunnel", &row(&device, peer), &format!("bfd_config_local:{key}")]);
+            assert_eq!(told.trim().trim_matches('"'), expected, "{peer}");
+        }
+    }
     device.desired.tunnels.insert(ip(PEERS[0]), status("up"));
     device.settle().await;
     let up = row(&device, PEERS[0]);
