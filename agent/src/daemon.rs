@@ -55,6 +55,7 @@ use crate::links::{self, Links, Tunnel};
 use crate::liveness::Liveness;
 use crate::metrics;
 use crate::netlink::Changes;
+use crate::one_way::OneWay;
 use crate::source::{Feedback, Report, Source, SourceEvent};
 use crate::underlay::{self, Underlay};
 
@@ -234,8 +235,11 @@ impl Daemon {
         returns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut aged = Instant::now();
         let mut proved = Instant::now();
+        let mut looked = Instant::now();
         loop {
             let ageing = tokio::time::Instant::from_std(aged + self.host.ageing_pace());
+            let answers = self.host.one_way_window().map(|window| looked + OneWay::pace(window));
+            let look = tokio::time::Instant::from_std(answers.unwrap_or(looked));
             let proof = tokio::time::Instant::from_std(proved + self.host.proof.rest());
             let due = tokio::time::Instant::from_std(self.due.unwrap_or_else(Instant::now));
             tokio::select! {
@@ -285,6 +289,12 @@ impl Daemon {
                 }
                 _ = returns.tick(), if self.host.awaits_returns() => {
                     if tokio::task::block_in_place(|| self.host.look_for_returns()) {
+                        self.hint();
+                    }
+                }
+                () = tokio::time::sleep_until(look), if answers.is_some() => {
+                    looked = Instant::now();
+                    if tokio::task::block_in_place(|| self.host.look_for_answers(looked)) {
                         self.hint();
                     }
                 }

@@ -4,18 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// How long nothing came.
-const WINDOW: Duration = Duration::from_mins(1);
-/// How much was sent in one such window: ten a second. A broadcast now and then to one that has nothing to say is no sign.
-const FRAMES_MIN: u64 = 600;
-/// Between two looks at the counters.
-const PACE: Duration = Duration::from_secs(5);
+/// How many frames have to be sent in each second in which none came. A broadcast now and then to one that has nothing to
+/// say is no sign.
+const FRAMES_PER_SEC: u64 = 10;
+/// Between two looks at the counters: a twelfth of the window, within this.
+const PACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 
 #[derive(Debug, Clone, Default)]
 pub struct OneWay {
-    looked: Option<Instant>,
     since: BTreeMap<IpAddr, Since>,
 }
 
@@ -40,13 +39,13 @@ pub struct Traffic {
 }
 
 impl OneWay {
-    pub fn is_due(&self, now: Instant) -> bool {
-        self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= PACE)
+    /// How often to look.
+    pub fn pace(window: Duration) -> Duration {
+        (window / 12).clamp(*PACE.start(), *PACE.end())
     }
 
-    /// All VTEPs that there are.
-    pub fn look(&mut self, all: impl IntoIterator<Item = Traffic>, now: Instant) {
-        self.looked = Some(now);
+    /// All VTEPs that there are. Whether what is to be told is another than before.
+    pub fn look(&mut self, all: impl IntoIterator<Item = Traffic>, window: Duration, now: Instant) -> bool {
         let before = std::mem::take(&mut self.since);
         for Traffic { vtep, sent, received } in all {
             let anew = Since { at: now, sent, received, last: sent, unanswered: None };
@@ -54,17 +53,21 @@ impl OneWay {
                 // Counters that went back are another VTEP's of this address, or of new maps.
                 Some(since) if since.received == received && since.last <= sent => {
                     let frames = sent - since.sent;
-                    if now.saturating_duration_since(since.at) < WINDOW {
+                    if now.saturating_duration_since(since.at) < window {
                         Since { last: sent, ..*since }
                     } else {
                         // What the last window says stands through the next.
-                        Since { unanswered: (frames >= FRAMES_MIN).then_some(frames), ..anew }
+                        Since {
+                            unanswered: (frames >= window.as_secs() * FRAMES_PER_SEC).then_some(frames),
+                            ..anew
+                        }
                     }
                 }
                 _ => anew,
             };
             self.since.insert(vtep, since);
         }
+        told(&before).ne(told(&self.since))
     }
 
     /// How many frames were sent to a VTEP in a window in which nothing came from it; none where that says nothing.
@@ -73,10 +76,15 @@ impl OneWay {
     }
 }
 
+fn told(since: &BTreeMap<IpAddr, Since>) -> impl Iterator<Item = (&IpAddr, u64)> {
+    since.iter().filter_map(|(vtep, since)| Some((vtep, since.unanswered?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_mins(1);
     const VTEP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 11));
 
     /// Looks once a second: (seconds, sent a second, received a second) in a row.
@@ -87,12 +95,12 @@ mod tests {
         let (mut sent, mut received) = (0, 0);
         for &(seconds, sent_each, received_each) in phases {
             for _ in 0..seconds {
-                one_way.look([Traffic { vtep: VTEP, sent, received }], now);
+                one_way.look([Traffic { vtep: VTEP, sent, received }], MINUTE, now);
                 now += Duration::from_secs(1);
                 (sent, received) = (sent + sent_each, received + received_each);
             }
         }
-        one_way.look([Traffic { vtep: VTEP, sent, received }], now);
+        one_way.look([Traffic { vtep: VTEP, sent, received }], MINUTE, now);
         assert_eq!(one_way.unanswered(VTEP), expected, "{phases:?}");
     }
 
@@ -114,14 +122,29 @@ mod tests {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
         let traffic = |sent| Traffic { vtep: VTEP, sent, received: 0 };
-        one_way.look([traffic(0)], at(0));
-        one_way.look([traffic(1000)], at(60));
+        assert!(!one_way.look([traffic(0)], MINUTE, at(0)), "nothing is to be told");
+        assert!(one_way.look([traffic(1000)], MINUTE, at(60)));
         assert_eq!(one_way.unanswered(VTEP), Some(1000));
-        one_way.look([traffic(700)], at(61));
+        assert!(!one_way.look([traffic(1010)], MINUTE, at(61)), "it was told");
+        assert!(one_way.look([traffic(700)], MINUTE, at(62)));
         assert_eq!(one_way.unanswered(VTEP), None);
-        one_way.look([], at(62));
-        one_way.look([traffic(5000)], at(200));
+        one_way.look([], MINUTE, at(63));
+        one_way.look([traffic(5000)], MINUTE, at(200));
         assert_eq!(one_way.unanswered(VTEP), None);
-        assert!(!one_way.is_due(at(204)) && one_way.is_due(at(205)));
+    }
+
+    #[test]
+    fn a_shorter_window_needs_fewer_frames_and_more_looks() {
+        let (mut one_way, start, window) = (OneWay::default(), Instant::now(), Duration::from_secs(3));
+        for (secs, sent, expected) in [(0, 0, None), (2, 100, None), (3, 130, Some(130)), (6, 159, None)] {
+            one_way.look(
+                [Traffic { vtep: VTEP, sent, received: 0 }],
+                window,
+                start + Duration::from_secs(secs),
+            );
+            assert_eq!(one_way.unanswered(VTEP), expected, "after {secs} s");
+        }
+        assert_eq!(OneWay::pace(window), Duration::from_secs(1));
+        assert_eq!(OneWay::pace(MINUTE), Duration::from_secs(5));
     }
 }

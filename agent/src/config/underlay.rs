@@ -32,6 +32,9 @@ pub struct Underlay {
     pub source_ports: SourcePorts,
     #[serde(default)]
     pub reserved_bits: ReservedBits,
+    /// How long nothing has to come from a VTEP to which frames go; 0: never told.
+    #[serde(default = "vtep_api::daemon::preset::<60, 0, 3600>")]
+    pub one_way_secs: Bounded<0, 3600>,
 }
 
 /// IANA's recommendation for hosts (RFC 1700); also where there is no inner packet to inherit from.

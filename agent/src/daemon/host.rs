@@ -302,6 +302,10 @@ impl Host {
         self.config.underlay.dscp = config.underlay.dscp;
         self.config.underlay.df = config.underlay.df;
         self.config.underlay.reserved_bits = config.underlay.reserved_bits;
+        if self.config.underlay.one_way_secs != config.underlay.one_way_secs {
+            self.config.underlay.one_way_secs = config.underlay.one_way_secs;
+            self.one_way = OneWay::default();
+        }
         self.config.dataplane.decap = config.dataplane.decap;
         self.config == *config
     }
@@ -339,7 +343,6 @@ impl Host {
         self.complaints.turn();
         self.read_packet_rate();
         self.acquit();
-        self.look_for_answers(now);
         let table = self.table.clone();
         let settled = if let Some(table) = &table {
             self.reconcile_table(table, now)
@@ -370,16 +373,21 @@ impl Host {
         }
     }
 
-    fn look_for_answers(&mut self, now: Instant) {
-        if !self.one_way.is_due(now) {
-            return;
-        }
+    /// How long nothing has to come from a VTEP. None: nobody wants to know.
+    pub(super) fn one_way_window(&self) -> Option<Duration> {
+        let secs = self.config.underlay.one_way_secs.as_u32();
+        (secs > 0).then(|| Duration::from_secs(secs.into()))
+    }
+
+    /// Whether what is to be told of VTEPs that answer nothing is another than before.
+    pub(super) fn look_for_answers(&mut self, now: Instant) -> bool {
+        let Some(window) = self.one_way_window() else { return false };
         let all = self.installed.vteps.iter().filter_map(|(index, row)| {
             let stats = self.kernel.vtep_stats(*index).ok()?;
             let (sent, received) = (stats.sent.packets, stats.received.packets);
             Some(Traffic { vtep: crate::desired::ip(row.adj.remote), sent, received })
         });
-        self.one_way.look(all, now);
+        self.one_way.look(all, window, now)
     }
 
     fn reconcile_table(&mut self, table: &Table, now: Instant) -> bool {

@@ -10,7 +10,8 @@ fn a_vtep_that_answers_nothing_is_told_and_stays_in_service() {
     let [.., last] = row.adj.remote;
     for (secs, sent) in [(0, 0), (60, 1000)] {
         let traffic = crate::one_way::Traffic { vtep, sent, received: 0 };
-        host.one_way.look([traffic], start + std::time::Duration::from_secs(secs));
+        let minute = std::time::Duration::from_mins(1);
+        host.one_way.look([traffic], minute, start + std::time::Duration::from_secs(secs));
     }
     let told = |host: &mut Host| {
         let desired = host.desired();
