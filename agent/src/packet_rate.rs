@@ -102,6 +102,16 @@ pub fn state(link: &Link, facts: &Facts, role: Role) -> State {
     State::On { takes_none }
 }
 
+/// What cannot be known of an interface, and what to look at where it can. The kernel tells names and MTUs of another network
+/// namespace's links (`IFLA_TARGET_NETNSID`), but offloads only to who is in it, which takes `CAP_SYS_ADMIN`.
+pub fn unseen(link: &Link) -> Option<&'static str> {
+    let is_apart = link.is_elsewhere && link.kind.as_deref() == Some("veth");
+    is_apart.then_some(
+        "its other end is in another network namespace and was not looked at; there: ethtool -K IF tx off tso off \
+         txvlan off gro on",
+    )
+}
+
 fn refusal(link: &Link, facts: &Facts, role: Role) -> Option<String> {
     if !facts.xdp.has(XdpFeatures::PROGRAMS) {
         return Some("its driver does not run XDP programs that redirect".to_owned());
@@ -197,6 +207,9 @@ mod tests {
             PORT,
             "checksum",
         );
+        let veth = Link::of_kind(Some("veth"), 1500);
+        assert_eq!(unseen(&veth), None, "its other end is here");
+        assert!(unseen(&Link { is_elsewhere: true, ..veth }).is_some());
         let legacy = Facts { driver_flags: names(&["legacy-rx"]), ..plain.clone() };
         check_refused(&Link::of_kind(None, 1500), &legacy, PORT, "no headroom");
         check_refused(

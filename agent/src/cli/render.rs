@@ -93,6 +93,17 @@ impl Table for BfdRow {
     }
 }
 
+fn packet_rate(row: &PortRow) -> String {
+    let Some(state) = row.packet_rate.clone() else { return String::new() };
+    let frames = row.traffic.no_headroom;
+    let headroom = (frames > 0).then(|| format!("{frames} frames by way of TC, for they had no headroom"));
+    [Some(state), row.packet_rate_unseen.clone(), headroom]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
 /// What differs from dropping tags without a binding and taking off the others.
 fn tags(row: &PortRow) -> &'static str {
     match (row.vlan, row.unbound_tag, row.keep_tag, row.inner_tag) {
@@ -150,12 +161,7 @@ impl Table for PortRow {
                 _ => String::new(),
             },
             self.deliver.clone().unwrap_or_default(),
-            match (&self.packet_rate, self.traffic.no_headroom) {
-                (Some(state), frames) if frames > 0 => {
-                    format!("{state}; {frames} frames by way of TC, for they had no headroom")
-                }
-                (state, _) => state.clone().unwrap_or_default(),
-            },
+            packet_rate(self),
             if self.learning { "yes" } else { "no" }.to_owned(),
             tags(self).to_owned(),
             self.mtu.map(|mtu| mtu.to_string()).unwrap_or_default(),

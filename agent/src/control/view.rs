@@ -355,6 +355,8 @@ pub struct PortRow {
     pub deliver: Option<String>,
     /// None: not asked for. `on`, or why not, or what keeps frames from being redirected to it.
     pub packet_rate: Option<String>,
+    /// In that mode, what could not be looked at, and what to look at there.
+    pub packet_rate_unseen: Option<String>,
     pub learning: bool,
     /// What becomes of tags without a binding, of those with one, and of tags behind these.
     pub unbound_tag: UnboundTag,

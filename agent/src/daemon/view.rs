@@ -442,6 +442,10 @@ impl Host {
                 packet_rate: ifindex
                     .and_then(|ifindex| self.packet_rate.state(ifindex))
                     .map(ToString::to_string),
+                packet_rate_unseen: link
+                    .filter(|link| self.packet_rate.is_on(link.ifindex))
+                    .and_then(crate::packet_rate::unseen)
+                    .map(str::to_owned),
                 by_device_packets: bound.map(|bound| self.by_device(bound.bd)).unwrap_or_default(),
                 promiscuous: link.and_then(Link::takes_others),
                 decap: decap.as_ref().map(|decap| decap.way.name().to_owned()),

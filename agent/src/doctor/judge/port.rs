@@ -153,6 +153,10 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
             .by("the driver's settings (ethtool --show-priv-flags), or packet_rate off");
         section.warning("headroom", format!("{frames} frames had none, and TC took them"), mend);
     }
+    let unseen = packet_rate::unseen(&interface.link).filter(|_| port.packet_rate);
+    if let (Some(unseen), State::On { .. }) = (unseen, &state) {
+        section.note("packet_rate_unseen", unseen);
+    }
     let choice = choose(host, port, interface, state);
     let exceptions = choice.way.exceptions().map(|these| format!("; by device all the same: {these}"));
     let value = format!("{} ({}){}", choice.way.name(), choice.why, exceptions.unwrap_or_default());

@@ -337,7 +337,10 @@ fn each_port_is_told_its_way_and_whether_packet_rate_mode_is_safe() {
     let mut wanted = facts(&format!("packet_rate = [\"eth0\"]\n{PORT}packet_rate = true"));
     check(&wanted, rate, Level::Ok, "on, and safe");
     check(&wanted, decap, Level::Ok, "xdp (auto: packet-rate mode)");
-    at(&mut wanted, "tap0").link = Link::of_kind(Some("veth"), 1500);
+    let veth = Link::of_kind(Some("veth"), 1500);
+    at(&mut wanted, "tap0").link = Link { is_elsewhere: true, ..veth.clone() };
+    check(&wanted, (Group::Port, Some("tap0"), "packet_rate_unseen"), Level::Note, "tx off tso off");
+    at(&mut wanted, "tap0").link = veth;
     host(&mut wanted).table.trunks.insert("tap0".to_owned());
     check(&wanted, rate, Level::Warning, "bindings of VLANs");
     check(&wanted, decap, Level::Ok, "program (auto: veth)");
