@@ -74,12 +74,19 @@ impl Fabric {
     /// A machine with tunnel address 192.0.2.`number` and the fabric's MTU.
     pub fn machine(&mut self, role: &str, number: u8) -> Result<Machine> {
         let netns = Netns::new(role)?;
-        self.ports += 1;
-        let (uplink, port) = Link::veth(&netns, "uplink", &self.netns, &format!("port{}", self.ports))?;
-        port.set_bridge(&self.bridge)?;
         let address = Ipv4Addr::new(192, 0, 2, number);
-        uplink.add_address(&format!("{address}/24"))?;
-        Ok(Machine { netns, uplink, address })
+        let mut machine = Machine { uplink: Link::named(&netns, "uplink"), netns, address };
+        (machine.uplink, _) = self.connect(&machine, "uplink")?;
+        machine.uplink.add_address(&format!("{address}/24"))?;
+        Ok(machine)
+    }
+
+    /// One more interface of a machine, without an address. Returns it with the fabric's end.
+    pub fn connect(&mut self, machine: &Machine, name: &str) -> Result<(Link, Link)> {
+        self.ports += 1;
+        let (link, port) = Link::veth(&machine.netns, name, &self.netns, &format!("port{}", self.ports))?;
+        port.set_bridge(&self.bridge)?;
+        Ok((link, port))
     }
 
     /// Where the last machine is connected.

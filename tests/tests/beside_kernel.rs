@@ -41,3 +41,8 @@ fn frames_are_as_the_kernel_has_them_over_ipv6_by_its_tunnel_device_with_inherit
 fn frames_are_as_the_kernel_has_them_in_packet_rate_mode() {
     compare(Setting { packet_rate: true, dataplane: "", ..SETTING });
 }
+
+#[test]
+fn frames_are_as_the_kernel_has_them_in_packet_rate_mode_over_ipv6() {
+    compare(Setting { packet_rate: true, ipv6: true, dataplane: "", ..SETTING });
+}

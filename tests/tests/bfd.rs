@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "bfd/evidence.rs"]
+mod evidence;
 #[path = "bfd/failover.rs"]
 mod failover;
+#[path = "bfd/ipv6.rs"]
+mod ipv6;
 #[path = "bfd/ovs.rs"]
 mod ovs;
 #[path = "bfd/rig.rs"]

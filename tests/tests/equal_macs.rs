@@ -1,7 +1,10 @@
 //! Sixty-four networks with the same two MACs, on the same two hosts: every frame comes to its own network, once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use vtep_abi::Verdict;
 use vtep_api::MacAddr;
@@ -21,10 +24,25 @@ const NETWORKS: usize = 64;
 const FIRST_VNI: u32 = 6000;
 /// A million in all.
 const FRAMES_PER_PORT: u32 = 7816;
+/// Where the same is shown of another path.
+const FRAMES_PER_PORT_FEW: u32 = 160;
 /// No queue on the way is that short, with all ports at it at once.
 const FRAMES_AT_ONCE: u32 = 4;
 const MACS: [MacAddr; 2] = [MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::new([2, 0, 0, 0, 0, 2])];
 const UNKNOWN: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 3]);
+
+/// How frames get from host to host.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    /// The underlay.
+    ipv6: bool,
+    packet_rate: bool,
+    decap: &'static str,
+    frames_per_port: u32,
+}
+
+const SETTING: Setting =
+    Setting { ipv6: false, packet_rate: false, decap: "auto", frames_per_port: FRAMES_PER_PORT };
 
 struct Host {
     agent: Agent,
@@ -50,10 +68,42 @@ struct Label {
 
 #[test]
 fn no_frame_crosses_into_another_network() {
+    check(SETTING);
+}
+
+#[test]
+fn no_frame_crosses_into_another_network_by_the_tunnel_device() {
+    check(Setting { decap: "device", frames_per_port: FRAMES_PER_PORT_FEW, ..SETTING });
+}
+
+#[test]
+fn no_frame_crosses_into_another_network_in_packet_rate_mode() {
+    check(Setting { packet_rate: true, frames_per_port: FRAMES_PER_PORT_FEW, ..SETTING });
+}
+
+#[test]
+fn no_frame_crosses_into_another_network_over_ipv6() {
+    for (packet_rate, decap) in [(false, "program"), (false, "device"), (true, "auto")] {
+        check(Setting { ipv6: true, packet_rate, decap, frames_per_port: FRAMES_PER_PORT_FEW });
+    }
+}
+
+fn check(setting: Setting) {
     let mut fabric = Fabric::new().unwrap();
-    let [one, other] = [1, 2].map(|number| fabric.machine("host", number).unwrap());
-    let mut hosts = [Host::new(one, 0), Host::new(other, 1)];
-    for first in (0..FRAMES_PER_PORT).step_by(usize::try_from(FRAMES_AT_ONCE).unwrap()) {
+    let [one, other] = [1, 2].map(|number| {
+        let machine = fabric.machine("host", number).unwrap();
+        if setting.ipv6 {
+            machine.add_ipv6(number.into()).unwrap();
+            // Of the host's own nothing is at the ports.
+            machine.netns.sysctl("net.ipv6.conf.default.disable_ipv6", "1").unwrap();
+        }
+        machine
+    });
+    if setting.packet_rate {
+        fabric.set_offload("gro", true).unwrap();
+    }
+    let mut hosts = [Host::new(one, 0, setting), Host::new(other, 1, setting)];
+    for first in (0..setting.frames_per_port).step_by(usize::try_from(FRAMES_AT_ONCE).unwrap()) {
         let numbers = first..first + FRAMES_AT_ONCE;
         for (from, host) in (0..).zip(&hosts) {
             for number in numbers.clone() {
@@ -78,12 +128,22 @@ fn no_frame_crosses_into_another_network() {
             assert_eq!(station.take(vni, other), 0, "more came than was sent");
             assert!(station.arrived.iter().all(|&times| times == 1), "VNI {vni}: {:?}", station.arrived);
         }
-        host.check_counters();
+        host.check_counters(setting);
+    }
+}
+
+impl Setting {
+    fn address(self, number: u8) -> IpAddr {
+        if self.ipv6 {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()).into()
+        } else {
+            Ipv4Addr::new(192, 0, 2, number).into()
+        }
     }
 }
 
 impl Host {
-    fn new(machine: Machine, number: u8) -> Self {
+    fn new(machine: Machine, number: u8, setting: Setting) -> Self {
         let vms = Netns::new("vms").unwrap();
         let mac = MACS[usize::from(number)];
         let mut links = String::new();
@@ -94,36 +154,56 @@ impl Host {
         machine.netns.ip_batch(&links).unwrap();
         let up = (0..NETWORKS).map(|network| format!("link set dev v{network} up\n"));
         vms.ip_batch(&up.collect::<String>()).unwrap();
+        let mut port = format!("macs = [\"{mac}\"]");
+        if setting.packet_rate {
+            for network in 0..NETWORKS {
+                vms.run(&format!("ethtool -K v{network} tx off gro on")).unwrap();
+            }
+            port += "\npacket_rate = true";
+        }
 
         let names: Vec<_> = (0..NETWORKS).map(|network| format!("p{network}")).collect();
-        let port = format!("macs = [\"{mac}\"]");
         let config = AgentConfig {
             name: "host",
-            source: AgentSource::Table(table(number, &names)),
+            source: AgentSource::Table(table(number, setting, &names)),
             ports: names.iter().map(|name| (name.as_str(), port.as_str())).collect(),
-            dataplane: "macs_max = 1000",
+            dataplane: &format!("macs_max = 1000\ndecap = \"{}\"", setting.decap),
         };
-        let agent = Agent::started(&machine, &config).unwrap();
+        let mut agent = Agent::new(&machine, &config).unwrap();
+        let ours = setting.address(number + 1);
+        let packet_rate = if setting.packet_rate { "packet_rate = [\"uplink\"]" } else { "" };
+        agent
+            .reconfigure(|text| {
+                let underlay = format!("address = \"{ours}\"\n{packet_rate}\n");
+                text.replace(&format!("address = \"{}\"\n", machine.address), &underlay)
+            })
+            .unwrap();
+        agent.start().unwrap();
+        let mode = if setting.packet_rate { "on".into() } else { serde_json::Value::Null };
         wait_for("all ports", SOON, || {
             let ports = agent.json(&["port", "show"]).ok()?;
             let vteps = agent.json(&["vtep", "show"]).ok()?;
-            let attached = ports.as_array()?.iter().filter(|row| row["attached"] == true).count();
+            let attached = ports
+                .as_array()?
+                .iter()
+                .filter(|row| row["attached"] == true && row["packet_rate"] == mode)
+                .count();
             (attached == NETWORKS && vteps[0]["resolved"] == true).then_some(())
         })
         .unwrap();
         let station = |network| Station {
             socket: PacketSocket::bind(&Link::named(&vms, &format!("v{network}"))).unwrap(),
-            arrived: vec![0; usize::try_from(FRAMES_PER_PORT).unwrap()],
+            arrived: vec![0; usize::try_from(setting.frames_per_port).unwrap()],
         };
         let stations = (0..NETWORKS).map(station).collect();
         Self { agent, stations, _vms: vms, _machine: machine }
     }
 
     /// What each network counted is what was sent in it, here and at the other host, by the same numbers.
-    fn check_counters(&self) {
+    fn check_counters(&self, setting: Setting) {
         let rows = self.agent.json(&["stats"]).unwrap();
-        let floods = (0..FRAMES_PER_PORT).filter(|&number| is_flooded(number)).count() as u64;
-        let known = u64::from(FRAMES_PER_PORT) - floods;
+        let floods = (0..setting.frames_per_port).filter(|&number| is_flooded(number)).count() as u64;
+        let known = u64::from(setting.frames_per_port) - floods;
         for vni in (FIRST_VNI..).take(NETWORKS) {
             let count = |verdict: Verdict| {
                 let rows = rows.as_array().unwrap().iter();
@@ -188,9 +268,9 @@ const fn is_flooded(number: u32) -> bool {
     matches!(number % 16, 3 | 7)
 }
 
-fn table(host: u8, ports: &[String]) -> String {
-    let (other, mac) = (2 - host, MACS[usize::from(1 - host)]);
-    let mut text = format!("version = 1\n[[vtep]]\nname = \"other\"\naddress = \"192.0.2.{other}\"\n");
+fn table(host: u8, setting: Setting, ports: &[String]) -> String {
+    let (other, mac) = (setting.address(2 - host), MACS[usize::from(1 - host)]);
+    let mut text = format!("version = 1\n[[vtep]]\nname = \"other\"\naddress = \"{other}\"\n");
     for (vni, port) in (FIRST_VNI..).zip(ports) {
         let name = format!("n{vni}");
         text += &network(&name, vni, &["other"]);

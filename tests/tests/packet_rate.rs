@@ -26,6 +26,8 @@ fn unicast_is_redirected_by_xdp_both_ways_and_all_else_passes_as_before() {
     let mut rig = prepared();
     switch_on(&mut rig);
     wait_for("packet-rate mode", SOON, || (port(&rig)["packet_rate"] == "on").then_some(())).unwrap();
+    let unseen = port(&rig)["packet_rate_unseen"].to_string();
+    assert!(unseen.contains("another network namespace") && unseen.contains("ethtool"), "{unseen}");
     assert_eq!(port(&rig)["decap"], "xdp");
     assert_eq!(alarms(&rig), Vec::<String>::new());
 

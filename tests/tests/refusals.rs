@@ -4,6 +4,8 @@
 
 #[path = "refusals/host.rs"]
 mod host;
+#[path = "refusals/quota.rs"]
+mod quota;
 #[path = "refusals/size.rs"]
 mod size;
 #[path = "refusals/table.rs"]

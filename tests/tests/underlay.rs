@@ -1,6 +1,10 @@
-//! IPv6 underlays, alone and beside IPv4: an agent's host and the kernel's own VXLAN device, over both families.
+//! IPv6 underlays, alone and beside IPv4, and another UDP port: an agent's host and the kernel's own VXLAN device, over both
+//! families.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "underlay/udp_port.rs"]
+mod udp_port;
 
 use std::{
     net::{IpAddr, Ipv6Addr},

@@ -15,7 +15,7 @@ use crate::{
     twin::{FAR, FAR_VTEPS, Setting, Twin, VM},
 };
 
-/// Each way, by each of the five settings.
+/// Each way, by each of the six settings.
 const FRAMES: usize = 21_000;
 /// A window takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);

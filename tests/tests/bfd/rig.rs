@@ -1,7 +1,7 @@
 //! A host with an agent, and a pair of TORs that serve the same station: the kernel's VXLAN device, with BIRD for BFD.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -31,8 +31,8 @@ pub(crate) struct Pair {
     pub(crate) tors: [Tor; 2],
     /// That says nothing of sessions.
     table: String,
-    _host: Machine,
-    _fabric: Fabric,
+    pub(crate) host: Machine,
+    pub(crate) fabric: Fabric,
 }
 
 pub(crate) struct Tor {
@@ -67,6 +67,17 @@ impl Pair {
         Self::with(Hops::Multi, "", Some(interval_ms))
     }
 
+    /// Nobody asks for sessions. Until both are reached.
+    pub(crate) fn unwatched() -> Self {
+        let pair = Self::with(Hops::Multi, "", None);
+        wait_for("next hops", SOON, || {
+            let rows = pair.agent.json(&["vtep", "show"]).ok()?;
+            (rows.as_array()?.iter().filter(|row| row["resolved"] == true).count() == 2).then_some(())
+        })
+        .unwrap();
+        pair
+    }
+
     pub(crate) fn tell(&self, interval_ms: u32) {
         self.agent.write_table(&of_a(&self.table, Some(interval_ms))).unwrap();
     }
@@ -85,7 +96,8 @@ impl Pair {
             let (far, port) = Vm::new(&machine.netns, "p3", 3).unwrap();
             port.set_bridge(&bridge).unwrap();
             far.eth0.add_neighbour(vm.address, vm.mac).unwrap();
-            let bird = Some(Bird::start(&machine, &hops.bird(&machine, &host)).unwrap());
+            let bird =
+                Some(Bird::start(&machine, &hops.bird(machine.address.into(), host.address.into())).unwrap());
             Tor { machine, bird, far }
         });
         let mac = format!(
@@ -102,7 +114,7 @@ impl Pair {
         };
         let agent = Agent::new(&host, &config).unwrap();
         agent.reconfigure(|text| text + section).unwrap();
-        let mut pair = Self { agent, vm, tors, table, _host: host, _fabric: fabric };
+        let mut pair = Self { agent, vm, tors, table, host, fabric };
         pair.agent.start().unwrap();
         pair.vm.eth0.add_neighbour(pair.tors[0].far.address, pair.tors[0].far.mac).unwrap();
         pair
@@ -124,6 +136,30 @@ impl Pair {
         }
     }
 
+    /// What it says, if it is raised.
+    pub(crate) fn alarm(&self, kind: &str, subject: &str) -> Option<String> {
+        let status = self.agent.json(&["status"]).unwrap();
+        let mut alarms = status["alarms"].as_array().unwrap().iter();
+        let alarm = alarms.find(|alarm| alarm["kind"] == kind && alarm["subject"] == subject)?;
+        Some(alarm["message"].as_str().unwrap().to_owned())
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_alarm(&self, kind: &str, subject: &str, says: &str) {
+        wait_for(&format!("alarm {kind} of {subject}"), SOON, || {
+            self.alarm(kind, subject)?.contains(says).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", self.agent.json(&["status"]).unwrap()["alarms"]));
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_no_alarm(&self, kind: &str, subject: &str) {
+        wait_for(&format!("an end of alarm {kind} of {subject}"), SOON, || {
+            self.alarm(kind, subject).is_none().then_some(())
+        })
+        .unwrap();
+    }
+
     pub(crate) fn vtep(&self, name: &str) -> Value {
         let rows = self.agent.json(&["vtep", "show", name]).unwrap();
         rows.as_array().unwrap()[0].clone()
@@ -137,14 +173,15 @@ fn of_a(table: &str, interval_ms: Option<u32>) -> String {
 }
 
 impl Hops {
-    fn bird(self, tor: &Machine, host: &Machine) -> String {
+    /// What stands in BIRD's `protocol bfd`.
+    pub(crate) fn bird(self, local: IpAddr, remote: IpAddr) -> String {
         let timers = "interval 50 ms; multiplier 3; idle tx interval 200 ms;";
         match self {
             Self::Single => {
-                format!("interface \"*\" {{ {timers} }};\nneighbor {} dev \"uplink\";", host.address)
+                format!("interface \"*\" {{ {timers} }};\nneighbor {remote} dev \"uplink\";")
             }
             Self::Multi => {
-                format!("multihop {{ {timers} }};\nneighbor {} local {} multihop;", host.address, tor.address)
+                format!("multihop {{ {timers} }};\nneighbor {remote} local {local} multihop;")
             }
         }
     }
