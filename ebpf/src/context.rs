@@ -7,7 +7,7 @@ mod xdp;
 
 pub(crate) use self::place::Place;
 pub(crate) use self::put::PacketRoom;
-pub(crate) use self::skb::{Skb, now_coarse, now_coarse_ns, now_ns, random, repeat, turn};
+pub(crate) use self::skb::{Skb, now_coarse, now_coarse_ns, now_ns, random, repeat, tick, turn};
 pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;
@@ -73,6 +73,9 @@ pub(crate) trait Frame: Copy + EbpfContext {
 
     /// The first `N` bytes, without a tag that [`Self::tag`] shows.
     fn head<const N: usize>(&self) -> Option<[u8; N]>;
+
+    /// The same in words, as they lie in memory.
+    fn head_words<const N: usize>(&self) -> Option<[u16; N]>;
 
     /// Its Ethernet header, as [`Self::head`].
     fn ethernet(&self) -> Option<Ethernet>;

@@ -65,7 +65,11 @@ fn flood(frame: Skb, vni: u32, network: &VniValue, ethernet: Ethernet) -> End {
 pub(crate) fn count_received(vtep: u32, bytes: u32) {
     maps::with_vtep_stats(vtep, |stats| {
         stats.received.count(bytes);
-        stats.last_received_ns = context::now_coarse_ns();
+        let tick = context::tick();
+        if stats.last_received_tick != tick {
+            stats.last_received_tick = tick;
+            stats.last_received_ns = context::now_coarse_ns();
+        }
     });
 }
 

@@ -1,7 +1,7 @@
 //! From the underlay, outer headers and all. What is not for our tunnels goes to the host untouched.
 
-use vtep_abi::{AddrBytes, Config, Verdict, VniValue};
-use vtep_outer::read::{self, Packet, TAIL};
+use vtep_abi::{Config, Verdict, VniValue};
+use vtep_outer::read::{self, Packet, TAIL, Words};
 use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, ecn};
 
 use crate::admission::Sender;
@@ -32,9 +32,12 @@ pub(crate) fn enter<F: Frame>(frame: &mut F, account: &mut Account) -> End {
         receive(frame, account.bytes, config, &mut arrival)
     };
     match (received, arrival.get()) {
-        (Ok(()), Some(arrival)) if liveness::is_inner(config, &arrival.ethernet) => {
-            liveness::in_tunnel(frame, arrival.outer_len, arrival.vni, &arrival.source)
-        }
+        (Ok(()), Some(arrival)) if liveness::is_inner(config, &arrival.ethernet) => liveness::in_tunnel(
+            frame,
+            arrival.outer_len,
+            arrival.vni,
+            bytemuck::must_cast_ref(&arrival.source),
+        ),
         (Ok(()), Some(arrival)) => {
             account.bytes = arrival.inner_len();
             let end = if F::APART {
@@ -77,10 +80,10 @@ fn receive_apart<F: Frame>(
 
 #[inline(always)]
 fn packet(frame: &impl Frame, config: &Config) -> Option<Packet> {
-    let head = frame.head::<{ read::IPV4_HEAD }>()?;
-    match EtherType::from_be(u16::from_ne_bytes([head[12], head[13]])) {
+    let head = frame.head_words::<{ read::IPV4_HEAD }>()?;
+    match EtherType::from_be(head[ETH_LEN / 2 - 1]) {
         EtherType::IPV4 => read::ipv4(&head, config),
-        EtherType::IPV6 => read::ipv6(&frame.head()?, config),
+        EtherType::IPV6 => read::ipv6(&frame.head_words()?, config),
         _ => None,
     }
 }
@@ -96,7 +99,8 @@ struct Arrival {
     /// Where the inner frame ends.
     end: u32,
     vni: u32,
-    source: AddrBytes,
+    /// As [`Packet`] has it.
+    source: [u64; 2],
     ethernet: Ethernet,
     outer_tos: u8,
     checksummed: bool,
@@ -134,7 +138,7 @@ fn arrival(frame: &impl Frame, len: u32, packet: &Packet, config: &Config) -> Re
         return Err(Verdict::OuterMalformed);
     };
     let header = read::tunnel(packet.encapsulation, header, config)?;
-    let mut ethernet = Ethernet::new(ethernet);
+    let mut ethernet = Ethernet(ethernet);
     let outer_len = packet.shape.outer_len() as u32 + u32::from(header.options_len);
     if header.options_len != 0 {
         if outer_len + ETH_LEN as u32 > end {
@@ -159,14 +163,15 @@ fn arrival(frame: &impl Frame, len: u32, packet: &Packet, config: &Config) -> Re
 ///
 /// The head of one shape is read in place, which is fastest; each further one would take its length of the stack.
 #[inline(always)]
-fn tail(frame: &impl Frame, shape: Shape) -> Option<[u8; TAIL]> {
+fn tail(frame: &impl Frame, shape: Shape) -> Option<Words<TAIL>> {
     match shape {
         Shape::Ipv4Udp => {
-            let head = frame.head::<{ Shape::IPV4_UDP_LEN + ETH_LEN }>()?;
+            let head = frame.head_words::<{ (Shape::IPV4_UDP_LEN + ETH_LEN) / 2 }>()?;
             head.last_chunk().copied()
         }
         Shape::Ipv6Udp | Shape::Ipv4Gre | Shape::Ipv6Gre => {
-            frame.load((shape.outer_len() - TUNNEL_LEN) as u32)
+            let bytes = frame.load::<{ 2 * TAIL }>((shape.outer_len() - TUNNEL_LEN) as u32)?;
+            Some(bytemuck::must_cast(bytes))
         }
     }
 }
@@ -186,10 +191,11 @@ fn decide_apart<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -
 #[inline(always)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, ethernet, .. } = arrival;
-    let Membership { network, vtep } = match recent::membership(vni, arrival.source, &mut account.bd) {
-        Ok(membership) => membership,
-        Err(verdict) => return verdict.into(),
-    };
+    let Membership { network, vtep } =
+        match recent::membership(vni, bytemuck::must_cast(arrival.source), &mut account.bd) {
+            Ok(membership) => membership,
+            Err(verdict) => return verdict.into(),
+        };
     let destination = tunnel::destination::<F>(Sender { vni, vtep }, &network, &ethernet);
     let port = match destination {
         Destination::Port(to) => maps::local_port(to, vni),

@@ -39,14 +39,16 @@ pub struct VtepStats {
     /// Frames sent to the VTEP, flood copies included.
     pub sent: Counter,
     pub received: Counter,
+    /// When the last of `received` came, in nanoseconds of the monotonic clock as of its last tick; 0: none came.
+    pub last_received_ns: u64,
+    /// The kernel's count of ticks then. The clock is a call, this count a load: the programs ask once a tick.
+    pub last_received_tick: u64,
     /// Of `sent`, those it got as the slave of their MAC.
     pub served_as_slave: u64,
     /// Flood copies that the kernel refused to send.
     pub copy_errors: u64,
     /// Those that the path has no room for.
     pub copies_too_big: u64,
-    /// When the last of `received` came, in nanoseconds of the monotonic clock as of its last tick; 0: none came.
-    pub last_received_ns: u64,
 }
 
 /// Of a port's binding, by its [`LocalPort`](crate::LocalPort) index.
@@ -70,4 +72,4 @@ pub struct PortStats {
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<VniStats>() == 1536);
 const _: () = assert!(size_of::<PortStats>() == 72);
-const _: () = assert!(size_of::<VtepStats>() == 64);
+const _: () = assert!(size_of::<VtepStats>() == 72);

@@ -1,25 +1,33 @@
 //! From the underlay: whose packet it is, and what its headers say.
 
-use vtep_abi::{AddrBytes, Config, Verdict, mapped_v4};
+use vtep_abi::{Config, Verdict};
 
-use crate::checksum::{fold, words};
+use crate::checksum::fold;
 use crate::{
     ETH_LEN, ETHERTYPE_TEB, Encapsulation, GENEVE_PORT, IPPROTO_GRE, IPPROTO_UDP, IPV4_LEN, IPV6_LEN, Shape,
     TUNNEL_LEN, UDP_LEN,
 };
 
-/// Ethernet, IP and as much of what follows as tells whose it is: ports, or GRE's flags.
-pub const IPV4_HEAD: usize = ETH_LEN + IPV4_LEN + UDP_LEN;
-pub const IPV6_HEAD: usize = ETH_LEN + IPV6_LEN + UDP_LEN;
-/// A tunnel's own header, without options, and the inner Ethernet header, which end a shape.
-pub const TAIL: usize = TUNNEL_LEN + ETH_LEN;
+/// Words of two bytes, as they lie in memory: a load is an instruction, and headers have dozens of bytes.
+pub type Words<const N: usize> = [u16; N];
+
+/// Ethernet, IP and as much of what follows as tells whose it is: ports, or GRE's flags. In words.
+pub const IPV4_HEAD: usize = (ETH_LEN + IPV4_LEN + UDP_LEN) / 2;
+pub const IPV6_HEAD: usize = (ETH_LEN + IPV6_LEN + UDP_LEN) / 2;
+/// A tunnel's own header, without options.
+pub const TUNNEL_WORDS: usize = TUNNEL_LEN / 2;
+/// The same and the inner Ethernet header, which end a shape.
+pub const TAIL: usize = TUNNEL_WORDS + ETH_LEN / 2;
+/// Of Ethernet, in front of IP.
+const IP: usize = ETH_LEN / 2;
 
 /// A packet to our address, in an encapsulation that we take.
 #[derive(Clone, Copy)]
 pub struct Packet {
     pub encapsulation: Encapsulation,
     pub shape: Shape,
-    pub source: AddrBytes,
+    /// Its bytes as they lie in memory.
+    pub source: [u64; 2],
     /// DSCP and ECN.
     pub tos: u8,
     /// A UDP checksum is there to be verified.
@@ -43,43 +51,34 @@ pub struct TunnelHeader {
 
 /// `None`: it is the host's.
 #[inline(always)]
-pub fn ipv4(head: &[u8; IPV4_HEAD], config: &Config) -> Option<Packet> {
+pub fn ipv4(head: &Words<IPV4_HEAD>, config: &Config) -> Option<Packet> {
     /// Version and header length in words. No VTEP sends options; should the kernel's tunnel device take them,
     /// `tunnel_in` will not.
     const WITHOUT_OPTIONS: u8 = 0x45;
     const MORE_FRAGMENTS: u16 = 0x2000;
     const FRAGMENT_OFFSET: u16 = 0x1fff;
-    const IP: usize = ETH_LEN;
-    let fragment = u16_at(head, IP + 6);
-    let local = [head[IP + 16], head[IP + 17], head[IP + 18], head[IP + 19]];
-    let to_us = head[IP] == WITHOUT_OPTIONS
+    const MAPPED: u16 = 0xffff;
+    let [version, tos] = head[IP].to_ne_bytes();
+    let fragment = u16::from_be(head[IP + 3]);
+    let local = [head[IP + 8], head[IP + 9]];
+    let to_us = version == WITHOUT_OPTIONS
         // Only a first fragment has ports.
         && fragment & FRAGMENT_OFFSET == 0
-        && local == config.local_v4
-        && local != [0; 4];
+        && bytemuck::must_cast::<_, u32>(local) == u32::from_ne_bytes(config.local_v4)
+        && bytemuck::must_cast::<_, u32>(local) != 0;
     if !to_us {
         return None;
     }
-    let source = [head[IP + 12], head[IP + 13], head[IP + 14], head[IP + 15]];
-    let payload = [
-        head[IP + 20],
-        head[IP + 21],
-        head[IP + 22],
-        head[IP + 23],
-        head[IP + 24],
-        head[IP + 25],
-        head[IP + 26],
-        head[IP + 27],
-    ];
-    let (encapsulation, is_udp) = encapsulation(head[IP + 9], &payload, config)?;
+    let payload = [head[IP + 10], head[IP + 11], head[IP + 12], head[IP + 13]];
+    let (encapsulation, is_udp) = encapsulation(head[IP + 4].to_ne_bytes()[1], &payload, config)?;
     Some(Packet {
         encapsulation,
         shape: if is_udp { Shape::Ipv4Udp } else { Shape::Ipv4Gre },
-        source: mapped_v4(source),
-        tos: head[IP + 1],
-        checksummed: is_udp && (payload[6] | payload[7]) != 0,
-        len: u32::from(u16_at(head, IP + 2)),
-        udp_len: if is_udp { Some(u16::from_be_bytes([payload[4], payload[5]])) } else { None },
+        source: [0, bytemuck::must_cast([0, MAPPED, head[IP + 6], head[IP + 7]])],
+        tos,
+        checksummed: is_udp && payload[3] != 0,
+        len: u32::from(u16::from_be(head[IP + 1])),
+        udp_len: if is_udp { Some(u16::from_be(payload[2])) } else { None },
         fragment: fragment & MORE_FRAGMENTS != 0,
         sums_up: sums_up(head),
     })
@@ -87,52 +86,61 @@ pub fn ipv4(head: &[u8; IPV4_HEAD], config: &Config) -> Option<Packet> {
 
 /// `None`: it is the host's. So are extension headers, a fragment's among them: no VTEP sends any.
 #[inline(always)]
-pub fn ipv6(head: &[u8; IPV6_HEAD], config: &Config) -> Option<Packet> {
-    const IP: usize = ETH_LEN;
-    const PAYLOAD: usize = IP + IPV6_LEN;
-    let mut local = [0; 16];
-    local.copy_from_slice(&head[IP + 24..IP + 40]);
-    if head[IP] >> 4 != 6 || local != config.local_v6 || local == [0; 16] {
+pub fn ipv6(head: &Words<IPV6_HEAD>, config: &Config) -> Option<Packet> {
+    const PAYLOAD: usize = IP + IPV6_LEN / 2;
+    let address = |at: usize| -> [u64; 2] {
+        [
+            bytemuck::must_cast([head[at], head[at + 1], head[at + 2], head[at + 3]]),
+            bytemuck::must_cast([head[at + 4], head[at + 5], head[at + 6], head[at + 7]]),
+        ]
+    };
+    let [version, class] = head[IP].to_ne_bytes();
+    let local = address(IP + 12);
+    if version >> 4 != 6 || local != bytemuck::must_cast::<_, [u64; 2]>(config.local_v6) || local == [0; 2] {
         return None;
     }
-    let mut source = [0; 16];
-    source.copy_from_slice(&head[IP + 8..IP + 24]);
-    let mut payload = [0; 8];
-    payload.copy_from_slice(&head[PAYLOAD..]);
-    let (encapsulation, is_udp) = encapsulation(head[IP + 6], &payload, config)?;
+    let payload = [head[PAYLOAD], head[PAYLOAD + 1], head[PAYLOAD + 2], head[PAYLOAD + 3]];
+    let (encapsulation, is_udp) = encapsulation(head[IP + 3].to_ne_bytes()[0], &payload, config)?;
     Some(Packet {
         encapsulation,
         shape: if is_udp { Shape::Ipv6Udp } else { Shape::Ipv6Gre },
-        source,
+        source: address(IP + 4),
         // The traffic class lies across the first two bytes (RFC 8200 §3).
-        tos: (head[IP] << 4) | (head[IP + 1] >> 4),
-        checksummed: is_udp && (payload[6] | payload[7]) != 0,
-        len: u32::from(u16_at(head, IP + 4)) + IPV6_LEN as u32,
-        udp_len: if is_udp { Some(u16::from_be_bytes([payload[4], payload[5]])) } else { None },
+        tos: (version << 4) | (class >> 4),
+        checksummed: is_udp && payload[3] != 0,
+        len: u32::from(u16::from_be(head[IP + 2])) + IPV6_LEN as u32,
+        udp_len: if is_udp { Some(u16::from_be(payload[2])) } else { None },
         fragment: false,
         sums_up: true,
     })
 }
 
-/// RFC 1071: the words of a header and its checksum add up to all ones. Whose sum is wrong is to be discarded (RFC 1122
-/// §3.2.1.2), for what admits the packet may be what is wrong.
+/// RFC 1071: the words of a header and its checksum add up to all ones, in any order of their bytes. Whose sum is wrong is
+/// to be discarded (RFC 1122 §3.2.1.2), for what admits the packet may be what is wrong.
 #[inline(always)]
-const fn sums_up(head: &[u8; IPV4_HEAD]) -> bool {
-    fold(words(head, ETH_LEN, ETH_LEN + IPV4_LEN)) == 0xffff
+const fn sums_up(head: &Words<IPV4_HEAD>) -> bool {
+    let mut sum = 0;
+    let mut at = IP;
+    while at < IP + IPV4_LEN / 2 {
+        sum += head[at] as u32;
+        at += 1;
+    }
+    fold(sum) == 0xffff
 }
 
 /// And whether it is in UDP.
 #[inline(always)]
-fn encapsulation(protocol: u8, payload: &[u8; 8], config: &Config) -> Option<(Encapsulation, bool)> {
+fn encapsulation(protocol: u8, payload: &Words<4>, config: &Config) -> Option<(Encapsulation, bool)> {
+    const KEY: u16 = u16::from_ne_bytes([0x20, 0]);
     let on = |flag: u16| config.flags & flag != 0;
-    let port = [payload[2], payload[3]];
+    let port = payload[1];
     match protocol {
-        IPPROTO_UDP if port == config.udp_port => Some((Encapsulation::Vxlan, true)),
-        IPPROTO_UDP if port == GENEVE_PORT.to_be_bytes() && on(Config::GENEVE) => {
+        IPPROTO_UDP if port == u16::from_ne_bytes(config.udp_port) => Some((Encapsulation::Vxlan, true)),
+        IPPROTO_UDP if port == GENEVE_PORT.to_be() && on(Config::GENEVE) => {
             Some((Encapsulation::Geneve, true))
         }
         // A host's other GRE tunnels carry something else, or have no key.
-        IPPROTO_GRE if port == ETHERTYPE_TEB.to_be_bytes() && payload[0] & 0x20 != 0 && on(Config::NVGRE) => {
+        IPPROTO_GRE if port == ETHERTYPE_TEB.to_be() && payload[0] & KEY != 0 && on(Config::NVGRE) => {
             Some((Encapsulation::Nvgre, false))
         }
         _ => None,
@@ -168,19 +176,21 @@ impl Packet {
 #[inline(always)]
 pub fn tunnel(
     encapsulation: Encapsulation,
-    header: &[u8; TUNNEL_LEN],
+    header: &Words<TUNNEL_WORDS>,
     config: &Config,
 ) -> Result<TunnelHeader, Verdict> {
     let strict = config.flags & Config::STRICT_RESERVED != 0;
-    let vni = u32::from_be_bytes([0, header[4], header[5], header[6]]);
+    let [first, second] = header[0].to_ne_bytes();
+    let last = header[3].to_ne_bytes()[1];
+    let vni = u32::from(u16::from_be(header[2])) << 8 | u32::from(u16::from_be(header[3]) >> 8);
     match encapsulation {
         Encapsulation::Vxlan => {
             const FLAG_I: u8 = 0x08;
-            if header[0] & FLAG_I == 0 {
+            if first & FLAG_I == 0 {
                 return Err(Verdict::VxlanFlags);
             }
-            let reserved = (header[0] & !FLAG_I) | header[1] | header[2] | header[3] | header[7];
-            if strict && reserved != 0 {
+            let other = header[0] & !u16::from_ne_bytes([FLAG_I, 0]);
+            if strict && (other | header[1] | u16::from(last)) != 0 {
                 return Err(Verdict::ReservedBits);
             }
             Ok(TunnelHeader { vni, options_len: 0 })
@@ -192,33 +202,28 @@ pub fn tunnel(
             const CONTROL: u8 = 0x80;
             const CRITICAL: u8 = 0x40;
             const RESERVED: u8 = 0x3f;
-            if header[0] & VERSION != 0 || [header[2], header[3]] != ETHERTYPE_TEB.to_be_bytes() {
+            if first & VERSION != 0 || header[1] != ETHERTYPE_TEB.to_be() {
                 return Err(Verdict::TunnelHeader);
             }
-            if header[1] & (CONTROL | CRITICAL) != 0 {
+            if second & (CONTROL | CRITICAL) != 0 {
                 return Err(Verdict::GeneveCritical);
             }
-            if strict && (header[1] & RESERVED) | header[7] != 0 {
+            if strict && (second & RESERVED) | last != 0 {
                 return Err(Verdict::ReservedBits);
             }
-            Ok(TunnelHeader { vni, options_len: (header[0] & OPTIONS_LEN) * 4 })
+            Ok(TunnelHeader { vni, options_len: (first & OPTIONS_LEN) * 4 })
         }
         Encapsulation::Nvgre => {
             /// Checksum, routing and sequence number would be fields between the flags and the key (RFC 7637 §3.2).
             const OTHER_FIELDS: u8 = 0xd0;
             const VERSION: u8 = 0x07;
-            if header[0] & OTHER_FIELDS != 0 || header[1] & VERSION != 0 {
+            if first & OTHER_FIELDS != 0 || second & VERSION != 0 {
                 return Err(Verdict::TunnelHeader);
             }
-            if strict && (header[0] & 0x0f) | (header[1] & !VERSION) != 0 {
+            if strict && (first & 0x0f) | (second & !VERSION) != 0 {
                 return Err(Verdict::ReservedBits);
             }
             Ok(TunnelHeader { vni, options_len: 0 })
         }
     }
-}
-
-#[inline(always)]
-const fn u16_at<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }

@@ -3,7 +3,7 @@ use std::vec::Vec;
 
 use vtep_abi::{Config, Verdict, VtepAdj};
 
-use crate::read::{self, IPV4_HEAD, IPV6_HEAD};
+use crate::read::{self, IPV4_HEAD, IPV6_HEAD, TUNNEL_WORDS, Words};
 use crate::{ETH_LEN, Encapsulation, Inner, InnerIp, Outer, Policy, Shape, TUNNEL_LEN, Tunnel};
 
 const VNI: u32 = 0x00ab_cdef;
@@ -53,14 +53,19 @@ fn config(flags: u16) -> Config {
 
 fn read(frame: &[u8], config: &Config) -> Option<read::Packet> {
     match frame[12..14] {
-        [0x08, 0] => read::ipv4(frame.first_chunk::<IPV4_HEAD>().unwrap(), config),
-        [0x86, 0xdd] => read::ipv6(frame.first_chunk::<IPV6_HEAD>().unwrap(), config),
+        [0x08, 0] => read::ipv4(&words::<IPV4_HEAD>(frame), config),
+        [0x86, 0xdd] => read::ipv6(&words::<IPV6_HEAD>(frame), config),
         _ => panic!("it is not IP"),
     }
 }
 
-fn tunnel_header(frame: &[u8], packet: &read::Packet) -> [u8; TUNNEL_LEN] {
-    *frame[packet.shape.outer_len() - TUNNEL_LEN..].first_chunk().unwrap()
+/// The first `N` of them.
+fn words<const N: usize>(bytes: &[u8]) -> Words<N> {
+    core::array::from_fn(|at| u16::from_ne_bytes([bytes[2 * at], bytes[2 * at + 1]]))
+}
+
+fn tunnel_header(frame: &[u8], packet: &read::Packet) -> Words<TUNNEL_WORDS> {
+    words(&frame[packet.shape.outer_len() - TUNNEL_LEN..])
 }
 
 fn sum(words: &[u8]) -> u32 {
@@ -242,7 +247,7 @@ fn a_tunnels_header_is_judged_bit_by_bit() {
         strict: Result<u8, Verdict>,
     ) {
         for (flags, expected) in [(0, lenient), (Config::STRICT_RESERVED, strict)] {
-            let read = read::tunnel(encapsulation, &header, &config(flags));
+            let read = read::tunnel(encapsulation, &words(&header), &config(flags));
             assert_eq!(read.map(|header| header.options_len), expected, "{header:x?}");
             assert!(read.is_err() || read.is_ok_and(|header| header.vni == 0x01_02_03));
         }

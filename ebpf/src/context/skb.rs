@@ -65,14 +65,14 @@ impl Skb {
     }
 
     #[inline(always)]
-    fn linear_ethernet(&self) -> Option<Ethernet> {
+    fn linear_words<const N: usize>(&self) -> Option<[u16; N]> {
         // SAFETY: as in `linear_head`. Headers begin at even addresses.
         unsafe {
             let data = (*self.skb).data as usize;
-            if data + ETH_LEN > (*self.skb).data_end as usize {
+            if data + 2 * N > (*self.skb).data_end as usize {
                 return None;
             }
-            Some(Ethernet(core::ptr::read(data as *const [u16; ETH_LEN / 2])))
+            Some(core::ptr::read(data as *const [u16; N]))
         }
     }
 
@@ -155,21 +155,21 @@ impl Skb {
 
     #[inline(always)]
     pub(crate) fn tunnel_key(&self) -> Option<TunnelKey> {
-        // SAFETY: the key is plain numbers, for which zero is a value; the helper writes at most its size, and which of
-        // the addresses it wrote is what it was asked for.
+        let mut key = MaybeUninit::<bpf_tunnel_key>::uninit();
+        // SAFETY: the helper writes at most the key's size, and if it returns 0 the VNI and the address that it was asked for.
         unsafe {
-            let mut key: bpf_tunnel_key = core::mem::zeroed();
             let size = size_of::<bpf_tunnel_key>() as u32;
-            if bpf_skb_get_tunnel_key(self.skb, &raw mut key, size, 0) == 0 {
-                let remote = mapped_v4(key.__bindgen_anon_1.remote_ipv4.to_be_bytes());
-                return Some(TunnelKey { vni: key.tunnel_id, remote });
+            let at = key.as_mut_ptr();
+            if bpf_skb_get_tunnel_key(self.skb, at, size, 0) == 0 {
+                let remote = mapped_v4((*at).__bindgen_anon_1.remote_ipv4.to_be_bytes());
+                return Some(TunnelKey { vni: (*at).tunnel_id, remote });
             }
             // It refuses a key of the other family.
-            if bpf_skb_get_tunnel_key(self.skb, &raw mut key, size, u64::from(BPF_F_TUNINFO_IPV6)) != 0 {
+            if bpf_skb_get_tunnel_key(self.skb, at, size, u64::from(BPF_F_TUNINFO_IPV6)) != 0 {
                 return None;
             }
-            let remote = bytes(key.__bindgen_anon_1.remote_ipv6);
-            Some(TunnelKey { vni: key.tunnel_id, remote })
+            let remote = bytes((*at).__bindgen_anon_1.remote_ipv6);
+            Some(TunnelKey { vni: (*at).tunnel_id, remote })
         }
     }
 
@@ -321,12 +321,17 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn ethernet(&self) -> Option<Ethernet> {
-        if let Some(ethernet) = self.linear_ethernet() {
-            return Some(ethernet);
+    fn head_words<const N: usize>(&self) -> Option<[u16; N]> {
+        if let Some(words) = self.linear_words() {
+            return Some(words);
         }
-        self.pull(ETH_LEN as u32)?;
-        self.linear_ethernet()
+        self.pull(2 * N as u32)?;
+        self.linear_words()
+    }
+
+    #[inline(always)]
+    fn ethernet(&self) -> Option<Ethernet> {
+        self.head_words().map(Ethernet)
     }
 
     #[inline(always)]
@@ -370,6 +375,15 @@ impl Frame for Skb {
 
     #[inline(always)]
     fn write_ethernet(&self, ethernet: &Ethernet) -> Result<(), Refused> {
+        // SAFETY: as in `linear_words`. The kernel makes the memory this packet's own before a program that writes to it begins
+        // (`bpf_unclone_prologue` of its `net/core/filter.c`).
+        unsafe {
+            let data = (*self.skb).data as usize;
+            if data + ETH_LEN <= (*self.skb).data_end as usize {
+                core::ptr::write(data as *mut [u16; ETH_LEN / 2], ethernet.0);
+                return Ok(());
+            }
+        }
         self.write(0, ethernet.bytes())
     }
 
@@ -508,11 +522,17 @@ pub(crate) fn repeat<S>(times: u32, state: &mut S, body: extern "C" fn(u32, &mut
     }
 }
 
-/// Changes every 128 ticks of the kernel's timer. The verifier makes a load of it, where every clock is a call.
+/// Ticks of the kernel's timer. The verifier makes a load of it, where every clock is a call.
+#[inline(always)]
+pub(crate) fn tick() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_jiffies64() }
+}
+
+/// Changes every 128 ticks.
 #[inline(always)]
 pub(crate) fn turn() -> u32 {
-    // SAFETY: the helper takes nothing.
-    (unsafe { bpf_jiffies64() } >> 7) as u32
+    (tick() >> 7) as u32
 }
 
 /// The same clock as of its last tick, which costs a load instead of a read of the hardware, as `SeenValue` has it.

@@ -84,6 +84,20 @@ impl Xdp {
         }
     }
 
+    /// `N` words, as [`Self::bytes`] finds them.
+    #[inline(always)]
+    fn words_anywhere<const N: usize>(&self, at: usize) -> Option<[u16; N]> {
+        if let Some(words) = self.words(at) {
+            return Some(words);
+        }
+        let mut words = MaybeUninit::<[u16; N]>::uninit();
+        // SAFETY: as in `bytes`.
+        unsafe {
+            let ret = bpf_xdp_load_bytes(self.ctx, at as u32, words.as_mut_ptr().cast(), 2 * N as u32);
+            if ret == 0 { Some(words.assume_init()) } else { None }
+        }
+    }
+
     /// As [`Frame::write`], by the helper, which reaches every part.
     #[inline(always)]
     fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
@@ -194,6 +208,16 @@ impl Frame for Xdp {
             head[..MACS_LEN].copy_from_slice(&self.bytes::<MACS_LEN>(0)?);
         }
         Some(head)
+    }
+
+    #[inline(always)]
+    fn head_words<const N: usize>(&self) -> Option<[u16; N]> {
+        const { assert!(N >= MACS_LEN / 2) };
+        let mut words = self.words_anywhere::<N>(self.popped_len())?;
+        if self.popped {
+            words[..MACS_LEN / 2].copy_from_slice(&self.words_anywhere::<{ MACS_LEN / 2 }>(0)?);
+        }
+        Some(words)
     }
 
     /// It lies in the first part, or there is none.
