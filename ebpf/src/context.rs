@@ -12,10 +12,9 @@ pub(crate) use self::xdp::Xdp;
 
 use aya_ebpf::EbpfContext;
 
-use vtep_abi::AddrBytes;
 use vtep_outer::Shape;
 
-use crate::header::{EtherType, Ethernet};
+use crate::header::{Address, EtherType, Ethernet};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
@@ -36,7 +35,7 @@ pub(crate) struct Refused;
 /// Sender and network of a frame that the kernel's tunnel device decapsulated.
 pub(crate) struct TunnelKey {
     pub(crate) vni: u32,
-    pub(crate) remote: AddrBytes,
+    pub(crate) remote: Address,
 }
 
 /// A frame, by handle: copies of it are one frame.

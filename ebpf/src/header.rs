@@ -25,6 +25,9 @@ impl EtherType {
     }
 }
 
+/// An IP address's bytes ([`AddrBytes`](vtep_abi::AddrBytes)) as they lie in memory: a byte would be an instruction.
+pub(crate) type Address = [u64; 2];
+
 /// Its six bytes as they lie in memory, in one number: a comparison is one instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mac(u64);

@@ -1,8 +1,9 @@
 //! Whose port it is, and who sends into a VNI: looked up once, then remembered by each CPU until the agent changes one of the
 //! hashes.
 
-use vtep_abi::{AddrBytes, PortValue, Verdict, VniValue};
+use vtep_abi::{PortValue, Verdict, VniValue};
 
+use crate::header::Address;
 use crate::maps;
 use crate::tunnel;
 
@@ -37,20 +38,22 @@ const fn copy(port: &PortValue) -> PortValue {
 
 /// `bd` becomes the VNI's as soon as that is known.
 #[inline(always)]
-pub(crate) fn membership(vni: u32, source: AddrBytes, bd: &mut u32) -> Result<Membership, Verdict> {
+pub(crate) fn membership(vni: u32, source: Address, bd: &mut u32) -> Result<Membership, Verdict> {
     let generation = maps::generation();
-    let [.., a, b, c, d] = source;
-    let recent = maps::recent_sender(vni ^ u32::from_ne_bytes([d, c, b, a])).ok_or(Verdict::UnknownVni)?;
+    // The last byte of an address changes most.
+    let last = u64::from_be(source[1]) as u32;
+    let recent = maps::recent_sender(vni ^ last).ok_or(Verdict::UnknownVni)?;
     if generation != 0
         && recent.generation == generation
         && recent.vni == vni
-        && u128::from_ne_bytes(recent.address) == u128::from_ne_bytes(source)
+        && bytemuck::must_cast::<_, Address>(recent.address) == source
     {
         *bd = recent.network.bd;
         return Ok(Membership { network: recent.network, vtep: recent.vtep });
     }
     let network = maps::network(vni).ok_or(Verdict::UnknownVni)?;
     *bd = network.bd;
+    let source = bytemuck::must_cast(source);
     let vtep = tunnel::known(vni, source)?;
     maps::publish(&mut recent.generation, 0);
     recent.address = source;

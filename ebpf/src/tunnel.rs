@@ -6,7 +6,7 @@ use crate::admission::{self, Sender};
 use crate::choice;
 use crate::context::{self, Frame, Skb};
 use crate::flood;
-use crate::header::{ETH_LEN, Ethernet};
+use crate::header::Ethernet;
 use crate::maps;
 use crate::police;
 use crate::port;
@@ -30,14 +30,13 @@ pub(crate) fn enter(frame: &Skb, account: &mut Account) -> End {
         Err(verdict) => return verdict.into(),
     };
     count_received(vtep, frame.len());
-    let Some(head) = frame.head::<ETH_LEN>() else {
+    let Some(ethernet) = frame.ethernet() else {
         return Verdict::InnerTruncated.into();
     };
     let kept = match vlan::take_inner(*frame, &network) {
         Ok(kept) => kept,
         Err(verdict) => return verdict.into(),
     };
-    let ethernet = Ethernet::new(head);
     match destination::<Skb>(Sender { vni: key.vni, vtep }, &network, &ethernet) {
         Destination::Port(to) if !kept.is_none() => {
             tagged::deliver(*frame, key.vni, to, kept, Verdict::Delivered)

@@ -7,7 +7,7 @@ use vtep_outer::{Encapsulation, IPV4_LEN, IPV6_LEN, Shape, TUNNEL_LEN, UDP_LEN, 
 use crate::admission::Sender;
 use crate::context::{Frame, Place, Refused};
 use crate::flood;
-use crate::header::{ETH_LEN, EtherType, Ethernet};
+use crate::header::{Address, ETH_LEN, EtherType, Ethernet};
 use crate::liveness;
 use crate::maps;
 use crate::police;
@@ -99,8 +99,7 @@ struct Arrival {
     /// Where the inner frame ends.
     end: u32,
     vni: u32,
-    /// As [`Packet`] has it.
-    source: [u64; 2],
+    source: Address,
     ethernet: Ethernet,
     outer_tos: u8,
     checksummed: bool,
@@ -191,11 +190,10 @@ fn decide_apart<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -
 #[inline(always)]
 fn decide<F: Frame>(frame: &F, arrival: &Arrival, account: &mut Account) -> End {
     let &Arrival { vni, ethernet, .. } = arrival;
-    let Membership { network, vtep } =
-        match recent::membership(vni, bytemuck::must_cast(arrival.source), &mut account.bd) {
-            Ok(membership) => membership,
-            Err(verdict) => return verdict.into(),
-        };
+    let Membership { network, vtep } = match recent::membership(vni, arrival.source, &mut account.bd) {
+        Ok(membership) => membership,
+        Err(verdict) => return verdict.into(),
+    };
     let destination = tunnel::destination::<F>(Sender { vni, vtep }, &network, &ethernet);
     let port = match destination {
         Destination::Port(to) => maps::local_port(to, vni),

@@ -20,7 +20,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::TcContext;
 use aya_ebpf::{EbpfContext, cty::c_void};
 
-use vtep_abi::{ADMITTED_MARK, LocalPort, SEEN_SHIFT, VtepAdj, mapped_v4};
+use vtep_abi::{ADMITTED_MARK, LocalPort, SEEN_SHIFT, VtepAdj};
 use vtep_outer::{Inner, Shape};
 
 use super::put::PacketRoom;
@@ -32,6 +32,9 @@ use crate::maps;
 /// `enum tcx_action_base` and `TC_ACT_*` of `include/uapi/linux`.
 const TCX_NEXT: i32 = -1;
 const TC_ACT_SHOT: i32 = 2;
+
+/// What stands before an IPv4 address that is mapped into IPv6.
+const V4: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 #[derive(Clone, Copy)]
 pub(crate) struct Skb {
@@ -161,14 +164,16 @@ impl Skb {
             let size = size_of::<bpf_tunnel_key>() as u32;
             let at = key.as_mut_ptr();
             if bpf_skb_get_tunnel_key(self.skb, at, size, 0) == 0 {
-                let remote = mapped_v4((*at).__bindgen_anon_1.remote_ipv4.to_be_bytes());
+                let mapped = [V4, (*at).__bindgen_anon_1.remote_ipv4.to_be()];
+                let remote = [0, bytemuck::must_cast(mapped)];
                 return Some(TunnelKey { vni: (*at).tunnel_id, remote });
             }
             // It refuses a key of the other family.
             if bpf_skb_get_tunnel_key(self.skb, at, size, u64::from(BPF_F_TUNINFO_IPV6)) != 0 {
                 return None;
             }
-            let remote = bytes((*at).__bindgen_anon_1.remote_ipv6);
+            let [a, b, c, d] = (*at).__bindgen_anon_1.remote_ipv6;
+            let remote = [bytemuck::must_cast([a, b]), bytemuck::must_cast([c, d])];
             Some(TunnelKey { vni: (*at).tunnel_id, remote })
         }
     }
@@ -212,7 +217,6 @@ impl Skb {
     pub(crate) fn take_key_of_context(&self) -> Result<(), Refused> {
         // SAFETY: as for `set_tunnel_key`, and the context is valid for the whole run of the program.
         let ret = unsafe {
-            const V4: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
             // Word by word: the context is no memory that could be compared.
             let [vni, a, b, c, d] = (*self.skb).cb;
             let mut key: bpf_tunnel_key = core::mem::zeroed();
@@ -488,15 +492,6 @@ const fn words(address: &[u8; 16]) -> [u32; 4] {
         u32::from_ne_bytes([a[8], a[9], a[10], a[11]]),
         u32::from_ne_bytes([a[12], a[13], a[14], a[15]]),
     ]
-}
-
-#[inline(always)]
-fn bytes(words: [u32; 4]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
-        bytes.copy_from_slice(&word.to_ne_bytes());
-    }
-    bytes
 }
 
 /// Not predictable, nor worth a secret.
