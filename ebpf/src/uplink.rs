@@ -165,7 +165,7 @@ fn arrival(frame: &impl Frame, len: u32, packet: &Packet, config: &Config) -> Re
 fn tail(frame: &impl Frame, shape: Shape) -> Option<Words<TAIL>> {
     match shape {
         Shape::Ipv4Udp => {
-            let head = frame.head_words::<{ (Shape::IPV4_UDP_LEN + ETH_LEN) / 2 }>()?;
+            let head = frame.head_words::<{ Shape::IPV4_UDP_LEN / 2 + ETH_LEN / 2 }>()?;
             head.last_chunk().copied()
         }
         Shape::Ipv6Udp | Shape::Ipv4Gre | Shape::Ipv6Gre => {
