@@ -7,10 +7,13 @@ fn main() {
 
 #[cfg(feature = "grpc")]
 mod grpc {
-    use tonic_prost_build::manual::{Builder, Method, Service};
+    use tonic_prost_build::manual::{Builder, Method, MethodBuilder, Service};
 
-    const PROTOS: [&str; 2] =
-        ["proto/vtepd/v1/vtep_session.proto", "proto/vtepd/v1/controller_session.proto"];
+    const PROTOS: [&str; 3] = [
+        "proto/vtepd/v1/vtep_session.proto",
+        "proto/vtepd/v1/controller_session.proto",
+        "proto/vtepd/v1/inquiry.proto",
+    ];
 
     pub(super) fn generate() {
         println!("cargo::rerun-if-changed=proto");
@@ -23,20 +26,29 @@ mod grpc {
             .expect("cargo's own directory can be written");
         // The services speak our own types: their codec converts and checks.
         Builder::new().compile(&[
-            service("VtepSession", "attach", "Attach", ["crate::FromVtep", "crate::ToVtep"]),
-            service("ControllerSession", "join", "Join", ["crate::FromPhysical", "crate::FromLogical"]),
+            session("VtepSession", "attach", "Attach", ["crate::FromVtep", "crate::ToVtep"]),
+            session("ControllerSession", "join", "Join", ["crate::FromPhysical", "crate::FromLogical"]),
+            service("Inquiry", method("ask", "Ask", ["crate::Question", "crate::Answer"])),
         ]);
     }
 
-    fn service(name: &str, method: &str, route: &str, [input, output]: [&str; 2]) -> Service {
-        let method = Method::builder()
-            .name(method)
+    /// Messages both ways.
+    fn session(name: &str, does: &str, route: &str, messages: [&str; 2]) -> Service {
+        service(name, method(does, route, messages).client_streaming())
+    }
+
+    /// One message, answered by any number.
+    fn method(name: &str, route: &str, [input, output]: [&str; 2]) -> MethodBuilder {
+        Method::builder()
+            .name(name)
             .route_name(route)
             .input_type(input)
             .output_type(output)
             .codec_path("crate::grpc::codec::Messages")
-            .client_streaming()
-            .server_streaming();
+            .server_streaming()
+    }
+
+    fn service(name: &str, method: MethodBuilder) -> Service {
         Service::builder().name(name).package("vtepd.v1").method(method.build()).build()
     }
 }

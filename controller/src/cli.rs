@@ -1,6 +1,7 @@
 //! The command line. Commands other than `run`, `check`, `config` and `replay` ask the running daemon.
 //!
-//! Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed.
+//! Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed, 6 part of the
+//! answer missing.
 
 mod args;
 mod ask;

@@ -2,8 +2,12 @@
 
 mod answer;
 mod desk;
+pub(crate) mod far;
+pub(crate) mod gather;
 mod home;
+pub(crate) mod merge;
 mod office;
+mod shard;
 pub mod view;
 
 use std::fmt;
@@ -103,9 +107,23 @@ pub enum Ask {
         request: Request,
         reply: oneshot::Sender<Reply>,
     },
+    /// Another member asks, of those shards, or of what this process knows of itself.
+    Member {
+        request: Request,
+        shards: Vec<u16>,
+        reply: oneshot::Sender<Result<Own, String>>,
+    },
     Scrape(oneshot::Sender<Box<Scrape>>),
     /// What is missing before tables are distributed; nothing, when they are.
     Waits(oneshot::Sender<Vec<String>>),
+}
+
+/// What this process has of an answer.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// Whose replies they are.
+    pub(crate) shards: Vec<u16>,
+    pub(crate) replies: Vec<Reply>,
 }
 
 impl control::Asked for Ask {

@@ -14,6 +14,7 @@ mod channel;
 mod clock;
 pub(crate) mod cores;
 mod durable;
+mod inquiries;
 mod join;
 mod logical;
 mod notice;
@@ -46,10 +47,12 @@ pub(crate) use self::outbox::{Inbox, Next};
 
 use self::clock::Clock;
 use self::cores::Cores;
+use self::inquiries::Inquiries;
 use self::signals::Signals;
 use crate::Declared;
 use crate::cluster::Cluster;
 use crate::config::{Config, Override, StoreKind};
+use crate::control::far::Reach;
 use crate::control::{Desk, Home, Identity, Server, Ways};
 use crate::logical::Durable;
 use crate::record::Recorder;
@@ -89,10 +92,16 @@ pub async fn run(start: Start) -> Result<()> {
     let (ask, asks) = mpsc::channel(ASKS_MAX);
     let metrics = crate::metrics::serve(&config.metrics, ask.clone()).await;
     metrics.with_context(|| format!("metrics.listen {} is not to be had", config.metrics.listen))?;
-    let server = Server::listen(&config.control.socket, ask)?;
+    let server = Server::listen(&config.control.socket, ask.clone())?;
     let identity = Identity { name: config.controller.name.clone(), role: config.controller.role };
     let (now, ways) = (Box::new(move || clock.now()), Arc::new(OnceLock::new()));
-    let desk = Desk { identity, home: home.clone(), ways: ways.clone(), recorder: recorder.clone(), now };
+    let reach = Reach {
+        own: config.controller.name.clone(),
+        tls: config.tls.clone(),
+        allow_plaintext: config.controller.allow_plaintext,
+    };
+    let desk =
+        Desk { identity, home: home.clone(), ways: ways.clone(), reach, recorder: recorder.clone(), now };
     let mut desk = Some(desk.run(asks));
     let mut signals = Signals::new(config)?;
     if home.cluster().is_some() {
@@ -116,7 +125,10 @@ pub async fn run(start: Start) -> Result<()> {
                 let settings = crate::tor::Settings::new(&config.ovsdb, late);
                 tokio::spawn(crate::tor::serve(settings, cores.served.clone(), masteries, physical));
             }
-            let serving = serve::spawn(config, listener, &cores)?;
+            let inquiries = home.cluster().map(|cluster| {
+                Inquiries::new(config.controller.name.clone(), ask.clone(), cluster.standing())
+            });
+            let serving = serve::spawn(config, listener, &cores, inquiries)?;
             Notify::ready();
             let (name, role) = (&config.controller.name, config.controller.role.as_str());
             info!(%name, role, term = term.0, listen = %config.listen.address, "running");

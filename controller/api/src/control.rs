@@ -4,6 +4,7 @@
 
 pub mod client;
 mod feed;
+mod relay;
 mod server;
 pub mod terminal;
 
@@ -15,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+pub use crate::ErrorKind;
 pub use client::ClientError;
 pub use feed::{Feed, Live};
+pub use relay::{Broken, Relay, Relayed};
 pub use server::{Server, ServerError};
 
 /// What a client of one kind of daemon may ask.
@@ -49,16 +52,10 @@ pub enum Line {
     Error {
         kind: ErrorKind,
         message: String,
+        /// Of an incomplete answer, what there is beside the rows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        missing: Vec<Value>,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
-    /// The request makes no sense.
-    Usage,
-    NotFound,
-    Failed,
 }
 
 /// The daemon's answer.
@@ -66,6 +63,7 @@ pub enum ErrorKind {
 pub enum Reply {
     Rows(Rows),
     Live(Live),
+    Relayed(Relayed),
     Error { kind: ErrorKind, message: Cow<'static, str> },
 }
 
@@ -96,7 +94,7 @@ impl Reply {
         for reply in replies {
             match reply {
                 Self::Rows(some) => rows.push(some),
-                Self::Live(live) => return Self::Live(live),
+                whole @ (Self::Live(_) | Self::Relayed(_)) => return whole,
                 refused @ Self::Error { .. } => error = error.or(Some(refused)),
             }
         }

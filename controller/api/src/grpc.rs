@@ -16,6 +16,7 @@ mod wire;
 mod services {
     include!(concat!(env!("OUT_DIR"), "/vtepd.v1.VtepSession.rs"));
     include!(concat!(env!("OUT_DIR"), "/vtepd.v1.ControllerSession.rs"));
+    include!(concat!(env!("OUT_DIR"), "/vtepd.v1.Inquiry.rs"));
 }
 
 /// Response metadata: by what a controller tells who it is, before its first message.
@@ -26,10 +27,12 @@ pub use malformed::Malformed;
 pub use peer_name::{PeerNameError, PeerNames};
 pub use services::controller_session_client::ControllerSessionClient;
 pub use services::controller_session_server::{ControllerSession, ControllerSessionServer};
+pub use services::inquiry_client::InquiryClient;
+pub use services::inquiry_server::{Inquiry, InquiryServer};
 pub use services::vtep_session_client::VtepSessionClient;
 pub use services::vtep_session_server::{VtepSession, VtepSessionServer};
 pub use transport::{
     PlaintextError, Protection, TlsFiles, TransportError, controller_client, controller_service, endpoint,
-    require_tls, server, vtep_client, vtep_service,
+    inquiry_client, inquiry_service, require_tls, server, vtep_client, vtep_service,
 };
 pub use wire::Wire;

@@ -17,6 +17,7 @@ pub mod daemon;
 mod encapsulation;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod inquiry;
 mod mac;
 mod name;
 mod network;
@@ -33,6 +34,7 @@ pub use bfd::{BfdTransport, BfdWord};
 pub use bounded::{Bounded, BoundedError, preset};
 pub use claim::{Cause, Claim, Ips, LocalMac, Origin, OriginParseError, Role, Stamp};
 pub use encapsulation::{Encapsulation, Locator};
+pub use inquiry::{Answer, ErrorKind, Question};
 pub use mac::{MacAddr, MacParseError};
 pub use name::{ControllerName, LogicalSwitchName, NameError, PortName, SwitchPortName, VtepName};
 pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};

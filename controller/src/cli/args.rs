@@ -18,7 +18,9 @@ Examples:
   vtep-controller what-if --vtep-down tor-a           who would take over, and for how many MACs nobody
   vtep-controller sync                                which VTEP forwards by which version
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed";
+In a cluster any controller answers for all; what another one has and does not tell is named as missing.
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 daemon not reachable, 5 check failed, 6 part of the answer missing";
 
 /// Collects which VTEP claims which MAC, finds one master for each, and brings the result to every VTEP.
 #[derive(Debug, Parser)]

@@ -40,7 +40,7 @@ pub(super) fn ask(command: Command) -> Result<Exit> {
         }
         Command::WhatIf { what: WhatIf { vtep_down: Some(vtep), .. }, client } => {
             let request = Request::WhatIfVtepDown { vtep };
-            let nothing = "it is in no logical switch of this controller: nothing would change\n";
+            let nothing = "it is master of no MAC: nothing would change\n";
             client.terminal().sentences::<VtepDownRow>(&request, nothing, sentences::vtep_down)?;
         }
         Command::WhatIf { what: WhatIf { policy: Some(time), .. }, client } => {

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 use vtep_api::daemon::chain;
 use vtep_api::grpc::TransportError;
-use vtep_api::{ControllerName, LogicalSwitchName, Term};
+use vtep_api::{ControllerName, Term};
 
 use super::etcd::{Etcd, EtcdError, Guard, Op, Range};
 use super::heard::{Heard, Outdated};
@@ -19,7 +19,7 @@ use super::late::Late;
 use super::plan::{Bid, Me, bids};
 use super::time::{Instant, jitter, sleep, sleep_until, timeout_at, unix_ms};
 use super::view::{Holder, MemberEntry, Settings, View};
-use super::{Office, Reign, StateError, Tenure, shard_of};
+use super::{Office, Reign, StateError, Tenure};
 use crate::bugs::bug;
 use crate::config::{Config, EtcdStore};
 use crate::store::{Applied, Envelope};
@@ -264,14 +264,6 @@ impl Cluster {
         };
         tokio::time::timeout(Duration::from_secs(2), self.standing().wait_for(seen)).await.ok();
         Ok(done)
-    }
-
-    /// The shard of a logical switch, and who is its logical controller at present.
-    pub(crate) fn whose(&self, logical_switch: &LogicalSwitchName) -> (u16, Option<ControllerName>) {
-        let standing = self.standing.borrow();
-        let shard = shard_of(logical_switch, standing.view.shards());
-        let holder = standing.view.offices.get(&Office::Shard(shard)).map(|holder| holder.name.clone());
-        (shard, holder)
     }
 
     /// Others need not wait for the end of the lease.

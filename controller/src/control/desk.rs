@@ -4,16 +4,20 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
+use vtep_api::control::Relay;
 use vtep_api::{ControllerName, LogicalSwitchName, Term, VtepName};
 
-use super::answer::{of_logical, of_physical, refused};
+use super::answer::of_physical;
+use super::far::Reach;
+use super::gather::{Gather, Here, Scope, Whereabouts};
+use super::shard::look_at;
 use super::view::{ApplyRow, Counts, DoneRow, LogicalScrape, PhysicalScrape, Scrape, Status};
-use super::{Ask, Errand, ErrorKind, Home, LogicalErrand, Order, PhysicalErrand, Reply, Request, office};
-use crate::cluster::shard_name;
+use super::{Ask, Errand, ErrorKind, Home, LogicalErrand, Order, Own, PhysicalErrand, Reply, Request};
+use super::{office, shard};
+use crate::cluster::{Cluster, Standing, shard_name};
 use crate::config::Role;
-use crate::declared::{Pin, diff, file};
-use crate::logical::{OperateError, Operation};
+use crate::declared::{diff, file};
 use crate::record::Recorder;
 use crate::run::cores::Logicals;
 use crate::store::Applied;
@@ -40,6 +44,7 @@ pub struct Desk {
     pub(crate) home: Home,
     /// Empty before this process is a member of its cluster.
     pub(crate) ways: Arc<OnceLock<Ways>>,
+    pub(crate) reach: Reach,
     pub(crate) recorder: Option<Recorder>,
     /// The time that the cores are told.
     pub(crate) now: Box<dyn Fn() -> Now + Send + Sync>,
@@ -64,6 +69,9 @@ impl Desk {
                 Ask::Client { request, reply } => {
                     reply.send(self.answer(request).await).ok();
                 }
+                Ask::Member { request, shards, reply } => {
+                    reply.send(self.member(&request, &shards).await).ok();
+                }
                 Ask::Scrape(reply) => {
                     if let Some(scrape) = self.scrape(start).await {
                         reply.send(Box::new(scrape)).ok();
@@ -80,149 +88,113 @@ impl Desk {
 
     async fn answer(&self, request: Request) -> Reply {
         match request {
-            Request::Alarms if self.logicals().is_some() || self.home.cluster().is_some() => {
-                self.alarms().await
-            }
             Request::Members | Request::Offices { .. } | Request::Move { .. } | Request::RaiseTerm { .. } => {
                 let Some(cluster) = self.home.cluster() else {
                     return Reply::error(ErrorKind::Failed, ALONE);
                 };
                 office::answer(cluster, request).await
             }
-            _ if self.ways.get().is_none() => self.early(),
-            Request::Apply { name, text, dry_run } => self.apply(name, text, dry_run).await,
-            Request::Pin(pin) => {
-                let Some(pins) = self.pins(&pin.logical_switch).await else {
-                    return self.elsewhere(&pin.logical_switch);
-                };
-                let mut others = pins.iter().filter(|other| other.mac == pin.mac && other.vtep != pin.vtep);
-                let too = others.next().map_or(String::new(), |other| {
-                    format!(", and at {} too: the lowest name has it until one is taken back", other.vtep)
-                });
-                let done = format!("{} in {} is pinned at {}{too}", pin.mac, pin.logical_switch, pin.vtep);
-                self.operate(&pin.logical_switch.clone(), Operation::Pin(pin), done).await
-            }
-            Request::Unpin { logical_switch, mac } => {
-                let Some(pins) = self.pins(&logical_switch).await else {
-                    return self.elsewhere(&logical_switch);
-                };
-                let Some(pin) = pins.into_iter().find(|pin| pin.mac == mac) else {
-                    return Reply::error(
-                        ErrorKind::NotFound,
-                        format!("{mac} in {logical_switch} is not pinned"),
-                    );
-                };
-                let done = format!("{mac} in {logical_switch} is not pinned at {} any more", pin.vtep);
-                self.operate(&logical_switch, Operation::Unpin(pin), done).await
-            }
-            Request::ClearDuplicate { logical_switch, mac } => {
-                let done = format!("{mac} in {logical_switch} is followed again");
-                let name = logical_switch.clone();
-                self.operate(&name, Operation::ClearDuplicate { logical_switch, mac }, done).await
-            }
-            Request::ReleaseStorm { vtep } => self.release_storm(vtep).await,
-            Request::ReleaseWithdrawals { logical_switch } => {
-                if self.logicals().is_none() {
-                    return self.release_here(logical_switch).await;
-                }
-                let done = format!("what was kept in {logical_switch} is gone");
-                let name = logical_switch.clone();
-                self.operate(&name, Operation::ReleaseWithdrawals { logical_switch }, done).await
-            }
-            query => self.query(query).await,
-        }
-    }
-
-    /// Before there is anything that could answer.
-    fn early(&self) -> Reply {
-        let reason = self.home.waits().unwrap_or_else(|| MEMBERSHIP.to_owned());
-        Reply::error(ErrorKind::Failed, format!("nothing is known here yet; waits for {reason}"))
-    }
-
-    async fn alarms(&self) -> Reply {
-        let mut alarms = self.home.alarms(&self.identity.name);
-        for core in self.cores() {
-            // One whose reign is over is none of ours.
-            alarms.extend(look_at(&core, crate::Logical::alarms).await.into_iter().flatten());
-        }
-        // What holds of a VTEP each shard says.
-        alarms.sort();
-        alarms.dedup();
-        Reply::rows(alarms)
-    }
-
-    /// Of the logical controllers, if there may be some here.
-    async fn query(&self, request: Request) -> Reply {
-        let now = (self.now)();
-        let about = match &request {
-            Request::Explain { logical_switch, .. }
-            | Request::History { logical_switch, .. }
-            | Request::Fdb { logical_switch: Some(logical_switch) } => Some(logical_switch.clone()),
-            _ => None,
-        };
-        if self.logicals().is_none() {
-            let reply = self.look_physical(move |core| of_physical(core, &request, now)).await;
-            let nobody = || self.logical_only();
-            return reply.map_or_else(stopping, |reply| reply.unwrap_or_else(nobody));
-        }
-        let mut cores = match about {
-            Some(logical_switch) => match self.core_of(&logical_switch) {
-                Some(core) => vec![core],
-                None => return self.elsewhere(&logical_switch),
+            _ if self.ways.get().is_none() => match request {
+                // That it waits is one.
+                Request::Alarms if self.home.cluster().is_some() => Reply::rows(self.own_alarms()),
+                _ => Reply::error(ErrorKind::Failed, self.early()),
             },
-            None => self.cores(),
-        };
-        if request == Request::Vteps {
-            // Each knows them all.
-            cores.truncate(1);
+            Request::Apply { name, text, dry_run } => self.apply(name, text, dry_run).await,
+            request => match self.home.cluster() {
+                Some(cluster) if !self.is_physicals(&request) => self.gather(cluster, request).await,
+                _ => self.alone(&request).await,
+            },
         }
-        let mut replies = Vec::new();
-        for core in cores {
-            let request = request.clone();
-            match look_at(&core, move |core| of_logical(core, &request, now)).await {
-                Some(Some(reply)) => replies.push(reply),
-                Some(None) => return Reply::error(ErrorKind::Failed, "nobody here can tell"),
-                None => return stopping(),
+    }
+
+    /// Why there is nothing yet that could answer.
+    fn early(&self) -> String {
+        let reason = self.home.waits().unwrap_or_else(|| MEMBERSHIP.to_owned());
+        format!("nothing is known here yet; waits for {reason}")
+    }
+
+    /// What a process that is only a physical controller tells of what it has itself.
+    fn is_physicals(&self, request: &Request) -> bool {
+        self.logicals().is_none()
+            && matches!(
+                request,
+                Request::Vteps
+                    | Request::LogicalSwitches
+                    | Request::Fdb { .. }
+                    | Request::Sync
+                    | Request::ReleaseWithdrawals { .. }
+            )
+    }
+
+    /// Without others.
+    async fn alone(&self, request: &Request) -> Reply {
+        if let Some(logicals) = self.logicals() {
+            let core = logicals.borrow().values().next().map(|core| core.errands.clone());
+            let Some(core) = core else { return stopping() };
+            return shard::answer(&core, request, (self.now)()).await.unwrap_or_else(stopping);
+        }
+        if let Request::ReleaseWithdrawals { logical_switch } = request {
+            return self.release_here(logical_switch.clone()).await;
+        }
+        let (asked, now) = (request.clone(), (self.now)());
+        let reply = self.look_physical(move |core| of_physical(core, &asked, now)).await;
+        reply.map_or_else(stopping, |reply| reply.unwrap_or_else(|| self.logical_only()))
+    }
+
+    /// Of the whole cluster. Others are asked by another task: while one waits for another, that one's may be answered.
+    async fn gather(&self, cluster: &Cluster, request: Request) -> Reply {
+        let scope = request.scope();
+        let standing = cluster.standing().borrow().clone();
+        if let Some(unknown) = undeclared(&request, &standing) {
+            return Reply::error(ErrorKind::NotFound, unknown);
+        }
+        let logicals = self.logicals().map(|logicals| logicals.borrow().clone());
+        let name = &self.identity.name;
+        let known = Here { name, logicals: logicals.as_ref(), waits: self.home.waits() };
+        let Whereabouts { here, peers, missing } = Whereabouts::of(&scope, &standing.view, &known);
+        let own = self.own(&request, &here).await;
+        let mut gather = Gather::new(request, self.reach.clone(), peers, missing);
+        gather.add(own, here, name);
+        let (relay, reply) = Relay::new();
+        // A client that went away is no event.
+        tokio::spawn(async move { gather.run(relay).await.ok() });
+        reply
+    }
+
+    /// Another member asks: nobody else is asked.
+    async fn member(&self, request: &Request, shards: &[u16]) -> Result<Own, String> {
+        if request.scope() == Scope::Process {
+            return Err("it is no question to another controller".to_owned());
+        }
+        if self.ways.get().is_none() {
+            return Err(self.early());
+        }
+        Ok(self.own(request, shards).await)
+    }
+
+    /// Of those shards what is here, and with alarms those of this process.
+    async fn own(&self, request: &Request, shards: &[u16]) -> Own {
+        let mut own = Own::default();
+        if *request == Request::Alarms {
+            own.replies.push(Reply::rows(self.own_alarms()));
+        }
+        let Some(logicals) = self.logicals() else { return own };
+        for shard in shards {
+            let core = logicals.borrow().get(&shard_name(*shard)).map(|core| core.errands.clone());
+            let Some(core) = core else { continue };
+            // One whose reign is over is none of ours.
+            if let Some(reply) = shard::answer(&core, request, (self.now)()).await {
+                own.shards.push(*shard);
+                own.replies.push(reply);
             }
         }
-        Reply::all(replies)
+        own
     }
 
-    async fn operate(&self, logical_switch: &LogicalSwitchName, operation: Operation, done: String) -> Reply {
-        let Some(core) = self.core_of(logical_switch) else { return self.elsewhere(logical_switch) };
-        match operate_on(&core, operation).await {
-            Some(Ok(())) => Reply::rows([DoneRow { done }]),
-            Some(Err(error)) => refused(&error),
-            None => stopping(),
-        }
-    }
-
-    /// Each shard has its own guard.
-    async fn release_storm(&self, vtep: VtepName) -> Reply {
-        let mut outcome = None;
-        for core in self.cores() {
-            let Some(result) = operate_on(&core, Operation::ReleaseStorm { vtep: vtep.clone() }).await else {
-                return stopping();
-            };
-            if !matches!(outcome, Some(Ok(()))) {
-                outcome = Some(result);
-            }
-        }
-        match outcome {
-            Some(Ok(())) => Reply::rows([DoneRow { done: format!("what was set aside of {vtep} counts") }]),
-            Some(Err(error)) => refused(&error),
-            None => self.logical_only(),
-        }
-    }
-
-    /// Of a logical switch, declared or made by hand. `None`: its logical controller is not here.
-    async fn pins(&self, logical_switch: &LogicalSwitchName) -> Option<Vec<Pin>> {
-        let (core, name) = (self.core_of(logical_switch)?, logical_switch.clone());
-        let pins = move |core: &crate::Logical| {
-            let all = core.pins_by_hand().iter().chain(&core.declared().pins);
-            all.filter(|pin| pin.logical_switch == name).cloned().collect()
-        };
-        look_at(&core, pins).await
+    fn own_alarms(&self) -> Vec<crate::logical::Alarm> {
+        let mut alarms = self.home.alarms(&self.identity.name);
+        alarms.sort();
+        alarms
     }
 
     fn logicals(&self) -> Option<&watch::Receiver<Logicals>> {
@@ -238,29 +210,6 @@ impl Desk {
         logicals.map_or_else(Vec::new, |logicals| {
             logicals.borrow().values().map(|core| core.errands.clone()).collect()
         })
-    }
-
-    fn core_of(&self, logical_switch: &LogicalSwitchName) -> Option<mpsc::Sender<LogicalErrand>> {
-        let logicals = self.logicals()?.borrow();
-        let core = match self.home.cluster() {
-            Some(cluster) => logicals.get(&shard_name(cluster.whose(logical_switch).0)),
-            None => logicals.values().next(),
-        };
-        core.map(|core| core.errands.clone())
-    }
-
-    /// Who can tell of a logical switch, if that is nobody here.
-    fn elsewhere(&self, logical_switch: &LogicalSwitchName) -> Reply {
-        let Some(cluster) = self.home.cluster() else { return self.logical_only() };
-        let message = match cluster.whose(logical_switch) {
-            (shard, Some(holder)) => {
-                format!("logical switch {logical_switch} is in shard {shard}, which {holder} has: ask there")
-            }
-            (shard, None) => {
-                format!("logical switch {logical_switch} is in shard {shard}, which nobody has at present")
-            }
-        };
-        Reply::error(ErrorKind::Failed, message)
     }
 
     /// A physical controller keeps rows by itself too.
@@ -457,26 +406,19 @@ impl fmt::Debug for Desk {
     }
 }
 
-async fn look_at<C: 'static, E, T: Send + 'static>(
-    core: &mpsc::Sender<Errand<C, E>>,
-    look: impl FnOnce(&C) -> T + Send + 'static,
-) -> Option<T> {
-    let (found, seen) = oneshot::channel();
-    let look = move |core: &C| {
-        found.send(look(core)).ok();
-    };
-    core.send(Errand::Look(Box::new(look))).await.ok()?;
-    seen.await.ok()
-}
-
-/// `None`: the core is gone.
-async fn operate_on(
-    core: &mpsc::Sender<LogicalErrand>,
-    operation: Operation,
-) -> Option<Result<(), OperateError>> {
-    let (reply, answered) = oneshot::channel();
-    core.send(Errand::Event(Order::Operate(operation, reply))).await.ok()?;
-    answered.await.ok()
+/// What a question is about and nobody has.
+fn undeclared(request: &Request, standing: &Standing) -> Option<String> {
+    // Else another file may be in force.
+    standing.member?;
+    let declared = &standing.declared.as_ref()?.applied.declared;
+    match (request.scope(), request) {
+        (Scope::LogicalSwitch(name), _) => (!declared.logical_switches.contains_key(&name))
+            .then(|| format!("logical switch {name} is not declared")),
+        (_, Request::WhatIfVtepDown { vtep } | Request::ReleaseStorm { vtep }) => {
+            (!declared.vteps.contains_key(vtep)).then(|| format!("VTEP {vtep} is not declared"))
+        }
+        _ => None,
+    }
 }
 
 fn outcome(before: &Declared, declared: &Declared, applied: bool) -> ApplyRow {

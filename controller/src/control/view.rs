@@ -143,11 +143,26 @@ impl LogicalScrape {
         self.counters += &other.counters;
         for vtep in other.vteps {
             match self.vteps.iter_mut().find(|known| known.name == vtep.name) {
-                Some(known) => known.claims.extend(vtep.claims),
+                Some(known) => absorb(known, vtep),
                 None => self.vteps.push(vtep),
             }
         }
         self.networks.extend(other.networks);
         self.sync.extend(other.sync);
     }
+}
+
+/// What another logical controller knows of the same VTEP.
+pub(super) fn absorb(known: &mut logical::VtepView, other: logical::VtepView) {
+    known.claims.extend(other.claims);
+    known.networks.extend(other.networks);
+    known.networks.sort_unstable();
+    known.networks.dedup();
+    known.refused += other.refused;
+    known.storm |= other.storm;
+    known.dead |= other.dead;
+    known.lost_for_ms = known.lost_for_ms.max(other.lost_for_ms);
+    known.address = known.address.or(other.address);
+    known.skew_ms = known.skew_ms.or(other.skew_ms);
+    known.physical_controller = known.physical_controller.take().or(other.physical_controller);
 }

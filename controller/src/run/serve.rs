@@ -17,13 +17,14 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 use vtep_api::grpc::{
-    CONTROLLER, ControllerSession, PeerNames, Protection, VtepSession, controller_service, require_tls,
-    server, vtep_service,
+    CONTROLLER, ControllerSession, PeerNames, Protection, VtepSession, controller_service, inquiry_service,
+    require_tls, server, vtep_service,
 };
 use vtep_api::{ControllerName, FromLogical, FromPhysical, FromVtep, ToVtep};
 
 use super::channel::{Channel, Kind, OfPhysical, OfVtep};
 use super::cores::{Cores, Logicals};
+use super::inquiries::Inquiries;
 use super::logical;
 use super::wire::{self, End};
 use crate::config::Config;
@@ -41,7 +42,12 @@ const ACCEPT_TOLD: Duration = Duration::from_mins(1);
 pub(super) type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
 
 /// Lets in the peers of the cores that there are.
-pub(super) fn spawn(config: &Config, listener: TcpListener, cores: &Cores) -> Outcome<Serving> {
+pub(super) fn spawn(
+    config: &Config,
+    listener: TcpListener,
+    cores: &Cores,
+    inquiries: Option<Inquiries>,
+) -> Outcome<Serving> {
     let address = config.listen.address;
     let allow_plaintext = config.controller.allow_plaintext;
     if require_tls(&address.ip().to_string(), config.tls.is_some(), allow_plaintext)? == Protection::Nothing {
@@ -56,7 +62,10 @@ pub(super) fn spawn(config: &Config, listener: TcpListener, cores: &Cores) -> Ou
         let named = move |wanted| pick(&logicals.borrow(), wanted);
         controller_service(Door::<OfPhysical> { pick: Box::new(named) })
     });
-    let router = server(config.tls.as_ref())?.add_optional_service(vteps).add_optional_service(controllers);
+    let router = server(config.tls.as_ref())?
+        .add_optional_service(vteps)
+        .add_optional_service(controllers)
+        .add_optional_service(inquiries.map(inquiry_service));
     Ok(tokio::spawn(router.serve_with_incoming(connections(listener))))
 }
 

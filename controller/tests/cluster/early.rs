@@ -12,8 +12,11 @@ use super::site::Site;
 use super::tors::SOON;
 
 fn alarms(site: &Site, name: &str) -> Vec<Value> {
-    let alarms = site.controllers[name].json(&["alarms"]).unwrap();
-    alarms.as_array().unwrap().iter().map(|alarm| alarm["kind"].clone()).collect()
+    // Not all of them, while the others are not known.
+    let told = site.controllers[name].command(&["alarms", "--json"]).unwrap();
+    let alarms: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let rows = alarms.as_array().unwrap().iter();
+    rows.filter(|row| row["missing"].is_null()).map(|alarm| alarm["kind"].clone()).collect()
 }
 
 #[test]

@@ -11,3 +11,4 @@ mod site;
 #[path = "../tor/tors.rs"]
 #[expect(dead_code, reason = "some of it is for one TOR alone")]
 mod tors;
+mod whole;

@@ -10,6 +10,7 @@ use vtep_tests::deadline::wait_for;
 use vtep_tests::etcd::Etcd;
 use vtep_tests::lab::{Controller, ControllerConfig, ControllerRole};
 use vtep_tests::netns::Netns;
+use vtep_tests::pki::Pki;
 
 use super::tors::{SOON, Tor, listen};
 
@@ -29,14 +30,26 @@ pub(crate) struct Reign {
 impl Site {
     /// Of each controller its name and role.
     pub(crate) fn new(members: u16, controllers: &[(&'static str, ControllerRole)]) -> Self {
+        Self::with(members, controllers, 3, None)
+    }
+
+    pub(crate) fn with(
+        members: u16,
+        controllers: &[(&'static str, ControllerRole)],
+        lease_secs: u16,
+        pki: Option<&Pki>,
+    ) -> Self {
         let netns = Netns::new("cluster").unwrap();
         let etcd = Etcd::start(&netns, members).unwrap();
         let endpoints = etcd.endpoints();
         let started = controllers.iter().zip(9500..).map(|(&(name, role), port)| {
-            let config = ControllerConfig { name, role, listen: listen(port), tls: None, logical: &[] };
+            let listen = listen(port);
+            let tls = pki.map(|pki| pki.issue_at(name, listen.ip()).unwrap());
+            let config = ControllerConfig { name, role, listen, tls: tls.as_ref(), logical: &[] };
             let mut controller = Controller::new(&netns, &config).unwrap();
             let mut text = fs::read_to_string(controller.config_path()).unwrap();
-            write!(text, "\n[store]\nkind = \"etcd\"\nshards = 4\nendpoints = {endpoints:?}\n").unwrap();
+            let store = format!("kind = \"etcd\"\nshards = 4\nlease_secs = {lease_secs}");
+            write!(text, "\n[store]\n{store}\nendpoints = {endpoints:?}\n").unwrap();
             fs::write(controller.config_path(), text).unwrap();
             controller.start().unwrap();
             (name, controller)

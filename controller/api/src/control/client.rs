@@ -25,6 +25,9 @@ pub enum ClientError {
     Nothing { daemon: &'static str },
     #[error("{message}")]
     Refused { kind: ErrorKind, message: String },
+    /// The rows that came are so.
+    #[error("{message}")]
+    Incomplete { message: String, missing: Vec<Value> },
 }
 
 /// Asks, and hands over each row as it comes. Returns how many there were.
@@ -91,7 +94,10 @@ impl Conversation {
                 Line::Row(value) => heard(Heard::Row(value)).map_err(ClientError::Output)?,
                 Line::Lost { rows } => heard(Heard::Lost(rows)).map_err(ClientError::Output)?,
                 Line::End { rows } => return Ok(rows),
-                Line::Error { kind, message } => return Err(ClientError::Refused { kind, message }),
+                Line::Error { kind: ErrorKind::Incomplete, message, missing } => {
+                    return Err(ClientError::Incomplete { message, missing });
+                }
+                Line::Error { kind, message, .. } => return Err(ClientError::Refused { kind, message }),
             }
         }
     }

@@ -13,7 +13,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Asked, ErrorKind, Line, Live, Reply, Request};
+use super::relay::Piece;
+use super::{Asked, ErrorKind, Line, Live, Relayed, Reply, Request};
 
 const CONNECTIONS_MAX: u32 = 32;
 /// A client that takes nothing for so long is dropped.
@@ -144,11 +145,11 @@ struct Answer {
 impl Answer {
     /// `None`: the client hung up first, and whoever was asked finds nobody waiting. One that only says no more, like
     /// `nc -N`, still listens.
-    async fn unless_gone(
+    async fn unless_gone<T>(
         &self,
-        mut reply: Pin<&mut impl Future<Output = Reply>>,
+        mut reply: Pin<&mut impl Future<Output = T>>,
         lines: &mut BufReader<OwnedReadHalf>,
-    ) -> Option<Reply> {
+    ) -> Option<T> {
         tokio::select! {
             reply = &mut reply => return Some(reply),
             heard = lines.fill_buf() => if heard.is_ok_and(|more| !more.is_empty()) { return Some(reply.await) },
@@ -168,8 +169,9 @@ impl Answer {
 
     async fn send(&mut self, reply: Reply, lines: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
         let end = match reply {
-            Reply::Error { kind, message } => Line::Error { kind, message: message.into_owned() },
+            Reply::Error { kind, message } => error(kind, message),
             Reply::Live(live) => Line::End { rows: self.follow(live, lines).await? },
+            Reply::Relayed(relayed) => self.hand_on(relayed, lines).await?,
             Reply::Rows(mut rows) => {
                 let mut count = 0;
                 // A `Line::Row` without a detour over a `Value`.
@@ -195,6 +197,27 @@ impl Answer {
         self.flush().await
     }
 
+    /// Until its end, which is returned, or the client hangs up.
+    async fn hand_on(
+        &mut self,
+        mut relayed: Relayed,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> io::Result<Line> {
+        let mut count = 0;
+        loop {
+            let piece = pin!(relayed.next());
+            match self.unless_gone(piece, lines).await {
+                Some(Some(Piece::Rows { lines, rows })) => {
+                    count += rows;
+                    self.write(&lines).await?;
+                }
+                Some(Some(Piece::End(end))) => return Ok(end.unwrap_or(Line::End { rows: count })),
+                Some(None) => return Ok(error(ErrorKind::Failed, "the answer broke off")),
+                None => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    }
+
     /// Until the rows end, or the client says anything more or hangs up. Returns how many lines there were.
     async fn follow(&mut self, mut live: Live, lines: &mut BufReader<OwnedReadHalf>) -> io::Result<usize> {
         let mut count = 0;
@@ -213,8 +236,18 @@ impl Answer {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        tokio::time::timeout(WRITE_PATIENCE, self.write.write_all(&self.buffer)).await??;
+        let buffer = std::mem::take(&mut self.buffer);
+        let written = self.write(&buffer).await;
+        self.buffer = buffer;
         self.buffer.clear();
-        Ok(())
+        written
     }
+
+    async fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        tokio::time::timeout(WRITE_PATIENCE, self.write.write_all(lines)).await?
+    }
+}
+
+fn error(kind: ErrorKind, message: impl Into<String>) -> Line {
+    Line::Error { kind, message: message.into(), missing: Vec::new() }
 }

@@ -1,5 +1,5 @@
 //! How commands print what a daemon answered, and how they end: exit codes 0 ok, 1 error, 2 usage, 3 not found,
-//! 4 daemon not reachable, 5 check failed.
+//! 4 daemon not reachable, 5 check failed, 6 part of the answer is missing.
 
 use std::error::Error;
 use std::fmt;
@@ -22,6 +22,7 @@ pub enum Exit {
     NotFound = 3,
     Unreachable = 4,
     CheckFailed = 5,
+    Incomplete = 6,
 }
 
 impl Exit {
@@ -34,6 +35,7 @@ impl Exit {
                 Some(ClientError::Unreachable { .. }) => return Self::Unreachable,
                 Some(ClientError::Refused { kind: ErrorKind::NotFound, .. }) => exit = Self::NotFound,
                 Some(ClientError::Refused { kind: ErrorKind::Usage, .. }) => exit = Self::Usage,
+                Some(ClientError::Incomplete { .. }) => exit = Self::Incomplete,
                 _ => {}
             }
             // Whoever read our output has enough.
@@ -80,29 +82,48 @@ impl Terminal<'_> {
         request: &impl Request,
         render: impl FnOnce(&mut dyn Write, &T) -> io::Result<()>,
     ) -> Result<(), ClientError> {
-        let row = self.row(request)?;
+        let (mut rows, missing) = self.rows_and_missing(request)?;
+        let Some(row) = rows.pop() else {
+            return Err(missing.unwrap_or_else(|| nothing(request)));
+        };
         let mut out = output();
         let printed = if self.json {
             json(&mut out, &row)
         } else {
             serde_json::from_value(row).map_err(io::Error::from).and_then(|row| render(&mut out, &row))
         };
-        printed.and_then(|()| out.flush()).map_err(ClientError::Output)
+        printed.and_then(|()| out.flush()).map_err(ClientError::Output)?;
+        missing.map_or(Ok(()), Err)
     }
 
     /// Exactly one row, not printed.
     pub fn row<T: DeserializeOwned, R: Request>(&self, request: &R) -> Result<T, ClientError> {
-        self.rows(request)?.pop().ok_or(ClientError::Nothing { daemon: R::DAEMON })
+        self.rows(request)?.pop().ok_or_else(|| nothing(request))
     }
 
     /// Not printed.
     pub fn rows<T: DeserializeOwned>(&self, request: &impl Request) -> Result<Vec<T>, ClientError> {
+        match self.rows_and_missing(request)? {
+            (rows, None) => Ok(rows),
+            (_, Some(missing)) => Err(missing),
+        }
+    }
+
+    /// What came though there is more, and that there is.
+    fn rows_and_missing<T: DeserializeOwned>(
+        &self,
+        request: &impl Request,
+    ) -> Result<(Vec<T>, Option<ClientError>), ClientError> {
         let mut rows = Vec::new();
-        client::ask(self.socket, request, |row| {
+        let asked = client::ask(self.socket, request, |row| {
             rows.push(serde_json::from_value(row)?);
             Ok(())
-        })?;
-        Ok(rows)
+        });
+        match asked {
+            Ok(_) => Ok((rows, None)),
+            Err(missing @ ClientError::Incomplete { .. }) => Ok((rows, Some(missing))),
+            Err(error) => Err(error),
+        }
     }
 
     /// A few rows as a table.
@@ -110,9 +131,10 @@ impl Terminal<'_> {
         if self.json {
             return self.stream::<serde_json::Value>(request, "", |_, _| Ok(()));
         }
-        let rows = self.rows::<T>(request)?;
+        let (rows, missing) = self.rows_and_missing::<T>(request)?;
         let mut out = output();
-        writeln!(out, "{}", table(&rows)).and_then(|()| out.flush()).map_err(ClientError::Output)
+        writeln!(out, "{}", table(&rows)).and_then(|()| out.flush()).map_err(ClientError::Output)?;
+        missing.map_or(Ok(()), Err)
     }
 
     /// Any number of rows, each printed as it comes. Without an answer nothing is printed.
@@ -166,7 +188,7 @@ impl Terminal<'_> {
         let (opening, closing) = if self.json { ("[\n", "\n]\n") } else { (header, "") };
         let mut out = output();
         let mut first = true;
-        client::ask(self.socket, request, |row| {
+        let asked = client::ask(self.socket, request, |row| {
             let before = match (first, self.json) {
                 (true, _) => opening,
                 (false, true) => ",\n",
@@ -178,16 +200,32 @@ impl Terminal<'_> {
                 return Ok(serde_json::to_writer(&mut out, &row)?);
             }
             render(&mut out, &serde_json::from_value(row)?)
-        })?;
+        });
+        let missing = match asked {
+            Ok(_) => None,
+            Err(error @ ClientError::Incomplete { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
         let mut end = || {
-            if first {
-                out.write_all(if self.json { opening } else { nothing }.as_bytes())?;
+            match &missing {
+                Some(ClientError::Incomplete { missing, .. }) if self.json => {
+                    out.write_all(if first { opening } else { ",\n" }.as_bytes())?;
+                    serde_json::to_writer(&mut out, &serde_json::json!({ "missing": missing }))?;
+                }
+                None if first => out.write_all(if self.json { opening } else { nothing }.as_bytes())?,
+                // Where something is missing, that there is nothing would not be so.
+                _ => {}
             }
             out.write_all(closing.as_bytes())?;
             out.flush()
         };
-        end().map_err(ClientError::Output)
+        end().map_err(ClientError::Output)?;
+        missing.map_or(Ok(()), Err)
     }
+}
+
+fn nothing<R: Request>(_: &R) -> ClientError {
+    ClientError::Nothing { daemon: R::DAEMON }
 }
 
 fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {

@@ -10,8 +10,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 pub use crate::tls::TlsFiles;
 
 use super::{
-    ControllerSession, ControllerSessionClient, ControllerSessionServer, MESSAGE_BYTES_MAX, VtepSession,
-    VtepSessionClient, VtepSessionServer,
+    ControllerSession, ControllerSessionClient, ControllerSessionServer, Inquiry, InquiryClient,
+    InquiryServer, MESSAGE_BYTES_MAX, VtepSession, VtepSessionClient, VtepSessionServer,
 };
 
 /// A peer that answers no ping for this long is gone; it is asked as often.
@@ -101,6 +101,18 @@ pub fn controller_client(channel: Channel) -> ControllerSessionClient<Channel> {
 
 pub fn controller_service<T: ControllerSession>(service: T) -> ControllerSessionServer<T> {
     ControllerSessionServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+pub fn inquiry_client(channel: Channel) -> InquiryClient<Channel> {
+    InquiryClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+pub fn inquiry_service<T: Inquiry>(service: T) -> InquiryServer<T> {
+    InquiryServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -1,6 +1,7 @@
 //! Our types as protocol buffers and back. What comes in is checked here, once.
 
 mod controller;
+mod inquiry;
 mod parts;
 mod table;
 mod vtep;
