@@ -324,8 +324,10 @@ fn combined_tos(frame: &impl Frame, arrival: &Arrival) -> Result<Option<Tos>, Ve
     if !ecn::concerns(arrival.outer_tos) || !ether_type.is_ip() {
         return Ok(None);
     }
-    // A packet too short for a field is for its receiver to refuse.
-    let Some([first, second]) = frame.load::<2>(arrival.inner_ip()) else { return Ok(None) };
+    // A packet too short for a field is for its receiver to refuse. What lies behind it may be long enough.
+    let at = arrival.inner_ip();
+    let field = if at + 2 <= arrival.end { frame.load::<2>(at) } else { None };
+    let Some([first, second]) = field else { return Ok(None) };
     let old = if ether_type == EtherType::IPV4 { second } else { (first << 4) | (second >> 4) };
     let Some(combined) = ecn::combine(old, arrival.outer_tos) else {
         return Err(Verdict::EcnCongested);
