@@ -320,6 +320,14 @@ impl World {
             _ => true,
         };
         spoken.retain(|(_, message)| is_late(message));
+        // A session begins with the outline that holds, not with those before it.
+        let mut outlines =
+            spoken.iter().filter(|(_, message)| matches!(message, FromLogical::Outline(_))).count();
+        spoken.retain(|(_, message)| {
+            let is_outline = matches!(message, FromLogical::Outline(_));
+            outlines -= usize::from(is_outline);
+            !is_outline || outlines == 0
+        });
         let old = spoken.iter().find_map(|(_, message)| match message {
             FromLogical::Table(update) => Some(update.term),
             FromLogical::Outline(outline) => Some(outline.term),
@@ -398,6 +406,8 @@ impl World {
         let mut refused = false;
         for message in late {
             self.logical_core(logical, logical::Event::Message { peer: peer.clone(), message }, &mut actions);
+            // Each version is seen before the next one.
+            self.look_at(logical)?;
             refused |= actions.iter().any(|action| matches!(action, logical::Action::Close { .. }));
             if refused {
                 break;
