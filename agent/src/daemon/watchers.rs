@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytemuck::Zeroable;
 use serde::Serialize;
 use tracing::warn;
-use vtep_abi::{CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict, VerdictSet};
+use vtep_abi::{CaptureHead, CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict, VerdictSet};
 use vtep_api::MacAddr;
 use vtep_api::control::Feed;
 
@@ -281,7 +281,7 @@ impl Host {
             for watcher in &mut watchers.all {
                 let Wants::Capture { filter, verdicts, .. } = &watcher.wants else { continue };
                 let is_at = |port: &String| {
-                    [sample.head.ifindex, sample.head.to]
+                    [sample.head.ifindex, CaptureHead::interface(sample.head.to)]
                         .iter()
                         .any(|at| *at != 0 && self.interface(*at) == *port)
                 };
@@ -338,7 +338,11 @@ impl Host {
         let at = booted.saturating_add(Duration::from_nanos(sample.head.at_ns));
         CapturedFrame {
             at_ns: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
-            interface: self.interface(if outbound { sample.head.to } else { sample.head.ifindex }),
+            interface: self.interface(if outbound {
+                CaptureHead::interface(sample.head.to)
+            } else {
+                sample.head.ifindex
+            }),
             outbound,
             vni,
             verdict: verdict.name().to_owned(),

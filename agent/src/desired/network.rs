@@ -126,12 +126,10 @@ fn remote_members(
     sound: &SoundSince,
     dataplane: &Dataplane,
 ) -> impl Iterator<Item = u32> {
-    let members: BTreeSet<u32> =
-        network.logical_switch.flood.iter().filter_map(|name| vteps.get(name).copied()).collect();
+    let named = network.logical_switch.flood.iter().filter_map(|name| vteps.get(name).copied());
+    let members: BTreeSet<u32> = named.chain(kept::flooded(inputs, network, dataplane)).collect();
     let chosen: BTreeSet<u32> = match network.logical_switch.replication {
-        Replication::SourceNode => {
-            members.into_iter().chain(kept::flooded(inputs, network, dataplane)).collect()
-        }
+        Replication::SourceNode => members,
         Replication::ServiceNode => {
             let before = inputs.installed.networks.get(&network.vni);
             let before = before.into_iter().flat_map(|network| &network.flood);

@@ -67,7 +67,9 @@ impl Inquiry for Inquiries {
     /// Answers at once: the rest may take its time.
     async fn ask(&self, request: Request<Question>) -> Result<Response<Self::AskStream>, Status> {
         let names = PeerNames::of(&request).map_err(|error| Status::permission_denied(error.to_string()))?;
-        let Question { from, request, shards } = request.into_inner();
+        let Question { from, request, mut shards } = request.into_inner();
+        shards.sort_unstable();
+        shards.dedup();
         let place = self.check(&names, &from)?;
         let request = serde_json::from_slice(&request)
             .map_err(|error| Status::invalid_argument(format!("the request is not understood: {error}")))?;

@@ -135,3 +135,20 @@ fn a_new_service_node_takes_its_share_when_it_had_time_to_hear_its_table() {
     let stayed = before.iter().zip(&after).filter(|(before, after)| before == after).count();
     assert_eq!(stayed + moved.len(), before.len(), "no other moves");
 }
+
+/// A restarted agent of a new reign that has not heard yet where the only service node is.
+#[test]
+fn a_network_that_is_known_in_part_keeps_its_service_node() {
+    let mut host = Host::new();
+    host.set_table(&TABLE.replace("vni = 5001", "replication = \"service_node\", vni = 5001"));
+    host.settle();
+    let flood = host.installed.networks[&5001].flood.clone();
+    assert!(matches!(flood[1..], [Target::Vtep(_)]));
+    host.allocation = Allocation::recover(&host.installed, host.now);
+    for switch in host.table.logical_switches.values_mut() {
+        switch.flood.clear();
+        switch.partial = true;
+    }
+    host.settle();
+    assert_eq!(host.installed.networks[&5001].flood, flood);
+}
