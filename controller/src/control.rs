@@ -126,6 +126,23 @@ pub struct Own {
     pub(crate) replies: Vec<Reply>,
 }
 
+impl Own {
+    /// The rows, and the first refusal.
+    pub(crate) fn into_sources(self) -> (Vec<merge::Source>, Option<(ErrorKind, String)>) {
+        let (mut sources, mut refusal) = (Vec::new(), None);
+        for reply in self.replies {
+            match reply {
+                Reply::Rows(rows) => sources.push(merge::Source::here(rows)),
+                Reply::Error { kind, message } if refusal.is_none() => {
+                    refusal = Some((kind, message.into_owned()));
+                }
+                _ => {}
+            }
+        }
+        (sources, refusal)
+    }
+}
+
 impl control::Asked for Ask {
     type Request = Request;
 

@@ -8,7 +8,7 @@ use vtep_api::{ControllerName, ErrorKind, LogicalSwitchName};
 
 use super::far::{End, Missing, Peer, Reach, Unheard};
 use super::merge::{Order, Source, merge};
-use super::{Own, Reply, Request};
+use super::{Own, Request};
 use crate::cluster::{Office, View, shard_name, shard_of};
 use crate::run::cores::Logicals;
 
@@ -159,22 +159,11 @@ impl Gather {
     }
 
     /// What this process itself has; of these shards it was asked.
-    pub(super) fn add(
-        &mut self,
-        Own { shards: had, replies }: Own,
-        mut shards: Vec<u16>,
-        own: &ControllerName,
-    ) {
-        for reply in replies {
-            match reply {
-                Reply::Rows(rows) => self.sources.push(Source::here(rows)),
-                Reply::Error { kind, message } if self.refusal.is_none() => {
-                    self.refusal = Some((kind, message.into_owned()));
-                }
-                _ => {}
-            }
-        }
-        shards.retain(|shard| !had.contains(shard));
+    pub(super) fn add(&mut self, had: Own, mut shards: Vec<u16>, own: &ControllerName) {
+        shards.retain(|shard| !had.shards.contains(shard));
+        let (sources, refusal) = had.into_sources();
+        self.sources.extend(sources);
+        self.refusal = self.refusal.take().or(refusal);
         if !shards.is_empty() {
             let (controller, reason) = (Some(own.clone()), "it does not have them any more".to_owned());
             self.miss(Missing { shards, controller, address: None, reason }, false);

@@ -15,8 +15,8 @@ use vtep_api::grpc::{CONTROLLER, Inquiry, PeerNames};
 use vtep_api::{Answer, ControllerName, Question};
 
 use crate::cluster::Standing;
-use crate::control::merge::{Order, Sink, Source, merge};
-use crate::control::{Ask, Own, Reply};
+use crate::control::Ask;
+use crate::control::merge::{Order, Sink, merge};
 
 /// That are answered at a time.
 const INQUIRIES_MAX: usize = 32;
@@ -102,20 +102,12 @@ async fn answer(
         Err(_) => None,
     };
     let own = own.unwrap_or_else(|| Err("the controller is stopping".to_owned()));
-    let Own { shards, replies } = match own {
+    let mut own = match own {
         Ok(own) => own,
         Err(reason) => return send(&answers, Err(Status::unavailable(reason))).await,
     };
-    let (mut sources, mut refusal) = (Vec::new(), None);
-    for reply in replies {
-        match reply {
-            Reply::Rows(rows) => sources.push(Source::here(rows)),
-            Reply::Error { kind, message } if refusal.is_none() => {
-                refusal = Some((kind, message.into_owned()));
-            }
-            _ => {}
-        }
-    }
+    let shards = std::mem::take(&mut own.shards);
+    let (mut sources, refusal) = own.into_sources();
     let refusal = refusal.filter(|_| sources.is_empty());
     let mut pieces = Pieces { answers, rows: Vec::new() };
     merge(&mut sources, order, &mut pieces).await?;
