@@ -170,7 +170,6 @@ pub struct Notice {
 pub const WINDOW: u32 = 16;
 
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is due, or known, by itself")]
 pub struct Logical {
     name: ControllerName,
     term: Term,
@@ -199,8 +198,8 @@ pub struct Logical {
     touched: BTreeSet<LogicalSwitchName>,
     aside: Vec<(LogicalSwitchName, MacAddr, VtepId)>,
     outlines_stale: bool,
-    /// Some lack VTEPs that were not heard yet.
-    outlines_partial: bool,
+    /// Who had not been heard when they were drawn.
+    outlines_lack: BTreeSet<VtepId>,
     /// Counts outlines, whoever gets them: a later session goes on where the earlier one was.
     outlines: Version,
     persist: bool,
@@ -323,7 +322,7 @@ impl Logical {
             touched: BTreeSet::new(),
             aside: Vec::new(),
             outlines_stale: true,
-            outlines_partial: false,
+            outlines_lack: BTreeSet::new(),
             outlines: Version::default(),
             persist: false,
             placements: Placements::default(),

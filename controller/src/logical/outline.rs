@@ -38,8 +38,7 @@ impl Logical {
                 (peer.clone(), self.outline(peer, own, &directory, &unheard, only.as_ref()))
             })
             .collect();
-        let partial = |outline: &Outline| outline.networks.values().any(|known| known.network.partial);
-        self.outlines_partial = outlines.iter().any(|(_, outline)| partial(outline));
+        self.outlines_lack = unheard;
         for (peer, outline) in outlines {
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.set_outline(outline, &mut self.outlines);
@@ -121,7 +120,7 @@ impl Logical {
 
     /// VTEPs that neither said anything yet, nor did before what outlives us was written last. Others may know where they
     /// are. They are waited for as long as the claims of a lost one are kept.
-    fn unheard(&self, now: Now) -> BTreeSet<VtepId> {
+    pub(super) fn unheard(&self, now: Now) -> BTreeSet<VtepId> {
         if now.mono_ms - self.began.mono_ms >= u64::from(self.declared.policy.hold_secs) * 1000 {
             return BTreeSet::new();
         }

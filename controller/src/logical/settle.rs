@@ -30,7 +30,7 @@ impl Logical {
             |switch: &&Switch| !switch.started || switch.complete_from.is_none() || switch.unpublished() > 0;
         let restless = self.switches.values().filter(restless).map(|switch| switch.name.clone());
         self.touched.extend(restless);
-        self.outlines_stale |= self.outlines_partial;
+        self.outlines_stale |= !self.outlines_lack.is_empty() && self.unheard(now) != self.outlines_lack;
         if self.heartbeat_ms + HEARTBEAT_MS <= now.mono_ms {
             self.heartbeat_ms = now.mono_ms;
             self.peers.values_mut().for_each(super::distribute::Peer::beat);
