@@ -23,7 +23,8 @@ mod world;
 
 use self::world::World;
 use crate::observer::Verdict;
-use crate::run::{lowest, survive};
+use crate::run::survive;
+use crate::seeds::lowest;
 use crate::trace::Trace;
 
 fn verdict(seed: u64, trace: Trace) -> (Verdict, Trace) {

@@ -23,6 +23,7 @@ mod quiet;
 mod random;
 mod run;
 mod scenario;
+mod seeds;
 mod trace;
 mod transit;
 mod truth;
@@ -76,10 +77,5 @@ fn one_run() {
 }
 
 fn seeds() -> Range<u64> {
-    std::env::var("SIM_SEEDS").map_or(SEEDS, |text| range(&text))
-}
-
-fn range(text: &str) -> Range<u64> {
-    let parsed = text.split_once("..").and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
-    parsed.unwrap_or_else(|| panic!("SIM_SEEDS is {text:?}; expected two numbers such as 0..5000"))
+    seeds::named("SIM_SEEDS", SEEDS)
 }

@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use vtep_controller::declared::TimePolicy;
 
 use crate::observer::Verdict;
 use crate::quiet::Placements;
 use crate::scenario::Scenario;
+use crate::seeds::lowest;
 use crate::trace::Trace;
 use crate::world::World;
 
@@ -24,30 +23,6 @@ pub(crate) fn all(seeds: Range<u64>) -> Option<String> {
         verdict => verdict.is_err(),
     };
     lowest(seeds, fails).map(report)
-}
-
-/// The lowest seed that fails, as far as others were looked at until one did.
-pub(crate) fn lowest(seeds: Range<u64>, fails: impl Fn(u64) -> bool + Sync) -> Option<u64> {
-    let next = AtomicU64::new(seeds.start);
-    let failed = Mutex::new(None::<u64>);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || failed.lock().expect("no thread panics").is_some() {
-                        return;
-                    }
-                    if fails(seed) {
-                        let mut failed = failed.lock().expect("no thread panics");
-                        *failed = Some(failed.map_or(seed, |other: u64| other.min(seed)));
-                    }
-                }
-            });
-        }
-    });
-    failed.into_inner().expect("no thread panics")
 }
 
 fn report(seed: u64) -> String {
