@@ -20,6 +20,15 @@ fn wait_for_local(rig: &Rig, mac: &str, present: bool) {
     wait_for(&what, SOON, || (local_macs(rig).contains(mac) == present).then_some(())).unwrap();
 }
 
+/// The agent starts again, and has done what its controller wrote after it did.
+fn start_and_hear(rig: &mut Rig) {
+    rig.agent.start().unwrap();
+    wait_for("readiness", SOON, || (rig.status()["ready"] == true).then_some(())).unwrap();
+    rig.write(&["add-ls red -- set Logical_Switch red tunnel_key=5002 -- bind-ls host p2 0 red"]);
+    wait_for("what the controller wrote since", SOON, || rig.agent.json(&["vni", "show", "5002"]).ok())
+        .unwrap();
+}
+
 /// Rows of the tables that a device writes, with their UUIDs, without the controller's column.
 fn written(server: &OvsdbServer) -> String {
     let tables = [
@@ -91,11 +100,7 @@ fn a_stopped_agent_leaves_its_rows_and_a_restart_changes_none() {
     rig.agent.daemon().unwrap().terminate(SOON).unwrap();
     assert_eq!(written(&rig.ovsdb), before);
     assert!(rig.vm.pings(rig.far.address, 10));
-    rig.agent.start().unwrap();
-    wait_for("readiness", SOON, || (rig.status()["ready"] == true).then_some(())).unwrap();
-    rig.write(&["add-ls red -- set Logical_Switch red tunnel_key=5002 -- bind-ls host p2 0 red"]);
-    wait_for("what the controller wrote since", SOON, || rig.agent.json(&["vni", "show", "5002"]).ok())
-        .unwrap();
+    start_and_hear(&mut rig);
     assert_eq!(written(&rig.ovsdb), before);
     assert!(rig.vm.pings(rig.far.address, 10));
 }
@@ -115,11 +120,7 @@ fn a_stations_address_is_reported_with_its_mac_and_a_restart_leaves_it() {
     .unwrap();
     let before = written(&rig.ovsdb);
     rig.agent.daemon().unwrap().terminate(SOON).unwrap();
-    rig.agent.start().unwrap();
-    wait_for("readiness", SOON, || (rig.status()["ready"] == true).then_some(())).unwrap();
-    rig.write(&["add-ls red -- set Logical_Switch red tunnel_key=5002 -- bind-ls host p2 0 red"]);
-    wait_for("what the controller wrote since", SOON, || rig.agent.json(&["vni", "show", "5002"]).ok())
-        .unwrap();
+    start_and_hear(&mut rig);
     assert_eq!(written(&rig.ovsdb), before);
 }
 

@@ -42,11 +42,8 @@ fn a_claim_becomes_the_entry_when_the_table_withdraws_its_own() {
     let mut host = Host::new();
     host.learnt.observe(BLUE_MAC, PortId { ifindex: 7, vlan: 0 }, SIGHT);
     host.settle();
-    let names = host.desired().names;
-    let before = host.table.clone();
     let row = "{ logical_switch = \"blue\", mac = \"02:00:00:00:00:01\", master = \"a\", slave = \"b\" },";
-    host.set_table(&TABLE.replace(row, ""));
-    let delta = Delta::between(&before, &host.table);
+    let (names, delta) = change(&mut host, &TABLE.replace(row, ""));
     let present = Present {
         names: &names,
         learnt: &host.learnt,
@@ -95,15 +92,20 @@ fn what_is_installed_keeps_its_room_when_there_are_more_macs_than_room() {
     assert_eq!(host.settle(), []);
 }
 
+/// The names as they were, and what the new table changes.
+fn change(host: &mut Host, text: &str) -> (Names, Delta) {
+    let names = host.desired().names;
+    let before = host.table.clone();
+    host.set_table(text);
+    (names, Delta::between(&before, &host.table))
+}
+
 /// The delta from `TABLE` to the changed text, by the short way and by the long one.
 #[track_caller]
 fn check_shortcut(text: &str, expected: bool) {
     let mut host = Host::new();
     host.settle();
-    let names = host.desired().names;
-    let before = host.table.clone();
-    host.set_table(text);
-    let delta = Delta::between(&before, &host.table);
+    let (names, delta) = change(&mut host, text);
     assert_eq!(delta.outline, None);
     let present = Present {
         names: &names,
@@ -158,11 +160,8 @@ fn a_sender_that_lost_its_last_mac_goes_with_the_comparison_after_the_short_writ
     let mut host = Host::new();
     host.settle();
     assert!(host.installed.senders.contains_key(&sender(5002, 12)));
-    let names = host.desired().names;
-    let before = host.table.clone();
     let row = "{ logical_switch = \"red\", mac = \"02:00:00:00:00:01\", master = \"b\" },";
-    host.set_table(&TABLE.replace(row, ""));
-    let delta = Delta::between(&before, &host.table);
+    let (names, delta) = change(&mut host, &TABLE.replace(row, ""));
     let present = Present {
         names: &names,
         learnt: &host.learnt,
