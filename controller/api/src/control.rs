@@ -88,34 +88,6 @@ impl Reply {
         Self::Rows(Rows(Box::new(move |out| rows.next().map(|row| serde_json::to_writer(out, &row)))))
     }
 
-    /// The rows of all of them, or the first error if there are no rows.
-    pub fn all(replies: impl IntoIterator<Item = Self>) -> Self {
-        let (mut rows, mut error) = (Vec::new(), None);
-        for reply in replies {
-            match reply {
-                Self::Rows(some) => rows.push(some),
-                whole @ (Self::Live(_) | Self::Relayed(_)) => return whole,
-                refused @ Self::Error { .. } => error = error.or(Some(refused)),
-            }
-        }
-        match error {
-            Some(error) if rows.is_empty() => error,
-            _ => {
-                let mut rows = rows.into_iter();
-                let mut present = rows.next();
-                Self::Rows(Rows(Box::new(move |out| {
-                    loop {
-                        let row = present.as_mut()?.write_next(out);
-                        if row.is_some() {
-                            return row;
-                        }
-                        present = rows.next();
-                    }
-                })))
-            }
-        }
-    }
-
     pub fn error(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Error { kind, message: message.into() }
     }
