@@ -53,11 +53,13 @@ fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_t
 
     let found = ["lc1", "lc2", "pc1"].map(|name| wait_for("the alarm", SOON, || told(&site, name)).unwrap());
     assert!(found.iter().all(|(term, _)| *term >= reign.term), "{found:?} after {reign:?}");
-    site.at("pc1").daemon().unwrap().wait_for_log("etcd was put back to an older state", SOON).unwrap();
     // An alarm is told by every controller once one of them has it.
+    for name in ["lc1", "lc2", "pc1"] {
+        site.at(name).daemon().unwrap().wait_for_log("etcd was put back to an older state", SOON).unwrap();
+    }
     site.wait_reign("lc1", "ls0", |now| now.term < reign.term);
-    a.claim("ls0", M2).unwrap();
     site.at("pc1").daemon().unwrap().wait_for_log("which was obeyed", SOON).unwrap();
+    a.claim("ls0", M2).unwrap();
     b.expect("ls0", &[(M1, &a)], SOON);
     let wrong = site.at("lc1").command(&["raise-term", "--above", &u64::MAX.to_string()]).unwrap();
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
