@@ -1,5 +1,6 @@
 //! The logical controller: of each logical switch that it owns the one arbiter and the only sequencer.
 
+mod awaited;
 mod collect;
 mod contested;
 mod distribute;

@@ -26,9 +26,9 @@ impl Contested {
         self.recalled.iter().map(|(mac, master)| (*mac, *master))
     }
 
-    /// Whether an earlier reign had this VTEP as the MAC's master.
-    pub(super) fn is_master(&self, mac: MacAddr, vtep: VtepId) -> bool {
-        self.recalled.get(&mac) == Some(&vtep)
+    /// Whom an earlier reign had as the MAC's master.
+    pub(super) fn master(&self, mac: MacAddr) -> Option<VtepId> {
+        self.recalled.get(&mac).copied()
     }
 
     /// All have been heard: what was remembered is confirmed by now, or void.

@@ -117,9 +117,16 @@ impl Logical {
             logical_switch: network.clone(),
             mac,
             claims,
-            reason: decision
-                .as_ref()
-                .map_or("nobody claims it".to_owned(), |decision| decision.reason.to_string()),
+            reason: match (&decision, switch.withheld.awaits(mac, &self.vteps)) {
+                (None, _) => "nobody claims it".to_owned(),
+                (Some(decision), None) => decision.reason.to_string(),
+                (Some(decision), Some(awaited)) => {
+                    format!(
+                        "{}; nobody is told before {awaited} is heard, which may be its master",
+                        decision.reason
+                    )
+                }
+            },
             decision,
             duplicate: switch.flap.is_marked(mac),
             frozen: switch.frozen.contains_key(&mac),

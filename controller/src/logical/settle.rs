@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use vtep_api::{LogicalSwitchName, Version};
+use vtep_api::{LogicalSwitchName, MacAddr, Version};
 
 use super::distribute::Source;
-use super::switch::Switch;
+use super::switch::{Context, Switch};
 use super::vteps::{VtepId, Vteps};
 use super::{Action, Durable, Logical};
 use crate::Now;
@@ -104,6 +104,7 @@ impl Logical {
             }
             if begins {
                 switch.begin();
+                switch.thaw_again(&cx);
             }
             if complete && switch.complete_from.is_none() {
                 let version = switch.published.version();
@@ -111,6 +112,7 @@ impl Logical {
                 let from = if begins { version } else { Version(version.0 + 1) };
                 switch.published.skip_to(from);
                 switch.complete_from = Some(from);
+                switch.thaw_again(&cx);
                 switch.contested.begin();
                 whole = true;
                 self.peers.values_mut().for_each(|peer| peer.changed(network));
@@ -120,6 +122,7 @@ impl Logical {
         }
         let (switches, mut cx) = self.parts(now, actions);
         let Some(switch) = switches.get_mut(network) else { return };
+        switch.let_go(&cx);
         *cx.persist |= switch.departures.note();
         let masters = switch.contested.take_changes();
         if !masters.is_empty() {
@@ -210,14 +213,19 @@ impl Switch {
                 *mastered = (*mastered).max(1);
             }
         }
-        // A frozen MAC whose master did not come back has another one by now.
-        let Self { frozen, ledger, .. } = self;
+    }
+
+    /// A frozen MAC whose master did not come back has another one by now.
+    fn thaw_again(&mut self, cx: &Context<'_>) {
+        let frozen: Vec<(MacAddr, VtepId)> = self.frozen.iter().map(|(mac, vtep)| (*mac, *vtep)).collect();
         for (mac, vtep) in frozen {
-            let master = |&slot: &super::ledger::Slot| ledger[slot].flags.has(super::ledger::Flags::MASTER);
-            if let Some(slot) = ledger.of_mac(*mac).find(master)
-                && ledger.find(*mac, *vtep).is_none()
+            let master =
+                |&slot: &super::ledger::Slot| self.ledger[slot].flags.has(super::ledger::Flags::MASTER);
+            if let Some(slot) = self.ledger.of_mac(mac).find(master)
+                && self.ledger.find(mac, vtep).is_none()
+                && !self.is_awaited(vtep, cx)
             {
-                *vtep = ledger[slot].vtep;
+                self.frozen.insert(mac, self.ledger[slot].vtep);
             }
         }
     }

@@ -7,6 +7,7 @@ use vtep_api::{
     Stamp, Version,
 };
 
+use super::awaited::Withheld;
 use super::contested::Contested;
 use super::guard::{Departures, Flap, Mark};
 use super::history::{Entry, History, What};
@@ -36,6 +37,7 @@ pub(super) struct Switch {
     pub(super) frozen: BTreeMap<MacAddr, VtepId>,
     pub(super) departures: Departures,
     pub(super) contested: Contested,
+    pub(super) withheld: Withheld,
     recent: Recent,
     pub(super) sightings: Sightings,
     pub(super) history: History,
@@ -171,6 +173,7 @@ impl Switch {
             frozen: BTreeMap::new(),
             departures: Departures::default(),
             contested: Contested::default(),
+            withheld: Withheld::default(),
             recent: Recent::default(),
             sightings: Sightings::default(),
             history: History::default(),
@@ -262,7 +265,7 @@ impl Switch {
             return;
         }
         let beginning = self.complete_from.is_none();
-        let was_master = (claim.was_master || (beginning && self.contested.is_master(mac, vtep)))
+        let was_master = (claim.was_master || (beginning && self.contested.master(mac) == Some(vtep)))
             && !bug!(MasterForgotten);
         let teller = self.tellers.entry(vtep).or_default();
         let given_up = first.is_some()
@@ -630,6 +633,9 @@ impl Switch {
         if self.frozen.is_empty() || !self.started {
             return;
         }
+        if self.frozen.get(&mac).is_some_and(|frozen| self.is_awaited(*frozen, cx)) {
+            return;
+        }
         match (self.frozen.get_mut(&mac), master) {
             (Some(frozen), Some(master)) if *frozen != master => {
                 *frozen = master;
@@ -674,7 +680,7 @@ impl Switch {
     }
 
     /// Its row may be another by now.
-    fn touch(&mut self, mac: MacAddr, cause: Option<Cause>) {
+    pub(super) fn touch(&mut self, mac: MacAddr, cause: Option<Cause>) {
         if self.unpublished.len() >= self.compact_at.max(COMPACT_MIN) {
             // Only the last word on each MAC counts.
             self.unpublished.reverse();
@@ -695,6 +701,7 @@ impl Switch {
         self.unpublished_since_ms = None;
         self.compact_at = 0;
         let mut touched = std::mem::take(&mut self.unpublished);
+        self.withhold(&mut touched, cx);
         let claims = Claimed {
             ledger: &self.ledger,
             tellers: &self.tellers,

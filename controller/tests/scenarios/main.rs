@@ -4,6 +4,7 @@
 mod harness;
 
 mod absence;
+mod awaited;
 mod distribution;
 mod guards;
 mod laws;

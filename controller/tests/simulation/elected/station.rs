@@ -206,6 +206,7 @@ impl Station {
         &mut self,
         network: &LogicalSwitchName,
         told: Table,
+        whole_in: Term,
         gone: &BTreeSet<MacAddr>,
     ) -> Result<Vec<MacAddr>, String> {
         let Some(received) = self.tables.get_mut(network) else {
@@ -222,7 +223,7 @@ impl Station {
         rows.extend(told.rows);
         let table = &mut received.table;
         (table.term, table.version, table.complete, table.rows) =
-            (told.term, told.version, told.complete, rows);
+            (told.term, told.version, told.complete && whole_in == told.term, rows);
         Ok(before.into_iter().filter(|mac| !table.rows.contains_key(mac)).collect())
     }
 }

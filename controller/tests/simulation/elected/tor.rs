@@ -51,6 +51,8 @@ struct Adapter {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told {
     table: Table,
+    /// The term whose whole table came last: what lies in the database beside it is of that one at most.
+    whole_in: Term,
     /// MACs that are to go though the table is not whole.
     gone: BTreeSet<MacAddr>,
     staged: Option<TableUpdate>,
@@ -229,8 +231,8 @@ impl World {
             }
             Request::Write(name, told, flood) => {
                 let held = told.table.held(&name);
-                let Told { table, gone, .. } = *told;
-                let removed = self.stations[vtep].write(&name, table, &gone)?;
+                let Told { table, whole_in, gone, .. } = *told;
+                let removed = self.stations[vtep].write(&name, table, whole_in, &gone)?;
                 let mut floods = self.stations[vtep].floods.clone();
                 floods.write(&name, flood.members, flood.whole);
                 self.stations[vtep].flood(floods)?;
@@ -319,6 +321,7 @@ impl Told {
                 self.table.rows.clear();
                 self.gone.clear();
                 self.table.complete = true;
+                self.whole_in = update.term;
             }
         }
         for (mac, change) in update.changes {
