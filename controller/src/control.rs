@@ -7,6 +7,8 @@ pub(crate) mod gather;
 mod home;
 pub(crate) mod merge;
 mod office;
+pub(crate) mod own;
+mod release;
 mod shard;
 pub mod view;
 
@@ -21,6 +23,7 @@ use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, Term, VtepName};
 pub use answer::{fdb_of_logical, fdb_of_physical};
 pub use desk::{Desk, Identity, Ways};
 pub use home::Home;
+pub use own::Own;
 pub use vtep_api::control::{ErrorKind, Reply, Server, ServerError, client};
 
 use crate::cluster::Office;
@@ -116,31 +119,6 @@ pub enum Ask {
     Scrape(oneshot::Sender<Box<Scrape>>),
     /// What is missing before tables are distributed; nothing, when they are.
     Waits(oneshot::Sender<Vec<String>>),
-}
-
-/// What this process has of an answer.
-#[derive(Debug, Default)]
-pub struct Own {
-    /// Whose replies they are.
-    pub(crate) shards: Vec<u16>,
-    pub(crate) replies: Vec<Reply>,
-}
-
-impl Own {
-    /// The rows, and the first refusal.
-    pub(crate) fn into_sources(self) -> (Vec<merge::Source>, Option<(ErrorKind, String)>) {
-        let (mut sources, mut refusal) = (Vec::new(), None);
-        for reply in self.replies {
-            match reply {
-                Reply::Rows(rows) => sources.push(merge::Source::here(rows)),
-                Reply::Error { kind, message } if refusal.is_none() => {
-                    refusal = Some((kind, message.into_owned()));
-                }
-                _ => {}
-            }
-        }
-        (sources, refusal)
-    }
 }
 
 impl control::Asked for Ask {

@@ -21,11 +21,20 @@ pub enum Answer {
     /// As JSON, each followed by a line feed.
     Rows(Vec<u8>),
     End {
-        /// Of those that were asked of, whose answer this is.
+        /// Of those that were asked of, whose rows these are.
         shards: Vec<u16>,
-        /// Instead of rows.
-        refusal: Option<(ErrorKind, String)>,
+        /// Of those that have no rows to give.
+        refusals: Vec<Refusal>,
     },
+}
+
+/// Why there are no rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose. None: of the controller itself.
+    pub shards: Vec<u16>,
+    pub kind: ErrorKind,
+    pub message: String,
 }
 
 /// What is wrong with a request of an operator, or its answer.

@@ -34,7 +34,7 @@ pub use bfd::{BfdTransport, BfdWord};
 pub use bounded::{Bounded, BoundedError, preset};
 pub use claim::{Cause, Claim, Ips, LocalMac, Origin, OriginParseError, Role, Stamp};
 pub use encapsulation::{Encapsulation, Locator};
-pub use inquiry::{Answer, ErrorKind, Question};
+pub use inquiry::{Answer, ErrorKind, Question, Refusal};
 pub use mac::{MacAddr, MacParseError};
 pub use name::{ControllerName, LogicalSwitchName, NameError, PortName, SwitchPortName, VtepName};
 pub use network::{Binding, Network, Replication, UnknownUnicast, VtepOutline};

@@ -17,7 +17,8 @@ struct Counts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LateView {
-    /// Messages that were not sent, or not answered, because the reign was over by our clock.
+    /// Messages, writes and requests for a TOR's lock that were kept back because the reign was over by our clock. What is
+    /// only looked at is none of them, nor is a message that came and would have had no consequence.
     pub withheld: u64,
     /// Times that another controller took a TOR's lock from us.
     pub locks_lost: u64,
@@ -26,6 +27,7 @@ pub struct LateView {
 }
 
 impl Late {
+    /// One that would have gone out.
     pub(crate) fn withhold(&self) {
         self.0.withheld.fetch_add(1, Ordering::Relaxed);
     }

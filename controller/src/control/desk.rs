@@ -6,22 +6,22 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use vtep_api::control::Relay;
-use vtep_api::{ControllerName, LogicalSwitchName, Term, VtepName};
+use vtep_api::{ControllerName, Term, VtepName};
 
 use super::answer::of_physical;
 use super::far::Reach;
 use super::gather::{Gather, Here, Scope, Whereabouts};
 use super::shard::look_at;
-use super::view::{ApplyRow, Counts, DoneRow, LogicalScrape, PhysicalScrape, Scrape, Status};
+use super::view::{ApplyRow, Counts, LogicalScrape, PhysicalScrape, Scrape, Status};
 use super::{Ask, Errand, ErrorKind, Home, LogicalErrand, Order, Own, PhysicalErrand, Reply, Request};
-use super::{office, shard};
+use super::{office, release, shard};
 use crate::cluster::{Cluster, Standing, shard_name};
 use crate::config::Role;
 use crate::declared::{diff, file};
 use crate::record::Recorder;
 use crate::run::cores::Logicals;
 use crate::store::Applied;
-use crate::{Declared, Now, physical};
+use crate::{Declared, Now};
 
 /// Who answers.
 #[derive(Debug, Clone)]
@@ -96,7 +96,9 @@ impl Desk {
             }
             _ if self.ways.get().is_none() => match request {
                 // That it waits is one.
-                Request::Alarms if self.home.cluster().is_some() => Reply::rows(self.own_alarms()),
+                Request::Alarms if let Some(cluster) = self.home.cluster() => {
+                    self.gather(cluster, request).await
+                }
                 _ => Reply::error(ErrorKind::Failed, self.early()),
             },
             Request::Apply { name, text, dry_run } => self.apply(name, text, dry_run).await,
@@ -118,11 +120,7 @@ impl Desk {
         self.logicals().is_none()
             && matches!(
                 request,
-                Request::Vteps
-                    | Request::LogicalSwitches
-                    | Request::Fdb { .. }
-                    | Request::Sync
-                    | Request::ReleaseWithdrawals { .. }
+                Request::Vteps | Request::LogicalSwitches | Request::Fdb { .. } | Request::Sync
             )
     }
 
@@ -134,7 +132,8 @@ impl Desk {
             return shard::answer(&core, request, (self.now)()).await.unwrap_or_else(stopping);
         }
         if let Request::ReleaseWithdrawals { logical_switch } = request {
-            return self.release_here(logical_switch.clone()).await;
+            let released = release::here(self, logical_switch).await;
+            return released.unwrap_or_else(|owner| release::refusal(self, logical_switch, owner));
         }
         let (asked, now) = (request.clone(), (self.now)());
         let reply = self.look_physical(move |core| of_physical(core, &asked, now)).await;
@@ -150,9 +149,21 @@ impl Desk {
         }
         let logicals = self.logicals().map(|logicals| logicals.borrow().clone());
         let name = &self.identity.name;
-        let known = Here { name, logicals: logicals.as_ref(), waits: self.home.waits() };
+        let waits = self.home.waits();
+        let doubt = match &waits {
+            Some(waits) => Some(format!("{name} waits for {waits}")),
+            None => {
+                standing.away.as_ref().map(|reason| format!("{name} does not reach the cluster: {reason}"))
+            }
+        };
+        let known = Here { name, logicals: logicals.as_ref(), waits, doubt };
         let Whereabouts { here, peers, missing } = Whereabouts::of(&scope, &standing.view, &known);
-        let own = self.own(&request, &here).await;
+        let mut own = self.own(&request, &here).await;
+        if let Request::ReleaseWithdrawals { logical_switch } = &request
+            && let Ok(released) = release::here(self, logical_switch).await
+        {
+            own.add(None, released);
+        }
         let mut gather = Gather::new(request, self.reach.clone(), peers, missing);
         gather.add(own, here, name);
         let (relay, reply) = Relay::new();
@@ -176,7 +187,7 @@ impl Desk {
     async fn own(&self, request: &Request, shards: &[u16]) -> Own {
         let mut own = Own::default();
         if *request == Request::Alarms {
-            own.replies.push(Reply::rows(self.own_alarms()));
+            own.add(None, Reply::rows(self.own_alarms()));
         }
         let Some(logicals) = self.logicals() else { return own };
         for shard in shards {
@@ -184,8 +195,7 @@ impl Desk {
             let Some(core) = core else { continue };
             // One whose reign is over is none of ours.
             if let Some(reply) = shard::answer(&core, request, (self.now)()).await {
-                own.shards.push(*shard);
-                own.replies.push(reply);
+                own.add(Some(*shard), reply);
             }
         }
         own
@@ -201,7 +211,7 @@ impl Desk {
         self.ways.get()?.logicals.as_ref()
     }
 
-    fn physical(&self) -> Option<&mpsc::Sender<PhysicalErrand>> {
+    pub(super) fn physical(&self) -> Option<&mpsc::Sender<PhysicalErrand>> {
         self.ways.get()?.physical.as_ref()
     }
 
@@ -210,24 +220,6 @@ impl Desk {
         logicals.map_or_else(Vec::new, |logicals| {
             logicals.borrow().values().map(|core| core.errands.clone()).collect()
         })
-    }
-
-    /// A physical controller keeps rows by itself too.
-    async fn release_here(&self, logical_switch: LogicalSwitchName) -> Reply {
-        let Some(physical) = self.physical() else { return stopping() };
-        let name = logical_switch.clone();
-        let kept = self
-            .look_physical(move |core| core.networks().iter().any(|n| n.logical_switch == name && n.kept > 0))
-            .await;
-        if kept != Some(true) {
-            return Reply::error(ErrorKind::NotFound, format!("nothing is kept in {logical_switch}"));
-        }
-        let done = DoneRow { done: format!("what was kept in {logical_switch} is gone") };
-        let operation = physical::Operation::ReleaseWithdrawals { logical_switch };
-        match physical.send(Errand::Event(physical::Event::Operate(operation))).await {
-            Ok(()) => Reply::rows([done]),
-            Err(_) => stopping(),
-        }
     }
 
     /// Where it outlives this process before anybody acts on it.
@@ -383,7 +375,7 @@ impl Desk {
     }
 
     /// `None`: the core is gone.
-    async fn look_physical<T: Send + 'static>(
+    pub(super) async fn look_physical<T: Send + 'static>(
         &self,
         look: impl FnOnce(&crate::Physical) -> T + Send + 'static,
     ) -> Option<T> {
@@ -408,8 +400,10 @@ impl fmt::Debug for Desk {
 
 /// What a question is about and nobody has.
 fn undeclared(request: &Request, standing: &Standing) -> Option<String> {
-    // Else another file may be in force.
-    standing.member?;
+    if standing.member.is_none() || standing.away.is_some() {
+        // Another file may be in force.
+        return None;
+    }
     let declared = &standing.declared.as_ref()?.applied.declared;
     match (request.scope(), request) {
         (Scope::LogicalSwitch(name), _) => (!declared.logical_switches.contains_key(&name))
@@ -431,6 +425,6 @@ fn outcome(before: &Declared, declared: &Declared, applied: bool) -> ApplyRow {
     }
 }
 
-fn stopping() -> Reply {
+pub(super) fn stopping() -> Reply {
     Reply::error(ErrorKind::Failed, STOPPING)
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Streaming};
 use vtep_api::daemon::chain;
 use vtep_api::grpc::{CONTROLLER, TlsFiles, endpoint, inquiry_client, require_tls};
-use vtep_api::{Answer, ControllerName, ErrorKind, Question};
+use vtep_api::{Answer, ControllerName, Question, Refusal};
 
 use crate::config::PeerAddress;
 
@@ -38,7 +38,7 @@ pub(crate) struct Peer {
 pub(crate) struct Missing {
     /// None: what a controller knows of itself.
     pub(crate) shards: Vec<u16>,
-    /// `null`: nobody has them.
+    /// `null`: nobody has them, or it is not known who there is.
     pub(crate) controller: Option<ControllerName>,
     pub(crate) address: Option<String>,
     pub(crate) reason: String,
@@ -57,7 +57,7 @@ pub(crate) struct Far {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) shards: Vec<u16>,
-    pub(crate) refusal: Option<(ErrorKind, String)>,
+    pub(crate) refusals: Vec<Refusal>,
 }
 
 impl Reach {
@@ -133,7 +133,7 @@ impl Far {
             let answer = answer.map_err(|_| format!("it says nothing for {SILENCE_MAX:?}"))?;
             match answer.map_err(|status| format!("it broke off: {}", status.message()))? {
                 Some(Answer::Rows(rows)) => (self.rows, self.taken) = (rows, 0),
-                Some(Answer::End { shards, refusal }) => self.end = Some(End { shards, refusal }),
+                Some(Answer::End { shards, refusals }) => self.end = Some(End { shards, refusals }),
                 None => return Err("it broke off".to_owned()),
             }
         }
@@ -151,6 +151,7 @@ impl Peer {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shards[..] {
+            [] if self.controller.is_none() => f.write_str("what other members know of themselves")?,
             [] => f.write_str("what it knows of itself")?,
             [shard] => write!(f, "shard {shard}")?,
             shards => {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use vtep_api::control::{Broken, Relay};
-use vtep_api::{ControllerName, ErrorKind, LogicalSwitchName};
+use vtep_api::{ControllerName, ErrorKind, LogicalSwitchName, Refusal};
 
-use super::far::{End, Missing, Peer, Reach, Unheard};
-use super::merge::{Order, Source, merge};
-use super::{Own, Request};
+use super::Request;
+use super::far::{End, Far, Missing, Peer, Reach, Unheard};
+use super::merge::{Ended, Order, Source, merge};
+use super::own::{Own, Parts};
 use crate::cluster::{Office, View, shard_name, shard_of};
 use crate::run::cores::Logicals;
 
@@ -38,6 +39,8 @@ pub(super) struct Here<'a> {
     pub(super) logicals: Option<&'a Logicals>,
     /// What keeps it from having anything.
     pub(super) waits: Option<String>,
+    /// Why there may be members that it does not know.
+    pub(super) doubt: Option<String>,
 }
 
 /// What is to be gathered, and what came already.
@@ -45,10 +48,16 @@ pub(super) struct Gather {
     request: Request,
     reach: Reach,
     sources: Vec<Source>,
-    /// By somebody; it counts if nobody has rows.
-    refusal: Option<(ErrorKind, String)>,
+    refused: Vec<Refused>,
     peers: Vec<Peer>,
     missing: Vec<Missing>,
+}
+
+/// A refusal, and by whom. If nobody has rows the first one is the answer.
+struct Refused {
+    controller: ControllerName,
+    address: Option<String>,
+    refusal: Refusal,
 }
 
 impl Request {
@@ -94,7 +103,8 @@ impl Request {
 
 impl Whereabouts {
     /// As far as is known here.
-    pub(super) fn of(scope: &Scope, view: &View, Here { name: own, logicals, waits }: &Here<'_>) -> Self {
+    pub(super) fn of(scope: &Scope, view: &View, here: &Here<'_>) -> Self {
+        let Here { name: own, logicals, waits, doubt } = here;
         let shards = match scope {
             Scope::LogicalSwitch(name) => {
                 let shard = shard_of(name, view.shards());
@@ -136,8 +146,11 @@ impl Whereabouts {
             let controller = Some(name.clone());
             found.missing.push(Missing { shards, controller, address: None, reason });
         }
-        if view.settings.is_none() {
-            let reason = "nothing is known of the cluster yet".to_owned();
+        let unknown = match doubt {
+            Some(doubt) if *scope == Scope::Members => Some(format!("who they are is not known: {doubt}")),
+            _ => view.settings.is_none().then(|| "nothing is known of the cluster yet".to_owned()),
+        };
+        if let Some(reason) = unknown {
             found.missing.push(Missing { shards: Vec::new(), controller: None, address: None, reason });
         }
         if !nobodys.is_empty() {
@@ -150,8 +163,8 @@ impl Whereabouts {
 
 impl Gather {
     pub(super) fn new(request: Request, reach: Reach, peers: Vec<Peer>, missing: Vec<Missing>) -> Self {
-        let mut gather =
-            Self { request, reach, sources: Vec::new(), refusal: None, peers, missing: Vec::new() };
+        let (sources, refused) = (Vec::new(), Vec::new());
+        let mut gather = Self { request, reach, sources, refused, peers, missing: Vec::new() };
         for missing in missing {
             gather.miss(missing, true);
         }
@@ -160,10 +173,12 @@ impl Gather {
 
     /// What this process itself has; of these shards it was asked.
     pub(super) fn add(&mut self, had: Own, mut shards: Vec<u16>, own: &ControllerName) {
-        shards.retain(|shard| !had.shards.contains(shard));
-        let (sources, refusal) = had.into_sources();
+        let known: Vec<u16> = had.shards().collect();
+        shards.retain(|shard| !known.contains(shard));
+        let Parts { sources, refusals } = had.into_parts();
         self.sources.extend(sources);
-        self.refusal = self.refusal.take().or(refusal);
+        let by = |refusal| Refused { controller: own.clone(), address: None, refusal };
+        self.refused.extend(refusals.into_vec().into_iter().map(by));
         if !shards.is_empty() {
             let (controller, reason) = (Some(own.clone()), "it does not have them any more".to_owned());
             self.miss(Missing { shards, controller, address: None, reason }, false);
@@ -186,30 +201,21 @@ impl Gather {
                 }
             }
         }
-        // What was refused here is no source.
-        let mut with_rows = !self.sources.iter().all(Source::is_far);
         let order = Order::of(&self.request);
         merge(&mut self.sources, order, &mut relay).await?;
+        let mut with_rows = false;
         for source in std::mem::take(&mut self.sources) {
-            let Some((far, failed)) = source.into_far() else { continue };
-            match (failed, far.end) {
-                (None, Some(End { shards, refusal })) => {
-                    with_rows |= refusal.is_none() && !shards.is_empty() || far.peer.shards.is_empty();
-                    self.refusal = self.refusal.take().or(refusal);
-                    let mut peer = far.peer;
-                    peer.shards.retain(|shard| !shards.contains(shard));
-                    if !peer.shards.is_empty() {
-                        let reason = "it begins or ends with them".to_owned();
-                        self.miss(peer.missing(reason), false);
-                    }
+            with_rows |= match source.end() {
+                Ended::Here { failed: None, .. } => true,
+                Ended::Here { shard, failed: Some(reason) } => {
+                    let (shards, controller) = (Vec::from_iter(shard), Some(self.reach.own.clone()));
+                    self.miss(Missing { shards, controller, address: None, reason }, false);
+                    true
                 }
-                (failed, _) => {
-                    let reason = failed.unwrap_or_else(|| "it broke off".to_owned());
-                    self.miss(far.peer.missing(reason), false);
-                }
-            }
+                Ended::There { far, failed } => self.came_of(*far, failed),
+            };
         }
-        let refusal = self.refusal.take().filter(|_| !with_rows);
+        let refusal = self.refusal(with_rows);
         match (self.missing.is_empty(), refusal) {
             (true, None) => relay.end().await,
             (true, Some((kind, message))) => relay.refuse(kind, message).await,
@@ -218,6 +224,49 @@ impl Gather {
                 relay.end_incomplete(message, &self.missing).await
             }
         }
+    }
+
+    /// Returns whether it had rows to give, if only none.
+    fn came_of(&mut self, far: Far, failed: Option<String>) -> bool {
+        let mut peer = far.peer;
+        let (None, Some(End { shards, refusals })) = (&failed, far.end) else {
+            self.miss(peer.missing(failed.unwrap_or_else(|| "it broke off".to_owned())), false);
+            return false;
+        };
+        let of_itself = peer.shards.is_empty() && refusals.is_empty();
+        let with_rows = of_itself || peer.shards.iter().any(|shard| shards.contains(shard));
+        peer.shards.retain(|shard| !shards.contains(shard));
+        for mut refusal in refusals {
+            let of_itself = refusal.shards.is_empty();
+            refusal.shards.retain(|shard| peer.shards.contains(shard));
+            peer.shards.retain(|shard| !refusal.shards.contains(shard));
+            if of_itself || !refusal.shards.is_empty() {
+                let (controller, address) = (peer.name.clone(), Some(peer.address.clone()));
+                self.refused.push(Refused { controller, address, refusal });
+            }
+        }
+        if !peer.shards.is_empty() {
+            self.miss(peer.missing("it begins or ends with them".to_owned()), false);
+        }
+        with_rows
+    }
+
+    /// That of the whole answer; where others have rows, those who refuse are missing.
+    fn refusal(&mut self, with_rows: bool) -> Option<(ErrorKind, String)> {
+        let refused = std::mem::take(&mut self.refused);
+        if !with_rows {
+            return refused.into_iter().next().map(|Refused { refusal, .. }| (refusal.kind, refusal.message));
+        }
+        for Refused { controller, address, refusal } in refused {
+            // What is to be done was there to be done elsewhere.
+            if self.request.does() && refusal.kind == ErrorKind::NotFound {
+                continue;
+            }
+            let Refusal { shards, message, .. } = refusal;
+            let reason = format!("it refuses: {message}");
+            self.miss(Missing { shards, controller: Some(controller), address, reason }, true);
+        }
+        None
     }
 
     fn miss(&mut self, mut missing: Missing, known_not_done: bool) {

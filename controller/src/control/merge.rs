@@ -44,8 +44,15 @@ pub(crate) struct Source {
 }
 
 enum From {
-    Here(Rows),
+    /// Of a shard, or of the process itself.
+    Here(Option<u16>, Rows),
     There(Box<Far>),
+}
+
+/// What came of an answer.
+pub(crate) enum Ended {
+    Here { shard: Option<u16>, failed: Option<String> },
+    There { far: Box<Far>, failed: Option<String> },
 }
 
 #[derive(Deserialize)]
@@ -138,8 +145,8 @@ impl Order {
 }
 
 impl Source {
-    pub(crate) fn here(rows: Rows) -> Self {
-        Self::new(From::Here(rows))
+    pub(crate) fn here(shard: Option<u16>, rows: Rows) -> Self {
+        Self::new(From::Here(shard, rows))
     }
 
     pub(crate) fn there(far: Far) -> Self {
@@ -150,16 +157,13 @@ impl Source {
         Self { rows, row: Vec::new(), key: Vec::new(), failed: None }
     }
 
-    /// Of one elsewhere, and why it is not whole.
-    pub(crate) fn into_far(self) -> Option<(Far, Option<String>)> {
+    /// `failed`: why it is not whole.
+    pub(crate) fn end(self) -> Ended {
+        let failed = self.failed;
         match self.rows {
-            From::Here(_) => None,
-            From::There(far) => Some((*far, self.failed)),
+            From::Here(shard, _) => Ended::Here { shard, failed },
+            From::There(far) => Ended::There { far, failed },
         }
-    }
-
-    pub(crate) fn is_far(&self) -> bool {
-        matches!(self.rows, From::There(_))
     }
 
     /// Whether the next row is to be waited for.
@@ -171,7 +175,9 @@ impl Source {
     async fn advance(&mut self, order: Order) -> bool {
         self.row.clear();
         let next = match &mut self.rows {
-            From::Here(rows) => rows.write_next(&mut self.row).transpose().map_err(|error| error.to_string()),
+            From::Here(_, rows) => {
+                rows.write_next(&mut self.row).transpose().map_err(|error| error.to_string())
+            }
             From::There(far) => far.next(&mut self.row).await,
         };
         let keyed = next.and_then(|next| match next {

@@ -12,11 +12,12 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 use vtep_api::control::Broken;
 use vtep_api::grpc::{CONTROLLER, Inquiry, PeerNames};
-use vtep_api::{Answer, ControllerName, Question};
+use vtep_api::{Answer, ControllerName, ErrorKind, Question};
 
 use crate::cluster::Standing;
 use crate::control::Ask;
-use crate::control::merge::{Order, Sink, merge};
+use crate::control::merge::{Ended, Order, Sink, merge};
+use crate::control::own::Parts;
 
 /// That are answered at a time.
 const INQUIRIES_MAX: usize = 32;
@@ -102,17 +103,22 @@ async fn answer(
         Err(_) => None,
     };
     let own = own.unwrap_or_else(|| Err("the controller is stopping".to_owned()));
-    let mut own = match own {
-        Ok(own) => own,
+    let Parts { mut sources, mut refusals } = match own {
+        Ok(own) => own.into_parts(),
         Err(reason) => return send(&answers, Err(Status::unavailable(reason))).await,
     };
-    let shards = std::mem::take(&mut own.shards);
-    let (mut sources, refusal) = own.into_sources();
-    let refusal = refusal.filter(|_| sources.is_empty());
     let mut pieces = Pieces { answers, rows: Vec::new() };
     merge(&mut sources, order, &mut pieces).await?;
     pieces.flush().await?;
-    send(&pieces.answers, Ok(Answer::End { shards, refusal })).await
+    let mut shards = Vec::new();
+    for source in sources {
+        match source.end() {
+            Ended::Here { shard, failed: Some(reason) } => refusals.add(shard, ErrorKind::Failed, reason),
+            Ended::Here { shard, failed: None } => shards.extend(shard),
+            Ended::There { .. } => {}
+        }
+    }
+    send(&pieces.answers, Ok(Answer::End { shards, refusals: refusals.into_vec() })).await
 }
 
 async fn send(answers: &Answers, answer: Result<Answer, Status>) -> Result<(), Broken> {

@@ -48,6 +48,8 @@ pub(super) struct Task {
     durable: Keeper,
     recorder: Option<Recorder>,
     reign: Option<Reign>,
+    /// The reign is over: what would have gone out is counted.
+    is_over: bool,
     actions: Vec<Action>,
 }
 
@@ -64,7 +66,8 @@ impl Task {
             recorder.logical_start(&start, now);
         }
         let core = Logical::new(start, now);
-        Self { core, clock, peers: Sessions::new(), durable, recorder, reign, actions: Vec::new() }
+        let (peers, actions) = (Sessions::new(), Vec::new());
+        Self { core, clock, peers, durable, recorder, reign, is_over: false, actions }
     }
 
     /// Until no session can bring anything, or its reign is over.
@@ -83,17 +86,37 @@ impl Task {
                 _ = tick.tick() => Next::Tick,
                 Some(errand) = errands.recv() => Next::Errand(errand),
             };
-            if let Some(reign) = self.reign.as_ref().filter(|reign| !reign.tenure.holds()) {
-                if !matches!(next, Next::Tick) {
-                    reign.late.withhold();
-                }
-                return;
+            self.is_over = self.reign.as_ref().is_some_and(|reign| !reign.tenure.holds());
+            self.take(next);
+            if self.is_over {
+                return self.take_what_waits(inputs, errands);
             }
-            match next {
-                Next::Input(input) => self.input(input),
-                Next::Tick => self.step(Event::Tick),
-                Next::Errand(errand) => self.errand(errand),
-            }
+        }
+    }
+
+    /// What came before the reign was seen to be over.
+    fn take_what_waits(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut errands: mpsc::Receiver<LogicalErrand>,
+    ) {
+        inputs.close();
+        errands.close();
+        while let Ok(input) = inputs.try_recv() {
+            self.take(Next::Input(input));
+        }
+        while let Ok(errand) = errands.try_recv() {
+            self.take(Next::Errand(errand));
+        }
+    }
+
+    fn take(&mut self, next: Next) {
+        match next {
+            Next::Input(input) => self.input(input),
+            Next::Tick => self.step(Event::Tick),
+            // Who asks hears that the reign is over, and asks whoever is elected.
+            Next::Errand(Errand::Look(_)) if self.is_over => {}
+            Next::Errand(errand) => self.errand(errand),
         }
     }
 
@@ -103,10 +126,15 @@ impl Task {
             Errand::Event(Order::Declare(declared)) => {
                 self.step(Event::Declared(declared));
                 // Whoever asks next may rely on it.
-                self.durable.flush();
+                if !self.is_over {
+                    self.durable.flush();
+                }
             }
             Errand::Event(Order::Operate(operation, reply)) => {
                 let result = self.operate(operation);
+                if self.is_over {
+                    return;
+                }
                 self.durable.flush();
                 // Who asked may have gone.
                 reply.send(result).ok();
@@ -177,6 +205,17 @@ impl Task {
 
     /// Returns what the core has to be told of it.
     fn carry_out(&mut self, action: Action) -> Option<Event> {
+        if let Some(reign) = self.reign.as_ref().filter(|_| self.is_over) {
+            let goes_out = match &action {
+                Action::Send { peer, .. } => self.peers.has(peer),
+                Action::Persist(_) | Action::Remember { .. } => true,
+                Action::Close { .. } | Action::Notice(_) => false,
+            };
+            if goes_out {
+                reign.late.withhold();
+            }
+            return None;
+        }
         match action {
             Action::Send { peer, message } => {
                 (!self.peers.send(&peer, message)).then_some(Event::Disconnected { peer })
@@ -200,3 +239,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,8 @@ pub(super) struct Task {
     served: watch::Sender<Served>,
     recorder: Option<Recorder>,
     elections: Option<Elections>,
+    /// Sessions that ended in the present step, for what we say there may be another's to say.
+    late: Vec<SessionId>,
     actions: Vec<Action>,
 }
 
@@ -100,7 +102,8 @@ impl Task {
         }
         let core = Physical::new(start, now);
         let (vteps, peers) = (Sessions::new(), Sessions::new());
-        Self { core, clock, vteps, peers, served, recorder, elections, actions: Vec::new() }
+        let (late, actions) = (Vec::new(), Vec::new());
+        Self { core, clock, vteps, peers, served, recorder, elections, late, actions }
     }
 
     /// Until no session can bring anything.
@@ -175,6 +178,7 @@ impl Task {
             }
             self.actions = actions;
         }
+        self.late.clear();
     }
 
     /// A process that was stopped for long may not have heard yet that its time is over.
@@ -193,9 +197,13 @@ impl Task {
         match action {
             Action::ToVtep { vtep, session, message } => {
                 if !self.vteps.is_open(&vtep, session) {
+                    if self.late.contains(&session) {
+                        self.may_tell(&vtep, &message);
+                    }
                     return None;
                 }
                 if !self.may_tell(&vtep, &message) {
+                    self.late.push(session);
                     self.vteps.end(&vtep, "another physical controller may serve it".to_owned());
                     return Some(Event::VtepDown { vtep, session });
                 }

@@ -37,6 +37,10 @@ impl<K: Ord + Display + Clone, M> Sessions<K, M> {
         self.open.get(name).is_some_and(|(open, _)| *open == session)
     }
 
+    pub(crate) fn has(&self, name: &K) -> bool {
+        self.open.contains_key(name)
+    }
+
     /// The transport has ended it. Returns whether it was open.
     pub(crate) fn left(&mut self, name: &K, session: SessionId) -> bool {
         let open = self.is_open(name, session);

@@ -5,6 +5,7 @@
 //! The session with the controller lives as long as the connection with the database; what was told outlives it.
 
 mod reports;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -17,13 +18,13 @@ use ovsdb::transact::Results;
 use ovsdb::{
     Event, Events, Handle, LockChange, Remote, RequestError, SessionConfig, Tls, TransactError, session,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtep_api::daemon::chain;
 use vtep_api::{Held, LogicalSwitchName, Term, ToVtep, VtepName, VtepState};
 
-use super::Mastery;
+pub(super) use self::writes::Writes;
 use super::told::Told;
 use crate::cluster::Late;
 use crate::config::Ovsdb;
@@ -60,33 +61,6 @@ impl Settings {
 type Written = (Result<Results, TransactError>, Batch);
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// When the TOR may be written to, beside that its lock is ours.
-pub(super) enum Writes {
-    /// Whoever else would is kept off by the lock alone.
-    Always,
-    /// Who is elected takes the lock from whoever has it.
-    Elected(watch::Receiver<Option<Mastery>>),
-}
-
-impl Writes {
-    fn may(&self) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Elected(told) => told.borrow().as_ref().is_some_and(|mastery| mastery.tenure.holds()),
-        }
-    }
-
-    async fn changed(&mut self) {
-        let told = match self {
-            Self::Always => pending().await,
-            Self::Elected(told) => told.changed().await,
-        };
-        if told.is_err() {
-            pending::<()>().await;
-        }
-    }
-}
-
 pub(super) struct Adapter {
     vtep: VtepName,
     writes: Writes,
@@ -108,6 +82,8 @@ pub(super) struct Adapter {
     /// At most one transaction is under way.
     writing: Option<Pending<Written>>,
     write_from: Instant,
+    /// What the database should say is another thing than when a write was last kept back.
+    untried: bool,
     audit_at: Instant,
     applied: BTreeMap<LogicalSwitchName, Held>,
     /// Masters whose addresses are not known: the first of them.
@@ -164,6 +140,7 @@ impl Adapter {
             locking: None,
             writing: None,
             write_from: now,
+            untried: true,
             audit_at: now + AUDIT,
             applied: BTreeMap::new(),
             nowhere: BTreeSet::new(),
@@ -223,7 +200,10 @@ impl Adapter {
     async fn take(&mut self, step: Step) -> Result<(), Stopped> {
         match step {
             Step::Event(event) => self.event(event).await,
-            Step::Core(Next::Message(message)) => self.tell(message).await,
+            Step::Core(Next::Message(message)) => {
+                self.untried = true;
+                self.tell(message).await
+            }
             Step::Core(Next::End(reason)) => {
                 let reason = reason.unwrap_or_else(|| "a new one replaces it".to_owned());
                 self.give_up(&reason).await
@@ -291,7 +271,13 @@ impl Adapter {
     fn ask_for_lock(&mut self) {
         self.lock_from = None;
         // A second request before the answer to the first is refused, and with the first answer lost nobody writes.
-        if self.locking.is_some() || self.owns_lock || !self.writes.may() {
+        if self.locking.is_some() || self.owns_lock {
+            return;
+        }
+        if !self.writes.may() {
+            if self.writes.is_over() {
+                self.late.withhold();
+            }
             return;
         }
         let (handle, steal) = (self.handle.clone(), matches!(self.writes, Writes::Elected(_)));
@@ -373,7 +359,15 @@ impl Adapter {
 
     /// Starts the next transaction, if the database does not say what it should.
     fn write(&mut self) {
-        if self.writing.is_some() || Instant::now() < self.write_from || !self.writes.may() {
+        if self.writing.is_some() || Instant::now() < self.write_from {
+            return;
+        }
+        if !self.writes.may() {
+            // What was planned is planned anew by the next attempt.
+            if self.untried && self.writes.is_over() && self.tor.next_batch().is_some() {
+                self.untried = false;
+                self.late.withhold();
+            }
             return;
         }
         let Some(batch) = self.tor.next_batch() else { return };

@@ -19,6 +19,18 @@ fn alarms(site: &Site, name: &str) -> Vec<Value> {
     rows.filter(|row| row["missing"].is_null()).map(|alarm| alarm["kind"].clone()).collect()
 }
 
+/// Who does not reach etcd cannot know who else would have to be asked.
+#[track_caller]
+fn expect_not_whole(site: &Site, name: &str) {
+    for format in [&["alarms"][..], &["alarms", "--json"]] {
+        let told = site.controllers[name].command(format).unwrap();
+        let said = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert_eq!(told.status.code(), Some(6), "{name}: {told:?}");
+        let named = said.contains("this is not all") && said.contains("who they are is not known");
+        assert!(named && said.contains("etcd at"), "{name}: {said}");
+    }
+}
+
 #[test]
 fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_etcd_comes() {
     let mut site = Site::new(1, &[("c1", Both), ("p1", Physical)]);
@@ -39,6 +51,7 @@ fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_
         let (status, body) = site.controllers[name].readyz().unwrap();
         assert!(status.contains("503") && body.contains("membership in the cluster: etcd at"), "{body}");
         assert_eq!(alarms(&site, name), ["cluster_away"], "{waits}");
+        expect_not_whole(&site, name);
         let metrics = site.controllers[name].metrics().unwrap();
         for line in ["vtepd_controller_ready 0", "vtepd_controller_alarms{kind=\"cluster_away\"} 1"] {
             assert!(metrics.contains(line), "{metrics}");
@@ -58,6 +71,7 @@ fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_
         (!alarms(&site, "c1").contains(&"cluster_away".into())).then_some(())
     })
     .unwrap();
+    wait_for("the whole answer", SOON, || site.controllers["c1"].json(&["alarms"]).ok()).unwrap();
 }
 
 #[test]
@@ -96,11 +110,13 @@ fn an_outage_of_etcd_is_an_alarm_and_a_reason_to_be_not_ready_until_it_is_over()
     site.etcd.freeze(0).unwrap();
     wait_for("the alarm", SOON, || alarms(&site, "c1").contains(&"cluster_away".into()).then_some(()))
         .unwrap();
+    expect_not_whole(&site, "c1");
     wait_for("the reason", SOON, || {
         let (status, body) = site.controllers["c1"].readyz().ok()?;
         (status.contains("503") && body.contains("membership in the cluster: etcd at")).then_some(())
     })
     .unwrap();
+    expect_not_whole(&site, "c1");
     site.etcd.thaw(0).unwrap();
     wait_for("no alarm", SOON, || (!alarms(&site, "c1").contains(&"cluster_away".into())).then_some(()))
         .unwrap();
@@ -109,4 +125,5 @@ fn an_outage_of_etcd_is_an_alarm_and_a_reason_to_be_not_ready_until_it_is_over()
         (!body.contains("membership")).then_some(())
     })
     .unwrap();
+    wait_for("the whole answer", SOON, || site.controllers["c1"].json(&["alarms"]).ok()).unwrap();
 }

@@ -39,9 +39,20 @@ impl Site {
         lease_secs: u16,
         pki: Option<&Pki>,
     ) -> Self {
+        Self::with_endpoints(members, controllers, lease_secs, pki, |_, all| all.to_vec())
+    }
+
+    /// `reached`: of the endpoints of all members those that a controller knows.
+    pub(crate) fn with_endpoints(
+        members: u16,
+        controllers: &[(&'static str, ControllerRole)],
+        lease_secs: u16,
+        pki: Option<&Pki>,
+        reached: impl Fn(&str, &[String]) -> Vec<String>,
+    ) -> Self {
         let netns = Netns::new("cluster").unwrap();
         let etcd = Etcd::start(&netns, members).unwrap();
-        let endpoints = etcd.endpoints();
+        let all = etcd.endpoints();
         let started = controllers.iter().zip(9500..).map(|(&(name, role), port)| {
             let listen = listen(port);
             let tls = pki.map(|pki| pki.issue_at(name, listen.ip()).unwrap());
@@ -49,7 +60,7 @@ impl Site {
             let mut controller = Controller::new(&netns, &config).unwrap();
             let mut text = fs::read_to_string(controller.config_path()).unwrap();
             let store = format!("kind = \"etcd\"\nshards = 4\nlease_secs = {lease_secs}");
-            write!(text, "\n[store]\n{store}\nendpoints = {endpoints:?}\n").unwrap();
+            write!(text, "\n[store]\n{store}\nendpoints = {:?}\n", reached(name, &all)).unwrap();
             fs::write(controller.config_path(), text).unwrap();
             controller.start().unwrap();
             (name, controller)

@@ -8,7 +8,7 @@ use serde_json::Value;
 use vtep_api::grpc::{TlsFiles, endpoint, inquiry_client};
 use vtep_api::{Answer, ControllerName, Question};
 use vtep_tests::deadline::wait_for;
-use vtep_tests::lab::ControllerRole::{Logical, Physical};
+use vtep_tests::lab::ControllerRole::{self, Logical, Physical};
 use vtep_tests::pki::{self, Pki};
 
 use super::logical::other;
@@ -17,6 +17,7 @@ use super::tors::{SOON, Switch, Tor, declared};
 
 const SWITCHES: [&str; 6] = ["ls0", "ls1", "ls2", "ls3", "ls4", "ls5"];
 const INCOMPLETE: i32 = 6;
+const CONTROLLERS: [(&str, ControllerRole); 3] = [("lc1", Logical), ("lc2", Logical), ("pc1", Physical)];
 
 const LISTS: [&[&str]; 8] = [
     &["fdb"],
@@ -35,14 +36,21 @@ fn mac(switch: usize, number: usize) -> String {
 
 /// Of each logical switch, one MAC is behind tor1, two are behind tor2, and both claim the first.
 fn world(lease_secs: u16, pki: Option<&Pki>) -> (Tor, Tor, Site) {
-    let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
-    let mut site = Site::with(1, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)], lease_secs, pki);
+    inhabited(Site::with(1, &CONTROLLERS, lease_secs, pki), "")
+}
+
+fn all_declared(policy: &str, [a, b]: [&Tor; 2]) -> String {
     let switches: Vec<Switch<'_>> = SWITCHES
         .iter()
         .zip(0..)
-        .map(|(name, number)| (*name, 5000 + u32::from(number), vec![(&a, "p1", number), (&b, "p1", number)]))
+        .map(|(name, number)| (*name, 5000 + u32::from(number), vec![(a, "p1", number), (b, "p1", number)]))
         .collect();
-    site.at("lc1").apply(&declared("", [&a, &b], &switches)).unwrap();
+    declared(policy, [a, b], &switches)
+}
+
+fn inhabited(mut site: Site, policy: &str) -> (Tor, Tor, Site) {
+    let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
+    site.at("lc1").apply(&all_declared(policy, [&a, &b])).unwrap();
     for tor in [&a, &b] {
         for switch in SWITCHES {
             tor.wait_for_switch(switch).unwrap();
@@ -168,7 +176,8 @@ fn every_command_has_the_same_answer_at_each_controller() {
         (&["clear-duplicate", "ls1", &mac(1, 1)], 3, "is no duplicate in ls1"),
         (&["pin", "ls1", "01:00:5e:00:00:01", "tor1"], 1, "is a group address"),
     ] {
-        for name in ["lc1", "lc2"] {
+        // A physical controller lists its own tables.
+        for name in ["lc1", "lc2", "pc1"].into_iter().filter(|name| *name != "pc1" || words[0] != "fdb") {
             let refused = site.at(name).command(words).unwrap();
             let said = said(&refused);
             assert!(refused.status.code() == Some(code) && said.contains(sentence), "{words:?}: {said}");
@@ -214,6 +223,66 @@ fn what_a_killed_controller_has_is_named_as_missing_until_another_takes_it_over(
             .unwrap_or_else(|error| panic!("{words:?}: {error}"));
     }
     wait_listed(&site, asked);
+}
+
+/// One shard's controller does not reach etcd for a while, and goes by the declared file that it knows.
+#[test]
+fn shards_that_refuse_while_others_answer_are_named_as_missing() {
+    let own = |name: &str, all: &[String]| if name == "lc2" { all[2..].to_vec() } else { all[..2].to_vec() };
+    let (a, b, mut site) = inhabited(Site::with_endpoints(3, &CONTROLLERS, 60, None, own), "");
+    let held = site.controllers["lc1"].json(&["shards"]).unwrap();
+    let held = held.as_array().unwrap().iter().filter(|row| row["holder"] == "lc2");
+    let held: Vec<Value> = held.map(|row| row["shard"].clone()).collect();
+    site.etcd.freeze(2).unwrap();
+    let declared = all_declared("", [&a, &b]) + "\n[[vtep]]\nname = \"hv9\"\n";
+    wait_for("etcd beside its third member", SOON, || site.at("lc1").apply(&declared).ok()).unwrap();
+    let words = ["what-if", "--vtep-down", "hv9", "--json"];
+    // By each of them, as soon as the one knows the new file and the other one that it may not know it.
+    for (asked, address) in [("lc1", Value::from("127.0.0.1:9501")), ("lc2", Value::Null)] {
+        let part = wait_for("a part of the answer", SOON, || {
+            let part = site.controllers[asked].command(&words).unwrap();
+            (part.status.code() == Some(INCOMPLETE)).then_some(part)
+        });
+        let part = part.unwrap_or_else(|error| panic!("{error}: {:?}", site.at(asked).command(&words)));
+        let rows = rows(&part);
+        let missing = &rows.last().unwrap()["missing"][0];
+        assert_eq!((&missing["controller"], &missing["address"]), (&"lc2".into(), &address), "{missing}");
+        assert_eq!(missing["shards"].as_array().unwrap(), &held, "{missing}");
+        let reason = missing["reason"].as_str().unwrap();
+        assert_eq!(reason, "it refuses: VTEP hv9 is not declared");
+    }
+    // Nobody else's alarms are lacking, but who they are is not known.
+    let part = site.at("lc2").command(&["alarms", "--json"]).unwrap();
+    assert_eq!(part.status.code(), Some(INCOMPLETE), "{part:?}");
+    let rows = rows(&part);
+    let (last, alarms) = rows.split_last().unwrap();
+    assert!(alarms.iter().any(|alarm| alarm["kind"] == "cluster_away"), "{rows:?}");
+    assert_eq!(last["missing"].as_array().unwrap().len(), 1, "{last}");
+    assert_eq!(last["missing"][0]["controller"], Value::Null, "{last}");
+    site.etcd.thaw(2).unwrap();
+    for asked in ["lc1", "lc2"] {
+        wait_for("the whole answer", SOON, || site.controllers[asked].json(&words[..3]).ok()).unwrap();
+    }
+}
+
+#[test]
+fn withdrawals_are_released_by_whoever_keeps_them_wherever_that_is_typed() {
+    let guard = "mass_withdraw = { entries = 1, percent = 1, window_secs = 3600 }";
+    let (a, b, mut site) = inhabited(Site::with(1, &CONTROLLERS, 3, None), guard);
+    let gone: Vec<String> =
+        [2, 3].iter().map(|own| format!("del-ucast-local ls2 {}", mac(2, *own))).collect();
+    b.ctl(&gone.join(" -- ")).unwrap();
+    let kept = |site: &Site| {
+        let rows = site.controllers["lc1"].json(&["ls"]).ok()?;
+        rows.as_array()?.iter().find(|row| row["name"] == "ls2")?["kept"].as_u64()
+    };
+    wait_for("what the guard keeps", SOON, || kept(&site).filter(|kept| *kept > 0)).unwrap();
+    let released = site.at("pc1").print(&["release", "--withdrawals", "ls2"]).unwrap();
+    assert!(released.contains("what was kept in ls2 is gone"), "{released}");
+    a.expect("ls2", &[], SOON);
+    assert_eq!(kept(&site), Some(0));
+    let again = site.at("pc1").command(&["release", "--withdrawals", "ls2"]).unwrap();
+    assert!(again.status.code() == Some(3) && said(&again).contains("nothing is kept in ls2"), "{again:?}");
 }
 
 #[test]
@@ -275,9 +344,10 @@ fn only_members_may_ask_of_each_other_and_whoever_is_asked_asks_nobody() {
         assert!(refused.contains(expected), "{from}: {refused}");
     }
     let answers = site.inside(async || ask(&address, &lc1, "lc1", list).await).unwrap();
-    let Some((Answer::End { shards, refusal: None }, rows)) = answers.split_last() else {
+    let Some((Answer::End { shards, refusals }, rows)) = answers.split_last() else {
         panic!("{answers:?}");
     };
+    assert!(refusals.is_empty(), "{refusals:?}");
     let held = site.controllers["lc1"].json(&["shards"]).unwrap();
     let held = held.as_array().unwrap().iter().filter(|row| row["holder"] == "lc2");
     let held: Vec<u64> = held.map(|row| row["shard"].as_u64().unwrap()).collect();

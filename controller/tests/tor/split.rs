@@ -78,7 +78,7 @@ impl Drop for Split {
 
 #[test]
 fn split_roles_give_the_same_tables_over_grpc() {
-    let Split { tors: [a, b, c, d], .. } = &Split::new();
+    let Split { tors: [a, b, c, d], physical, .. } = &Split::new();
     a.claim("x", MAC).unwrap();
     b.expect("x", &[(MAC, a)], SOON);
     c.expect("x", &[(MAC, a)], SOON);
@@ -94,6 +94,14 @@ fn split_roles_give_the_same_tables_over_grpc() {
     assert_eq!(d.ctl("list-ls").unwrap(), "y", "d takes no part in x");
     b.expect_flood("x", &[a, c]);
     a.expect_flood("y", &[d]);
+    // Who rules elsewhere is named, for here is nothing of what he keeps.
+    for (switch, sentence) in
+        [("x", "is released at lc1"), ("y", "is released at lc2"), ("z", "knows no logical switch z")]
+    {
+        let refused = physical[0].command(&["release", "--withdrawals", switch]).unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(3) && said.contains(sentence), "{switch}: {said}");
+    }
 }
 
 #[test]

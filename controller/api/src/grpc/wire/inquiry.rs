@@ -1,7 +1,7 @@
 use super::parts::{kind, name};
 use super::{Malformed, Wire, proto, sealed};
 use crate::grpc::wire::proto::answer::{self, Kind as Message};
-use crate::{Answer, ErrorKind, Question};
+use crate::{Answer, ErrorKind, Question, Refusal};
 
 impl sealed::Sealed for Question {}
 
@@ -33,12 +33,9 @@ impl Wire for Answer {
     fn to_wire(&self) -> proto::Answer {
         let kind = match self {
             Self::Rows(rows) => Message::Rows(rows.clone()),
-            Self::End { shards, refusal } => Message::End(answer::End {
+            Self::End { shards, refusals } => Message::End(answer::End {
                 shards: shards.iter().copied().map(u32::from).collect(),
-                refusal: refusal.as_ref().map(|(kind, message)| answer::Refusal {
-                    reason: error_kind_to_wire(*kind).into(),
-                    message: message.clone(),
-                }),
+                refusals: refusals.iter().map(refusal_to_wire).collect(),
             }),
         };
         proto::Answer { kind: Some(kind) }
@@ -49,14 +46,26 @@ impl Wire for Answer {
             Message::Rows(rows) => Self::Rows(rows),
             Message::End(end) => Self::End {
                 shards: shards("end.shards", &end.shards)?,
-                refusal: end.refusal.map(refusal).transpose()?,
+                refusals: end.refusals.into_iter().map(refusal).collect::<Result<_, _>>()?,
             },
         })
     }
 }
 
-fn refusal(refusal: answer::Refusal) -> Result<(ErrorKind, String), Malformed> {
-    Ok((error_kind(refusal.reason)?, refusal.message))
+fn refusal_to_wire(Refusal { shards, kind, message }: &Refusal) -> answer::Refusal {
+    answer::Refusal {
+        reason: error_kind_to_wire(*kind).into(),
+        message: message.clone(),
+        shards: shards.iter().copied().map(u32::from).collect(),
+    }
+}
+
+fn refusal(refusal: answer::Refusal) -> Result<Refusal, Malformed> {
+    Ok(Refusal {
+        shards: shards("end.refusals.shards", &refusal.shards)?,
+        kind: error_kind(refusal.reason)?,
+        message: refusal.message,
+    })
 }
 
 fn shards(field: &'static str, numbers: &[u32]) -> Result<Vec<u16>, Malformed> {
@@ -81,7 +90,7 @@ fn error_kind(number: i32) -> Result<ErrorKind, Malformed> {
         Ok(answer::Reason::Failed) => Ok(ErrorKind::Failed),
         Ok(answer::Reason::Incomplete) => Ok(ErrorKind::Incomplete),
         Ok(answer::Reason::Unspecified) | Err(_) => {
-            Err(Malformed::value("end.refusal.reason", number, "1 to 4"))
+            Err(Malformed::value("end.refusals.reason", number, "1 to 4"))
         }
     }
 }
