@@ -61,7 +61,7 @@ pub fn on_the_wire(sample: &Sample) -> (Vec<u8>, u32) {
 /// Whether the frame is seen where it leaves; else where it came in.
 pub fn is_outbound(sample: &Sample) -> bool {
     let dropped = Verdict::from_code(sample.head.verdict).is_none_or(Verdict::is_drop);
-    sample.head.to != 0 && sample.outer.is_empty() && !dropped
+    sample.head.goes_to().is_some() && sample.outer.is_empty() && !dropped
 }
 
 /// Since `start`.

@@ -45,6 +45,10 @@ impl Host {
     /// From zero on. None at all, rather than sums that fall, if the kernel does not tell what is in them.
     fn verdicts(&self, vnis: &[VniCounters]) -> Vec<(Verdict, u64)> {
         let Ok(past) = self.kernel.past_stats() else { return Vec::new() };
+        // With the domain of no network.
+        if vnis.len() != self.installed.networks.len() + 1 {
+            return Vec::new();
+        }
         let mut frames = past.map(|counter| counter.packets);
         for (verdict, counter) in vnis.iter().flat_map(|counters| &counters.verdicts) {
             frames[*verdict as usize] += counter.packets;
@@ -52,16 +56,14 @@ impl Host {
         Verdict::ALL.iter().map(|verdict| (*verdict, frames[*verdict as usize])).collect()
     }
 
-    /// Those that are not zero.
+    /// Those that are not zero, of the networks of which the kernel tells.
     pub(super) fn counters(&self) -> Vec<VniCounters> {
         let networks = self.installed.networks.iter().map(|(&vni, network)| (Some(vni), network.bd));
         let all = std::iter::once((None, 0)).chain(networks);
-        let counters = all.map(|(vni, bd)| {
-            let Ok(verdicts) = self.kernel.vni_stats(bd) else {
-                return VniCounters { vni, verdicts: Vec::new() };
-            };
+        let counters = all.filter_map(|(vni, bd)| {
+            let verdicts = self.kernel.vni_stats(bd).ok()?;
             let counted = Verdict::ALL.iter().map(|verdict| (*verdict, verdicts[*verdict as usize]));
-            VniCounters { vni, verdicts: counted.filter(|(_, counter)| counter.packets > 0).collect() }
+            Some(VniCounters { vni, verdicts: counted.filter(|(_, counter)| counter.packets > 0).collect() })
         });
         counters.collect()
     }

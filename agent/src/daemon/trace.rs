@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tokio::sync::oneshot;
-use vtep_abi::{CaptureHead, FdbKey, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
+use vtep_abi::{FdbKey, PortValue, Target, Verdict, VniValue, VtepAdj, VtepByIpKey, mapped_v4};
 use vtep_api::MacAddr;
 use vtep_api::daemon::chain;
 
@@ -386,18 +386,18 @@ impl Host {
     fn trace_row(&self, tracing: &Tracing, traced: &Traced, chain: Chain) -> TraceRow {
         let Tracing { program, interface, probe, .. } = tracing;
         let head = &traced.end.head;
-        let (to, leaves) = (CaptureHead::interface(head.to), head.to != 0);
+        let to = head.goes_to();
         let verdict = Verdict::from_code(head.verdict);
         let outer = Outer::parse(&traced.end.frame, self.udp_port())
-            .filter(|_| leaves && *program == Program::PortIn);
+            .filter(|_| to.is_some() && *program == Program::PortIn);
         let disagreement = match verdict {
-            Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), to),
+            Some(verdict) => disagreement(&chain, verdict, outer.as_ref(), to.unwrap_or(0)),
             None => Some(format!("verdict {} is unknown to this agent", head.verdict)),
         };
         let (frame, sent) = (frame_row(&probe.bytes), &traced.end.frame);
         let device = match verdict {
             Some(Verdict::Admitted) => Some(decapsulates(&tracing.inside)),
-            Some(Verdict::Device) if to == tracing.tunnel_ifindex => {
+            Some(Verdict::Device) if to == Some(tracing.tunnel_ifindex) => {
                 chain.adjacency.and_then(|(_, adj)| self.encapsulates(&adj, chain.vni, sent))
             }
             _ => None,
@@ -432,7 +432,7 @@ impl Host {
     fn fate(&self, traced: &Traced, program: Program, interface: &str, frame: FrameRow) -> TraceRow {
         let head = &traced.end.head;
         let verdict = Verdict::from_code(head.verdict);
-        let leaves = head.to != 0;
+        let to = head.goes_to();
         TraceRow {
             program: program.to_string(),
             interface: interface.to_owned(),
@@ -441,8 +441,8 @@ impl Host {
             verdict: verdict.map_or_else(|| head.verdict.to_string(), |verdict| verdict.name().to_owned()),
             meaning: verdict.map_or("", Verdict::meaning).to_owned(),
             drop: verdict.is_some_and(Verdict::is_drop),
-            to: leaves.then(|| self.interface(CaptureHead::interface(head.to))),
-            bytes: leaves.then(|| digits(&traced.end.frame)),
+            to: to.map(|to| self.interface(to)),
+            bytes: to.map(|_| digits(&traced.end.frame)),
             outer: None,
             device: None,
             copies: Vec::new(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytemuck::Zeroable;
 use serde::Serialize;
 use tracing::warn;
-use vtep_abi::{CaptureHead, CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict, VerdictSet};
+use vtep_abi::{CaptureSettings, Counter, Event, EventKind, FdbKey, Verdict, VerdictSet};
 use vtep_api::MacAddr;
 use vtep_api::control::Feed;
 
@@ -281,9 +281,8 @@ impl Host {
             for watcher in &mut watchers.all {
                 let Wants::Capture { filter, verdicts, .. } = &watcher.wants else { continue };
                 let is_at = |port: &String| {
-                    [sample.head.ifindex, CaptureHead::interface(sample.head.to)]
-                        .iter()
-                        .any(|at| *at != 0 && self.interface(*at) == *port)
+                    let came = Some(sample.head.ifindex).filter(|came| *came != 0);
+                    came.into_iter().chain(sample.head.goes_to()).any(|at| self.interface(at) == *port)
                 };
                 let wanted = verdicts.contains(verdict)
                     && (filter.vni.is_none() || filter.vni == vni)
@@ -334,16 +333,12 @@ impl Host {
         booted: Duration,
     ) -> CapturedFrame {
         let (bytes, len) = capture::on_the_wire(sample);
-        let outbound = capture::is_outbound(sample);
+        let to = sample.head.goes_to().filter(|_| capture::is_outbound(sample));
         let at = booted.saturating_add(Duration::from_nanos(sample.head.at_ns));
         CapturedFrame {
             at_ns: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
-            interface: self.interface(if outbound {
-                CaptureHead::interface(sample.head.to)
-            } else {
-                sample.head.ifindex
-            }),
-            outbound,
+            interface: self.interface(to.unwrap_or(sample.head.ifindex)),
+            outbound: to.is_some(),
             vni,
             verdict: verdict.name().to_owned(),
             drop: verdict.is_drop(),

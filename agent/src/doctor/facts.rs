@@ -16,7 +16,7 @@ use vtep_api::daemon::chain;
 use super::Question;
 use super::frames::{self, Sent};
 use crate::config::{self, Config, Port, Source};
-use crate::control::view::{PortRow, VniRow};
+use crate::control::view::{PortRow, PortTraffic, VniRow};
 use crate::control::{Request, client};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{self, KernelError, Occupants};
@@ -210,7 +210,7 @@ impl TableFacts {
             bound: rows.iter().map(|row| row.port.clone()).collect(),
             trunks: trunks.map(|row| row.port.clone()).collect(),
             networks: grouped(rows.iter().map(|row| (row.port.clone(), row.logical_switch.clone()))),
-            no_headroom: headroom(rows),
+            no_headroom: headroom(rows.iter().map(|row| (row.port.as_str(), row.traffic))),
             vnis: networks.map(|networks| networks.iter().map(|row| row.vni).collect()),
             encapsulations: None,
         }
@@ -235,12 +235,17 @@ impl TableFacts {
     }
 }
 
-fn headroom(rows: &[PortRow]) -> BTreeMap<String, u64> {
-    let mut frames = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.traffic.no_headroom > 0) {
-        *frames.entry(row.port.clone()).or_default() += row.traffic.no_headroom;
+/// Of ports where it matters still: once it has not happened for long, it is next to nothing of what the port sent.
+fn headroom<'a>(bindings: impl Iterator<Item = (&'a str, PortTraffic)>) -> BTreeMap<String, u64> {
+    const ONE_OF: u64 = 1000;
+    let mut frames: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (port, traffic) in bindings {
+        let (without, all) = frames.entry(port.to_owned()).or_default();
+        *without += traffic.no_headroom;
+        *all += traffic.received_packets;
     }
-    frames
+    let matters = |(without, all): (u64, u64)| (without > all / ONE_OF).then_some(without);
+    frames.into_iter().filter_map(|(port, counted)| Some((port, matters(counted)?))).collect()
 }
 
 fn grouped(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, BTreeSet<String>> {
@@ -291,4 +296,21 @@ async fn far_mtu(netlink: &Netlink, link: &Link) -> Option<Result<u32, String>> 
     }
     let far = netlink.far_mtu(link.ifindex).await.map_err(|error| chain(&error));
     Some(far.and_then(|mtu| mtu.ok_or_else(|| "its network namespace has no number in ours".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_without_headroom_are_told_while_they_are_one_in_a_thousand() {
+        let told = |no_headroom, received_packets| {
+            let traffic = PortTraffic { received_packets, no_headroom, ..PortTraffic::default() };
+            headroom([("tap1", traffic), ("tap1", PortTraffic::default())].into_iter()).get("tap1").copied()
+        };
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(1, 1), Some(1));
+        assert_eq!(told(2, 1999), Some(2));
+        assert_eq!(told(2, 2000), None);
+    }
 }

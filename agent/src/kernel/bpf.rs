@@ -303,6 +303,29 @@ impl<V: Pod> PerCpu<V> {
         }
     }
 
+    /// The first value goes on at the second index, and the first index has zeros: in one call, between whose parts nobody is
+    /// killed.
+    pub(super) fn move_to(&self, [from, to]: [u32; 2], values: &[V]) -> io::Result<()> {
+        let values: Vec<V> = values.iter().copied().chain(vec![V::zeroed(); self.cpus]).collect();
+        if values.len() != 2 * self.cpus {
+            return Err(self.miscounted(values.len() - self.cpus));
+        }
+        let keys = [to, from];
+        let mut attr = zeroed_attr();
+        attr.batch.map_fd = raw(self.fd.as_fd());
+        attr.batch.keys = keys.as_ptr() as u64;
+        attr.batch.values = values.as_ptr() as u64;
+        attr.batch.count = 2;
+        // SAFETY: two keys, and for each a value for each possible CPU, of which the kernel reads as many
+        // (`generic_map_update_batch`).
+        unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr) }.map(drop)
+    }
+
+    fn miscounted(&self, values: usize) -> io::Error {
+        let message = format!("there are {values} values for {} CPUs", self.cpus);
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    }
+
     /// Sets the value of every CPU to zeros. Counts of a program that runs meanwhile may be lost or survive.
     pub(super) fn clear(&self, index: u32) -> io::Result<()> {
         self.set(index, &vec![V::zeroed(); self.cpus])
@@ -311,10 +334,7 @@ impl<V: Pod> PerCpu<V> {
     /// One value for each possible CPU, as [`Self::lookup`] returns them.
     pub(super) fn set(&self, index: u32, values: &[V]) -> io::Result<()> {
         if values.len() != self.cpus {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("there are {} values for {} CPUs", values.len(), self.cpus),
-            ));
+            return Err(self.miscounted(values.len()));
         }
         let mut attr = self.element(address(&index), values.as_ptr() as u64);
         // SAFETY: as in `lookup`; the kernel only reads both.

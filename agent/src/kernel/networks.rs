@@ -85,8 +85,9 @@ impl Networks {
     pub(super) fn put(&mut self, rows: &[(u32, Network)]) -> Result<Applied, ApplyError> {
         self.sweep(GRACE)?;
         let mut applied = Applied::default();
+        let mut waits = true;
         for (vni, network) in rows {
-            match self.put_one(*vni, network)? {
+            match self.put_one(*vni, network, &mut waits)? {
                 None => applied.written += 1,
                 Some(reason) => applied.refuse([Entry::Network(*vni)], reason),
             }
@@ -94,7 +95,12 @@ impl Networks {
         Ok(applied)
     }
 
-    fn put_one(&mut self, vni: u32, network: &Network) -> Result<Option<Reason>, ApplyError> {
+    fn put_one(
+        &mut self,
+        vni: u32,
+        network: &Network,
+        waits: &mut bool,
+    ) -> Result<Option<Reason>, ApplyError> {
         if network.flood.len() > FLOOD_MEMBERS_MAX as usize || network.bd > self.vni.capacity() {
             return Ok(Some(Reason::OutOfRange));
         }
@@ -110,7 +116,8 @@ impl Networks {
             return self.publish(vni, &network.value(last.flood_generation));
         }
         let generation = self.fresh_generation(vni, last);
-        if !network.flood.is_empty() && !self.fill(FloodKey::new(vni, generation), &network.flood)? {
+        let key = FloodKey::new(vni, generation);
+        if !network.flood.is_empty() && !self.fill(key, &network.flood, waits)? {
             return Ok(Some(Reason::Full));
         }
         let value = network.value(generation);
@@ -127,9 +134,10 @@ impl Networks {
         let mut removed = 0;
         for vni in vnis {
             if let Some(last) = self.vni.lookup(vni).map_err(failed("lookup", map::VNI))? {
+                // Before it goes: what nobody's domain counted would be in no sum.
+                self.retire_counters(last.bd)?;
                 self.vni.delete(vni).map_err(failed("deletion", map::VNI))?;
                 self.retire(*vni, &last);
-                self.retire_counters(last.bd)?;
                 removed += 1;
             }
         }
@@ -170,8 +178,7 @@ impl Networks {
         for (past, counted) in past.iter_mut().zip(counted) {
             past.verdicts.iter_mut().zip(counted.verdicts).for_each(|(past, counted)| *past += counted);
         }
-        let retired = self.stats.set(self.past(), &past).and_then(|()| self.stats.clear(bd));
-        retired.map_err(failed("update", map::STATS))
+        self.stats.move_to([bd, self.past()], &past).map_err(failed("update", map::STATS))
     }
 
     /// The name of the map in which the entries have no room, if there is one.
@@ -192,8 +199,8 @@ impl Networks {
         Ok(members)
     }
 
-    /// False if there is no room.
-    fn fill(&mut self, key: FloodKey, flood: &[Target]) -> Result<bool, ApplyError> {
+    /// False if there is no room. Room is waited for once, however many lists have none.
+    fn fill(&mut self, key: FloodKey, flood: &[Target], waits: &mut bool) -> Result<bool, ApplyError> {
         let write = |map: &Map<FloodKey, FloodValue>| {
             let full = write::upsert(map, &[key], &[FloodValue::new(flood)]);
             full.map(|full| full.is_empty()).map_err(failed("update", map::FLOOD))
@@ -202,7 +209,9 @@ impl Networks {
             return Ok(true);
         }
         let Some(last) = self.retired.iter().map(|list| list.since).max() else { return Ok(false) };
-        thread::sleep(GRACE_MIN.saturating_sub(last.elapsed()));
+        if mem::take(waits) {
+            thread::sleep(GRACE_MIN.saturating_sub(last.elapsed()));
+        }
         self.sweep(GRACE_MIN)?;
         write(&self.flood)
     }
@@ -234,11 +243,13 @@ impl Networks {
 
     /// Removes the lists that were retired longer ago than `grace`.
     fn sweep(&mut self, grace: Duration) -> Result<(), ApplyError> {
-        let (due, kept): (Vec<Retired>, _) =
-            mem::take(&mut self.retired).into_iter().partition(|list| list.since.elapsed() >= grace);
-        self.retired = kept;
-        let keys: Vec<FloodKey> = due.iter().map(|list| FloodKey::new(list.vni, list.generation)).collect();
-        write::remove(&self.flood, &keys).map(drop).map_err(failed("deletion", map::FLOOD))
+        let now = Instant::now();
+        let is_due = |list: &Retired| now.duration_since(list.since) >= grace;
+        let due = self.retired.iter().filter(|list| is_due(list));
+        let keys: Vec<FloodKey> = due.map(|list| FloodKey::new(list.vni, list.generation)).collect();
+        write::remove(&self.flood, &keys).map_err(failed("deletion", map::FLOOD))?;
+        self.retired.retain(|list| !is_due(list));
+        Ok(())
     }
 }
 

@@ -85,10 +85,13 @@ impl CaptureHead {
     /// In [`Self::to`]: into the namespace at the other end of this veth. Nor one that is lower by half.
     pub const PEER: u32 = 1 << 30;
 
-    /// The interface that [`Self::to`] names.
+    /// The interface where the frame goes on, if it does.
     #[must_use]
-    pub const fn interface(to: u32) -> u32 {
-        to & !(Self::RESOLVE | Self::PEER)
+    pub const fn goes_to(&self) -> Option<u32> {
+        match self.to & !(Self::RESOLVE | Self::PEER) {
+            0 => None,
+            interface => Some(interface),
+        }
     }
 }
 
