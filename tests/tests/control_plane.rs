@@ -14,3 +14,5 @@ mod outages;
 mod rehearsal;
 #[path = "control_plane/rig.rs"]
 mod rig;
+#[path = "control_plane/shards.rs"]
+mod shards;
