@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Killed,
     /// SIGSTOP, and SIGCONT afterwards.
     Stopped,
-    /// nft drops whatever it sends and is sent.
+    /// nft drops whatever it sends and is sent, also between a physical controller and its TORs.
     CutOff,
     /// nft drops what goes between it and etcd alone; a member of etcd, what goes between it and the other members.
     CutOffFromEtcd,
@@ -99,6 +99,9 @@ impl Fault {
     }
 
     pub(crate) fn heal(self, rig: &mut Rig) {
+        if let (Kind::CutOff, Whom::Controller(name)) = (self.kind, self.whom) {
+            assert!(!rig.reaches_tor(name), "{name} was never cut off from the TORs");
+        }
         match (self.kind, self.whom) {
             (Kind::Killed, Whom::Controller(name)) => rig.controllers.get_mut(name).unwrap().start().unwrap(),
             (Kind::Killed, Whom::Etcd(member)) => rig.etcd.restart(member).unwrap(),

@@ -1,11 +1,11 @@
 //! Three members of etcd, two logical and two physical controllers, each in a namespace of its own; two hosts with agents
-//! and a VM each; three TORs' databases.
+//! and a VM each; three TORs' databases, which controllers reach over the fabric.
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::Arc,
     thread,
     time::Duration,
@@ -42,6 +42,8 @@ const HOST_1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const HOST_2: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const CONTROLLERS: [(&str, ControllerRole, u8); 4] =
     [("lc1", Logical, 101), ("lc2", Logical, 102), ("pc1", Physical, 111), ("pc2", Physical, 112)];
+/// Where a TOR's database is reached.
+const OVSDB: u16 = 6640;
 /// MACs that nobody moves behind each of the first two TORs.
 const STILL: u8 = 10;
 /// Of `store.lease_secs`, the default.
@@ -60,7 +62,7 @@ pub(crate) struct Rig {
     machines: BTreeMap<&'static str, Machine>,
     places_of_etcd: Vec<(Netns, Ipv4Addr)>,
     vms: [(Machine, Vm); 2],
-    _tors: [Arc<OvsdbServer>; 3],
+    _tors: [(Machine, Arc<OvsdbServer>); 3],
     _fabric: Fabric,
 }
 
@@ -83,9 +85,10 @@ impl Rig {
             .iter()
             .map(|(name, role, _)| (*name, controller(name, *role, &machines[name], &etcd.endpoints())))
             .collect();
-        let tors: [Arc<OvsdbServer>; 3] = [("tor1", TOR_1), ("tor2", TOR_2), ("tor3", TOR_3)]
-            .map(|(name, address)| Arc::new(tor(name, address)));
-        controllers["lc1"].apply(&declared(&tors)).unwrap();
+        let places_of_tors = [("tor1", TOR_1), ("tor2", TOR_2), ("tor3", TOR_3)]
+            .map(|(name, address)| (name, fabric.machine(name, address.octets()[3]).unwrap()));
+        let tors = places_of_tors.each_ref().map(|(name, place)| Arc::new(tor(name, place)));
+        controllers["lc1"].apply(&declared()).unwrap();
         let vms = hosts.map(|host| {
             let number = host.address.octets()[3];
             let vm = Vm::new(&host.netns, "p1", number).unwrap().0;
@@ -111,6 +114,8 @@ impl Rig {
         let logical = wait_for("the network's controller", SOON, || logical(&controllers["lc1"])).unwrap();
         let (held, held_macs) = Held::hold(&tors, &controllers[logical.as_str()], &watches[0]);
         still.extend(held_macs);
+        let mut servers = tors.into_iter();
+        let standing = places_of_tors.map(|(_, place)| (place, servers.next().unwrap()));
         let rig = Self {
             controllers,
             etcd,
@@ -123,7 +128,7 @@ impl Rig {
             places_of_etcd: places,
             churn: Churn::start(first, second),
             vms,
-            _tors: tors,
+            _tors: standing,
             _fabric: fabric,
         };
         rig.ready()
@@ -216,6 +221,13 @@ impl Rig {
         &self.machines[controller].netns
     }
 
+    /// Whether it could connect to a TOR's database.
+    pub(crate) fn reaches_tor(&self, controller: &str) -> bool {
+        let database = SocketAddr::from((TOR_1, OVSDB));
+        let connected = || TcpStream::connect_timeout(&database, Duration::from_millis(300)).is_ok();
+        self.place(controller).within(connected).unwrap()
+    }
+
     pub(crate) fn place_of_etcd(&self, member: u16) -> &Netns {
         &self.places_of_etcd[usize::from(member)].0
     }
@@ -287,8 +299,9 @@ fn listen(address: Ipv4Addr) -> SocketAddr {
     SocketAddr::from((address, 9480))
 }
 
-fn tor(name: &str, address: Ipv4Addr) -> OvsdbServer {
-    let ovsdb = OvsdbServer::start().unwrap();
+fn tor(name: &str, place: &Machine) -> OvsdbServer {
+    let address = place.address;
+    let ovsdb = OvsdbServer::start_in(&place.netns, &[&format!("ptcp:{OVSDB}:{address}")]).unwrap();
     let words =
         format!("add-ps {name} -- set Physical_Switch {name} tunnel_ips={address} -- add-port {name} p1");
     ovsdb.vtep_ctl(&words).unwrap();
@@ -296,15 +309,14 @@ fn tor(name: &str, address: Ipv4Addr) -> OvsdbServer {
 }
 
 /// What the guards are there for is done here all the time.
-fn declared(tors: &[Arc<OvsdbServer>; 3]) -> String {
+fn declared() -> String {
     let mut text = format!(
         "version = 1\n[policy]\nmass_withdraw = {{ entries = 1000000 }}\n{}\
          [[logical_switch]]\nname = \"{NETWORK}\"\nvni = {VNI}\n",
         held::policy()
     );
-    let tors = tors.iter().zip(["tor1", "tor2", "tor3"]);
-    for (tor, name) in tors {
-        write!(text, "[[vtep]]\nname = \"{name}\"\novsdb = \"{}\"\n", tor.remote()).unwrap();
+    for (name, address) in [("tor1", TOR_1), ("tor2", TOR_2), ("tor3", TOR_3)] {
+        write!(text, "[[vtep]]\nname = \"{name}\"\novsdb = \"tcp:{address}:{OVSDB}\"\n").unwrap();
     }
     for name in ["host1", "host2"] {
         write!(text, "[[vtep]]\nname = \"{name}\"\n").unwrap();

@@ -40,7 +40,10 @@ fn scenario_15_twenty_successions_lose_and_take_back_nothing() {
     let violations: Vec<_> = rig.watches.iter().flat_map(Watch::violations).collect();
     let report = rig.finish_stream();
     let looks = rig.watches.each_ref().map(|watch| (watch.name, watch.looks()));
+    late.look(&rig);
     let (attempts, taken) = (late.attempts(), late.locks_lost());
+    late.look(&rig);
+    assert_eq!(attempts, late.attempts(), "who is looked at has tried nothing");
     say(&format!("{report:?}; looked at: {looks:?}; lease {LEASE:?}"));
     say(&format!("{} attempts by terms that were over: {attempts:?}", attempts.values().sum::<u64>()));
     say(&format!("{taken} locks of TORs were taken from who had them"));
