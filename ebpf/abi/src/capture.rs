@@ -88,10 +88,16 @@ impl CaptureHead {
     /// The interface where the frame goes on, if it does.
     #[must_use]
     pub const fn goes_to(&self) -> Option<u32> {
-        match self.to & !(Self::RESOLVE | Self::PEER) {
+        match Self::interface(self.to) {
             0 => None,
             interface => Some(interface),
         }
+    }
+
+    /// That [`Self::to`] names, before there is a head.
+    #[must_use]
+    pub const fn interface(to: u32) -> u32 {
+        to & !(Self::RESOLVE | Self::PEER)
     }
 }
 
