@@ -126,13 +126,20 @@ impl Desk {
 
     /// Without others.
     async fn alone(&self, request: &Request) -> Reply {
+        let released = match request {
+            Request::ReleaseWithdrawals { logical_switch } => Some(release::here(self, logical_switch).await),
+            _ => None,
+        };
         if let Some(logicals) = self.logicals() {
             let core = logicals.borrow().values().next().map(|core| core.errands.clone());
             let Some(core) = core else { return stopping() };
-            return shard::answer(&core, request, (self.now)()).await.unwrap_or_else(stopping);
+            let reply = shard::answer(&core, request, (self.now)()).await.unwrap_or_else(stopping);
+            return match (reply, released) {
+                (Reply::Error { kind: ErrorKind::NotFound, .. }, Some(Ok(released))) => released,
+                (reply, _) => reply,
+            };
         }
-        if let Request::ReleaseWithdrawals { logical_switch } = request {
-            let released = release::here(self, logical_switch).await;
+        if let (Request::ReleaseWithdrawals { logical_switch }, Some(released)) = (request, released) {
             return released.unwrap_or_else(|owner| release::refusal(self, logical_switch, owner));
         }
         let (asked, now) = (request.clone(), (self.now)());

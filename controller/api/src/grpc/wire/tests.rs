@@ -340,6 +340,29 @@ fn check<T: Wire + PartialEq + std::fmt::Debug>(message: &T, at: usize, octet: u
     decode::<T>(&octets).ok();
 }
 
+prop_compose! {
+    fn question()(from in controller(), request in vec(any::<u8>(), 0..20), shards in vec(any::<u16>(), 0..4)) -> Question {
+        Question { from, request, shards }
+    }
+}
+
+prop_compose! {
+    fn refusal()(kind in proptest::sample::select(&KINDS[..]), shards in vec(any::<u16>(), 0..4), message in named()) -> Refusal {
+        Refusal { shards, kind, message }
+    }
+}
+
+const KINDS: [ErrorKind; 4] =
+    [ErrorKind::Usage, ErrorKind::NotFound, ErrorKind::Failed, ErrorKind::Incomplete];
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        vec(any::<u8>(), 0..20).prop_map(Answer::Rows),
+        (vec(any::<u16>(), 0..4), vec(refusal(), 0..3))
+            .prop_map(|(shards, refusals)| Answer::End { shards, refusals }),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(5000))]
 
@@ -364,11 +387,23 @@ proptest! {
     }
 
     #[test]
+    fn a_question_of_another_controller_survives(message in question(), at: usize, octet: u8, cut: bool) {
+        check(&message, at, octet, cut);
+    }
+
+    #[test]
+    fn its_answer_survives(message in answer(), at: usize, octet: u8, cut: bool) {
+        check(&message, at, octet, cut);
+    }
+
+    #[test]
     fn garbage_gives_no_panic(octets in vec(any::<u8>(), 0..200)) {
         decode::<FromVtep>(&octets).ok();
         decode::<ToVtep>(&octets).ok();
         decode::<FromPhysical>(&octets).ok();
         decode::<FromLogical>(&octets).ok();
+        decode::<Question>(&octets).ok();
+        decode::<Answer>(&octets).ok();
     }
 }
 
