@@ -47,6 +47,8 @@ pub struct Known {
     pub standing: &'static str,
     /// Others should serve the VTEP's MACs.
     pub suspect: bool,
+    /// The session failed, and frames come from the VTEP all the same.
+    pub receiving: bool,
     /// It was never up, for longer than a handshake takes.
     pub overdue: bool,
     pub failures: u64,
@@ -57,6 +59,13 @@ pub struct Known {
     /// Why the last packet was refused, or could not be sent.
     pub complaint: Option<String>,
     pub settings: BfdSettings,
+}
+
+impl Known {
+    /// `vtep(5)`, `bfd_status:forwarding`.
+    pub fn forwards(&self) -> bool {
+        !self.suspect && (self.state == State::Up || self.receiving)
+    }
 }
 
 pub type Findings = BTreeMap<u32, Known>;

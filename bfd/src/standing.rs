@@ -20,6 +20,8 @@ enum View {
     /// Its session was never Up: its silence says nothing.
     Unproven,
     Alive,
+    /// Its session failed, and frames come from it all the same.
+    Receiving,
     Failed,
     /// Up again, and on trial until then.
     Returning(Instant),
@@ -60,6 +62,7 @@ impl Standing {
         match self.view {
             View::Unproven => "unproven",
             View::Alive => "alive",
+            View::Receiving => "receiving",
             View::Failed => "failed",
             View::Returning(_) => "returning",
             View::Waiting => "waiting",
@@ -80,7 +83,7 @@ impl Standing {
 
     pub fn rise(&mut self, holding: &Holding, now: Instant) {
         self.view = match self.view {
-            View::Unproven | View::Alive => View::Alive,
+            View::Unproven | View::Alive | View::Receiving => View::Alive,
             View::Failed if holding.revertive => View::Returning(now + self.hold),
             View::Failed => View::Waiting,
             other => other,
@@ -90,7 +93,7 @@ impl Standing {
     pub fn fail(&mut self, holding: &Holding, now: Instant) {
         match self.view {
             View::Unproven | View::Failed => return,
-            View::Alive | View::Returning(_) | View::Waiting => {}
+            View::Alive | View::Receiving | View::Returning(_) | View::Waiting => {}
         }
         let restless = self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < holding.calm);
         self.hold =
@@ -100,9 +103,21 @@ impl Standing {
         self.view = View::Failed;
     }
 
+    /// Its session failed, but it serves as long as frames come from it. Whether it served.
+    pub fn spare(&mut self) -> bool {
+        if matches!(self.view, View::Alive) {
+            self.view = View::Receiving;
+        }
+        self.is_spared()
+    }
+
+    pub const fn is_spared(&self) -> bool {
+        matches!(self.view, View::Receiving)
+    }
+
     /// The peer says that it is out of service on purpose, which is no word on the path (RFC 5882 §4.1.1).
     pub fn pardon(&mut self) {
-        if matches!(self.view, View::Alive) {
+        if matches!(self.view, View::Alive | View::Receiving) {
             self.view = View::Unproven;
         }
     }

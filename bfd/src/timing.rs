@@ -56,6 +56,14 @@ impl Parameters {
         self
     }
 
+    /// Wants packets no more often than that.
+    #[must_use]
+    pub fn receiving_no_faster_than(mut self, interval: Duration) -> Self {
+        let interval_us = u32::try_from(interval.as_micros()).unwrap_or(u32::MAX);
+        self.required_min_rx_us = slower(self.required_min_rx_us, interval_us);
+        self
+    }
+
     pub const fn is_concatenated_path_down(&self) -> bool {
         self.concatenated_path_down
     }

@@ -88,3 +88,22 @@ fn a_peer_that_is_taken_out_of_service_has_not_failed() {
     standing.pardon();
     assert!(standing.is_suspect(), "a failure before that stands");
 }
+
+#[test]
+fn one_whose_frames_come_serves_until_they_stop_or_its_session_is_back() {
+    let now = Instant::now();
+    let spared = || {
+        let mut standing = Standing::new();
+        standing.rise(&HOLDING, now);
+        assert!(standing.spare());
+        standing
+    };
+    let mut back = spared();
+    assert_eq!((back.name(), back.is_suspect(), back.failures()), ("receiving", false, 0));
+    back.rise(&HOLDING, now);
+    assert_eq!((back.name(), back.is_spared()), ("alive", false));
+    let mut failed = spared();
+    failed.fail(&HOLDING, now);
+    assert_eq!((failed.name(), failed.failures()), ("failed", 1));
+    assert!(!failed.spare(), "it served no more");
+}

@@ -255,7 +255,18 @@ extern "C" fn expired(_map: *mut core::ffi::c_void, vtep: &u32, heard: &mut BfdH
     let silent = context::now_ns().saturating_sub(heard.heard_ns) >= heard.detect_ns;
     // An index that got another session since has another discriminator.
     let same = word(&heard.packet, 8) == word(&session.packet, 4);
-    if session.flags & BfdSession::UP == 0 || !silent || !same || !maps::take_down(vtep) {
+    if session.flags & BfdSession::UP == 0 || !silent || !same {
+        return 0;
+    }
+    if session.flags & BfdSession::IF_RX != 0 {
+        let received = maps::received_frames(vtep);
+        if received != heard.received {
+            heard.received = received;
+            maps::wait_again(heard);
+            return 0;
+        }
+    }
+    if !maps::take_down(vtep) {
         return 0;
     }
     heard.expired += 1;

@@ -9,7 +9,9 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::bpf_timer;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start};
+use aya_ebpf::helpers::generated::{
+    bpf_map_lookup_percpu_elem, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
+};
 use aya_ebpf::macros::btf_map;
 use vtep_abi::global::{MAC_TABLE_BUCKETED, MAC_TABLE_HASH};
 use vtep_abi::{
@@ -498,6 +500,31 @@ pub(crate) fn expect_again(vtep: u32, within_ns: u64, expired: Expired) {
             let _ = bpf_timer_start(timer, within_ns, 0);
         }
     }
+}
+
+/// From the timer's own callback, which is called once more.
+#[inline(always)]
+pub(crate) fn wait_again(heard: &mut BfdHeard) {
+    // SAFETY: as in `expect_again`; the callback runs because the timer was initialized.
+    let _ = unsafe { bpf_timer_start((&raw mut heard.timer).cast(), heard.detect_ns, 0) };
+}
+
+/// By all CPUs.
+#[inline(always)]
+pub(crate) fn received_frames(vtep: u32) -> u64 {
+    /// Beyond them nothing is summed: the verifier goes through every round.
+    const CPUS_MAX: u32 = 1024;
+    let mut frames = 0u64;
+    for cpu in 0..CPUS_MAX {
+        // SAFETY: the kernel returns null beyond its CPUs, and else an element, which another CPU may count in meanwhile.
+        let stats = unsafe {
+            let map = (&raw const VTEP_STATS).cast_mut().cast();
+            bpf_map_lookup_percpu_elem(map, (&raw const vtep).cast(), cpu).cast::<VtepStats>().as_ref()
+        };
+        let Some(stats) = stats else { break };
+        frames = frames.wrapping_add(stats.received.packets);
+    }
+    frames
 }
 
 /// Called with the map, the VTEP's index, and what was heard of it.

@@ -18,6 +18,7 @@ const CALM: u32 = 6;
 /// Of all VTEPs, but for what [`BfdVtep`] and the source say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Bfd {
     pub enabled: bool,
     pub transport: BfdTransport,
@@ -31,6 +32,10 @@ pub struct Bfd {
     pub hold_max_ms: Bounded<0, 3_600_000>,
     /// Otherwise a VTEP comes back by `vtep-agent bfd restore` only.
     pub revertive: bool,
+    /// How often a VTEP is asked for packets from which no frames come, if that is less often. 0: as any.
+    pub decay_min_rx_ms: Bounded<0, 60_000>,
+    /// A VTEP serves while frames come from it, whatever becomes of its control packets.
+    pub forwarding_if_rx: bool,
     /// Whether what the source says of a VTEP counts.
     pub heed_source: bool,
     #[serde(rename = "vtep", skip_serializing_if = "BfdVteps::is_empty")]
@@ -60,6 +65,10 @@ pub struct BfdVtep {
     pub hold_max_ms: Option<Bounded<0, 3_600_000>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revertive: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_min_rx_ms: Option<Bounded<0, 60_000>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding_if_rx: Option<bool>,
 }
 
 /// By unique name, in the order of the file.
@@ -78,6 +87,9 @@ pub struct BfdSettings {
     pub parameters: Parameters,
     pub vni: u32,
     pub holding: Holding,
+    /// Zero: never.
+    pub decay_min_rx: Duration,
+    pub forwarding_if_rx: bool,
     pub tunnel: TunnelTerms,
     pub origin: BfdOrigin,
 }
@@ -113,6 +125,7 @@ impl Bfd {
         let hold = millis(word.hold_ms.unwrap_or(self.hold_ms).as_u32());
         let hold_max = millis(word.hold_max_ms.unwrap_or(self.hold_max_ms).as_u32()).max(hold);
         let revertive = word.revertive.unwrap_or(self.revertive);
+        let decay_min_rx = millis(word.decay_min_rx_ms.unwrap_or(self.decay_min_rx_ms).as_u32());
         word.enabled.unwrap_or(self.enabled).then(|| BfdSettings {
             transport: word.transport.unwrap_or(self.transport),
             // The programs answer while the agent is gone.
@@ -123,6 +136,8 @@ impl Bfd {
             tunnel,
             vni: word.vni.unwrap_or(self.vni).as_u32(),
             holding: Holding { hold, hold_max, calm: hold_max * CALM, revertive },
+            decay_min_rx,
+            forwarding_if_rx: word.forwarding_if_rx.unwrap_or(self.forwarding_if_rx),
             origin: match (own.is_some(), source.is_some()) {
                 (false, false) => BfdOrigin::General,
                 (true, false) => BfdOrigin::File,
@@ -145,6 +160,8 @@ impl BfdVtep {
             hold_ms: self.hold_ms,
             hold_max_ms: self.hold_max_ms,
             revertive: self.revertive,
+            decay_min_rx_ms: self.decay_min_rx_ms,
+            forwarding_if_rx: self.forwarding_if_rx,
         }
     }
 }
@@ -161,6 +178,8 @@ impl Default for Bfd {
             hold_ms: Bounded::preset(10_000),
             hold_max_ms: Bounded::preset(300_000),
             revertive: true,
+            decay_min_rx_ms: Bounded::preset(0),
+            forwarding_if_rx: false,
             heed_source: true,
             vteps: BfdVteps::default(),
         }

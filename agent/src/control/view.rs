@@ -293,7 +293,7 @@ pub struct BfdRow {
     pub remote_state: String,
     /// Why it was last taken down.
     pub diagnostic: String,
-    /// `unproven`, `alive`, `failed`, `returning`, `waiting`.
+    /// `unproven`, `alive`, `receiving` (the session failed, frames come), `failed`, `returning`, `waiting`.
     pub standing: String,
     pub suspect: bool,
     pub detection_ms: Option<u64>,

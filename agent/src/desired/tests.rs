@@ -162,6 +162,7 @@ fn known(last: u8, suspect: bool) -> Known {
         remote_diagnostic: vtep_bfd::Diagnostic::NONE,
         standing: "failed",
         suspect,
+        receiving: false,
         overdue: false,
         expired: 0,
         failures: 1,

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use aya::maps::Map as AyaMap;
 use bytemuck::Zeroable;
-use vtep_abi::{BfdHeard, BfdReceived, BfdSession, map};
+use vtep_abi::{BfdHeard, BfdReceived, BfdSession, VtepStats, map};
 
-use super::bpf::Map;
+use super::bpf::{Map, PerCpu};
 use super::error::{ApplyError, failed};
 use super::ring::{Ring, pod};
 use super::write;
@@ -16,6 +16,7 @@ use super::write;
 pub struct Bfd {
     sessions: Map<u32, BfdSession>,
     heard: Map<u32, BfdHeard>,
+    stats: PerCpu<VtepStats>,
 }
 
 impl Bfd {
@@ -23,6 +24,7 @@ impl Bfd {
         Ok(Self {
             sessions: Map::open(&maps.join(map::BFD_SESSION)).map_err(failed("opening", map::BFD_SESSION))?,
             heard: Map::open(&maps.join(map::BFD_HEARD)).map_err(failed("opening", map::BFD_HEARD))?,
+            stats: PerCpu::open(&maps.join(map::VTEP_STATS)).map_err(failed("opening", map::VTEP_STATS))?,
         })
     }
 
@@ -49,6 +51,12 @@ impl Bfd {
     pub(crate) fn heard(&self, vtep: u32) -> Result<BfdHeard, ApplyError> {
         let heard = self.heard.lookup(&vtep).map_err(failed("lookup", map::BFD_HEARD))?;
         Ok(heard.unwrap_or_else(BfdHeard::zeroed))
+    }
+
+    /// Frames from the VTEP, control packets not among them.
+    pub(crate) fn received(&self, vtep: u32) -> Result<u64, ApplyError> {
+        let cpus = self.stats.lookup(vtep).map_err(failed("lookup", map::VTEP_STATS))?.unwrap_or_default();
+        Ok(cpus.iter().map(|stats| stats.received.packets).sum())
     }
 }
 

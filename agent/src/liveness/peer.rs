@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use vtep_abi::{BfdHeard, BfdReceived, BfdSession};
-use vtep_bfd::{Action, Adopted, Event, Inner, Packet, SOURCE_PORTS, Session, Standing, State, Transport};
+use vtep_bfd::{
+    Action, Adopted, Decay, Event, Inner, Packet, Parameters, SOURCE_PORTS, Session, Standing, State,
+    Transport,
+};
 
 use super::task::Clock;
 use super::{Known, Wish};
@@ -26,6 +29,7 @@ pub(super) struct Peer {
     pub(super) wish: Wish,
     pub(super) session: Session,
     pub(super) standing: Standing,
+    decay: Option<Decay>,
     socket: UdpSocket,
     source_port: u16,
     since: Instant,
@@ -54,6 +58,10 @@ impl Left {
         }
         let sent = Packet::parse(&self.told.packet).ok()?;
         let heard = Packet::parse(&self.heard.packet).ok()?;
+        if sent.state != State::Up {
+            // It had failed, and frames came all the same.
+            return None;
+        }
         let ours = heard.your_discriminator == sent.my_discriminator;
         ours.then(|| Adopted { sent, heard, heard_at: clock.at(self.heard.heard_ns) })
     }
@@ -80,6 +88,7 @@ impl Peer {
             wish,
             session,
             standing,
+            decay: None,
             socket,
             source_port,
             since: now,
@@ -91,10 +100,41 @@ impl Peer {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        match (self.session.due(), self.standing.due()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
+        let decay = self.decay.as_ref().map(Decay::due);
+        [self.session.due(), self.standing.due(), decay].into_iter().flatten().min()
+    }
+
+    /// `received`: frames from the VTEP so far.
+    pub(super) fn configure(&mut self, wish: Wish, received: u64, now: Instant) -> bool {
+        if wish.settings.decay_min_rx != self.wish.settings.decay_min_rx {
+            self.decay = None;
         }
+        self.wish = wish;
+        self.watch_for_idleness(received, now);
+        self.step(Event::Configure(self.parameters()), now)
+    }
+
+    pub(super) fn watch_for_idleness(&mut self, received: u64, now: Instant) {
+        let min_rx = self.wish.settings.decay_min_rx;
+        if self.decay.is_none() && !min_rx.is_zero() {
+            self.decay = Some(Decay::new(min_rx, received, now));
+        }
+    }
+
+    pub(super) fn looks_for_idleness(&self, now: Instant) -> bool {
+        self.decay.as_ref().is_some_and(|decay| now >= decay.due())
+    }
+
+    /// Whether the programs are to be told something.
+    pub(super) fn look_for_idleness(&mut self, received: u64, now: Instant) -> bool {
+        let changed = self.decay.as_mut().is_some_and(|decay| decay.look(received, now));
+        changed && self.step(Event::Configure(self.parameters()), now)
+    }
+
+    fn parameters(&self) -> Parameters {
+        let wanted = self.wish.settings.parameters;
+        let idle = self.decay.as_ref().and_then(Decay::min_rx);
+        idle.map_or(wanted, |min_rx| wanted.receiving_no_faster_than(min_rx))
     }
 
     pub(super) fn known(&self, now: Instant) -> Known {
@@ -106,6 +146,7 @@ impl Peer {
             remote_diagnostic: self.session.remote_diagnostic(),
             standing: self.standing.name(),
             suspect: self.standing.is_suspect() || self.session.is_path_down(),
+            receiving: self.standing.is_spared(),
             overdue: self.session.state() != State::Up
                 && !self.standing.is_suspect()
                 && now.saturating_duration_since(self.since) > HANDSHAKE,
@@ -151,6 +192,10 @@ impl Peer {
     pub(super) fn sustain(&mut self, heard: &BfdHeard, clock: &Clock, now: Instant) {
         if heard.expired != self.expired {
             self.expired = heard.expired;
+            if self.wish.settings.forwarding_if_rx {
+                // No frames came either, which our own timer does not know.
+                self.standing.fail(&self.wish.settings.holding, now);
+            }
             return;
         }
         if let Ok(packet) = Packet::parse(&heard.packet)
@@ -188,7 +233,7 @@ impl Peer {
                         State::Down | State::AdminDown if from == State::Up => {
                             if self.session.remote_state() == State::AdminDown || to == State::AdminDown {
                                 self.standing.pardon();
-                            } else {
+                            } else if !(self.wish.settings.forwarding_if_rx && self.standing.spare()) {
                                 self.standing.fail(&holding, now);
                             }
                         }
@@ -205,10 +250,12 @@ impl Peer {
     pub(super) fn doubt(&mut self, heard: &BfdHeard, now: Instant) {
         let is_news = heard.expired != self.expired;
         self.expired = heard.expired;
+        let holding = self.wish.settings.holding;
         if self.is_new {
             self.is_new = false;
+        } else if is_news && self.standing.is_spared() {
+            self.standing.fail(&holding, now);
         } else if is_news && self.session.state() == State::Up && !self.standing.is_suspect() {
-            let holding = self.wish.settings.holding;
             self.standing.fail(&holding, now);
             self.standing.rise(&holding, now);
         }
@@ -254,8 +301,14 @@ impl Peer {
             required_min_rx_us: self.session.required_min_rx_us(),
             source_port: self.source_port.to_be_bytes(),
             transport: code(self.wish.settings.transport),
-            flags: if self.session.state() == State::Up { BfdSession::UP } else { 0 },
+            flags: self.flags(),
         }
+    }
+
+    fn flags(&self) -> u8 {
+        let is_watched = self.session.state() == State::Up || self.standing.is_spared();
+        let if_rx = if self.wish.settings.forwarding_if_rx { BfdSession::IF_RX } else { 0 };
+        if is_watched { BfdSession::UP | if_rx } else { 0 }
     }
 }
 

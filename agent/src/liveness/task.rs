@@ -144,7 +144,10 @@ impl Task {
                     Err(error) => warn!(%error, "what was heard of a VTEP cannot be read"),
                 }
             }
-            if peer.step(Event::Tick, now) {
+            let mut tells = peer.looks_for_idleness(now)
+                && peer.look_for_idleness(received(&self.maps, index, peer), now);
+            tells |= peer.step(Event::Tick, now);
+            if tells {
                 tell(&self.maps, index, peer, &self.clock);
             }
         }
@@ -182,8 +185,8 @@ impl Task {
                     if (peer.wish.address, peer.wish.local, peer.wish.settings.transport)
                         == (wish.address, wish.local, wish.settings.transport) =>
                 {
-                    peer.wish = wish.clone();
-                    peer.step(Event::Configure(wish.settings.parameters), now);
+                    let received = received(&self.maps, index, peer);
+                    peer.configure(wish.clone(), received, now);
                     tell(&self.maps, index, peer, &self.clock);
                     continue;
                 }
@@ -194,7 +197,9 @@ impl Task {
             let heard = self.maps.heard(index).unwrap_or_else(|_| bytemuck::Zeroable::zeroed());
             let told = left.get(&index).copied().unwrap_or_else(bytemuck::Zeroable::zeroed);
             match Peer::new(wish.clone(), &Left { told, heard, suspect }, &self.clock, now) {
-                Ok(peer) => {
+                Ok(mut peer) => {
+                    let received = received(&self.maps, index, &peer);
+                    peer.watch_for_idleness(received, now);
                     tell(&self.maps, index, &peer, &self.clock);
                     self.peers.insert(index, peer);
                 }
@@ -263,4 +268,12 @@ fn judge(maps: &Bfd, index: u32, peer: &mut Peer) {
         Ok(heard) => peer.doubt(&heard, Instant::now()),
         Err(error) => warn!(%error, vtep = %peer.wish.address, "what was heard of a VTEP cannot be read"),
     }
+}
+
+/// Frames from the VTEP so far.
+fn received(maps: &Bfd, index: u32, peer: &Peer) -> u64 {
+    maps.received(index).unwrap_or_else(|error| {
+        warn!(%error, vtep = %peer.wish.address, "how many frames came from a VTEP cannot be read");
+        0
+    })
 }

@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtep_api::VtepName;
-use vtep_bfd::State;
 
 use super::{Refusals, Report, SourceEvent, file::chain};
 use crate::config::OvsdbSource;
@@ -240,7 +239,7 @@ fn status(known: Option<&Known>) -> Cells {
     let pairs = [
         ("enabled", "true".to_owned()),
         ("state", known.state.to_string()),
-        ("forwarding", (known.state == State::Up && !known.suspect).to_string()),
+        ("forwarding", known.forwards().to_string()),
         ("diagnostic", known.diagnostic.to_string()),
         ("remote_state", known.remote_state.to_string()),
         ("remote_diagnostic", known.remote_diagnostic.to_string()),

@@ -51,6 +51,12 @@ pub struct BfdWord {
     pub hold_max_ms: Option<Bounded<0, 3_600_000>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revertive: Option<bool>,
+    /// In the place of `min_rx_ms`, if it is longer, while no frames come from the VTEP. 0: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_min_rx_ms: Option<Bounded<0, 60_000>>,
+    /// The VTEP serves while frames come from it, whatever becomes of its control packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding_if_rx: Option<bool>,
 }
 
 impl BfdWord {
@@ -71,6 +77,8 @@ impl BfdWord {
             hold_ms: self.hold_ms.or(other.hold_ms),
             hold_max_ms: self.hold_max_ms.or(other.hold_max_ms),
             revertive: self.revertive.or(other.revertive),
+            decay_min_rx_ms: self.decay_min_rx_ms.or(other.decay_min_rx_ms),
+            forwarding_if_rx: self.forwarding_if_rx.or(other.forwarding_if_rx),
         }
     }
 
@@ -88,6 +96,8 @@ impl BfdWord {
             hold_ms: either(one.hold_ms, other.hold_ms, Ord::max),
             hold_max_ms: either(one.hold_max_ms, other.hold_max_ms, Ord::max),
             revertive: either(one.revertive, other.revertive, |one, other| one && other),
+            decay_min_rx_ms: either(one.decay_min_rx_ms, other.decay_min_rx_ms, Ord::max),
+            forwarding_if_rx: either(one.forwarding_if_rx, other.forwarding_if_rx, |one, other| one || other),
         }
     }
 }

@@ -58,12 +58,16 @@ pub(super) fn tor_outline(
         bindings.map(|binding| ((binding.port.clone(), binding.vlan), binding.logical_switch.clone()));
     let tunnels = outline.vteps.iter().filter(|(peer, _)| *peer != vtep);
     let tunnels = tunnels.filter_map(|(peer, locator)| {
-        let BfdWord { min_rx_ms, min_tx_ms, transport, .. } = locator.bfd;
+        let BfdWord { min_rx_ms, min_tx_ms, transport, decay_min_rx_ms, forwarding_if_rx, .. } = locator.bfd;
         // Another transport is not for the database to speak of.
         let asked = locator.bfd.enabled == Some(true) && transport == Some(BfdTransport::Vxlan);
-        let intervals =
-            TunnelOutline { min_rx_ms: min_rx_ms.map(Into::into), min_tx_ms: min_tx_ms.map(Into::into) };
-        address(outline, peer).filter(|_| asked).map(|address| (address, intervals))
+        let terms = TunnelOutline {
+            min_rx_ms: min_rx_ms.map(Into::into),
+            min_tx_ms: min_tx_ms.map(Into::into),
+            decay_min_rx_ms: decay_min_rx_ms.map(Into::into),
+            forwarding_if_rx,
+        };
+        address(outline, peer).filter(|_| asked).map(|address| (address, terms))
     });
     TorOutline {
         complete: outline.complete,

@@ -32,6 +32,8 @@ impl BfdSession {
 
     /// The session is Up: the peer's silence takes the VTEP down.
     pub const UP: u8 = 1;
+    /// Not while frames come from it.
+    pub const IF_RX: u8 = 2;
 }
 
 /// What the kernel knows as `struct bpf_timer`: it finds the field by this name in the map's BTF.
@@ -59,6 +61,8 @@ pub struct BfdHeard {
     pub answered: u64,
     /// How often the time was up.
     pub expired: u64,
+    /// Of a session with [`BfdSession::IF_RX`]: how many frames had come when the time was up last.
+    pub received: u64,
     /// The last packet that counted.
     pub packet: [u8; BfdSession::PACKET_LEN],
 }
@@ -100,6 +104,6 @@ pub struct BfdScratch {
 }
 
 const _: () = assert!(size_of::<BfdSession>() == 48);
-const _: () = assert!(size_of::<BfdHeard>() == 96);
+const _: () = assert!(size_of::<BfdHeard>() == 104);
 const _: () = assert!(size_of::<BfdReceived>() == 64);
 const _: () = assert!(size_of::<BfdScratch>() == 144);

@@ -22,6 +22,10 @@ pub struct TunnelBfd {
     pub enabled: Option<bool>,
     pub min_rx_ms: u32,
     pub min_tx_ms: u32,
+    /// In the place of `min_rx_ms` while no frames come from the peer; 0: never.
+    pub decay_min_rx_ms: u32,
+    /// The tunnel is up while frames come from the peer, whatever becomes of its control packets.
+    pub forwarding_if_rx: bool,
     /// Tell the peer that it should send its frames elsewhere.
     pub cpath_down: bool,
     /// Take control packets with tunnel key 0 only.
@@ -37,6 +41,8 @@ impl Default for TunnelBfd {
             enabled: None,
             min_rx_ms: 1000,
             min_tx_ms: 100,
+            decay_min_rx_ms: 0,
+            forwarding_if_rx: false,
             cpath_down: false,
             check_tnl_key: false,
             dst_mac: None,
@@ -128,14 +134,21 @@ fn read(found: Found<'_>, refusals: &mut Refusals) -> TunnelBfd {
                 Some(checks) => bfd.check_tnl_key = checks,
                 None => refuse("check_tnl_key", text, FLAG),
             },
-            "decay_min_rx" if text != "0" => {
-                refuse("decay_min_rx", text, "0: an idle tunnel is watched as another");
-            }
-            "forwarding_if_rx" if text != "false" => {
-                refuse("forwarding_if_rx", text, "false: received frames do not make up for silence");
-            }
+            "decay_min_rx" => match text.parse() {
+                Ok(ms) => bfd.decay_min_rx_ms = ms,
+                Err(_) => refuse("decay_min_rx", text, "milliseconds, or 0"),
+            },
+            "forwarding_if_rx" => match flag() {
+                Some(forwards) => bfd.forwarding_if_rx = forwards,
+                None => refuse("forwarding_if_rx", text, FLAG),
+            },
             _ => {}
         }
+    }
+    if (1..bfd.min_rx_ms).contains(&bfd.decay_min_rx_ms) {
+        let text = bfd.decay_min_rx_ms.to_string();
+        refuse("decay_min_rx", &text, "0, or no less than min_rx");
+        bfd.decay_min_rx_ms = 0;
     }
     if let Some(text) = row.bfd_config_remote.get("bfd_dst_mac") {
         match text.parse::<MacAddr>() {

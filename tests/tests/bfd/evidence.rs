@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use vtep_tests::{deadline::wait_for, lab::rig::SOON, process::Daemon};
 
-use crate::rig::{Flow, Pair};
+use crate::rig::{Flow, Hops, Pair};
 
 /// The TOR gets what is sent and its session lives; what it sends inside tunnels is lost.
 #[test]
@@ -33,6 +33,66 @@ fn data_that_is_dead_one_way_under_a_live_session_is_told_until_it_comes_again()
 
     tor.run("nft delete table inet dead").unwrap();
     pair.wait_for_no_alarm("one_way", "192.0.2.11");
+}
+
+/// `forwarding_if_rx`: the master's daemon dies, and its data does not.
+#[test]
+fn a_vtep_serves_while_frames_come_from_it_and_no_longer_whatever_has_become_of_the_agent() {
+    for stopped in [false, true] {
+        let mut pair = Pair::new(Hops::Multi, "hold_ms = 0\nforwarding_if_rx = true");
+        pair.wait_until_up();
+        let mut ping = pair.vm.netns.command("ping");
+        ping.args(["-n", "-q", "-i", "0.02"]).arg(pair.tors[0].far.address.to_string());
+        let pinging = Daemon::spawn("ping", &mut ping).unwrap();
+        let flow = Flow::start(&pair);
+        wait_for("answers", SOON, || (pair.vtep("a")["received_packets"].as_u64()? > 50).then_some(()))
+            .unwrap();
+        if stopped {
+            pair.agent.daemon().unwrap().signal(Signal::SIGSTOP).unwrap();
+        }
+        pair.tors[0].bird.as_mut().unwrap().daemon().kill().unwrap();
+        if !stopped {
+            wait_for("an end of the session", SOON, || (pair.session("a")?["state"] == "down").then_some(()))
+                .unwrap();
+            let session = pair.session("a").unwrap();
+            assert_eq!((&session["standing"], &session["failures"]), (&"receiving".into(), &0.into()));
+        }
+        // For many detection times.
+        let before = flow.arrived(0);
+        wait_for("frames at the master", SOON, || (flow.arrived(0) > before + 20_000).then_some(())).unwrap();
+        assert_eq!(flow.arrived(1), 0, "stopped: {stopped}; {:?}", (!stopped).then(|| pair.session("a")));
+        drop(pinging);
+        wait_for("frames at the slave", SOON, || (flow.arrived(1) > 100).then_some(())).unwrap();
+        if stopped {
+            pair.agent.daemon().unwrap().signal(Signal::SIGCONT).unwrap();
+        }
+        wait_for("the agent's word", SOON, || (pair.vtep("a")["suspect"] == true).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {:?}", pair.session("a")));
+        flow.finish();
+    }
+}
+
+#[test]
+fn a_vtep_from_which_nothing_comes_is_asked_for_fewer_packets_until_something_does() {
+    let mut pair = Pair::new(Hops::Multi, "");
+    pair.wait_until_up();
+    pair.agent.reconfigure(|text| text.replacen("[bfd]\n", "[bfd]\ndecay_min_rx_ms = 1000\n", 1)).unwrap();
+    pair.agent.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
+    let detects = |ms: u64| {
+        wait_for(&format!("a detection time of {ms} ms"), SOON, || {
+            (pair.session("a")?["detection_ms"] == ms).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:?}", pair.session("a")));
+    };
+    detects(3000);
+    let mut ping = pair.vm.netns.command("ping");
+    ping.args(["-n", "-q", "-i", "0.1"]).arg(pair.tors[0].far.address.to_string());
+    let pinging = Daemon::spawn("ping", &mut ping).unwrap();
+    detects(150);
+    drop(pinging);
+    detects(3000);
+    let session = pair.session("a").unwrap();
+    assert_eq!((&session["state"], &session["failures"]), (&"up".into(), &0.into()), "{session}");
 }
 
 /// Without a session: the way to the master loses its carrier, and the slave is reached over another.

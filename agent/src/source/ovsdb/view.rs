@@ -119,10 +119,13 @@ impl Build {
     }
 
     fn note_clamped(&mut self, address: IpAddr, terms: &TunnelBfd) {
-        for (key, ms) in [("min_rx", terms.min_rx_ms), ("min_tx", terms.min_tx_ms)] {
-            let taken = u32::from(nearest(ms));
+        for (key, ms, least, taken) in [
+            ("min_rx", terms.min_rx_ms, 50, nearest(terms.min_rx_ms).as_u32()),
+            ("min_tx", terms.min_tx_ms, 50, nearest(terms.min_tx_ms).as_u32()),
+            ("decay_min_rx", terms.decay_min_rx_ms, 0, terms.decay_min_rx_ms.min(60_000)),
+        ] {
             if taken != ms {
-                let problem = format!("{ms}; expected 50 to 60000, {taken} is taken");
+                let problem = format!("{ms}; expected {least} to 60000, {taken} is taken");
                 self.refusals.note(format!("{key} of the tunnel to {address}"), problem);
             }
         }
@@ -136,6 +139,8 @@ fn word(terms: &TunnelBfd) -> BfdWord {
         min_tx_ms: Some(nearest(terms.min_tx_ms)),
         min_rx_ms: Some(nearest(terms.min_rx_ms)),
         vni: Some(Bounded::preset(0)),
+        decay_min_rx_ms: Bounded::try_from(i64::from(terms.decay_min_rx_ms.min(60_000))).ok(),
+        forwarding_if_rx: Some(terms.forwarding_if_rx),
         ..BfdWord::default()
     }
 }

@@ -22,6 +22,8 @@ pub struct TorOutline {
 pub struct TunnelOutline {
     pub min_rx_ms: Option<u32>,
     pub min_tx_ms: Option<u32>,
+    pub decay_min_rx_ms: Option<u32>,
+    pub forwarding_if_rx: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,10 +77,17 @@ pub(super) fn foreign_bindings(
 
 /// `Tunnel.bfd_params` as we write it, with our mark.
 pub(super) fn asked(wanted: &TunnelOutline) -> Pairs {
-    let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-    let millis = |key: &str, ms: Option<u32>| ms.map(|ms| (key.to_owned(), ms.to_string()));
-    let intervals = [millis("min_rx", wanted.min_rx_ms), millis("min_tx", wanted.min_tx_ms)];
-    [MANAGED_BY, ("enable", "true")].map(pair).into_iter().chain(intervals.into_iter().flatten()).collect()
+    let TunnelOutline { min_rx_ms, min_tx_ms, decay_min_rx_ms, forwarding_if_rx } = wanted;
+    let asked = [
+        ("min_rx", min_rx_ms.map(|ms| ms.to_string())),
+        ("min_tx", min_tx_ms.map(|ms| ms.to_string())),
+        ("decay_min_rx", decay_min_rx_ms.map(|ms| ms.to_string())),
+        ("forwarding_if_rx", forwarding_if_rx.map(|forwards| forwards.to_string())),
+    ];
+    let asked = asked.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let (managed, by) = MANAGED_BY;
+    let ours = [(managed, by.to_owned()), ("enable", "true".to_owned())];
+    ours.into_iter().chain(asked).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 pub(super) fn is_asked(params: &Pairs) -> bool {

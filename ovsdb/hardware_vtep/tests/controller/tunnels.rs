@@ -26,7 +26,7 @@ fn params(controller: &Controller) -> BTreeMap<String, String> {
 }
 
 async fn ask(controller: &mut Controller, min_rx_ms: Option<u32>) {
-    let wanted = TunnelOutline { min_rx_ms, min_tx_ms: None };
+    let wanted = TunnelOutline { min_rx_ms, ..TunnelOutline::default() };
     controller.outline.tunnels = [(ip(PEER), wanted)].into();
     controller.write_outline().await;
 }

@@ -68,6 +68,8 @@ async fn what_a_controller_asks_for_is_read_and_what_is_wrong_is_named() {
         "bfd_params:enable=true",
         "bfd_params:min_rx=150",
         "bfd_params:cpath_down=true",
+        "bfd_params:decay_min_rx=150",
+        "bfd_params:forwarding_if_rx=true",
         "bfd_params:check_tnl_key=true",
         "bfd_config_remote:bfd_dst_ip=169.254.7.1",
         "bfd_config_remote:bfd_dst_mac=\"02:00:00:00:00:07\"",
@@ -78,13 +80,14 @@ async fn what_a_controller_asks_for_is_read_and_what_is_wrong_is_named() {
         &second,
         "bfd_params:enable=perhaps",
         "bfd_params:min_tx=0",
-        "bfd_params:decay_min_rx=5000",
-        "bfd_params:forwarding_if_rx=true",
+        "bfd_params:decay_min_rx=500",
+        "bfd_params:forwarding_if_rx=1",
     ]);
     device.catch_up().await;
     let bfd = asked(&device, PEERS[0]);
     assert_eq!((bfd.enabled, bfd.min_rx_ms, bfd.min_tx_ms), (Some(true), 150, 100));
-    assert!(bfd.cpath_down && bfd.check_tnl_key);
+    assert!(bfd.cpath_down && bfd.check_tnl_key && bfd.forwarding_if_rx);
+    assert_eq!(bfd.decay_min_rx_ms, 150);
     assert_eq!(bfd.dst_ip.unwrap().to_string(), "169.254.7.1");
     assert_eq!(bfd.dst_mac.unwrap().to_string(), "02:00:00:00:00:07");
     assert_eq!(asked(&device, PEERS[1]).enabled, None);
@@ -92,8 +95,8 @@ async fn what_a_controller_asks_for_is_read_and_what_is_wrong_is_named() {
     for expected in [
         "enable of BFD is \"perhaps\"; expected true or false",
         "min_tx of BFD is \"0\"; expected milliseconds from 1",
-        "decay_min_rx of BFD is \"5000\"; expected 0",
-        "forwarding_if_rx of BFD is \"true\"; expected false",
+        "decay_min_rx of BFD is \"500\"; expected 0, or no less than min_rx",
+        "forwarding_if_rx of BFD is \"1\"; expected true or false",
     ] {
         assert!(refused.iter().any(|text| text.contains(expected)), "{expected} in {refused:#?}");
     }

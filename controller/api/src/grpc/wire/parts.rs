@@ -251,6 +251,8 @@ pub(super) fn bfd_to_wire(word: &BfdWord) -> Option<proto::Bfd> {
         hold_ms: word.hold_ms.map(Into::into),
         hold_max_ms: word.hold_max_ms.map(Into::into),
         revertive: word.revertive,
+        decay_min_rx_ms: word.decay_min_rx_ms.map(Into::into),
+        forwarding_if_rx: word.forwarding_if_rx,
     })
 }
 
@@ -276,6 +278,8 @@ pub(super) fn bfd(word: Option<&proto::Bfd>) -> Result<BfdWord, Malformed> {
         hold_ms: bounded("bfd.hold_ms", word.hold_ms)?,
         hold_max_ms: bounded("bfd.hold_max_ms", word.hold_max_ms)?,
         revertive: word.revertive,
+        decay_min_rx_ms: bounded("bfd.decay_min_rx_ms", word.decay_min_rx_ms)?,
+        forwarding_if_rx: word.forwarding_if_rx,
     })
 }
 

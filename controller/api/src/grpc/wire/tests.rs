@@ -51,13 +51,13 @@ fn bfd() -> impl Strategy<Value = BfdWord> {
     }
     let transport = [BfdTransport::SingleHop, BfdTransport::MultiHop, BfdTransport::Vxlan];
     let transport = option::of(proptest::sample::select(transport.to_vec()));
-    let flags = any::<[Option<bool>; 2]>();
-    (flags, transport, (some(), some(), some()), (some(), some(), some())).prop_map(
+    let flags = any::<[Option<bool>; 3]>();
+    (flags, transport, (some(), some(), some()), (some(), some(), some(), some())).prop_map(
         |(
-            [enabled, revertive],
+            [enabled, revertive, forwarding_if_rx],
             transport,
             (min_tx_ms, min_rx_ms, multiplier),
-            (vni, hold_ms, hold_max_ms),
+            (vni, hold_ms, hold_max_ms, decay_min_rx_ms),
         )| {
             BfdWord {
                 enabled,
@@ -69,6 +69,8 @@ fn bfd() -> impl Strategy<Value = BfdWord> {
                 hold_ms,
                 hold_max_ms,
                 revertive,
+                decay_min_rx_ms,
+                forwarding_if_rx,
             }
         },
     )
