@@ -41,6 +41,42 @@ fn a_vms_own_vxlan_with_offloads_is_wrapped_once_more() {
     assert_eq!(rig.count(Verdict::EncapFailed), 0);
 }
 
+/// Both packets share their bytes then, and the programs write into theirs (`bpf_unclone_prologue` of the kernel's
+/// `net/core/filter.c`).
+#[test]
+fn a_frame_that_a_packet_socket_has_too_is_seen_as_it_came() {
+    for decap in ["device", "program"] {
+        let rig = Rig::with(&format!("macs_max = 1000\ndecap = \"{decap}\"")).unwrap();
+        let [vm, far] = [&rig.vm, &rig.far].map(|vm| PacketSocket::bind(&vm.eth0).unwrap());
+        let [at_port, at_uplink] =
+            [&rig.port, &rig.host.uplink].map(|link| PacketSocket::bind(link).unwrap());
+        let from_tor = PacketSocket::leaving(&rig.tor.uplink).unwrap();
+        let sent = [Verdict::Master, Verdict::Flooded].map(|verdict| rig.count(verdict));
+        for to in [rig.far.mac, MacAddr::BROADCAST] {
+            let inner = frame::udp(end(&rig.vm), Endpoint { mac: to, ..end(&rig.far) }, b"seen going out");
+            vm.send(&inner).unwrap();
+            let is_it = |frame: &[u8]| frame == inner;
+            let seen = at_port.receive_where(SOON, |frame| frame.ends_with(b"seen going out")).unwrap();
+            assert_eq!(seen.as_ref(), Some(&inner), "decap {decap}, to {to}");
+            assert!(far.receive_where(SOON, is_it).unwrap().is_some(), "decap {decap}, to {to}");
+        }
+        let after = [Verdict::Master, Verdict::Flooded].map(|verdict| rig.count(verdict));
+        assert!(after[0] > sent[0] && after[1] > sent[1], "{sent:?}, then {after:?}");
+        for to in [rig.vm.mac, MacAddr::BROADCAST] {
+            let inner = frame::udp(end(&rig.far), Endpoint { mac: to, ..end(&rig.vm) }, b"seen coming in");
+            far.send(&inner).unwrap();
+            let [outer, seen] = [&from_tor, &at_uplink].map(|socket| {
+                socket.receive_where(SOON, |frame| frame.ends_with(b"seen coming in")).unwrap().unwrap()
+            });
+            assert_eq!(seen, outer, "decap {decap}, to {to}");
+            assert!(
+                vm.receive_where(SOON, |frame| frame == inner).unwrap().is_some(),
+                "decap {decap}, to {to}"
+            );
+        }
+    }
+}
+
 /// Addressed as the host's own: to its VTEP, of a network that it has.
 #[test]
 fn a_vms_vxlan_to_the_hosts_address_stays_in_its_network() {
@@ -62,7 +98,6 @@ fn a_vms_vxlan_to_the_hosts_address_stays_in_its_network() {
     let vm = PacketSocket::bind(&rig.vm.eth0).unwrap();
     let underlay = PacketSocket::leaving(&rig.host.uplink).unwrap();
     let red = PacketSocket::leaving(&other_port).unwrap();
-    let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 7001 };
     let inner = frame::udp(end(&rig.far), end(&other), b"out of its network");
     // As the TOR would send it, in its name.
     let tor = Endpoint { mac: rig.vm.mac, address: rig.tor.address, port: 50_000 };
@@ -102,4 +137,8 @@ fn every_trap_names_tests_that_there_are() {
         }
         assert!(found > 0, "no test notices this: {row}");
     }
+}
+
+fn end(vm: &Vm) -> Endpoint {
+    Endpoint { mac: vm.mac, address: vm.address, port: 7001 }
 }
