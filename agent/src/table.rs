@@ -67,6 +67,8 @@ pub struct LogicalSwitch {
     pub macs: HashMap<MacAddr, MacEntry, RandomState>,
     /// The source has not heard of all its MACs yet, or of all its VTEPs: what is installed stays.
     pub partial: bool,
+    /// `flood` may lack some whom nobody told us of yet: whom is flooded to stays.
+    pub flood_partial: bool,
 }
 
 /// Behind which VTEPs a MAC lives.

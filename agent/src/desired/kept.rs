@@ -26,7 +26,8 @@ pub(super) fn flooded(
     network: &NumberedNetwork<'_>,
     dataplane: &Dataplane,
 ) -> impl Iterator<Item = u32> {
-    let installed = inputs.installed.networks.get(&network.vni).filter(|_| network.logical_switch.partial);
+    let installed =
+        inputs.installed.networks.get(&network.vni).filter(|_| network.logical_switch.flood_partial);
     let targets = installed.into_iter().flat_map(|network| &network.flood);
     targets.filter_map(|target| match target {
         Target::Vtep(index) => Some(*index).filter(|index| dataplane.vteps.contains_key(index)),

@@ -337,7 +337,7 @@ fn what_a_partial_table_does_not_name_stays() {
     host.table = whole.clone();
     for switch in host.table.logical_switches.values_mut() {
         switch.macs.clear();
-        switch.partial = true;
+        (switch.partial, switch.flood_partial) = (true, true);
     }
     assert_eq!(host.settle(), []);
     host.table.vteps.remove(&VtepName::try_from("b").unwrap());

@@ -109,6 +109,7 @@ mod tests {
             flood: std::collections::BTreeSet::default(),
             macs: macs.iter().map(entry).collect(),
             partial: false,
+            flood_partial: false,
         }
     }
 

@@ -173,7 +173,7 @@ fn outline() -> ToVtep {
         unknown_unicast: UnknownUnicast::Flood,
         replication: Replication::SourceNode,
         flood: BTreeSet::from([vtep("host-1"), vtep("a")]),
-        partial: false,
+        unheard: BTreeSet::new(),
     };
     let address = |last| std::net::Ipv4Addr::new(192, 0, 2, last).into();
     let binding =

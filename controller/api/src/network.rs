@@ -36,10 +36,21 @@ pub struct Network {
     /// The VTEPs that take part in it, or the service nodes that replicate for them. A receiver floods to all but itself.
     #[serde(default)]
     pub flood: BTreeSet<VtepName>,
-    /// `flood` may lack some of them: who is to be flooded to is not known yet, or not where he is. Nobody whom an earlier
-    /// one named is gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub partial: bool,
+    /// Those whom `flood` may lack: whether they are to be flooded to is not known yet, or not where they are. Of them
+    /// nobody whom an earlier one named is gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unheard: BTreeSet<VtepName>,
+}
+
+impl Network {
+    /// What is not known is as an earlier one said.
+    fn follow(&mut self, earlier: &Self) {
+        if self.replication != earlier.replication {
+            return;
+        }
+        self.flood.extend(self.unheard.intersection(&earlier.flood).cloned());
+        self.unheard.retain(|vtep| earlier.unheard.contains(vtep) && !earlier.flood.contains(vtep));
+    }
 }
 
 /// Which frames of a VTEP's port belong to which logical switch.
@@ -68,19 +79,20 @@ impl VtepOutline {
     /// Takes over what a later one says. Absence from what is not the whole removes nothing.
     pub fn follow(&mut self, later: Self) {
         let earlier = std::mem::replace(self, later);
-        for (name, network) in self.networks.iter_mut().filter(|(_, network)| network.partial) {
-            if let Some(before) = earlier.networks.get(name).filter(|b| b.replication == network.replication)
-            {
-                network.flood.extend(before.flood.iter().cloned());
+        let unheard: BTreeSet<VtepName> =
+            self.networks.values().flat_map(|network| &network.unheard).cloned().collect();
+        for (name, network) in &mut self.networks {
+            if let Some(before) = earlier.networks.get(name) {
+                network.follow(before);
             }
         }
-        if self.complete && self.networks.values().all(|network| !network.partial) {
-            return;
-        }
-        for (vtep, locator) in earlier.vteps {
+        let complete = self.complete;
+        for (vtep, locator) in
+            earlier.vteps.into_iter().filter(|(vtep, _)| !complete || unheard.contains(vtep))
+        {
             self.vteps.entry(vtep).or_insert(locator);
         }
-        if self.complete {
+        if complete {
             return;
         }
         let named = &self.networks;
@@ -102,14 +114,14 @@ mod tests {
     }
 
     /// Of one network, with those who are flooded to at 192.0.2.1 and so on.
-    fn outline(network: &str, flood: &[&str], partial: bool) -> VtepOutline {
+    fn outline(network: &str, flood: &[&str], unheard: &[&str]) -> VtepOutline {
         let network_name = network.try_into().unwrap();
         let network = Network {
             vni: 7_u32.try_into().unwrap(),
             unknown_unicast: UnknownUnicast::Flood,
             replication: Replication::SourceNode,
             flood: flood.iter().map(|vtep| name(vtep)).collect(),
-            partial,
+            unheard: unheard.iter().map(|vtep| name(vtep)).collect(),
         };
         let address = |last| Locator::from(std::net::IpAddr::from([192, 0, 2, last]));
         let vteps = flood.iter().zip(1..).map(|(vtep, last)| (name(vtep), address(last)));
@@ -123,7 +135,7 @@ mod tests {
 
     #[track_caller]
     fn check(later: VtepOutline, networks: &[&str], flood: &[&str]) {
-        let mut followed = outline("x", &["a", "b", "c"], false);
+        let mut followed = outline("x", &["a", "b", "c"], &[]);
         followed.follow(later);
         let named: Vec<_> = followed.networks.keys().map(LogicalSwitchName::as_str).collect();
         assert_eq!(named, networks);
@@ -135,23 +147,39 @@ mod tests {
 
     #[test]
     fn a_later_outline_that_is_the_whole_replaces_an_earlier_one() {
-        check(outline("x", &["a"], false), &["x"], &["a"]);
-        check(outline("y", &[], false), &["y"], &[]);
+        check(outline("x", &["a"], &[]), &["x"], &["a"]);
+        check(outline("y", &[], &[]), &["y"], &[]);
     }
 
     #[test]
-    fn a_flood_list_that_may_lack_some_takes_nobody_away_and_one_that_lacks_none_does() {
-        check(outline("x", &["a", "d"], true), &["x"], &["a", "b", "c", "d"]);
-        check(VtepOutline { complete: false, ..outline("x", &["a"], false) }, &["x"], &["a"]);
-        let mut followed = outline("x", &["a", "b"], false);
-        followed.follow(outline("x", &[], true));
-        followed.follow(outline("x", &["a"], false));
-        assert_eq!(followed, outline("x", &["a"], false));
+    fn a_flood_list_takes_away_those_that_it_does_not_name_unless_it_may_lack_them() {
+        check(outline("x", &["a", "d"], &["b", "c", "e"]), &["x"], &["a", "b", "c", "d"]);
+        check(outline("x", &["a", "d"], &["b"]), &["x"], &["a", "b", "d"]);
+        check(VtepOutline { complete: false, ..outline("x", &["a"], &[]) }, &["x"], &["a"]);
+        let mut followed = outline("x", &["a", "b"], &[]);
+        followed.follow(outline("x", &[], &["b"]));
+        followed.follow(outline("x", &["a"], &[]));
+        assert_eq!(followed, outline("x", &["a"], &[]));
+    }
+
+    #[test]
+    fn what_an_earlier_outline_said_of_somebody_unheard_is_known() {
+        let unheard = |outline: &VtepOutline| outline.networks[&"x".try_into().unwrap()].unheard.clone();
+        let mut followed = outline("x", &["a", "b"], &["d"]);
+        for _ in 0..2 {
+            followed.follow(outline("x", &["a"], &["b", "c", "d"]));
+            assert_eq!(unheard(&followed), BTreeSet::from([name("d")]));
+        }
+        followed.follow(outline("x", &["a", "d"], &[]));
+        assert!(unheard(&followed).is_empty());
+        let mut first = VtepOutline::default();
+        first.follow(outline("x", &["a"], &["b"]));
+        assert_eq!(unheard(&first), BTreeSet::from([name("b")]));
     }
 
     #[test]
     fn a_network_that_an_outline_in_part_does_not_name_stays() {
-        check(VtepOutline { complete: false, ..outline("y", &["a"], false) }, &["x", "y"], &["a", "b", "c"]);
-        check(outline("y", &["a"], true), &["y"], &[]);
+        check(VtepOutline { complete: false, ..outline("y", &["a"], &[]) }, &["x", "y"], &["a", "b", "c"]);
+        check(outline("y", &["a"], &["b"]), &["y"], &[]);
     }
 }

@@ -54,8 +54,6 @@ impl Logical {
         unheard: &BTreeSet<VtepId>,
         only: Option<&ControllerName>,
     ) -> Outline {
-        // It may take part in any of them.
-        let tor_unheard = unheard.iter().any(|&vtep| self.is_tor(vtep));
         let mut named = BTreeSet::new();
         let mut networks = BTreeMap::new();
         for (name, switch) in &self.switches {
@@ -65,8 +63,13 @@ impl Logical {
                 continue;
             }
             let nodes = self.nodes(switch);
-            let lacks = |vtep: &VtepId| unheard.contains(vtep) && self.vteps[*vtep].address().is_none();
-            let partial = (tor_unheard || nodes.union(&switch.members).any(lacks)) && !bug!(MembersForgotten);
+            let lacks = |vtep: &&VtepId| {
+                let takes_part = nodes.contains(vtep) || switch.members.contains(vtep);
+                // A TOR may take part in any of them.
+                self.is_tor(**vtep) || (takes_part && self.vteps[**vtep].address().is_none())
+            };
+            let lacked = unheard.iter().filter(lacks).filter(|_| !bug!(MembersForgotten));
+            let unheard = lacked.map(|vtep| self.vteps[*vtep].name.clone()).collect();
             let flood: BTreeSet<VtepId> =
                 nodes.into_iter().filter(|vtep| directory.contains_key(vtep)).collect();
             named.extend(flood.iter().copied());
@@ -77,7 +80,7 @@ impl Logical {
                 unknown_unicast: switch.declared.unknown_unicast,
                 replication: switch.declared.replication,
                 flood: flood.into_iter().map(|vtep| self.vteps[vtep].name.clone()).collect(),
-                partial,
+                unheard,
             };
             networks.insert(name.clone(), NetworkOutline { network, members });
         }

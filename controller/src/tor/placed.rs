@@ -98,7 +98,7 @@ mod tests {
             unknown_unicast: UnknownUnicast::Flood,
             replication: Replication::SourceNode,
             flood: ["a", "b", "d"].map(name).into(),
-            partial: false,
+            unheard: BTreeSet::new(),
         };
         let switch = "ls0".try_into().unwrap();
         let binding = Binding {

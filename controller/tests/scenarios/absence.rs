@@ -1,6 +1,8 @@
 //! What is not said is not gone.
 
-use vtep_api::{Claims, FromPhysical, Report, Session, Term};
+use std::collections::BTreeSet;
+
+use vtep_api::{Claims, FromPhysical, Report, Session, Term, VtepName, VtepOutline};
 use vtep_controller::logical::{Durable, Known};
 
 use crate::harness::*;
@@ -146,13 +148,13 @@ fn address(lc: &mut Arbiter, of: &str, last: u8) {
     });
 }
 
-/// Whom the physical controller is told to flood to, and whether that may lack some.
+/// Whom the physical controller is told to flood to, and whom that may lack.
 #[track_caller]
-fn floods(lc: &Arbiter, expected: &[&str], partial: bool) {
+fn floods(lc: &Arbiter, expected: &[&str], unheard: &[&str]) {
     let outline = &lc.at("pc-a").outline;
     let network = &outline.networks[&ls("x")].network;
-    let flood: Vec<_> = network.flood.iter().map(vtep_api::VtepName::as_str).collect();
-    assert_eq!((flood, network.partial), (expected.to_vec(), partial));
+    let names = |vteps: &[&str]| vteps.iter().map(|name| vtep(name)).collect::<BTreeSet<_>>();
+    assert_eq!((&network.flood, &network.unheard), (&names(expected), &names(unheard)));
     assert!(network.flood.iter().all(|vtep| outline.directory.contains_key(vtep)));
 }
 
@@ -169,23 +171,56 @@ fn a_flood_list_in_a_new_reign_is_whole_by_what_was_written_and_not_before_all_w
     for tor in [true, false] {
         let mut lc = Arbiter::started(trio(tor));
         address(&mut lc, "c", 3);
-        floods(&lc, &["a", "b", "c"], false);
+        floods(&lc, &["a", "b", "c"], &[]);
 
         let mut next = lc.next_reign(trio(tor));
         next.connect("pc-a");
-        floods(&next, &["a", "b", "c"], false);
+        floods(&next, &["a", "b", "c"], &[]);
 
         let mut next = Arbiter::new(trio(tor), Term(2), not_written(&lc));
         next.connect("pc-a");
-        floods(&next, &["a", "b"], true);
+        floods(&next, &["a", "b"], &["c"]);
         for other in ["a", "b"] {
             next.session(other, Session::Up);
         }
         next.wait_ms(60_000);
-        floods(&next, &["a", "b"], true);
+        floods(&next, &["a", "b"], &["c"]);
         next.connect("pc-b");
         address(&mut next, "c", 3);
-        floods(&next, &["a", "b", "c"], false);
+        floods(&next, &["a", "b", "c"], &[]);
+    }
+}
+
+#[test]
+fn whom_the_operator_took_out_is_in_no_flood_list_though_somebody_else_is_unheard() {
+    for tor in [true, false] {
+        let mut lc = Arbiter::started(trio(tor));
+        address(&mut lc, "c", 3);
+        let mut told = told(&lc);
+        let mut without = trio(tor);
+        without.vteps.remove(&vtep("b"));
+        without.bindings.remove(&vtep("b"));
+
+        let mut next = Arbiter::new(without, Term(2), not_written(&lc));
+        next.connect("pc-a");
+        next.session("a", Session::Up);
+        floods(&next, &["a"], &["c"]);
+        told.follow(self::told(&next));
+        let flood = &told.networks[&ls("x")].flood;
+        assert_eq!(flood.iter().map(VtepName::as_str).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(told.vteps.contains_key(&vtep("c")));
+    }
+}
+
+/// As a VTEP of the physical controller hears it.
+fn told(lc: &Arbiter) -> VtepOutline {
+    let outline = &lc.at("pc-a").outline;
+    let networks = outline.networks.iter().map(|(name, x)| (name.clone(), x.network.clone()));
+    VtepOutline {
+        complete: true,
+        vteps: outline.directory.clone(),
+        networks: networks.collect(),
+        ..VtepOutline::default()
     }
 }
 
@@ -199,9 +234,9 @@ fn a_flood_list_becomes_whole_without_whoever_is_away_for_long() {
     lc.connect("pc-b");
     lc.away("c", Session::Awaited, 0, true);
     lc.wait_ms(299_999);
-    floods(&lc, &["a", "b"], true);
+    floods(&lc, &["a", "b"], &["c"]);
     lc.wait_ms(1);
-    floods(&lc, &["a", "b"], false);
+    floods(&lc, &["a", "b"], &[]);
 }
 
 #[test]

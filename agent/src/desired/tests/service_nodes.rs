@@ -147,7 +147,7 @@ fn a_network_that_is_known_in_part_keeps_its_service_node() {
     host.allocation = Allocation::recover(&host.installed, host.now);
     for switch in host.table.logical_switches.values_mut() {
         switch.flood.clear();
-        switch.partial = true;
+        switch.flood_partial = true;
     }
     host.settle();
     assert_eq!(host.installed.networks[&5001].flood, flood);

@@ -59,7 +59,8 @@ pub(super) fn translate(
             replication: network.replication,
             flood: known,
             macs: hashbrown::HashMap::default(),
-            partial: network.partial || tables.get(name).is_none_or(Received::is_partial),
+            partial: !network.unheard.is_empty() || tables.get(name).is_none_or(Received::is_partial),
+            flood_partial: !network.unheard.is_empty(),
         };
         (name.clone(), switch)
     };

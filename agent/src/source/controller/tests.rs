@@ -31,7 +31,7 @@ fn outline(vteps: &[(&str, u8)]) -> VtepOutline {
         unknown_unicast: UnknownUnicast::Flood,
         replication: Replication::SourceNode,
         flood: BTreeSet::from([vtep("host-1"), vtep("a")]),
-        partial: false,
+        unheard: BTreeSet::new(),
     };
     let address = |last: &u8| std::net::Ipv4Addr::new(192, 0, 2, *last).into();
     let binding = |port: &str| Binding {
@@ -223,13 +223,12 @@ fn a_flood_list_that_may_lack_some_takes_away_neither_members_nor_the_macs_behin
     let mut few = outline(&[("host-1", 1), ("b", 12)]);
     let network = few.networks.get_mut(&blue()).unwrap();
     network.flood = BTreeSet::from([vtep("b"), vtep("host-1")]);
-    network.partial = true;
+    network.unheard = BTreeSet::from([vtep("a")]);
     agent.hear(ToVtep::Outline(few.clone()));
     let flood = |agent: &Agent| agent.table.as_ref().unwrap().logical_switches[&blue()].flood.clone();
     assert_eq!(flood(&agent), BTreeSet::from([vtep("a"), vtep("b")]));
     agent.check(&[(1, "a/b"), (2, "b")]);
-    assert!(agent.table.as_ref().unwrap().logical_switches[&blue()].partial);
-    few.networks.get_mut(&blue()).unwrap().partial = false;
+    few.networks.get_mut(&blue()).unwrap().unheard.clear();
     agent.hear(ToVtep::Outline(few));
     assert_eq!(flood(&agent), BTreeSet::from([vtep("b")]));
     agent.check(&[(2, "b")]);

@@ -167,6 +167,7 @@ impl Build<'_> {
             flood,
             macs: hashbrown::HashMap::default(),
             partial: false,
+            flood_partial: false,
         })
     }
 

@@ -60,8 +60,15 @@ impl Build {
             Replication::SourceNode => table::Replication::SourceNode,
         };
         let unknown_unicast = UnknownUnicast::Flood;
-        let switch =
-            LogicalSwitch { vni: view.vni, unknown_unicast, replication, flood, macs, partial: false };
+        let switch = LogicalSwitch {
+            vni: view.vni,
+            unknown_unicast,
+            replication,
+            flood,
+            macs,
+            partial: false,
+            flood_partial: false,
+        };
         self.table.logical_switches.insert(name.clone(), switch);
     }
 

@@ -83,7 +83,7 @@ pub(super) fn outline(term: u64, version: u64, networks: &[(&str, &[&str])], all
             unknown_unicast: UnknownUnicast::Flood,
             replication: Replication::SourceNode,
             flood: flood.clone(),
-            partial: false,
+            unheard: BTreeSet::new(),
         };
         (ls(name), NetworkOutline { network, members: flood })
     };

@@ -161,7 +161,7 @@ impl Adapter {
         let kept = |switch: &LogicalSwitchName| {
             let network = told.present_outline().networks.get(switch);
             let complete = told.tables().get(switch).is_some_and(Table::is_complete);
-            if complete && network.is_some_and(|network| !network.partial) {
+            if complete && network.is_some_and(|network| network.unheard.is_empty()) {
                 BTreeSet::new()
             } else {
                 flood(tor.mirror(), switch)

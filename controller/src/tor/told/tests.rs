@@ -28,7 +28,7 @@ fn outline(switches: &[&str]) -> ToVtep {
         unknown_unicast: UnknownUnicast::Flood,
         replication: Replication::SourceNode,
         flood: BTreeSet::default(),
-        partial: false,
+        unheard: BTreeSet::new(),
     };
     let networks = switches.iter().zip(1_u32..).map(|(name, vni)| (switch(name), network(vni)));
     let networks: BTreeMap<_, _> = networks.collect();

@@ -182,7 +182,7 @@ impl World {
         let write = if adapter.writing || !holds { None } else { adapter.dirty.pop_first() };
         let write = write.and_then(|name| {
             let told = adapter.told.get(&name)?.clone();
-            let known = adapter.outline.networks.get(&name).is_some_and(|network| !network.partial);
+            let known = adapter.outline.networks.get(&name).is_some_and(|network| network.unheard.is_empty());
             let flood = Flood {
                 members: floods::members(&adapter.outline, &name),
                 whole: told.table.complete && known,

@@ -174,7 +174,7 @@ pub(super) fn network_to_wire(network: &Network) -> proto::Network {
         unknown_unicast: unknown_unicast.into(),
         replication: replication.into(),
         flood: texts(&network.flood),
-        partial: network.partial,
+        unheard: texts(&network.unheard),
     }
 }
 
@@ -203,7 +203,7 @@ pub(super) fn network(network: &proto::Network) -> Result<Network, Malformed> {
         unknown_unicast,
         replication,
         flood: names("network.flood", &network.flood)?,
-        partial: network.partial,
+        unheard: names("network.unheard", &network.unheard)?,
     })
 }
 

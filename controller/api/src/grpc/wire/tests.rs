@@ -122,13 +122,13 @@ fn local() -> impl Strategy<Value = LocalMac> {
 fn network() -> impl Strategy<Value = Network> {
     let unknown = prop_oneof![Just(UnknownUnicast::Flood), Just(UnknownUnicast::Drop)];
     let replication = prop_oneof![Just(Replication::SourceNode), Just(Replication::ServiceNode)];
-    (1..Vni::MAX, unknown, replication, btree_set(vtep(), 0..3), any::<bool>()).prop_map(
-        |(vni, unknown_unicast, replication, flood, partial)| Network {
+    (1..Vni::MAX, unknown, replication, btree_set(vtep(), 0..3), btree_set(vtep(), 0..3)).prop_map(
+        |(vni, unknown_unicast, replication, flood, unheard)| Network {
             vni: Vni::try_from(vni).unwrap(),
             unknown_unicast,
             replication,
             flood,
-            partial,
+            unheard,
         },
     )
 }
