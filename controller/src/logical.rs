@@ -15,6 +15,7 @@ mod outline;
 mod placements;
 mod query;
 mod recent;
+mod remembered;
 pub mod select;
 mod settle;
 mod sightings;
@@ -39,6 +40,7 @@ pub use operate::OperateError;
 pub use query::{
     Alarm, AlarmKind, Conflict, ConflictKind, HistoryEntry, NetworkView, SyncView, TableRow, VtepView,
 };
+pub use remembered::Remembered;
 pub use what_if::{PolicyChange, VtepDown};
 
 use self::distribute::Peer;
@@ -73,7 +75,7 @@ pub struct Durable {
     /// that heard them in their order be gone as well. And of those that nobody claims any more, where the mass-withdraw
     /// guard keeps them. Kept apart from the rest, by `Action::Remember`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
+    pub masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, Remembered>>,
     /// Where that guard keeps MACs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<LogicalSwitchName>,
@@ -153,7 +155,7 @@ pub enum Action {
     /// Whole but for `masters`, replacing what was there.
     Persist(Durable),
     /// Changes of `Durable::masters`; `None`: the claims tell.
-    Remember { logical_switch: LogicalSwitchName, masters: Vec<(MacAddr, Option<VtepName>)> },
+    Remember { logical_switch: LogicalSwitchName, masters: Vec<(MacAddr, Option<Remembered>)> },
     /// For the log: a state change that an operator cares about.
     Notice(Notice),
 }

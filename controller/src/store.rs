@@ -14,11 +14,11 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vtep_api::{LogicalSwitchName, MacAddr, Term, VtepName};
+use vtep_api::{LogicalSwitchName, MacAddr, Term};
 
 use crate::Declared;
 use crate::declared::file::{self, FileError};
-use crate::logical::Durable;
+use crate::logical::{Durable, Remembered};
 
 pub(crate) use envelope::Envelope;
 pub use error::StoreError;
@@ -62,7 +62,7 @@ impl TryFrom<Written> for Applied {
 }
 
 /// `None`: it is not to be remembered any more.
-pub type Masters = BTreeMap<(LogicalSwitchName, MacAddr), Option<VtepName>>;
+pub type Masters = BTreeMap<(LogicalSwitchName, MacAddr), Option<Remembered>>;
 
 #[derive(Debug)]
 pub struct Store {
@@ -175,7 +175,7 @@ impl Store {
             for ((network, mac), master) in masters {
                 let key = (network.as_str(), mac.octets());
                 match master {
-                    Some(master) => table.insert(key, master.as_str())?,
+                    Some(master) => table.insert(key, master.to_text().as_str())?,
                     None => table.remove(key)?,
                 };
             }
@@ -185,7 +185,7 @@ impl Store {
         })
     }
 
-    fn masters(&mut self) -> Result<BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>, StoreError> {
+    fn masters(&mut self) -> Result<BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, Remembered>>, StoreError> {
         self.attempt(|database| {
             let transaction = database.begin_read()?;
             let table = match transaction.open_table(MASTERS) {
@@ -199,7 +199,7 @@ impl Store {
                 let (network, mac) = key.value();
                 // Names were checked before they were written.
                 let network = LogicalSwitchName::try_from(network).ok();
-                let named = network.zip(VtepName::try_from(value.value()).ok());
+                let named = network.zip(Remembered::from_text(value.value()));
                 if let Some((network, master)) = named {
                     masters.entry(network).or_default().insert(MacAddr::new(mac), master);
                 }

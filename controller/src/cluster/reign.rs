@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use vtep_api::{Term, VtepName};
+use vtep_api::Term;
 
 use super::etcd::{Etcd, EtcdError, Guard, OPS_MAX, Op, Range};
 use super::keys::Keys;
 use super::{Office, Tenure};
 use crate::bugs::bug;
-use crate::logical::Durable;
+use crate::logical::{Durable, Remembered};
 use crate::store::{Envelope, Masters};
 
 /// The right to an office, and to write its state.
@@ -46,7 +46,7 @@ impl Reign {
         }
         for entry in entries {
             let Some((network, mac)) = self.keys.read_master(&self.office, &entry.key) else { continue };
-            let master = String::from_utf8(entry.value).ok().and_then(|name| VtepName::try_from(name).ok());
+            let master = String::from_utf8(entry.value).ok().and_then(|text| Remembered::from_text(&text));
             let master = master.ok_or_else(|| damaged(format!("{} names no VTEP", entry.key)))?;
             durable.masters.entry(network).or_default().insert(mac, master);
         }
@@ -63,7 +63,7 @@ impl Reign {
         ops.extend(masters.iter().map(|((network, mac), master)| {
             let key = self.keys.master(&self.office, network, *mac);
             match master {
-                Some(master) => Op::Put { key, value: master.as_str().into(), lease: None },
+                Some(master) => Op::Put { key, value: master.to_text().into(), lease: None },
                 None => Op::Delete(Range::key(key)),
             }
         }));

@@ -7,28 +7,36 @@ use vtep_api::MacAddr;
 
 use super::vteps::VtepId;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mastery {
+    pub(super) vtep: VtepId,
+    /// Nobody claims the MAC any more.
+    pub(super) kept: bool,
+}
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Contested {
-    masters: BTreeMap<MacAddr, VtepId>,
+    masters: BTreeMap<MacAddr, Mastery>,
     /// Since they were last taken.
-    changes: BTreeMap<MacAddr, Option<VtepId>>,
+    changes: BTreeMap<MacAddr, Option<Mastery>>,
     /// An earlier reign's word, until all have been heard.
-    recalled: BTreeMap<MacAddr, VtepId>,
+    recalled: BTreeMap<MacAddr, Mastery>,
 }
 
 impl Contested {
     /// What an earlier reign remembered.
-    pub(super) fn recall(&mut self, mac: MacAddr, master: VtepId) {
+    pub(super) fn recall(&mut self, mac: MacAddr, master: Mastery) {
         self.recalled.insert(mac, master);
     }
 
-    pub(super) fn recalled(&self) -> impl Iterator<Item = (MacAddr, VtepId)> {
-        self.recalled.iter().map(|(mac, master)| (*mac, *master))
+    /// What an earlier reign kept.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (MacAddr, VtepId)> {
+        self.recalled.iter().filter(|(_, master)| master.kept).map(|(mac, master)| (*mac, master.vtep))
     }
 
     /// Whom an earlier reign had as the MAC's master.
     pub(super) fn master(&self, mac: MacAddr) -> Option<VtepId> {
-        self.recalled.get(&mac).copied()
+        self.recalled.get(&mac).map(|master| master.vtep)
     }
 
     /// All have been heard: what was remembered is confirmed by now, or void.
@@ -43,6 +51,15 @@ impl Contested {
 
     /// Who is master of a MAC of which the claims do not tell it; `None` where they do.
     pub(super) fn settle(&mut self, mac: MacAddr, master: Option<VtepId>) {
+        self.put(mac, master.map(|vtep| Mastery { vtep, kept: false }));
+    }
+
+    /// Nobody claims it, and the mass-withdraw guard keeps it there.
+    pub(super) fn keep(&mut self, mac: MacAddr, vtep: VtepId) {
+        self.put(mac, Some(Mastery { vtep, kept: true }));
+    }
+
+    fn put(&mut self, mac: MacAddr, master: Option<Mastery>) {
         if self.masters.is_empty() && master.is_none() {
             return;
         }
@@ -61,7 +78,7 @@ impl Contested {
         masters.keys().chain(changes.keys()).chain(recalled.keys()).copied().collect()
     }
 
-    pub(super) fn take_changes(&mut self) -> BTreeMap<MacAddr, Option<VtepId>> {
+    pub(super) fn take_changes(&mut self) -> BTreeMap<MacAddr, Option<Mastery>> {
         std::mem::take(&mut self.changes)
     }
 }

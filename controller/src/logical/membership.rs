@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, Version, VtepName};
 
+use super::contested::Mastery;
 use super::ledger::{Flags, Record, Slot};
 use super::switch::{Switch, Teller};
 use super::vteps::VtepId;
-use super::{Action, Logical};
+use super::{Action, Logical, Remembered};
 use crate::Now;
 use crate::declared::{Declared, DuplicateAction, Pin};
 
@@ -250,15 +251,15 @@ impl Logical {
     /// Who was master where the claims do not tell.
     pub(super) fn remember_again(
         &mut self,
-        masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, VtepName>>,
+        masters: BTreeMap<LogicalSwitchName, BTreeMap<MacAddr, Remembered>>,
     ) {
         for (network, masters) in masters {
             let Some(switch) = self.switches.get_mut(&network) else {
                 self.strays.insert(network, masters.into_keys().collect());
                 continue;
             };
-            for (mac, name) in masters {
-                switch.contested.recall(mac, self.vteps.number(&name));
+            for (mac, Remembered { master, kept }) in masters {
+                switch.contested.recall(mac, Mastery { vtep: self.vteps.number(&master), kept });
             }
         }
     }

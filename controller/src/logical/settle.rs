@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use vtep_api::{LogicalSwitchName, MacAddr, Version};
 
+use super::contested::Mastery;
 use super::distribute::Source;
 use super::switch::{Context, Switch};
 use super::vteps::{VtepId, Vteps};
-use super::{Action, Durable, Logical};
+use super::{Action, Durable, Logical, Remembered};
 use crate::Now;
 use crate::declared::{Batch, Pin};
 
@@ -126,8 +127,11 @@ impl Logical {
         *cx.persist |= switch.departures.note();
         let masters = switch.contested.take_changes();
         if !masters.is_empty() {
-            let named = |vtep: Option<super::vteps::VtepId>| vtep.map(|vtep| cx.vteps[vtep].name.clone());
-            let masters = masters.into_iter().map(|(mac, vtep)| (mac, named(vtep))).collect();
+            let named = |master: Mastery| Remembered {
+                master: cx.vteps[master.vtep].name.clone(),
+                kept: master.kept,
+            };
+            let masters = masters.into_iter().map(|(mac, master)| (mac, master.map(named))).collect();
             cx.actions.push(Action::Remember { logical_switch: network.clone(), masters });
         }
         // A table that is called complete must not lack what waits for the end of a batch.

@@ -493,7 +493,7 @@ impl Switch {
     fn keep(&mut self, slot: Slot, cause: Cause, cx: &mut Context<'_>) {
         let (mac, vtep) = (self.ledger[slot].mac, self.ledger[slot].vtep);
         self.ledger[slot].flags.set(Flags::KEPT, true);
-        self.contested.settle(mac, Some(vtep));
+        self.contested.keep(mac, vtep);
         if self.departures.kept.insert(mac, (vtep, cause)).is_none() && self.departures.kept.len() == 1 {
             cx.notice(
                 true,
@@ -510,7 +510,7 @@ impl Switch {
         if !std::mem::take(&mut self.departures.recalled) {
             return;
         }
-        let recalled: Vec<(MacAddr, VtepId)> = self.contested.recalled().collect();
+        let recalled: Vec<(MacAddr, VtepId)> = self.contested.kept().collect();
         for (mac, vtep) in recalled {
             if self.ledger.of_mac(mac).next().is_some() || !self.members.contains(&vtep) {
                 continue;
@@ -573,7 +573,10 @@ impl Switch {
             let record = &mut self.ledger[first];
             record.flags.set(Flags::HELD, false);
             let vtep = record.vtep;
-            self.contested.settle(mac, record.flags.has(Flags::KEPT).then_some(vtep));
+            match record.flags.has(Flags::KEPT) {
+                true => self.contested.keep(mac, vtep),
+                false => self.contested.settle(mac, None),
+            }
             if record.flags.has(Flags::MASTER) {
                 return Move { before: Some(vtep), after: Some(vtep) };
             }

@@ -9,10 +9,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 use vtep_api::daemon::chain;
-use vtep_api::{LogicalSwitchName, MacAddr, VtepName};
+use vtep_api::{LogicalSwitchName, MacAddr};
 
 use crate::cluster::{Cluster, Reign};
-use crate::logical::Durable;
+use crate::logical::{Durable, Remembered};
 use crate::store::{Masters, Store};
 
 const RETRY: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ impl Keeper {
     pub(super) fn remember(
         &mut self,
         network: &LogicalSwitchName,
-        masters: Vec<(MacAddr, Option<VtepName>)>,
+        masters: Vec<(MacAddr, Option<Remembered>)>,
     ) {
         let masters = masters.into_iter().map(|(mac, master)| ((network.clone(), mac), master));
         self.pending.send_modify(|pending| pending.masters.extend(masters));
@@ -204,7 +204,7 @@ mod tests {
         let (pending, _changes) = watch::channel(Pending::default());
         let mut keeper = Keeper { pending, place, _writes: oneshot::channel().0 };
         let network = LogicalSwitchName::try_from("blue").unwrap();
-        let master = VtepName::try_from("a").unwrap();
+        let master = Remembered { master: "a".try_into().unwrap(), kept: false };
         keeper.keep(Durable::default());
         keeper.remember(&network, vec![(MacAddr::new([2, 0, 0, 0, 0, 1]), Some(master))]);
         tokio::task::spawn(async move {

@@ -67,7 +67,7 @@ fn a_declared_file_is_written_down_once() {
 fn masters_of_contested_macs_are_kept_beside_the_rest() {
     let (directory, mut store) = store();
     let network = || LogicalSwitchName::try_from("blue").unwrap();
-    let master = |name| Some(VtepName::try_from(name).unwrap());
+    let master = |name| Some(Remembered { master: VtepName::try_from(name).unwrap(), kept: name == "b" });
     let key = |number| (network(), MacAddr::new([2, 0, 0, 0, 0, number]));
     store.put_masters(&Masters::from([(key(1), master("a")), (key(2), master("b"))])).unwrap();
     store.put_masters(&Masters::from([(key(1), master("b")), (key(2), None), (key(3), None)])).unwrap();

@@ -12,7 +12,7 @@ use vtep_api::{
 use vtep_controller::Now;
 use vtep_controller::declared::Declared;
 use vtep_controller::logical::{
-    Action, Durable, Event, Logical, Notice, OperateError, Operation, Start, WINDOW,
+    Action, Durable, Event, Logical, Notice, OperateError, Operation, Remembered, Start, WINDOW,
 };
 
 use super::words::{ls, mac, pc, vtep};
@@ -194,7 +194,7 @@ impl Arbiter {
     }
 
     /// As the state store does.
-    fn remember(&mut self, network: LogicalSwitchName, masters: Vec<(MacAddr, Option<VtepName>)>) {
+    fn remember(&mut self, network: LogicalSwitchName, masters: Vec<(MacAddr, Option<Remembered>)>) {
         let remembered = self.durable.masters.entry(network).or_default();
         for (mac, master) in masters {
             match master {

@@ -320,6 +320,24 @@ fn what_is_kept_is_kept_by_later_reigns_until_it_is_released() {
 }
 
 #[test]
+fn a_contested_mac_that_nobody_claims_in_a_later_reign_is_not_kept_with_those_that_left_at_once() {
+    let mut lc = Arbiter::started(pair());
+    let owned: Vec<(u32, Claim)> = (0..1000).map(|number| (number, lc.new_claim(M))).collect();
+    lc.snapshot("a", "x", &owned);
+    lc.snapshot("a", "x", &owned[900..]);
+    let kept = lc.table("x");
+    assert_eq!(kept.len(), 800);
+    for by in ["a", "b"] {
+        lc.claim(by, "x", 5000, M);
+    }
+    lc.check("x", 5000, "b", &["a"]);
+
+    let next = next_reign(&lc, &owned[900..]);
+    assert_eq!(next.table("x"), kept);
+    assert!(!next.durable.masters[&ls("x")].contains_key(&mac(5000)));
+}
+
+#[test]
 fn an_empty_database_of_a_tor_empties_no_table() {
     let mut lc = Arbiter::started(pair());
     let owned: Vec<(u32, Claim)> = (0..1000).map(|number| (number, lc.new_claim(M))).collect();
