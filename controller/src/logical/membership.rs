@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, Version, VtepName};
+use vtep_api::{Cause, ControllerName, LogicalSwitchName, MacAddr, Session, Version};
 
 use super::contested::Mastery;
 use super::ledger::{Flags, Record, Slot};
