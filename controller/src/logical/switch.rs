@@ -573,9 +573,10 @@ impl Switch {
             let record = &mut self.ledger[first];
             record.flags.set(Flags::HELD, false);
             let vtep = record.vtep;
-            match record.flags.has(Flags::KEPT) {
-                true => self.contested.keep(mac, vtep),
-                false => self.contested.settle(mac, None),
+            if record.flags.has(Flags::KEPT) {
+                self.contested.keep(mac, vtep);
+            } else {
+                self.contested.settle(mac, None);
             }
             if record.flags.has(Flags::MASTER) {
                 return Move { before: Some(vtep), after: Some(vtep) };
