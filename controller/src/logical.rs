@@ -98,6 +98,9 @@ pub struct Known {
     /// It was away for so long that its claims were given up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// Of those that say the same address, who says it first has the lowest. Counted anew by each reign.
+    #[serde(default)]
+    pub addressed: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -117,7 +117,9 @@ impl Logical {
 
     /// What an earlier reign knew of VTEPs, before anybody speaks of them.
     pub(super) fn recall(&mut self, known: BTreeMap<VtepName, Known>) {
-        for (name, Known { address, networks, reign, lost_since_ms, given_up }) in known {
+        let mut known: Vec<(VtepName, Known)> = known.into_iter().collect();
+        known.sort_by_key(|(_, known)| known.addressed);
+        for (name, Known { address, networks, reign, lost_since_ms, given_up, .. }) in known {
             self.clock += 1;
             let vtep = self.vteps.number(&name);
             let vtep = &mut self.vteps[vtep];
@@ -141,7 +143,8 @@ impl Logical {
             let (address, networks, reign) = (state.address, state.networks.clone(), vtep.reign);
             let lost_ms = vtep.lost_ms.filter(|_| vtep.lost_noted);
             let lost_since_ms = lost_ms.map(|at| self.began.wall_ms + at - self.began.mono_ms.cast_signed());
-            let known = Known { address, networks, reign, lost_since_ms, given_up: vtep.expired };
+            let (given_up, addressed) = (vtep.expired, address.map_or(0, |_| vtep.addressed));
+            let known = Known { address, networks, reign, lost_since_ms, given_up, addressed };
             (vtep.name.clone(), known)
         });
         known.filter(|(_, known)| *known != Known::default()).collect()

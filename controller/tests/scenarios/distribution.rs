@@ -232,7 +232,7 @@ fn of_two_vteps_with_one_address_the_later_is_left_out_and_both_are_named() {
     for name in ["a", "b"] {
         declared.vteps.get_mut(&vtep(name)).unwrap().address = None;
     }
-    let mut lc = Arbiter::started(declared);
+    let mut lc = Arbiter::started(declared.clone());
     let address = Some("192.0.2.77".parse().unwrap());
     lc.status("b", |status| status.state.address = address);
     lc.status("a", |status| status.state.address = address);
@@ -241,6 +241,13 @@ fn of_two_vteps_with_one_address_the_later_is_left_out_and_both_are_named() {
     assert_eq!(outline.networks[&ls("x")].network.flood, [vtep("b")].into());
     let notice = lc.notices.iter().find(|notice| notice.message.contains("one tunnel address")).unwrap();
     assert_eq!((notice.fields["vtep"].as_str(), notice.fields["has_it"].as_str()), ("a", "b"));
+    let mut next = lc.next_reign(declared.clone());
+    for _ in 0..2 {
+        next.connect("pc-a");
+        let directory = &next.at("pc-a").outline.directory;
+        assert_eq!(directory.keys().cloned().collect::<Vec<_>>(), [vtep("b")], "in a new reign, too");
+        next = next.next_reign(declared.clone());
+    }
     lc.status("b", |status| status.state.address = None);
     assert_eq!(lc.at("pc-a").outline.directory.keys().cloned().collect::<Vec<_>>(), [vtep("a")]);
     assert!(lc.core.alarms().is_empty());
