@@ -453,6 +453,7 @@ struct Maps {
 impl Maps {
     fn open(maps: &Path, mac_table: MacTable) -> Result<Self, ApplyError> {
         let networks = Networks::open(maps)?;
+        networks.retire_left()?;
         let (mut fdb, mended) = Fdb::open(maps, mac_table)?;
         fdb.adopt(networks.domains()?);
         Ok(Self {

@@ -243,6 +243,22 @@ fn a_network_inherits_no_counters_from_the_last_one_of_its_bridge_domain() {
     assert!(counted(&kernel, 0), "domain 0 belongs to no network");
 }
 
+/// As a process leaves it that was killed between the removal of a network and that of what it counted.
+#[test]
+fn what_a_network_counted_is_in_the_sum_of_the_past_after_a_kill() {
+    let bpffs = Bpffs::new().unwrap();
+    let (kernel, _) = open(&bpffs, SMALL).unwrap();
+    fill(&bpffs, map::STATS, 3, size_of::<VniStats>());
+    let counted = kernel.vni_stats(3).unwrap();
+    assert!(counted.iter().any(|counter| counter.packets > 0));
+    drop(kernel);
+    for _ in 0..2 {
+        let (kernel, _) = open(&bpffs, SMALL).unwrap();
+        assert_eq!(kernel.past_stats().unwrap(), counted);
+        assert!(kernel.vni_stats(3).unwrap().iter().all(|counter| counter.packets == 0));
+    }
+}
+
 #[test]
 fn indices_out_of_range_are_refused_alone() {
     let bpffs = Bpffs::new().unwrap();

@@ -29,9 +29,14 @@ impl Decay {
         self.is_idle.then_some(self.min_rx)
     }
 
+    /// What was received is not known.
+    pub fn postpone(&mut self, now: Instant) {
+        self.due = now + self.min_rx.max(WINDOW_MIN);
+    }
+
     /// Whether [`Self::min_rx`] is another than before.
     pub fn look(&mut self, received: u64, now: Instant) -> bool {
-        self.due = now + self.min_rx.max(WINDOW_MIN);
+        self.postpone(now);
         let is_idle = std::mem::replace(&mut self.received, received) == received;
         std::mem::replace(&mut self.is_idle, is_idle) != is_idle
     }

@@ -209,7 +209,7 @@ fn is_in_order(session: &BfdSession, received: &BfdReceived) -> bool {
     const AUTHENTICATED: u8 = 0x04;
     const MULTIPOINT: u8 = 0x01;
     let packet = &received.packet;
-    let ours = session.flags & BfdSession::UP != 0
+    let ours = session.flags & BfdSession::WATCHED != 0
         && (received.ttl == TTL || received.transport == BfdSession::MULTI_HOP)
         && received.len as usize >= BfdSession::PACKET_LEN
         && word(packet, 8) == word(&session.packet, 4);
@@ -255,7 +255,7 @@ extern "C" fn expired(_map: *mut core::ffi::c_void, vtep: &u32, heard: &mut BfdH
     let silent = context::now_ns().saturating_sub(heard.heard_ns) >= heard.detect_ns;
     // An index that got another session since has another discriminator.
     let same = word(&heard.packet, 8) == word(&session.packet, 4);
-    if session.flags & BfdSession::UP == 0 || !silent || !same {
+    if session.flags & BfdSession::WATCHED == 0 || !silent || !same {
         return 0;
     }
     if session.flags & BfdSession::IF_RX != 0 {

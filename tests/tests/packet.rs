@@ -573,17 +573,6 @@ fn frames_for_other_ports_and_floods_are_left_to_the_tunnel_device() {
     });
 }
 
-#[test]
-fn a_tag_inside_vxlan_is_refused() {
-    Rig::with(|rig| {
-        rig.decap_in_program(1);
-        let mut tagged = frame::udp_tagged(PEER, VM, 100, b"payload");
-        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &tagged), Verdict::ExtraTag, DROP);
-        tagged[12..14].copy_from_slice(&[0x88, 0xa8]);
-        check_uplink(rig, &frame::vxlan(tor(TOR_A), HOST, VNI, &tagged), Verdict::ExtraTag, DROP);
-    });
-}
-
 /// RFC 6040 §4.2, figure 4: a row for each inner field, a column for each outer one; both in the order Not-ECT, ECT(0),
 /// ECT(1), CE.
 const ECN: [u8; 4] = [0, 2, 1, 3];

@@ -16,7 +16,7 @@ use vtep_api::daemon::chain;
 use super::Question;
 use super::frames::{self, Sent};
 use crate::config::{self, Config, Port, Source};
-use crate::control::view::{PortRow, PortTraffic, VniRow};
+use crate::control::view::{PortRow, VniRow};
 use crate::control::{Request, client};
 use crate::desired::TUNNEL_DEVICE;
 use crate::kernel::{self, KernelError, Occupants};
@@ -135,7 +135,10 @@ fn host(config: Config, question: &Question) -> Host {
     let bound = client_rows(&config, Request::PortShow { port: None });
     let table = bound.as_deref().map_or_else(
         || TableFacts::of_source(&config),
-        |bound| TableFacts::of_daemon(bound, client_rows(&config, Request::VniShow { vni: None })),
+        |bound| TableFacts {
+            no_headroom: without_headroom(&config, bound),
+            ..TableFacts::of_daemon(bound, client_rows(&config, Request::VniShow { vni: None }))
+        },
     );
     let ports = ports(&config, &table, question.port.as_deref());
     let addresses = config.underlay.address.iter().map(|address| (address, is_here(address))).collect();
@@ -210,7 +213,7 @@ impl TableFacts {
             bound: rows.iter().map(|row| row.port.clone()).collect(),
             trunks: trunks.map(|row| row.port.clone()).collect(),
             networks: grouped(rows.iter().map(|row| (row.port.clone(), row.logical_switch.clone()))),
-            no_headroom: headroom(rows.iter().map(|row| (row.port.as_str(), row.traffic))),
+            no_headroom: BTreeMap::new(),
             vnis: networks.map(|networks| networks.iter().map(|row| row.vni).collect()),
             encapsulations: None,
         }
@@ -235,17 +238,30 @@ impl TableFacts {
     }
 }
 
-/// Of ports where it matters still: once it has not happened for long, it is next to nothing of what the port sent.
-fn headroom<'a>(bindings: impl Iterator<Item = (&'a str, PortTraffic)>) -> BTreeMap<String, u64> {
-    const ONE_OF: u64 = 1000;
-    let mut frames: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for (port, traffic) in bindings {
-        let (without, all) = frames.entry(port.to_owned()).or_default();
-        *without += traffic.no_headroom;
-        *all += traffic.received_packets;
+/// Frames without headroom since `before`, of ports that had some.
+fn without_headroom(config: &Config, before: &[PortRow]) -> BTreeMap<String, u64> {
+    const WATCHED: Duration = Duration::from_secs(1);
+    if before.iter().all(|row| row.traffic.no_headroom == 0) {
+        return BTreeMap::new();
     }
-    let matters = |(without, all): (u64, u64)| (without > all / ONE_OF).then_some(without);
-    frames.into_iter().filter_map(|(port, counted)| Some((port, matters(counted)?))).collect()
+    thread::sleep(WATCHED);
+    let after = client_rows::<PortRow>(config, Request::PortShow { port: None }).unwrap_or_default();
+    let counts = |rows: &[PortRow]| {
+        let mut frames = BTreeMap::<String, u64>::new();
+        for row in rows {
+            *frames.entry(row.port.clone()).or_default() += row.traffic.no_headroom;
+        }
+        frames
+    };
+    risen(&counts(before), counts(&after))
+}
+
+fn risen(before: &BTreeMap<String, u64>, mut after: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    for (port, frames) in &mut after {
+        *frames = frames.saturating_sub(before.get(port).copied().unwrap_or_default());
+    }
+    after.retain(|_, frames| *frames > 0);
+    after
 }
 
 fn grouped(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, BTreeSet<String>> {
@@ -303,14 +319,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_without_headroom_are_told_while_they_are_one_in_a_thousand() {
-        let told = |no_headroom, received_packets| {
-            let traffic = PortTraffic { received_packets, no_headroom, ..PortTraffic::default() };
-            headroom([("tap1", traffic), ("tap1", PortTraffic::default())].into_iter()).get("tap1").copied()
-        };
-        assert_eq!(told(0, 0), None);
-        assert_eq!(told(1, 1), Some(1));
-        assert_eq!(told(2, 1999), Some(2));
-        assert_eq!(told(2, 2000), None);
+    fn frames_without_headroom_are_told_while_there_are_more_of_them() {
+        let counts =
+            |counts: &[(&str, u64)]| counts.iter().map(|(port, n)| ((*port).to_owned(), *n)).collect();
+        let before = counts(&[("tap1", 5), ("tap2", 5), ("tap3", 5)]);
+        let after = counts(&[("tap1", 5), ("tap2", 7), ("tap4", 1)]);
+        assert_eq!(risen(&before, after), counts(&[("tap2", 2), ("tap4", 1)]));
     }
 }

@@ -4,7 +4,7 @@
 //! for a while, for a program that has read the old value goes through the old list, and the memory of one that is deleted
 //! is the next one's at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::path::Path;
 use std::thread;
@@ -49,6 +49,17 @@ impl Networks {
             stats: PerCpu::open(&pin(map::STATS)).map_err(failed("opening", map::STATS))?,
             retired: Vec::new(),
         })
+    }
+
+    /// What networks counted that a process removed which was killed before it could do this.
+    pub(super) fn retire_left(&self) -> Result<(), ApplyError> {
+        let used: BTreeSet<u32> = self.domains()?.into_iter().map(|(_, bd)| bd).collect();
+        for bd in (1..=self.vni.capacity()).filter(|bd| !used.contains(bd)) {
+            if self.stats(bd)?.iter().any(|counter| counter.packets > 0) {
+                self.retire_counters(bd)?;
+            }
+        }
+        Ok(())
     }
 
     /// VNIs and their bridge domains.
@@ -134,10 +145,9 @@ impl Networks {
         let mut removed = 0;
         for vni in vnis {
             if let Some(last) = self.vni.lookup(vni).map_err(failed("lookup", map::VNI))? {
-                // Before it goes: what nobody's domain counted would be in no sum.
-                self.retire_counters(last.bd)?;
                 self.vni.delete(vni).map_err(failed("deletion", map::VNI))?;
                 self.retire(*vni, &last);
+                self.retire_counters(last.bd)?;
                 removed += 1;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use vtep_abi::{BfdHeard, BfdReceived, BfdSession};
@@ -20,7 +20,7 @@ const PORTS_TRIED: usize = 32;
 /// Class selector 6, for control traffic.
 const TOS: u8 = 0xc0;
 /// A handshake takes two or three slow intervals.
-const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Inside a tunnel nobody else speaks; locally administered.
 const INNER_SRC_MAC: [u8; 6] = [0x02, 0x76, 0x74, 0x65, 0x70, 0x64];
 
@@ -29,7 +29,10 @@ pub(super) struct Peer {
     pub(super) wish: Wish,
     pub(super) session: Session,
     pub(super) standing: Standing,
+    /// Since the session is Up, if it is to be spared packets.
     decay: Option<Decay>,
+    /// While frames are all that keeps it in service: how many had come, and since when it is no more.
+    frames: Option<(u64, Instant)>,
     socket: UdpSocket,
     source_port: u16,
     since: Instant,
@@ -53,17 +56,27 @@ pub(super) struct Left {
 impl Left {
     /// That can be gone on with: up, and both sides mean the same one.
     fn session(&self, transport: BfdTransport, clock: &Clock) -> Option<Adopted> {
-        if self.told.transport != code(transport) || self.told.flags & BfdSession::UP == 0 {
+        if self.told.transport != code(transport) || self.told.flags & BfdSession::WATCHED == 0 {
             return None;
         }
         let sent = Packet::parse(&self.told.packet).ok()?;
         let heard = Packet::parse(&self.heard.packet).ok()?;
         if sent.state != State::Up {
-            // It had failed, and frames came all the same.
             return None;
         }
         let ours = heard.your_discriminator == sent.my_discriminator;
         ours.then(|| Adopted { sent, heard, heard_at: clock.at(self.heard.heard_ns) })
+    }
+
+    /// The discriminator of a session that failed while frames came on.
+    fn spared(&self, transport: BfdTransport) -> Option<u32> {
+        let flags = BfdSession::WATCHED | BfdSession::IF_RX;
+        let sent = Packet::parse(&self.told.packet).ok()?;
+        let spared = self.told.transport == code(transport)
+            && self.told.flags & flags == flags
+            && sent.state != State::Up
+            && !self.suspect;
+        spared.then_some(sent.my_discriminator)
     }
 }
 
@@ -78,17 +91,25 @@ impl Peer {
             (session, Standing::adopted(suspect, &wish.settings.holding, now))
         } else {
             let mut standing = Standing::new();
+            let spared = left.spared(wish.settings.transport).filter(|_| wish.settings.forwarding_if_rx);
+            if spared.is_some() {
+                standing.rise(&wish.settings.holding, now);
+                standing.spare();
+            }
             if suspect {
                 standing.rise(&wish.settings.holding, now);
                 standing.fail(&wish.settings.holding, now);
             }
-            (Session::new(parameters, rand::random::<u32>().max(1), seed, now), standing)
+            // The programs go on with one that they watch.
+            let discriminator = spared.unwrap_or_else(|| rand::random::<u32>().max(1));
+            (Session::new(parameters, discriminator, seed, now), standing)
         };
         Ok(Self {
             wish,
             session,
             standing,
             decay: None,
+            frames: None,
             socket,
             source_port,
             since: now,
@@ -100,35 +121,53 @@ impl Peer {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        let decay = self.decay.as_ref().map(Decay::due);
-        [self.session.due(), self.standing.due(), decay].into_iter().flatten().min()
+        let idleness = self.looks_for_idleness_from();
+        [self.session.due(), self.standing.due(), idleness].into_iter().flatten().min()
     }
 
-    /// `received`: frames from the VTEP so far.
-    pub(super) fn configure(&mut self, wish: Wish, received: u64, now: Instant) -> bool {
+    pub(super) fn configure(&mut self, wish: Wish, now: Instant) -> bool {
         if wish.settings.decay_min_rx != self.wish.settings.decay_min_rx {
             self.decay = None;
         }
         self.wish = wish;
-        self.watch_for_idleness(received, now);
         self.step(Event::Configure(self.parameters()), now)
     }
 
-    pub(super) fn watch_for_idleness(&mut self, received: u64, now: Instant) {
-        let min_rx = self.wish.settings.decay_min_rx;
-        if self.decay.is_none() && !min_rx.is_zero() {
-            self.decay = Some(Decay::new(min_rx, received, now));
-        }
+    fn looks_for_idleness_from(&self) -> Option<Instant> {
+        let wanted = !self.wish.settings.decay_min_rx.is_zero() && self.session.state() == State::Up;
+        wanted.then(|| self.decay.as_ref().map_or(self.since, Decay::due))
     }
 
     pub(super) fn looks_for_idleness(&self, now: Instant) -> bool {
-        self.decay.as_ref().is_some_and(|decay| now >= decay.due())
+        self.looks_for_idleness_from().is_some_and(|from| now >= from)
     }
 
-    /// Whether the programs are to be told something.
-    pub(super) fn look_for_idleness(&mut self, received: u64, now: Instant) -> bool {
-        let changed = self.decay.as_mut().is_some_and(|decay| decay.look(received, now));
-        changed && self.step(Event::Configure(self.parameters()), now)
+    /// `received`: frames from the VTEP so far, if that can be read. Whether the programs are to be told something.
+    pub(super) fn look_for_idleness(&mut self, received: Option<u64>, now: Instant) -> bool {
+        let min_rx = self.wish.settings.decay_min_rx;
+        let decay = self.decay.get_or_insert_with(|| Decay::new(min_rx, received.unwrap_or_default(), now));
+        match received {
+            Some(received) if decay.due() <= now => {
+                decay.look(received, now) && self.step(Event::Configure(self.parameters()), now)
+            }
+            _ => {
+                decay.postpone(now);
+                false
+            }
+        }
+    }
+
+    /// Something has to come within `patience`. The programs say it earlier, unless their timer does not run: their maps are
+    /// new, or the agent is.
+    pub(super) fn look_for_frames(&mut self, received: u64, patience: Duration, now: Instant) {
+        match self.frames {
+            Some((last, since)) if last == received => {
+                if now.saturating_duration_since(since) >= patience {
+                    self.standing.fail(&self.wish.settings.holding, now);
+                }
+            }
+            _ => self.frames = Some((received, now)),
+        }
     }
 
     fn parameters(&self) -> Parameters {
@@ -180,7 +219,14 @@ impl Peer {
             Err(error) => Err(error.to_string()),
         };
         match packet {
-            Ok(packet) => self.step(Event::Received(packet), at),
+            Ok(packet) => {
+                let tells = self.step(Event::Received(packet), at);
+                let left = packet.state == State::AdminDown && self.standing.is_spared();
+                if left {
+                    self.standing.pardon();
+                }
+                tells || left
+            }
             Err(complaint) => {
                 self.complaint = Some(complaint);
                 false
@@ -211,7 +257,7 @@ impl Peer {
         let actions = self.session.step(event, now);
         self.standing.tick(now);
         let holding = self.wish.settings.holding;
-        let mut tells = false;
+        let (mut tells, mut slowed) = (false, false);
         for action in actions {
             match action {
                 Action::Send(packet) => {
@@ -223,6 +269,7 @@ impl Peer {
                 Action::Changed { from, to, diagnostic } => {
                     tells = true;
                     self.complaint = None;
+                    slowed |= self.decay.take().is_some_and(|decay| decay.min_rx().is_some());
                     let vtep = self.wish.address;
                     tracing::info!(%vtep, from = from.name(), to = to.name(), %diagnostic, "a BFD session changed");
                     match to {
@@ -233,7 +280,9 @@ impl Peer {
                         State::Down | State::AdminDown if from == State::Up => {
                             if self.session.remote_state() == State::AdminDown || to == State::AdminDown {
                                 self.standing.pardon();
-                            } else if !(self.wish.settings.forwarding_if_rx && self.standing.spare()) {
+                            } else if self.wish.settings.forwarding_if_rx && self.standing.spare() {
+                                self.frames = None;
+                            } else {
                                 self.standing.fail(&holding, now);
                             }
                         }
@@ -242,6 +291,9 @@ impl Peer {
                 }
                 Action::Refused(refusal) => self.complaint = Some(refusal.to_string()),
             }
+        }
+        if slowed {
+            self.step(Event::Configure(self.parameters()), now);
         }
         tells
     }
@@ -308,7 +360,7 @@ impl Peer {
     fn flags(&self) -> u8 {
         let is_watched = self.session.state() == State::Up || self.standing.is_spared();
         let if_rx = if self.wish.settings.forwarding_if_rx { BfdSession::IF_RX } else { 0 };
-        if is_watched { BfdSession::UP | if_rx } else { 0 }
+        if is_watched { BfdSession::WATCHED | if_rx } else { 0 }
     }
 }
 

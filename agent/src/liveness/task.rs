@@ -108,6 +108,7 @@ impl Task {
             self.tick();
             if self.swept + SWEEP <= Instant::now() {
                 self.sweep(|_| true);
+                self.look_for_frames();
                 self.swept = Instant::now();
             }
             if self.retry.is_some_and(|retry| Instant::now() >= retry) {
@@ -144,9 +145,10 @@ impl Task {
                     Err(error) => warn!(%error, "what was heard of a VTEP cannot be read"),
                 }
             }
-            let mut tells = peer.looks_for_idleness(now)
-                && peer.look_for_idleness(received(&self.maps, index, peer), now);
-            tells |= peer.step(Event::Tick, now);
+            let mut tells = peer.step(Event::Tick, now);
+            if peer.looks_for_idleness(now) {
+                tells |= peer.look_for_idleness(received(&self.maps, index, peer), now);
+            }
             if tells {
                 tell(&self.maps, index, peer, &self.clock);
             }
@@ -157,6 +159,23 @@ impl Task {
     fn sweep(&mut self, of: impl Fn(&Peer) -> bool) {
         for (&index, peer) in self.peers.iter_mut().filter(|(_, peer)| of(peer)) {
             judge(&self.maps, index, peer);
+        }
+    }
+
+    /// Those that frames alone keep in service.
+    fn look_for_frames(&mut self) {
+        let now = Instant::now();
+        for (&index, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.standing.is_spared()) {
+            let (Some(received), Ok(heard)) = (received(&self.maps, index, peer), self.maps.heard(index))
+            else {
+                continue;
+            };
+            let detection =
+                Some(heard.detect_ns).filter(|ns| *ns != u64::MAX).map_or(SWEEP, Duration::from_nanos);
+            peer.look_for_frames(received, (detection * 2).max(SWEEP * 2), now);
+            if !peer.standing.is_spared() {
+                tell(&self.maps, index, peer, &self.clock);
+            }
         }
     }
 
@@ -185,8 +204,7 @@ impl Task {
                     if (peer.wish.address, peer.wish.local, peer.wish.settings.transport)
                         == (wish.address, wish.local, wish.settings.transport) =>
                 {
-                    let received = received(&self.maps, index, peer);
-                    peer.configure(wish.clone(), received, now);
+                    peer.configure(wish.clone(), now);
                     tell(&self.maps, index, peer, &self.clock);
                     continue;
                 }
@@ -197,9 +215,7 @@ impl Task {
             let heard = self.maps.heard(index).unwrap_or_else(|_| bytemuck::Zeroable::zeroed());
             let told = left.get(&index).copied().unwrap_or_else(bytemuck::Zeroable::zeroed);
             match Peer::new(wish.clone(), &Left { told, heard, suspect }, &self.clock, now) {
-                Ok(mut peer) => {
-                    let received = received(&self.maps, index, &peer);
-                    peer.watch_for_idleness(received, now);
+                Ok(peer) => {
                     tell(&self.maps, index, &peer, &self.clock);
                     self.peers.insert(index, peer);
                 }
@@ -271,9 +287,11 @@ fn judge(maps: &Bfd, index: u32, peer: &mut Peer) {
 }
 
 /// Frames from the VTEP so far.
-fn received(maps: &Bfd, index: u32, peer: &Peer) -> u64 {
-    maps.received(index).unwrap_or_else(|error| {
-        warn!(%error, vtep = %peer.wish.address, "how many frames came from a VTEP cannot be read");
-        0
-    })
+fn received(maps: &Bfd, index: u32, peer: &Peer) -> Option<u64> {
+    let received = maps.received(index);
+    received
+        .inspect_err(|error| {
+            warn!(%error, vtep = %peer.wish.address, "how many frames came from a VTEP cannot be read");
+        })
+        .ok()
 }

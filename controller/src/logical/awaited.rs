@@ -10,14 +10,17 @@ use super::select::LIVE;
 use super::switch::{Context, Switch};
 use super::vteps::{VtepId, Vteps};
 
-/// MACs of which nothing is said, by whom they wait for.
+/// MACs of which nothing is said, and whom they wait for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Withheld(BTreeMap<VtepId, BTreeSet<MacAddr>>);
+pub(super) struct Withheld {
+    macs: BTreeMap<MacAddr, VtepId>,
+    /// All of them.
+    awaited: BTreeSet<VtepId>,
+}
 
 impl Withheld {
     pub(super) fn awaits(&self, mac: MacAddr, vteps: &Vteps) -> Option<VtepName> {
-        let (vtep, _) = self.0.iter().find(|(_, macs)| macs.contains(&mac))?;
-        Some(vteps[*vtep].name.clone())
+        self.macs.get(&mac).map(|vtep| vteps[*vtep].name.clone())
     }
 }
 
@@ -27,21 +30,31 @@ impl Switch {
         let Some(first) = self.members.iter().copied().find(|vtep| self.is_awaited(*vtep, cx)) else {
             return;
         };
-        touched.retain(|(mac, _)| match self.awaits(*mac, first, cx) {
-            Some(vtep) => {
-                self.withheld.0.entry(vtep).or_default().insert(*mac);
-                false
+        touched.retain(|(mac, _)| {
+            let awaited = self.awaits(*mac, first, cx);
+            match awaited {
+                Some(vtep) => {
+                    self.withheld.macs.insert(*mac, vtep);
+                    self.withheld.awaited.insert(vtep);
+                }
+                None => drop(self.withheld.macs.remove(mac)),
             }
-            None => true,
+            awaited.is_none()
         });
     }
 
     /// What need not wait any more is looked at again.
     pub(super) fn let_go(&mut self, cx: &Context<'_>) {
-        let over = |vtep: &VtepId| !self.is_awaited(*vtep, cx);
-        let over: Vec<VtepId> = self.withheld.0.keys().copied().filter(over).collect();
-        let macs = over.iter().filter_map(|vtep| self.withheld.0.remove(vtep)).flatten().collect::<Vec<_>>();
-        for mac in macs {
+        let awaited: BTreeSet<VtepId> =
+            self.withheld.awaited.iter().copied().filter(|vtep| self.is_awaited(*vtep, cx)).collect();
+        if awaited.len() == self.withheld.awaited.len() {
+            return;
+        }
+        let waits = |vtep: &VtepId| awaited.contains(vtep);
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.withheld.macs).into_iter().partition(|(_, vtep)| waits(vtep));
+        self.withheld = Withheld { macs: stay, awaited };
+        for mac in go.into_keys() {
             self.touch(mac, None);
         }
     }
@@ -50,16 +63,19 @@ impl Switch {
     fn awaits(&self, mac: MacAddr, first: VtepId, cx: &Context<'_>) -> Option<VtepId> {
         let mut claims = self.ledger.of_mac(mac).map(|slot| &self.ledger[slot]);
         let chosen = claims.find(|record| record.flags.has(Flags::MASTER))?;
-        // It was claimed since, or what an operator or the reign before said is followed already.
-        let known = chosen.arrived >= LIVE
-            || chosen.flags.has(Flags::PINNED)
-            || self.frozen.get(&mac) == Some(&chosen.vtep)
-            || self.published.row(mac).is_some();
-        if known {
+        // What an operator said is followed already, and what was published is not taken back.
+        if chosen.flags.has(Flags::PINNED) || self.published.row(mac).is_some() {
             return None;
         }
-        match self.contested.master(mac).or_else(|| self.frozen.get(&mac).copied()) {
-            Some(master) => self.is_awaited(master, cx).then_some(master),
+        let other = |vtep: VtepId| (vtep != chosen.vtep && self.is_awaited(vtep, cx)).then_some(vtep);
+        if let Some(frozen) = self.frozen.get(&mac) {
+            return other(*frozen);
+        }
+        if chosen.arrived >= LIVE {
+            return None;
+        }
+        match self.contested.master(mac) {
+            Some(master) => other(master),
             // A slave's claim says that there is a master.
             None => (chosen.role() == Role::Slave).then_some(first),
         }

@@ -105,7 +105,7 @@ impl Logical {
             }
             if begins {
                 switch.begin();
-                switch.thaw_again(&cx);
+                switch.thaw_again(&mut cx);
             }
             if complete && switch.complete_from.is_none() {
                 let version = switch.published.version();
@@ -113,7 +113,7 @@ impl Logical {
                 let from = if begins { version } else { Version(version.0 + 1) };
                 switch.published.skip_to(from);
                 switch.complete_from = Some(from);
-                switch.thaw_again(&cx);
+                switch.thaw_again(&mut cx);
                 switch.contested.begin();
                 whole = true;
                 self.peers.values_mut().for_each(|peer| peer.changed(network));
@@ -219,18 +219,21 @@ impl Switch {
         }
     }
 
-    /// A frozen MAC whose master did not come back has another one by now.
-    fn thaw_again(&mut self, cx: &Context<'_>) {
+    /// A frozen MAC whose master did not come back has another one by now, or is nobody's.
+    fn thaw_again(&mut self, cx: &mut Context<'_>) {
         let frozen: Vec<(MacAddr, VtepId)> = self.frozen.iter().map(|(mac, vtep)| (*mac, *vtep)).collect();
         for (mac, vtep) in frozen {
+            if self.ledger.find(mac, vtep).is_some() || self.is_awaited(vtep, cx) {
+                continue;
+            }
             let master =
                 |&slot: &super::ledger::Slot| self.ledger[slot].flags.has(super::ledger::Flags::MASTER);
-            if let Some(slot) = self.ledger.of_mac(mac).find(master)
-                && self.ledger.find(mac, vtep).is_none()
-                && !self.is_awaited(vtep, cx)
-            {
-                self.frozen.insert(mac, self.ledger[slot].vtep);
+            match self.ledger.of_mac(mac).find(master) {
+                Some(slot) => drop(self.frozen.insert(mac, self.ledger[slot].vtep)),
+                None if self.complete_from.is_some() => drop(self.frozen.remove(&mac)),
+                None => continue,
             }
+            *cx.persist = true;
         }
     }
 

@@ -125,3 +125,24 @@ fn a_frozen_duplicate_stays_where_it_was_frozen() {
     next.check("x", 1, at.as_str(), &[other]);
     assert_eq!(next.durable.frozen, frozen);
 }
+
+#[test]
+fn a_frozen_duplicate_that_nobody_claims_any_more_is_frozen_no_more() {
+    let mut declared = pair();
+    declared.policy.duplicate.action = DuplicateAction::Freeze;
+    let mut lc = Arbiter::started(declared.clone());
+    while lc.durable.frozen.is_empty() {
+        lc.claim("b", "x", 1, M);
+        lc.claim("a", "x", 1, M);
+    }
+    let of_b = lc.claim("b", "x", 1, M);
+    for (claims, left) in [(vec![(1, of_b)], [pin("x", 1, "b")].into()), (vec![], [].into())] {
+        let mut next = lc.next_reign(declared.clone());
+        for (name, claims) in [("b", &claims[..]), ("a", &[])] {
+            next.connect(&format!("pc-{name}"));
+            next.session(name, Session::Up);
+            next.snapshot(name, "x", claims);
+        }
+        assert_eq!(next.durable.frozen, left);
+    }
+}

@@ -30,8 +30,8 @@ impl BfdSession {
     pub const MULTI_HOP: u8 = 2;
     pub const VXLAN: u8 = 3;
 
-    /// The session is Up: the peer's silence takes the VTEP down.
-    pub const UP: u8 = 1;
+    /// The peer's silence takes the VTEP down: the session is Up, or was, and frames came on without it.
+    pub const WATCHED: u8 = 1;
     /// Not while frames come from it.
     pub const IF_RX: u8 = 2;
 }

@@ -38,7 +38,8 @@ fn data_that_is_dead_one_way_under_a_live_session_is_told_until_it_comes_again()
 /// `forwarding_if_rx`: the master's daemon dies, and its data does not.
 #[test]
 fn a_vtep_serves_while_frames_come_from_it_and_no_longer_whatever_has_become_of_the_agent() {
-    for stopped in [false, true] {
+    for agent in ["alive", "stopped", "restarted"] {
+        let stopped = agent == "stopped";
         let mut pair = Pair::new(Hops::Multi, "hold_ms = 0\nforwarding_if_rx = true");
         pair.wait_until_up();
         let mut ping = pair.vm.netns.command("ping");
@@ -57,10 +58,18 @@ fn a_vtep_serves_while_frames_come_from_it_and_no_longer_whatever_has_become_of_
             let session = pair.session("a").unwrap();
             assert_eq!((&session["standing"], &session["failures"]), (&"receiving".into(), &0.into()));
         }
+        if agent == "restarted" {
+            pair.agent.daemon().unwrap().kill().unwrap();
+            pair.agent.start().unwrap();
+            wait_for("what the programs go on with", SOON, || {
+                (pair.session("a")?["standing"] == "receiving").then_some(())
+            })
+            .unwrap_or_else(|error| panic!("{error}: {:?}", pair.session("a")));
+        }
         // For many detection times.
         let before = flow.arrived(0);
         wait_for("frames at the master", SOON, || (flow.arrived(0) > before + 20_000).then_some(())).unwrap();
-        assert_eq!(flow.arrived(1), 0, "stopped: {stopped}; {:?}", (!stopped).then(|| pair.session("a")));
+        assert_eq!(flow.arrived(1), 0, "{agent}; {:?}", (!stopped).then(|| pair.session("a")));
         drop(pinging);
         wait_for("frames at the slave", SOON, || (flow.arrived(1) > 100).then_some(())).unwrap();
         if stopped {

@@ -70,7 +70,7 @@ fn rig_with(rig: &mut Rig, transport: u8, silence_ns: u64) {
         required_min_rx_us: 50_000,
         source_port: SOURCE_PORT.to_be_bytes(),
         transport,
-        flags: BfdSession::UP,
+        flags: BfdSession::WATCHED,
     };
     rig.kernel.bfd().unwrap().set(TOR_A, &session).unwrap();
 }

@@ -286,6 +286,21 @@ fn outer_fields_are_the_inner_packets_if_asked() {
 }
 
 #[test]
+fn a_tag_inside_any_encapsulation_is_refused() {
+    Rig::with(|rig| {
+        rig.decap_in_program(1);
+        for kind in KINDS {
+            put(rig, TOR_A, adjacency(TOR_A, kind, POLICY, rig.uplink));
+            let mut tagged = frame::udp_tagged(PEER, VM, 100, b"payload");
+            for tag_type in [[0x81, 0x00], [0x88, 0xa8]] {
+                tagged[12..14].copy_from_slice(&tag_type);
+                check_uplink(rig, &carrier(kind).wrap(&tagged), Verdict::ExtraTag, DROP);
+            }
+        }
+    });
+}
+
+#[test]
 fn bytes_behind_the_packet_reach_no_port() {
     Rig::once(false, |rig| {
         rig.decap_in_program(1);

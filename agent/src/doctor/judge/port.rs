@@ -151,7 +151,11 @@ fn paths(host: &Host, port: &Port, interface: &Interface, section: &mut Section<
     if let Some(frames) = host.table.no_headroom.get(port.name.as_str()) {
         let mend = Mend::expected("room in front of each frame for outer headers: these took the slower way")
             .by("the driver's settings (ethtool --show-priv-flags), or packet_rate off");
-        section.warning("headroom", format!("{frames} frames had none, and TC took them"), mend);
+        section.warning(
+            "headroom",
+            format!("{frames} frames of the last second had none, and TC took them"),
+            mend,
+        );
     }
     let unseen = packet_rate::unseen(&interface.link).filter(|_| port.packet_rate);
     if let (Some(unseen), State::On { .. }) = (unseen, &state) {
