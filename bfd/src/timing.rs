@@ -68,8 +68,13 @@ impl Parameters {
         self.concatenated_path_down
     }
 
+    /// While our control plane is away the peer's packets are answered, no more: no faster than they are asked for.
     pub const fn desired_min_tx_us(&self) -> u32 {
-        self.desired_min_tx_us
+        if self.control_plane_independent {
+            slower(self.desired_min_tx_us, self.required_min_rx_us)
+        } else {
+            self.desired_min_tx_us
+        }
     }
 
     pub const fn required_min_rx_us(&self) -> u32 {
@@ -117,5 +122,20 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         u32::try_from(self.0 >> 32).expect("half of 64 bits")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answers_while_the_control_plane_is_away_promises_no_more_than_answers() {
+        let millis = Duration::from_millis;
+        let parameters = Parameters::new(millis(50), millis(300), 3).expect("within bounds");
+        assert_eq!(parameters.desired_min_tx_us(), 50_000);
+        let independent = parameters.control_plane_independent(true);
+        assert_eq!(independent.desired_min_tx_us(), 300_000);
+        assert_eq!(independent.receiving_no_faster_than(millis(1000)).desired_min_tx_us(), 1_000_000);
     }
 }

@@ -160,9 +160,10 @@ impl Pair {
         .unwrap();
     }
 
+    /// An agent that just began may not have read its table yet.
     pub(crate) fn vtep(&self, name: &str) -> Value {
-        let rows = self.agent.json(&["vtep", "show", name]).unwrap();
-        rows.as_array().unwrap()[0].clone()
+        let row = || self.agent.json(&["vtep", "show", name]).ok()?.as_array()?.first().cloned();
+        wait_for(&format!("VTEP {name}"), SOON, row).unwrap()
     }
 }
 

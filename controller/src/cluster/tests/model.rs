@@ -235,7 +235,7 @@ impl Store {
         let is_present = |term: u64| self.bases.iter().any(|base| present == Some(term.wrapping_sub(*base)));
         let stated = text
             .rsplit_once("\"reign\":")
-            .and_then(|(_, rest)| rest.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().ok());
+            .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok());
         if !stated.is_some_and(is_present) {
             let problem =
                 format!("{key} is written by term {stated:?} while the office was created at {present:?}");
