@@ -33,6 +33,8 @@ pub(super) struct Peer {
     decay: Option<Decay>,
     /// While frames are all that keeps it in service: how many had come, and since when it is no more.
     frames: Option<(u64, Instant)>,
+    /// Packets that go once the programs know what they say: the answer may be there before us.
+    outbox: Vec<Packet>,
     socket: UdpSocket,
     source_port: u16,
     since: Instant,
@@ -110,6 +112,7 @@ impl Peer {
             standing,
             decay: None,
             frames: None,
+            outbox: Vec::new(),
             socket,
             source_port,
             since: now,
@@ -125,12 +128,12 @@ impl Peer {
         [self.session.due(), self.standing.due(), idleness].into_iter().flatten().min()
     }
 
-    pub(super) fn configure(&mut self, wish: Wish, now: Instant) -> bool {
+    pub(super) fn configure(&mut self, wish: Wish, now: Instant) {
         if wish.settings.decay_min_rx != self.wish.settings.decay_min_rx {
             self.decay = None;
         }
         self.wish = wish;
-        self.step(Event::Configure(self.parameters()), now)
+        self.step(Event::Configure(self.parameters()), now);
     }
 
     fn looks_for_idleness_from(&self) -> Option<Instant> {
@@ -148,7 +151,11 @@ impl Peer {
         let decay = self.decay.get_or_insert_with(|| Decay::new(min_rx, received.unwrap_or_default(), now));
         match received {
             Some(received) if decay.due() <= now => {
-                decay.look(received, now) && self.step(Event::Configure(self.parameters()), now)
+                let changed = decay.look(received, now);
+                if changed {
+                    self.step(Event::Configure(self.parameters()), now);
+                }
+                changed
             }
             _ => {
                 decay.postpone(now);
@@ -262,9 +269,7 @@ impl Peer {
             match action {
                 Action::Send(packet) => {
                     tells = true;
-                    if let Err(error) = self.send(&packet) {
-                        self.complaint = Some(format!("a packet was not sent: {error}"));
-                    }
+                    self.outbox.push(packet);
                 }
                 Action::Changed { from, to, diagnostic } => {
                     tells = true;
@@ -310,6 +315,18 @@ impl Peer {
         } else if is_news && self.session.state() == State::Up && !self.standing.is_suspect() {
             self.standing.fail(&holding, now);
             self.standing.rise(&holding, now);
+        }
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(super) fn send_waiting(&mut self) {
+        for packet in std::mem::take(&mut self.outbox) {
+            if let Err(error) = self.send(&packet) {
+                self.complaint = Some(format!("a packet was not sent: {error}"));
+            }
         }
     }
 

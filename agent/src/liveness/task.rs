@@ -149,7 +149,7 @@ impl Task {
             if peer.looks_for_idleness(now) {
                 tells |= peer.look_for_idleness(received(&self.maps, index, peer), now);
             }
-            if tells {
+            if tells || peer.has_waiting() {
                 tell(&self.maps, index, peer, &self.clock);
             }
         }
@@ -215,8 +215,8 @@ impl Task {
             let heard = self.maps.heard(index).unwrap_or_else(|_| bytemuck::Zeroable::zeroed());
             let told = left.get(&index).copied().unwrap_or_else(bytemuck::Zeroable::zeroed);
             match Peer::new(wish.clone(), &Left { told, heard, suspect }, &self.clock, now) {
-                Ok(peer) => {
-                    tell(&self.maps, index, &peer, &self.clock);
+                Ok(mut peer) => {
+                    tell(&self.maps, index, &mut peer, &self.clock);
                     self.peers.insert(index, peer);
                 }
                 Err(error) => {
@@ -231,6 +231,7 @@ impl Task {
     fn end(&mut self, index: u32, now: Instant) {
         if let Some(mut peer) = self.peers.remove(&index) {
             peer.step(Event::Disable, now);
+            peer.send_waiting();
         }
         self.forget(index);
     }
@@ -273,10 +274,12 @@ impl Task {
     }
 }
 
-fn tell(maps: &Bfd, index: u32, peer: &Peer, clock: &Clock) {
+/// Whatever is to be sent goes then.
+fn tell(maps: &Bfd, index: u32, peer: &mut Peer, clock: &Clock) {
     if let Err(error) = maps.set(index, &peer.told(clock)) {
         error!(%error, vtep = %peer.wish.address, "the programs are not told of a BFD session");
     }
+    peer.send_waiting();
 }
 
 fn judge(maps: &Bfd, index: u32, peer: &mut Peer) {

@@ -93,7 +93,9 @@ fn a_vtep_serves_while_frames_come_from_it_and_no_longer_whatever_has_become_of_
 fn a_vtep_from_which_nothing_comes_is_asked_for_fewer_packets_until_something_does() {
     let mut pair = Pair::new(Hops::Multi, "");
     pair.wait_until_up();
-    pair.agent.reconfigure(|text| text.replacen("[bfd]\n", "[bfd]\ndecay_min_rx_ms = 1000\n", 1)).unwrap();
+    pair.agent
+        .reconfigure(|text| text.replacen("min_rx_ms = 50", "min_rx_ms = 300\ndecay_min_rx_ms = 1000", 1))
+        .unwrap();
     pair.agent.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
     let detects = |ms: u64| {
         wait_for(&format!("a detection time of {ms} ms"), SOON, || {
@@ -105,7 +107,7 @@ fn a_vtep_from_which_nothing_comes_is_asked_for_fewer_packets_until_something_do
     let mut ping = pair.vm.netns.command("ping");
     ping.args(["-n", "-q", "-i", "0.1"]).arg(pair.tors[0].far.address.to_string());
     let pinging = Daemon::spawn("ping", &mut ping).unwrap();
-    detects(150);
+    detects(900);
     drop(pinging);
     detects(3000);
     let session = pair.session("a").unwrap();
