@@ -584,11 +584,14 @@ fn the_address_from_which_a_station_asks_goes_upstream_with_its_mac_over_a_resta
 fn what_the_controller_says_of_bfd_makes_a_session_and_ends_it() {
     let (bench, _daemon, session) = Bench::settled();
     assert_eq!(bench.host.json(&["bfd", "show"]).unwrap().as_array().unwrap().len(), 0);
+    // A shorter interval to send at than this would count as this.
+    let min_rx = Some(50_i64.try_into().unwrap());
     let say = |interval: Option<i64>| {
         let ToVtep::Outline(mut outline) = outline() else { unreachable!("it is an outline") };
         let interval = interval.map(|ms| ms.try_into().unwrap());
         let word = &mut outline.vteps.get_mut(&vtep("a")).unwrap().bfd;
-        (word.enabled, word.min_tx_ms) = (interval.map(|_| true), interval);
+        (word.enabled, word.min_tx_ms, word.min_rx_ms) =
+            (interval.map(|_| true), interval, interval.and(min_rx));
         session.say(ToVtep::Outline(outline));
     };
     let until = |interval: Option<i64>| {
@@ -603,7 +606,7 @@ fn what_the_controller_says_of_bfd_makes_a_session_and_ends_it() {
     let row = until(Some(60)).unwrap();
     assert_eq!(
         (&row["name"], &row["configured_by"], &row["min_rx_ms"]),
-        (&"a".into(), &"controller".into(), &300.into())
+        (&"a".into(), &"controller".into(), &50.into())
     );
     say(Some(70));
     until(Some(70));
