@@ -61,8 +61,7 @@ impl Switch {
 
     /// The VTEP that may be the MAC's master though another one is, of those that were heard. `first`: of those that were not.
     fn awaits(&self, mac: MacAddr, first: VtepId, cx: &Context<'_>) -> Option<VtepId> {
-        let mut claims = self.ledger.of_mac(mac).map(|slot| &self.ledger[slot]);
-        let chosen = claims.find(|record| record.flags.has(Flags::MASTER))?;
+        let chosen = &self.ledger[self.ledger.master(mac)?];
         // What an operator said is followed already, and what was published is not taken back.
         if chosen.flags.has(Flags::PINNED) || self.published.row(mac).is_some() {
             return None;
@@ -86,10 +85,9 @@ impl Switch {
         if self.complete_from.is_some() {
             return false;
         }
-        let heard = self.tellers.get(&vtep).is_some_and(|teller| teller.heard);
         let wait_ms = u64::from(cx.policy.start_wait_secs) * 1000;
         let away = &cx.vteps[vtep];
-        let gone = away.expired && !away.is_up() || away.cut_ms.is_none() && away.is_absent(wait_ms, cx.now);
-        self.members.contains(&vtep) && !heard && !gone
+        let gone = away.is_given_up() || away.cut_ms.is_none() && away.is_absent(wait_ms, cx.now);
+        self.members.contains(&vtep) && !self.has_heard(vtep) && !gone
     }
 }

@@ -224,6 +224,11 @@ impl Ledger {
         Chain { ledger: self, at: self.heads.get(&mac).copied().unwrap_or(NONE), next: |r| r.next_of_mac }
     }
 
+    /// By the last decision.
+    pub(super) fn master(&self, mac: MacAddr) -> Option<Slot> {
+        self.of_mac(mac).find(|&slot| self[slot].flags.has(Flags::MASTER))
+    }
+
     pub(super) fn of_vtep(&self, vtep: VtepId) -> Chain<'_> {
         let first = self.shares.get(&vtep).map_or(NONE, |share| share.first);
         Chain { ledger: self, at: first, next: |r| r.next_of_vtep }

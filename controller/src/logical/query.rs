@@ -191,9 +191,9 @@ impl Logical {
     pub fn networks(&self) -> Vec<NetworkView> {
         let name = |vtep: &super::VtepId| self.vteps[*vtep].name.clone();
         let view = |switch: &super::Switch| {
-            let heard = |vtep: &&super::VtepId| switch.tellers.get(*vtep).is_some_and(|teller| teller.heard);
             let mut members: Vec<VtepName> = switch.members.iter().map(name).collect();
-            let mut unheard: Vec<VtepName> = switch.members.iter().filter(|v| !heard(v)).map(name).collect();
+            let mut unheard: Vec<VtepName> =
+                switch.members.iter().filter(|v| !switch.has_heard(**v)).map(name).collect();
             members.sort();
             unheard.sort();
             NetworkView {

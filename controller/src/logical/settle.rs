@@ -88,7 +88,7 @@ impl Logical {
         if begins || switch.complete_from.is_none() {
             let (roster_known, waited_ms) = (self.is_roster_known(), now.mono_ms - switch.since_ms);
             // What was given up is in no table any more.
-            let given_up = |vtep| self.vteps[vtep].expired && !self.vteps[vtep].is_up();
+            let given_up = |vtep| self.vteps[vtep].is_given_up();
             let heard = roster_known && switch.heard_all_but(given_up);
             if begins && !heard && waited_ms < start_wait_ms {
                 // Physical controllers are waited for, not VTEPs that they cannot speak for.
@@ -202,17 +202,14 @@ impl Logical {
 
 impl Switch {
     fn heard_all_but(&self, is_away: impl Fn(VtepId) -> bool) -> bool {
-        let heard = |vtep| self.tellers.get(vtep).is_some_and(|teller| teller.heard);
-        self.members.iter().all(|vtep| heard(vtep) || is_away(*vtep))
+        self.members.iter().all(|vtep| self.has_heard(*vtep) || is_away(*vtep))
     }
 
     fn begin(&mut self) {
         self.started = true;
         let macs: Vec<_> = self.ledger.iter_macs().collect();
         for mac in macs {
-            let master =
-                |&slot: &super::ledger::Slot| self.ledger[slot].flags.has(super::ledger::Flags::MASTER);
-            if let Some(slot) = self.ledger.of_mac(mac).find(master) {
+            if let Some(slot) = self.ledger.master(mac) {
                 let mastered = &mut self.ledger[slot].mastered;
                 *mastered = (*mastered).max(1);
             }
@@ -226,9 +223,7 @@ impl Switch {
             if self.ledger.find(mac, vtep).is_some() || self.is_awaited(vtep, cx) {
                 continue;
             }
-            let master =
-                |&slot: &super::ledger::Slot| self.ledger[slot].flags.has(super::ledger::Flags::MASTER);
-            match self.ledger.of_mac(mac).find(master) {
+            match self.ledger.master(mac) {
                 Some(slot) => drop(self.frozen.insert(mac, self.ledger[slot].vtep)),
                 None if self.complete_from.is_some() => drop(self.frozen.remove(&mac)),
                 None => continue,

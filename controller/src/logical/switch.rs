@@ -696,6 +696,11 @@ impl Switch {
         self.unpublished.push((mac, cause));
     }
 
+    /// Whether the VTEP told all once.
+    pub(super) fn has_heard(&self, vtep: VtepId) -> bool {
+        self.tellers.get(&vtep).is_some_and(|teller| teller.heard)
+    }
+
     pub(super) fn unpublished(&self) -> usize {
         self.unpublished.len()
     }

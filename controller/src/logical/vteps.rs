@@ -98,6 +98,11 @@ impl Vtep {
         served && (self.was_lost || self.away_ms.is_some_and(away))
     }
 
+    /// What it claimed was given up, and it has not come back.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.expired && !self.is_up()
+    }
+
     /// Nothing that it claims can be waited for: it was given up before, or nobody has known it for so long.
     pub(super) fn is_absent(&self, wait_ms: u64, now: Now) -> bool {
         let long = |at: i64| at + wait_ms.cast_signed() <= now.mono_ms.cast_signed();

@@ -2,11 +2,11 @@
 //! heard.
 
 use vtep_api::{Claim, Session};
-use vtep_controller::declared::DuplicateAction;
+use vtep_controller::declared::{Declared, DuplicateAction};
 
 use crate::harness::*;
 
-fn pair() -> vtep_controller::Declared {
+fn pair() -> Declared {
     declared(&[("pc-a", &["a"]), ("pc-b", &["b"])], &[("x", &["a", "b"])])
 }
 
@@ -25,12 +25,28 @@ fn before() -> Before {
     Before { lc, of_a, of_b }
 }
 
+fn hears(next: &mut Arbiter, name: &str, claims: &[(u32, Claim)]) {
+    next.connect(&format!("pc-{name}"));
+    next.session(name, Session::Up);
+    next.snapshot(name, "x", claims);
+}
+
+/// MAC 1 moved between `a` and `b` until it was frozen.
+fn frozen() -> (Declared, Arbiter) {
+    let mut declared = pair();
+    declared.policy.duplicate.action = DuplicateAction::Freeze;
+    let mut lc = Arbiter::started(declared.clone());
+    while lc.durable.frozen.is_empty() {
+        lc.claim("b", "x", 1, M);
+        lc.claim("a", "x", 1, M);
+    }
+    (declared, lc)
+}
+
 /// It began, and `b` is all that it heard.
 fn next(lc: &Arbiter, of_b: &[(u32, Claim)]) -> Arbiter {
     let mut next = lc.next_reign(pair());
-    next.connect("pc-b");
-    next.session("b", Session::Up);
-    next.snapshot("b", "x", of_b);
+    hears(&mut next, "b", of_b);
     next.wait_ms(30_000);
     assert!(!next.at("pc-b").tables[&ls("x")].complete);
     next
@@ -42,9 +58,7 @@ fn scenario_15_a_master_of_the_reign_before_that_was_not_heard_stays_master() {
     let mut next = next(&lc, &of_b);
     assert_eq!(next.masters("x"), masters(&[(2, "b")]));
     assert!(next.why("x", 1).contains("nobody is told before a is heard"), "{}", next.why("x", 1));
-    next.connect("pc-a");
-    next.session("a", Session::Up);
-    next.snapshot("a", "x", &[(1, of_a)]);
+    hears(&mut next, "a", &[(1, of_a)]);
     next.check("x", 1, "a", &["b"]);
     assert!(!next.why("x", 1).contains("nobody is told"), "{}", next.why("x", 1));
 }
@@ -53,9 +67,7 @@ fn scenario_15_a_master_of_the_reign_before_that_was_not_heard_stays_master() {
 fn one_that_does_not_claim_it_any_more_is_not_waited_for() {
     let Before { lc, of_b, .. } = before();
     let mut next = next(&lc, &of_b);
-    next.connect("pc-a");
-    next.session("a", Session::Up);
-    next.snapshot("a", "x", &[]);
+    hears(&mut next, "a", &[]);
     next.check("x", 1, "b", &[]);
 }
 
@@ -94,54 +106,34 @@ fn a_slave_that_was_heard_alone_is_no_master() {
     let of_b = [(1, lc.claim("b", "x", 1, S))];
     let mut next = next(&lc, &of_b);
     assert!(next.table("x").is_empty());
-    next.connect("pc-a");
-    next.session("a", Session::Up);
-    next.snapshot("a", "x", &[(1, of_a)]);
+    hears(&mut next, "a", &[(1, of_a)]);
     next.check("x", 1, "a", &["b"]);
 }
 
 #[test]
 fn a_frozen_duplicate_stays_where_it_was_frozen() {
-    let mut declared = pair();
-    declared.policy.duplicate.action = DuplicateAction::Freeze;
-    let mut lc = Arbiter::started(declared.clone());
-    while lc.durable.frozen.is_empty() {
-        lc.claim("b", "x", 1, M);
-        lc.claim("a", "x", 1, M);
-    }
-    let (frozen, at) = (lc.durable.frozen.clone(), lc.masters("x")[&mac(1)].clone());
+    let (declared, mut lc) = frozen();
+    let (kept, at) = (lc.durable.frozen.clone(), lc.masters("x")[&mac(1)].clone());
     let other = if at == vtep("a") { "b" } else { "a" };
     let claim = lc.claim(other, "x", 1, M);
     let mut next = lc.next_reign(declared);
-    next.connect(&format!("pc-{other}"));
-    next.session(other, Session::Up);
-    next.snapshot(other, "x", &[(1, claim.clone())]);
+    hears(&mut next, other, &[(1, claim.clone())]);
     next.wait_ms(30_000);
     assert!(next.table("x").is_empty(), "{}", next.why("x", 1));
-    assert_eq!(next.durable.frozen, frozen);
-    next.connect(&format!("pc-{at}"));
-    next.session(at.as_str(), Session::Up);
-    next.snapshot(at.as_str(), "x", &[(1, claim)]);
+    assert_eq!(next.durable.frozen, kept);
+    hears(&mut next, at.as_str(), &[(1, claim)]);
     next.check("x", 1, at.as_str(), &[other]);
-    assert_eq!(next.durable.frozen, frozen);
+    assert_eq!(next.durable.frozen, kept);
 }
 
 #[test]
 fn a_frozen_duplicate_that_nobody_claims_any_more_is_frozen_no_more() {
-    let mut declared = pair();
-    declared.policy.duplicate.action = DuplicateAction::Freeze;
-    let mut lc = Arbiter::started(declared.clone());
-    while lc.durable.frozen.is_empty() {
-        lc.claim("b", "x", 1, M);
-        lc.claim("a", "x", 1, M);
-    }
+    let (declared, mut lc) = frozen();
     let of_b = lc.claim("b", "x", 1, M);
     for (claims, left) in [(vec![(1, of_b)], [pin("x", 1, "b")].into()), (vec![], [].into())] {
         let mut next = lc.next_reign(declared.clone());
         for (name, claims) in [("b", &claims[..]), ("a", &[])] {
-            next.connect(&format!("pc-{name}"));
-            next.session(name, Session::Up);
-            next.snapshot(name, "x", claims);
+            hears(&mut next, name, claims);
         }
         assert_eq!(next.durable.frozen, left);
     }

@@ -1,7 +1,7 @@
 //! What else than silence of BFD is evidence: data that is dead under a live session, a lost carrier, an unresolved next hop.
 
 use nix::sys::signal::Signal;
-use vtep_tests::{deadline::wait_for, lab::rig::SOON, process::Daemon};
+use vtep_tests::{deadline::wait_for, lab::rig::SOON};
 
 use crate::rig::{Flow, Hops, Pair};
 
@@ -14,9 +14,7 @@ fn data_that_is_dead_one_way_under_a_live_session_is_told_until_it_comes_again()
         .reconfigure(|text| text.replacen("[underlay]\n", "[underlay]\none_way_secs = 3\n", 1))
         .unwrap();
     pair.agent.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
-    let mut ping = pair.vm.netns.command("ping");
-    ping.args(["-n", "-q", "-i", "0.02"]).arg(pair.tors[0].far.address.to_string());
-    let _pinging = Daemon::spawn("ping", &mut ping).unwrap();
+    let _pinging = pair.ping("0.02");
     let count = |direction: &str| pair.vtep("a")[format!("{direction}_packets")].as_u64().unwrap();
     // More than a window of them.
     wait_for("answers", SOON, || (count("received") > 250).then_some(())).unwrap();
@@ -49,9 +47,7 @@ fn a_vtep_serves_while_frames_come_from_it_and_no_longer_whatever_has_become_of_
             (pair.session("a")?["detection_ms"] == 900).then_some(())
         })
         .unwrap();
-        let mut ping = pair.vm.netns.command("ping");
-        ping.args(["-n", "-q", "-i", "0.02"]).arg(pair.tors[0].far.address.to_string());
-        let pinging = Daemon::spawn("ping", &mut ping).unwrap();
+        let pinging = pair.ping("0.02");
         let flow = Flow::start(&pair);
         wait_for("answers", SOON, || (pair.vtep("a")["received_packets"].as_u64()? > 50).then_some(()))
             .unwrap();
@@ -104,9 +100,7 @@ fn a_vtep_from_which_nothing_comes_is_asked_for_fewer_packets_until_something_do
         .unwrap_or_else(|error| panic!("{error}: {:?}", pair.session("a")));
     };
     detects(3000);
-    let mut ping = pair.vm.netns.command("ping");
-    ping.args(["-n", "-q", "-i", "0.1"]).arg(pair.tors[0].far.address.to_string());
-    let pinging = Daemon::spawn("ping", &mut ping).unwrap();
+    let pinging = pair.ping("0.1");
     detects(900);
     drop(pinging);
     detects(3000);

@@ -19,6 +19,7 @@ use vtep_tests::{
         Agent, AgentConfig, AgentSource, Fabric, Machine, Vm,
         rig::{SOON, VNI, binding, network, table},
     },
+    process::Daemon,
 };
 
 const PORT: u16 = 7000;
@@ -158,6 +159,13 @@ impl Pair {
             self.alarm(kind, subject).is_none().then_some(())
         })
         .unwrap();
+    }
+
+    /// The station behind the first TOR, so often, until it is dropped.
+    pub(crate) fn ping(&self, every_secs: &str) -> Daemon {
+        let mut ping = self.vm.netns.command("ping");
+        ping.args(["-n", "-q", "-i", every_secs]).arg(self.tors[0].far.address.to_string());
+        Daemon::spawn("ping", &mut ping).unwrap()
     }
 
     /// An agent that just began may not have read its table yet.
