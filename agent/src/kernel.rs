@@ -146,6 +146,7 @@ impl Kernel {
 
     /// Reads everything back, and clears what a process that was killed half-way has left.
     pub fn installed(&mut self) -> Result<Dataplane, ApplyError> {
+        self.maps.networks.retire_left()?;
         let mut installed = self.installed_but_macs()?;
         installed.fdb = self.maps.fdb.installed(&installed.networks)?;
         installed.seen = self.maps.seen.installed()?;
@@ -453,7 +454,6 @@ struct Maps {
 impl Maps {
     fn open(maps: &Path, mac_table: MacTable) -> Result<Self, ApplyError> {
         let networks = Networks::open(maps)?;
-        networks.retire_left()?;
         let (mut fdb, mended) = Fdb::open(maps, mac_table)?;
         fdb.adopt(networks.domains()?);
         Ok(Self {

@@ -253,7 +253,8 @@ fn what_a_network_counted_is_in_the_sum_of_the_past_after_a_kill() {
     assert!(counted.iter().any(|counter| counter.packets > 0));
     drop(kernel);
     for _ in 0..2 {
-        let (kernel, _) = open(&bpffs, SMALL).unwrap();
+        let (mut kernel, _) = open(&bpffs, SMALL).unwrap();
+        kernel.installed().unwrap();
         assert_eq!(kernel.past_stats().unwrap(), counted);
         assert!(kernel.vni_stats(3).unwrap().iter().all(|counter| counter.packets == 0));
     }
