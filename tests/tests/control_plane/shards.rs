@@ -64,7 +64,13 @@ fn spread(controllers: &BTreeMap<&'static str, Controller>) {
         let rows = rows.as_array().into_iter().flatten();
         rows.filter(|row| row["logical_switches"].is_array()).cloned().collect()
     };
-    let shared = with_switches(&shards().unwrap());
+    // Declared to another controller, so this one knows them when it has read them.
+    let shared = wait_for("the logical switches' shards", SOON, || {
+        let shared = with_switches(&shards()?);
+        let named = shared.iter().map(|row| row["logical_switches"].as_array().map_or(0, Vec::len));
+        (named.sum::<usize>() == SWITCHES.len()).then_some(shared)
+    })
+    .unwrap();
     assert!(shared.len() >= 2, "the names are of one shard: {shared:?}");
     let to = |at: usize| ["lc1", "lc2"][at % 2];
     for (at, row) in shared.iter().enumerate() {
