@@ -26,7 +26,7 @@ pub use segments::udp_segments;
 pub use site::{Controllers, Layout, NetworkLayout, Pair, RackLayout, Site, Takeover};
 pub use tap::{Offloads, TapVm};
 pub use tor::Tor;
-pub use traffic::{Stream, StreamReport, round_trips, tcp_megabits};
+pub use traffic::{Pace, Stream, StreamReport, round_trips, tcp_megabits};
 pub use transfer::transfer;
 pub use vrrp::{Transition, Vrrp};
 

@@ -67,7 +67,7 @@ fn exported() -> Exported {
     let rig = Rig::new().unwrap();
     let site = Site::new(&LAYOUT).unwrap();
     site.declare().unwrap();
-    wait_for("the network on the agent", std::time::Duration::from_secs(20), || site.is_bound()).unwrap();
+    wait_for("the network on the agent", std::time::Duration::from_mins(1), || site.is_bound()).unwrap();
     let texts = [rig.agent.metrics(), site.sfe.metrics(), site.controllers.named("vtepd").metrics()]
         .map(Result::unwrap);
     Exported::of(texts.iter().map(String::as_str))

@@ -51,6 +51,11 @@ fn a_hundred_and_twenty_eight_members_get_a_copy_each_of_more_one_copies_for_us_
         [network("blue", VNI, some), binding("p1", 0, "blue"), mac("blue", &rig.far, "tor")].concat();
     rig.agent.write_table(&table(&vteps, &listed)).unwrap();
     wait_for("their next hops", 3 * SOON, || {
+        // Those of the table before are as many.
+        let networks = rig.agent.json(&["vni", "show"]).ok()?;
+        if networks[0]["flood"].as_array()?.len() != 128 {
+            return None;
+        }
         let shown = rig.agent.json(&["vtep", "show"]).ok()?;
         let resolved = shown.as_array()?.iter().filter(|row| row["resolved"] == true).count();
         (resolved == vteps.len()).then_some(())

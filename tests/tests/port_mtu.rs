@@ -44,6 +44,12 @@ impl Two {
         rows[0]["too_big"].as_u64().unwrap()
     }
 
+    /// Whether the agent has heard of it at both ports.
+    fn is_known_to_be(&self, mtu: u32) -> bool {
+        let rows = self.rig.agent.json(&["port", "show"]).unwrap();
+        rows.as_array().unwrap().iter().all(|row| row["mtu"] == mtu)
+    }
+
     fn alarms(&self) -> Vec<Value> {
         let status = self.rig.agent.json(&["status"]).unwrap();
         let alarms = status["alarms"].as_array().unwrap().iter();
@@ -104,7 +110,10 @@ fn a_port_takes_what_a_bridges_port_takes() {
 #[test]
 fn a_vm_learns_the_mtu_of_another_port_and_when_it_grows() {
     let two = Two::new();
-    wait_for("ports of one MTU", SOON, || two.alarms().is_empty().then_some(())).unwrap();
+    wait_for("ports of one MTU", SOON, || {
+        (two.is_known_to_be(LARGE) && two.alarms().is_empty()).then_some(())
+    })
+    .unwrap();
     assert!(two.pings(1600));
     two.port.set_mtu(SMALL).unwrap();
     wait_for("the alarm", SOON, || (two.alarms().len() == 1).then_some(())).unwrap();

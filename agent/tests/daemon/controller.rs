@@ -548,7 +548,7 @@ fn a_mac_that_is_back_is_claimed_anew_and_one_that_is_on_two_hosts_is_held() {
 
 #[test]
 fn the_address_from_which_a_station_asks_goes_upstream_with_its_mac_over_a_restart_too() {
-    let (host, controller, mut daemon, session) = learning("suppress = true\nmac_age_secs = 5");
+    let (host, controller, mut daemon, session) = learning("suppress = true\nmac_age_secs = 20");
     let vm = PacketSocket::bind(&Link::named(&host.peer, "vm")).unwrap();
     let guest = Endpoint::new(OWN_MAC.octets(), [10, 0, 0, 1], 1000);
     let ips: vtep_api::Ips = [std::net::IpAddr::from([10, 0, 0, 1])].into();

@@ -74,16 +74,37 @@ impl Stream {
     }
 }
 
+/// Beats of so long, of which none comes early because others came late: a burst overruns a queue and says nothing of who
+/// forwards.
+pub struct Pace {
+    interval: Duration,
+    due: Instant,
+}
+
+impl Pace {
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, due: Instant::now() }
+    }
+
+    /// Until the next beat.
+    pub fn wait(&mut self) {
+        // As many as fit in a queue may follow at once, so that a sleep's inaccuracy does not add up.
+        const BEHIND_MAX: u32 = 50;
+        let now = Instant::now();
+        self.due = (self.due + self.interval).max(now.checked_sub(self.interval * BEHIND_MAX).unwrap_or(now));
+        thread::sleep(self.due.saturating_duration_since(now));
+    }
+}
+
 /// Returns how many it sent, and when it ended.
 fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> (u64, Instant) {
-    let start = Instant::now();
     let mut number = 0;
+    let mut pace = Pace::new(interval);
     while !stop.load(Ordering::Relaxed) {
         // An error is a datagram lost, which the receiver's count shows.
         let _ = socket.send(&u64::to_be_bytes(number));
         number += 1;
-        let due = interval * u32::try_from(number).unwrap_or(u32::MAX);
-        thread::sleep(due.saturating_sub(start.elapsed()));
+        pace.wait();
     }
     (number, Instant::now())
 }

@@ -16,7 +16,7 @@ use vtep_tests::{
     bird::Bird,
     deadline::wait_for,
     lab::{
-        Agent, AgentConfig, AgentSource, Fabric, Machine, Vm,
+        Agent, AgentConfig, AgentSource, Fabric, Machine, Pace, Vm,
         rig::{SOON, VNI, binding, network, table},
     },
     process::Daemon,
@@ -234,12 +234,12 @@ impl Flow {
         let stopping = Arc::clone(&stop);
         let sender = thread::spawn(move || {
             let mut sent = 0_u64;
+            let mut pace = Pace::new(Self::INTERVAL);
             while !stopping.load(Ordering::Relaxed) {
                 // The station's host answers nothing; an error would be a frame lost, which the count shows.
                 let _ = socket.send(&sent.to_be_bytes());
                 sent += 1;
-                let due = Self::INTERVAL * u32::try_from(sent).unwrap();
-                thread::sleep(due.saturating_sub(start.elapsed()));
+                pace.wait();
             }
             sent
         });
