@@ -55,8 +55,8 @@ fn tcp_super_frames_pass_both_ways() {
         let rig = Rig::with(&format!("macs_max = 1000\ndecap = \"{decap}\"")).unwrap();
         let out = tcp_megabits(&rig.vm, &rig.far, Duration::from_millis(500)).unwrap();
         let back = tcp_megabits(&rig.far, &rig.vm, Duration::from_millis(500)).unwrap();
-        // Without super-frames, or with broken ones that are sent again and again, it is below half of this.
-        assert!(out > 100.0 && back > 100.0, "decap {decap}: {out:.0} Mbit/s out, {back:.0} Mbit/s back");
+        // Without super-frames, or with broken ones that are sent again and again, it is below a tenth of this.
+        assert!(out > 500.0 && back > 500.0, "decap {decap}: {out:.0} Mbit/s out, {back:.0} Mbit/s back");
         let shown = rig.agent.json(&["stats"]).unwrap();
         let master = shown.as_array().unwrap().iter().find(|row| row["verdict"] == "master").unwrap().clone();
         let mean = master["bytes"].as_u64().unwrap() / master["packets"].as_u64().unwrap();

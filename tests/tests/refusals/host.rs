@@ -21,7 +21,7 @@ use vtep_tests::{
 };
 
 /// An operator who types `run` has the answer while he looks.
-const AT_ONCE: Duration = Duration::from_secs(30);
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// What is found out once the programs are loaded, whom the verifier walks through first.
 const LOADED: Duration = Duration::from_secs(30);
 
