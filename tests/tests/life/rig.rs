@@ -69,11 +69,9 @@ impl Rig {
         for (tor, role) in [("a", Master), ("b", Slave)] {
             rig.tor(tor).set_role(role, "x").unwrap();
         }
-        wait_for("the VM at its TORs", SOON, || {
-            rig.announce();
-            (rig.row()?["slaves"] == json!(["b"])).then_some(())
-        })
-        .unwrap();
+        // A claim of b's that is heard first is master until a's comes, which counts as a move.
+        rig.announce_until(Side::Left, |row| row["master"] == "a");
+        rig.announce_until(Side::Right, |row| row["slaves"] == json!(["b"]));
         rig.wait_for_place("a");
         for name in HOSTS.into_iter().chain(["b"]) {
             rig.wait_vtep(name, "the tunnel to a alive", |row| finds(row, "reachable"));
@@ -159,12 +157,14 @@ impl Rig {
         rows.as_array()?.iter().find(|row| row["mac"] == mac.as_str()).cloned()
     }
 
-    /// The VM lets both TORs know where it is.
-    fn announce(&self) {
-        let host = self.rack.host("rack");
-        for side in Side::BOTH {
-            host.announce_over(&self.vm, side).unwrap();
-        }
+    /// The VM lets a TOR know where it is, until the logical controller's row says so.
+    #[track_caller]
+    fn announce_until(&self, side: Side, is: impl Fn(&Value) -> bool) {
+        wait_for(&format!("the VM at the {side:?} TOR"), SOON, || {
+            self.rack.host("rack").announce_over(&self.vm, side).unwrap();
+            is(&self.row()?).then_some(())
+        })
+        .unwrap();
     }
 
     fn declared(&self) -> String {
