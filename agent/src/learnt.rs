@@ -20,6 +20,7 @@ use self::outvoted::Outvoted;
 pub use self::outvoted::RETURN_SECS;
 use crate::counts::Counts;
 use crate::dataplane::{Dataplane, PortId};
+use crate::kernel::SEEN_BEHIND_SECS;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Learnt {
@@ -288,7 +289,7 @@ impl Learnt {
 pub(crate) fn is_young(at_secs: &mut Option<u32>, seen: Option<u32>, now_secs: u32, age_max: u32) -> bool {
     let at = seen.max(*at_secs).unwrap_or(now_secs);
     *at_secs = Some(at);
-    age_max == 0 || now_secs.saturating_sub(at) < age_max
+    age_max == 0 || now_secs.saturating_sub(at) < age_max.saturating_add(SEEN_BEHIND_SECS)
 }
 
 impl Sighting {

@@ -128,6 +128,7 @@ mod tests {
     use vtep_abi::mapped_v4;
 
     use super::*;
+    use crate::kernel::SEEN_BEHIND_SECS;
 
     const KEY: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
     const OTHER: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 2]);
@@ -151,9 +152,10 @@ mod tests {
         overheard.observe(KEY, A, 100, 1);
         assert_eq!(overheard.observe(KEY, B, 100, 1), Heard::News);
         assert_eq!((overheard.count(5001, A), overheard.count(5001, B)), (0, 1));
-        assert!(!overheard.age(399, |_| None, |_| 300));
-        assert!(!overheard.age(400, |_| Some(101), |_| 300));
-        assert!(overheard.age(401, |_| Some(101), |_| 300));
+        let end = 400 + SEEN_BEHIND_SECS;
+        assert!(!overheard.age(end - 1, |_| None, |_| 300));
+        assert!(!overheard.age(end, |_| Some(101), |_| 300));
+        assert!(overheard.age(end + 1, |_| Some(101), |_| 300));
         assert!(overheard.is_empty() && overheard.counts().next().is_none());
     }
 }

@@ -55,12 +55,13 @@ fn what_the_programs_saw_stays_and_the_rest_ages() {
     learnt.observe(KEY, TAP0, SIGHT);
     learnt.observe(OTHER, TAP0, SIGHT);
     let seen = |key: &FdbKey| (*key == OTHER).then_some(350);
-    assert!(!learnt.age(399, seen, |_| 300, &mut vec![]));
+    let end = 400 + SEEN_BEHIND_SECS;
+    assert!(!learnt.age(end - 1, seen, |_| 300, &mut vec![]));
     assert!(!learnt.age(500, seen, |_| 0, &mut vec![]), "never");
-    assert!(learnt.age(400, seen, |_| 300, &mut vec![]));
+    assert!(learnt.age(end, seen, |_| 300, &mut vec![]));
     assert_eq!(learnt.iter().collect::<Vec<_>>(), [(OTHER, TAP0)]);
     assert_eq!((learnt.count(7), learnt.tally.aged), (1, 1));
-    assert!(learnt.age(650, seen, |_| 300, &mut vec![]));
+    assert!(learnt.age(end + 250, seen, |_| 300, &mut vec![]));
     assert!(learnt.is_empty());
 }
 
@@ -69,8 +70,9 @@ fn what_an_earlier_agent_learnt_has_a_whole_age_before_it_if_nobody_noted_its_ti
     let mut learnt = Learnt::default();
     learnt.insert((KEY.vni, KEY.mac), Sighting::new(TAP0, None));
     assert!(!learnt.age(1000, |_| None, |_| 300, &mut vec![]));
-    assert!(!learnt.age(1299, |_| None, |_| 300, &mut vec![]));
-    assert!(learnt.age(1300, |_| None, |_| 300, &mut vec![]));
+    let end = 1300 + SEEN_BEHIND_SECS;
+    assert!(!learnt.age(end - 1, |_| None, |_| 300, &mut vec![]));
+    assert!(learnt.age(end, |_| None, |_| 300, &mut vec![]));
 }
 
 #[test]

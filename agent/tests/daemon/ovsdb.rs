@@ -34,6 +34,10 @@ impl Device {
         device.ctl(&format!("add-ucast-remote blue {MAC} 192.0.2.11"));
         device.ctl("add-mcast-remote blue unknown-dst 192.0.2.11");
         until("both MACs", || device.host.macs() == 2);
+        until("the flood list", || {
+            let networks = device.host.json(&["vni", "show"]);
+            networks.is_some_and(|networks| networks[0]["flood"].to_string().contains("192.0.2.11"))
+        });
         until("our MAC upstream", || device.ctl("list-local-macs blue").contains("02:00:00:00:00:aa"));
         (device, daemon)
     }
