@@ -289,12 +289,14 @@ fn nobody_is_told_about_an_icmp_error_a_later_fragment_or_too_often() {
 
 #[test]
 fn a_storm_is_cut_to_the_limit_of_its_port_and_of_its_network() {
-    const NARROW: Limit = Limit::per_sec(1, 3);
+    // So slow that the frames of a burst, however late, are one.
+    const INTERVAL_NS: u32 = 4_000_000_000;
+    const NARROW: Limit = Limit { interval_ns: INTERVAL_NS, burst: 3 };
     const NONE: Limit = Limit::per_sec(0, 0);
     for (port, network, verdict) in [
         (NARROW, NONE, Verdict::PortStorm),
         (NONE, NARROW, Verdict::VniStorm),
-        (NARROW, Limit::per_sec(1, 9), Verdict::PortStorm),
+        (NARROW, Limit { burst: 9, ..NARROW }, Verdict::PortStorm),
     ] {
         Rig::with(|rig| {
             rig.set_flood_limits(port, network);
@@ -306,7 +308,7 @@ fn a_storm_is_cut_to_the_limit_of_its_port_and_of_its_network() {
             // Known unicast is no storm.
             rig.put(VNI, PEER.mac, TO_MASTER);
             check_port(rig, &frame::udp(VM, PEER, b""), Verdict::Master, REDIRECT);
-            std::thread::sleep(std::time::Duration::from_millis(1100));
+            std::thread::sleep(std::time::Duration::from_nanos(u64::from(INTERVAL_NS)) * 11 / 10);
             check_port(rig, &flooded, Verdict::Flooded, DROP);
         });
     }

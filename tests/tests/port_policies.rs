@@ -108,6 +108,9 @@ fn a_vm_that_takes_anothers_address_is_not_heard_and_shown() {
         .unwrap();
     rig.agent.daemon().unwrap().kill().unwrap();
     rig.agent.start().unwrap();
+    // Until it has read the table, the programs go by what the one before it wrote.
+    wait_for("the new policies", SOON, || (rig.agent.json(&["status"]).ok()?["ready"] == true).then_some(()))
+        .unwrap();
     let refused = |rig: &Rig| {
         let rows = rig.agent.json(&["port", "show", "p1"]).ok()?;
         Some(rows.as_array()?.first()?["refused_source"].clone())

@@ -61,7 +61,7 @@ fn check_restarts(packet_rate: bool) {
     }
     check_whole(streams);
     if packet_rate {
-        assert_eq!(rig.agent.json(&["port", "show"]).unwrap()[0]["packet_rate"], "on");
+        wait_for_packet_rate(&rig);
     }
 }
 
@@ -187,6 +187,10 @@ fn switch_on(rig: &mut Rig) {
     };
     rig.agent.reconfigure(edit).unwrap();
     rig.agent.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
+    wait_for_packet_rate(rig);
+}
+
+fn wait_for_packet_rate(rig: &Rig) {
     wait_for("packet-rate mode", SOON, || {
         (rig.agent.json(&["port", "show"]).ok()?[0]["packet_rate"] == "on").then_some(())
     })

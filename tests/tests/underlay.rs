@@ -94,6 +94,12 @@ impl Rig {
         agent.start().unwrap();
         let rig = Self { agent, vm, far, host, tor, fabric };
         wait_for("the first echo reply", SOON, || rig.vm.pings(rig.far.address, 1).then_some(())).unwrap();
+        // Before that the device has the frames.
+        wait_for("a resolved VTEP", SOON, || {
+            let rows = rig.agent.json(&["vtep", "show", "tor"]).ok()?;
+            (rows.as_array()?.first()?["resolved"] == true).then_some(())
+        })
+        .unwrap();
         rig
     }
 

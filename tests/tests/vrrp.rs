@@ -8,7 +8,9 @@ use std::{
 
 use vtep_tests::{
     deadline::wait_for,
-    lab::{ControllerRole, Layout, NetworkLayout, Pair, RackLayout, Side, Site, Stream, Vrrp, figure5::X},
+    lab::{
+        Agent, ControllerRole, Layout, NetworkLayout, Pair, RackLayout, Side, Site, Stream, Vrrp, figure5::X,
+    },
     link::Link,
 };
 
@@ -33,8 +35,8 @@ fn keepalived_moves_a_rack_to_the_other_tor_and_back() {
     let mut vrrp_a = Vrrp::new(a, Side::Left, "peer0", 150, &rack).unwrap();
     let mut vrrp_b = Vrrp::new(b, Side::Right, "peer0", 100, &rack).unwrap();
     vrrp_a.start().unwrap();
-    vrrp_b.start().unwrap();
     vrrp_a.wait_for("MASTER", 0).unwrap();
+    vrrp_b.start().unwrap();
 
     site.declare().unwrap();
     wait_for("the network on all VTEPs", SOON, || site.is_bound()).unwrap();
@@ -98,10 +100,9 @@ fn bfd_moves_a_rack_in_the_kernel_and_keepalived_moves_it_everywhere() {
         Vrrp::new(a, Side::Left, "peer0", 150, &rack).unwrap(),
         Vrrp::new(b, Side::Right, "peer0", 100, &rack).unwrap(),
     ];
-    for one in &mut vrrp {
-        one.start().unwrap();
-    }
+    vrrp[0].start().unwrap();
     vrrp[0].wait_for("MASTER", 0).unwrap();
+    vrrp[1].start().unwrap();
     site.declare().unwrap();
     wait_for("the network on all VTEPs", SOON, || site.is_bound()).unwrap();
     for vm in ["VM1", "VM2", "VM8"] {
@@ -121,6 +122,13 @@ fn bfd_moves_a_rack_in_the_kernel_and_keepalived_moves_it_everywhere() {
     assert_eq!(site.reports("a").unwrap(), reported, "whoever is dead withdraws nothing");
 
     site.give_back(&pair, &mut vrrp).unwrap();
+    // A moment without packets would go by b, whose link the VM does not listen at.
+    site.stop_watching(&["a", "b"]).unwrap();
+    wait_for("no sessions", SOON, || {
+        let of = |agent: &Agent| Some(agent.json(&["bfd", "show"]).ok()?.as_array()?.is_empty());
+        site.agents().all(|(_, agent)| of(agent) == Some(true)).then_some(())
+    })
+    .unwrap();
     assert!(site.vm("VM8").pings(site.vm("VM1").address, 20), "VM8 lost echo replies from VM1 behind a");
 }
 

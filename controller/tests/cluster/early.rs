@@ -34,7 +34,7 @@ fn expect_not_whole(site: &Site, name: &str) {
 #[test]
 fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_etcd_comes() {
     let mut site = Site::new(1, &[("c1", Both), ("p1", Physical)]);
-    site.at("c1").apply(HOST).unwrap();
+    site.apply("c1", HOST);
     for name in ["c1", "p1"] {
         site.at(name).kill().unwrap();
     }
@@ -76,8 +76,9 @@ fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_
 
 #[test]
 fn a_controller_that_divides_the_logical_switches_otherwise_is_no_member_and_says_why_once() {
-    let mut site = Site::new(1, &[("c1", Both), ("c2", Both)]);
-    site.at("c1").apply(HOST).unwrap();
+    // Long enough that etcd is not found silent in between, which were another reason.
+    let mut site = Site::with(1, &[("c1", Both), ("c2", Both)], 15, None);
+    site.apply("c1", HOST);
     site.at("c2").kill().unwrap();
     let path = site.at("c2").config_path();
     let text = fs::read_to_string(&path).unwrap();
@@ -104,8 +105,8 @@ fn a_controller_that_divides_the_logical_switches_otherwise_is_no_member_and_say
 
 #[test]
 fn an_outage_of_etcd_is_an_alarm_and_a_reason_to_be_not_ready_until_it_is_over() {
-    let mut site = Site::new(1, &[("c1", Both)]);
-    site.at("c1").apply(HOST).unwrap();
+    let site = Site::new(1, &[("c1", Both)]);
+    site.apply("c1", HOST);
     wait_for("its offices", SOON, || site.server("c1", "hv1")).unwrap();
     site.etcd.freeze(0).unwrap();
     wait_for("the alarm", SOON, || alarms(&site, "c1").contains(&"cluster_away".into()).then_some(()))

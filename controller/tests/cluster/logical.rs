@@ -18,9 +18,9 @@ const TAKEOVER: Duration = Duration::from_secs(5);
 /// Two TORs behind one physical controller, two logical controllers, M1 behind the first TOR.
 fn world(members: u16) -> (Tor, Tor, Site) {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
-    let mut site = Site::new(members, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)]);
+    let site = Site::new(members, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)]);
     let text = declared("", [&a, &b], &both(&a, &b));
-    site.at("lc1").apply(&text).unwrap();
+    site.apply("lc1", &text);
     for tor in [&a, &b] {
         tor.wait_for_switch("ls0").unwrap();
     }
@@ -72,7 +72,7 @@ fn scenario_15_a_dead_tor_and_a_dead_host_hold_no_successor_up() {
             .unwrap();
         write!(text, "\n[[binding]]\nvtep = \"{name}\"\n{binding}\n").unwrap();
     }
-    site.at("lc1").apply(&text).unwrap();
+    site.apply("lc1", &text);
     for tor in [&a, &b] {
         tor.wait_for_switch("ls0").unwrap();
     }
@@ -101,6 +101,7 @@ fn scenario_15_a_logical_controller_that_was_stopped_past_its_lease_writes_nothi
     // The MAC moves while the old one does not look.
     b.claim("ls0", M1).unwrap();
     a.expect("ls0", &[(M1, &b)], SOON);
+    b.expect("ls0", &[], SOON);
     let rows = Rows::of([&a, &b]);
     site.signal(&stopped, Signal::SIGCONT);
     // It is a member again, and gets its shard back only by a new term.
@@ -135,7 +136,7 @@ fn an_operator_moves_a_shard_and_the_rest_stays() {
     let (shard, reign) = site.reign("lc1", "ls0").unwrap();
     let to = other(&reign.holder);
     let rows = Rows::of([&a, &b]);
-    site.at("lc1").print(&["move", "--shard", &shard.to_string(), to]).unwrap();
+    site.move_office("lc1", &["--shard", &shard.to_string(), to]);
     let new = site.wait_reign("lc1", "ls0", |new| new.holder == to && new.term > reign.term);
     site.wait_term("pc1", "lc1", "ls0");
     a.claim("ls0", M2).unwrap();
@@ -143,7 +144,7 @@ fn an_operator_moves_a_shard_and_the_rest_stays() {
     rows.expect_unchanged();
     let text = site.at("lc1").print(&["shards"]).unwrap();
     assert!(text.contains("(moved)"), "{text}");
-    site.at("lc1").print(&["move", "--shard", &shard.to_string(), "--anywhere"]).unwrap();
+    site.move_office("lc1", &["--shard", &shard.to_string(), "--anywhere"]);
     site.wait_reign("lc1", "ls0", |again| again.holder == reign.holder && again.term > new.term);
 }
 
@@ -180,7 +181,7 @@ fn the_death_of_etcds_leader_loses_nothing_and_the_controllers_go_on() {
     // Others lead by now, and answer.
     assert_ne!(site.etcd.leader().unwrap(), leader);
     site.etcd.restart(leader).unwrap();
-    site.at("lc1").apply(&declared("hold_secs = 301", [&a, &b], &both(&a, &b))).unwrap();
+    site.apply("lc1", &declared("hold_secs = 301", [&a, &b], &both(&a, &b)));
     let now = site.wait_reign("lc1", "ls0", |_| true);
     b.expect("ls0", &[(M1, &a), (M2, &a)], SOON);
     assert!(now.term >= reign.term);
@@ -195,7 +196,7 @@ fn a_controller_that_is_both_needs_nothing_named_and_a_named_one_is_refused() {
     let named = text.replace("vni = 5000\n", "vni = 5000\nlogical_controller = \"lc9\"\n");
     let refused = site.at("c1").apply(&named).unwrap_err().to_string();
     assert!(refused.contains("names the logical controller \"lc9\"; expected none"), "{refused}");
-    site.at("c1").apply(&text).unwrap();
+    site.apply("c1", &text);
     a.wait_for_switch("ls0").unwrap();
     a.claim("ls0", M1).unwrap();
     b.expect("ls0", &[(M1, &a)], SOON);

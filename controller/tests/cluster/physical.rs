@@ -27,8 +27,8 @@ const TAKEOVER: Duration = Duration::from_secs(5);
 /// Two TORs, two physical controllers, M1 behind the first TOR and M2 claimed by both: the second has it.
 fn world() -> (Tor, Tor, Site) {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
-    let mut site = Site::new(1, &[("lc1", Logical), ("pc1", Physical), ("pc2", Physical)]);
-    site.at("lc1").apply(&declared("", [&a, &b], &both(&a, &b))).unwrap();
+    let site = Site::new(1, &[("lc1", Logical), ("pc1", Physical), ("pc2", Physical)]);
+    site.apply("lc1", &declared("", [&a, &b], &both(&a, &b)));
     for tor in [&a, &b] {
         tor.wait_for_switch("ls0").unwrap();
     }
@@ -66,7 +66,7 @@ fn scenario_25_a_dead_physical_controller_and_a_silent_tunnel_move_no_mac_of_a_l
     let dead = site.server("lc1", "tor2").unwrap().holder;
     let heir = other(&dead);
     // The witness stays where it is.
-    site.at("lc1").print(&["move", "--vtep", "tor1", heir]).unwrap();
+    site.move_office("lc1", &["--vtep", "tor1", heir]);
     wait_up(&site, "tor1", heir);
     let [local, remote] = [&a, &b].map(|tor| {
         let wanted = json!([["dst_ip", "==", tor.address.to_string()]]);
@@ -147,7 +147,7 @@ fn scenario_15_a_physical_controller_that_was_stopped_past_its_lease_writes_noth
 fn a_process_that_is_both_takes_over_all_of_another_one() {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
     let mut site = Site::new(1, &[("c1", Both), ("c2", Both)]);
-    site.at("c1").apply(&declared("", [&a, &b], &both(&a, &b))).unwrap();
+    site.apply("c1", &declared("", [&a, &b], &both(&a, &b)));
     for tor in [&a, &b] {
         tor.wait_for_switch("ls0").unwrap();
     }
@@ -155,6 +155,7 @@ fn a_process_that_is_both_takes_over_all_of_another_one() {
     b.expect("ls0", &[(M1, &a)], SOON);
     b.claim("ls0", M1).unwrap();
     a.expect("ls0", &[(M1, &b)], SOON);
+    b.expect("ls0", &[], SOON);
     let (_, reign) = site.reign("c1", "ls0").unwrap();
     let heir = if reign.holder == "c1" { "c2" } else { "c1" };
     let rows = Rows::of([&a, &b]);
@@ -182,6 +183,23 @@ impl Attached {
         let channel = endpoint(address, None).unwrap().connect().await.map_err(|error| error.to_string())?;
         let attached = vtep_client(channel).attach(ReceiverStream::new(said)).await;
         Ok(Self { say, heard: attached.map_err(|status| status.message().to_owned())?.into_inner() })
+    }
+
+    /// With the first message that fits, tried again while a controller has not heard yet that the VTEP is declared.
+    async fn admitted<T>(address: &str, fits: impl Fn(&ToVtep) -> Option<T>) -> (Self, T) {
+        let admitted = async {
+            loop {
+                let mut attached = Self::to(address, 0).await.unwrap();
+                match attached.until(&fits).await {
+                    Ok(found) => return (attached, found),
+                    Err(refusal) => {
+                        assert!(refusal.contains("no logical controller declares it"), "{refusal}");
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(SOON, admitted).await.unwrap()
     }
 
     /// The first that fits, with heartbeats to it meanwhile.
@@ -213,20 +231,20 @@ fn welcome(message: &ToVtep) -> Option<Term> {
 #[test]
 fn an_agent_stands_by_with_who_does_not_serve_it_and_is_welcomed_there_when_the_other_is_stopped() {
     let mut site = Site::new(1, &[("lc1", Logical), ("pc1", Physical), ("pc2", Physical)]);
-    site.at("lc1").apply(HOST).unwrap();
+    site.apply("lc1", HOST);
     let serving = site.wait_server("lc1", "hv1", |_| true);
     let [own, others] = [serving.holder.as_str(), other(&serving.holder)].map(|name| site.address(name));
     let pid = site.at(&serving.holder).daemon().unwrap().pid();
     let signal = |signal| nix::sys::signal::kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     let (took, term) = site.inside(async || {
-        let mut standby = Attached::to(&others, 0).await.unwrap();
-        let server = standby.until(|message| match message {
+        let (mut standby, server) = Attached::admitted(&others, |message| match message {
             ToVtep::Standby { server: Some((name, term)), .. } => Some((name.to_string(), *term)),
             _ => None,
-        });
-        assert_eq!(server.await.unwrap(), (serving.holder.clone(), Term(serving.term)));
-        let mut first = Attached::to(&own, 0).await.unwrap();
-        assert_eq!(first.until(welcome).await, Ok(Term(serving.term)));
+        })
+        .await;
+        assert_eq!(server, (serving.holder.clone(), Term(serving.term)));
+        let (_first, term) = Attached::admitted(&own, welcome).await;
+        assert_eq!(term, Term(serving.term));
         signal(Signal::SIGSTOP);
         let stopped = Instant::now();
         let term = standby.until(welcome).await.unwrap();
@@ -255,7 +273,7 @@ fn an_operator_moves_a_vtep_and_a_named_physical_controller_is_refused() {
     let old = site.server("lc1", "tor2").unwrap();
     let to = other(&old.holder);
     let rows = Rows::of([&a, &b]);
-    site.at("lc1").print(&["move", "--vtep", "tor2", to]).unwrap();
+    site.move_office("lc1", &["--vtep", "tor2", to]);
     site.wait_server("lc1", "tor2", |new| new.holder == to && new.term > old.term);
     wait_up(&site, "tor2", to);
     b.claim("ls0", M3).unwrap();

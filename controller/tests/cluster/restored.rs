@@ -28,8 +28,9 @@ fn told(site: &Site, name: &str) -> Option<(u64, String)> {
 #[test]
 fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_them_and_nothing_is_lost() {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
-    let mut site = Site::new(1, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)]);
-    site.at("lc1").apply(&declared("", [&a, &b], &both(&a, &b))).unwrap();
+    // An order waits for etcd for a third of it.
+    let mut site = Site::with(1, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)], 12, None);
+    site.apply("lc1", &declared("", [&a, &b], &both(&a, &b)));
     for tor in [&a, &b] {
         tor.wait_for_switch("ls0").unwrap();
     }
@@ -44,7 +45,7 @@ fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_t
     // More than it takes until everybody has his offices again.
     for _ in 0..12 {
         let to = other(&reign.holder);
-        site.at("lc1").print(&["move", "--shard", &shard.to_string(), to]).unwrap();
+        site.move_office("lc1", &["--shard", &shard.to_string(), to]);
         reign = site.wait_reign("lc1", "ls0", |new| new.holder == to && new.term > reign.term);
     }
     site.wait_term("pc1", "lc1", "ls0");
@@ -85,9 +86,9 @@ fn a_file_that_was_applied_after_the_backup_gives_way_to_the_one_in_etcd() {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
     let mut site = Site::new(1, &[("c1", Both)]);
     let file = |hold: u32| declared(&format!("hold_secs = {hold}\n"), [&a, &b], &both(&a, &b));
-    site.at("c1").apply(&file(301)).unwrap();
+    site.apply("c1", &file(301));
     let backup = site.etcd.back_up().unwrap();
-    site.at("c1").apply(&file(302)).unwrap();
+    site.apply("c1", &file(302));
     site.etcd.put_back(&backup).unwrap();
     // It is refused as long as c1 goes by a file that is not there.
     wait_for("a third file", SOON, || site.at("c1").apply(&file(303)).ok()).unwrap();
@@ -96,8 +97,9 @@ fn a_file_that_was_applied_after_the_backup_gives_way_to_the_one_in_etcd() {
 /// All controllers began anew: only agents know.
 #[test]
 fn a_term_that_an_agent_obeyed_is_told_by_its_name_and_believed_by_nobody() {
-    let mut site = Site::new(1, &[("c1", Both)]);
-    site.at("c1").apply(HOST).unwrap();
+    // No office begins anew in between.
+    let mut site = Site::with(1, &[("c1", Both)], 30, None);
+    site.apply("c1", HOST);
     let serving = site.wait_server("c1", "hv1", |_| true);
     let (address, obeyed) = (site.address("c1"), serving.term + 1000);
     let welcome = |message: &ToVtep| match message {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
+use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use vtep_tests::deadline::wait_for;
@@ -73,6 +74,18 @@ impl Site {
         self.controllers.get_mut(name).unwrap()
     }
 
+    /// Declares a file; asked again while etcd is too slow for a lease of these to tell whether it has it.
+    #[track_caller]
+    pub(crate) fn apply(&self, asked: &str, declared: &str) {
+        told(|| self.controllers[asked].apply(declared));
+    }
+
+    /// Moves a shard or a VTEP; asked again as with a file.
+    #[track_caller]
+    pub(crate) fn move_office(&self, asked: &str, which: &[&str]) {
+        told(|| self.controllers[asked].print(&[&["move"], which].concat()));
+    }
+
     /// The shard of a logical switch, as somebody who runs sees it.
     pub(crate) fn reign(&self, asked: &str, switch: &str) -> Option<(u64, Reign)> {
         let rows = self.controllers[asked].json(&["shards"]).ok()?;
@@ -139,6 +152,17 @@ impl Site {
         agreed
             .unwrap_or_else(|error| panic!("{error}: {:?} and {:?}", self.network(physical, switch), held()));
     }
+}
+
+#[track_caller]
+fn told<T>(ask: impl Fn() -> Result<T>) {
+    // The second is said of what the attempt before has done.
+    let open = ["is not known", "at the same time"];
+    let told = wait_for("etcd's word", SOON, || match ask() {
+        Err(error) if open.iter().any(|open| error.to_string().contains(open)) => None,
+        told => Some(told),
+    });
+    told.unwrap().unwrap();
 }
 
 /// That both TORs keep seeing each other's MACs, row by row: none is written anew.

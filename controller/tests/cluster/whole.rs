@@ -50,7 +50,7 @@ fn all_declared(policy: &str, [a, b]: [&Tor; 2]) -> String {
 
 fn inhabited(mut site: Site, policy: &str) -> (Tor, Tor, Site) {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
-    site.at("lc1").apply(&all_declared(policy, [&a, &b])).unwrap();
+    site.apply("lc1", &all_declared(policy, [&a, &b]));
     for tor in [&a, &b] {
         for switch in SWITCHES {
             tor.wait_for_switch(switch).unwrap();
@@ -84,7 +84,7 @@ fn spread(site: &mut Site) {
     let mut second = SWITCHES.iter().map(|switch| site.reign("lc1", switch).unwrap().0);
     let second = second.find(|shard| *shard != first).unwrap();
     for (shard, to) in [(first, "lc1"), (second, "lc2")] {
-        site.at("lc1").print(&["move", "--shard", &shard.to_string(), to]).unwrap();
+        site.move_office("lc1", &["--shard", &shard.to_string(), to]);
     }
     wait_for("shards on both", SOON, || {
         let rows = site.controllers["lc1"].json(&["shards"]).ok()?;
@@ -145,13 +145,18 @@ fn every_command_has_the_same_answer_at_each_controller() {
     assert_eq!(order.len(), 3 * SWITCHES.len() + 1);
     let conflicts = json("lc2", &["conflicts"]).to_string();
     assert!(conflicts.contains("ls0") && conflicts.contains("ls1"), "{conflicts}");
-    assert_eq!(names(&json("lc1", &["alarms"]), "kind"), ["pin_conflict"]);
+    // Of any member, another alarm may come for the moment for which etcd is silent.
+    wait_for("one alarm", SOON, || {
+        (names(&json("lc1", &["alarms"]), "kind") == ["pin_conflict"]).then_some(())
+    })
+    .unwrap();
     let claims = &json("lc1", &["vteps"])[0]["claims"];
     assert_eq!(claims.as_object().unwrap().len(), SWITCHES.len(), "{claims}");
 
     // What a physical controller does not know itself it asks for.
     for words in [&["conflicts"][..], &["what-if", "--vtep-down", "tor1"], &explain, &["alarms"]] {
-        assert_eq!(json("pc1", words), json("lc1", words), "{words:?}");
+        wait_for("one answer", SOON, || (json("pc1", words) == json("lc1", words)).then_some(()))
+            .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", json("pc1", words)));
     }
     for name in ["lc1", "lc2", "pc1"] {
         let foretold = json(name, &["what-if", "--vtep-down", "tor2"]);
@@ -241,11 +246,11 @@ fn shards_that_refuse_while_others_answer_are_named_as_missing() {
     for (asked, address) in [("lc1", Value::from("127.0.0.1:9501")), ("lc2", Value::Null)] {
         let part = wait_for("a part of the answer", SOON, || {
             let part = site.controllers[asked].command(&words).unwrap();
-            (part.status.code() == Some(INCOMPLETE)).then_some(part)
+            let missing = rows(&part).last()?["missing"].as_array()?.clone();
+            // A core of lc1's own hears of the file a moment later.
+            (part.status.code() == Some(INCOMPLETE) && missing.len() == 1).then(|| missing[0].clone())
         });
-        let part = part.unwrap_or_else(|error| panic!("{error}: {:?}", site.at(asked).command(&words)));
-        let rows = rows(&part);
-        let missing = &rows.last().unwrap()["missing"][0];
+        let missing = part.unwrap_or_else(|error| panic!("{error}: {:?}", site.at(asked).command(&words)));
         assert_eq!((&missing["controller"], &missing["address"]), (&"lc2".into(), &address), "{missing}");
         assert_eq!(missing["shards"].as_array().unwrap(), &held, "{missing}");
         let reason = missing["reason"].as_str().unwrap();

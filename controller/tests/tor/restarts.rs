@@ -84,7 +84,9 @@ fn a_database_that_comes_back_empty_is_filled_again() {
     a.ctl("add-ps tor1 -- set Physical_Switch tor1 tunnel_ips=192.0.2.1 -- add-port tor1 p1").unwrap();
     a.expect("ls0", &[(MAC, &b)], SOON);
     a.expect_flood("ls0", &[&b]);
-    assert_eq!(a.ctl("list-bindings tor1 p1").unwrap(), "0000 ls0");
+    // It is bound only when the controller has heard of the port, which the rest did not wait for.
+    wait_for("the binding", SOON, || (a.ctl("list-bindings tor1 p1").ok()? == "0000 ls0").then_some(()))
+        .unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
+use vtep_tests::deadline::wait_for;
 use vtep_tests::lab::{Controller, ControllerConfig, ControllerRole};
 use vtep_tests::netns::Netns;
 
@@ -29,6 +30,11 @@ impl Site {
         fs::write(controller.config_path(), text)?;
         controller.start()?;
         controller.apply(declared)?;
+        // Until then its physical part refuses them as not declared.
+        wait_for("who serves the declared VTEPs", SOON, || {
+            let vteps = controller.json(&["vteps"]).ok()?;
+            vteps.as_array()?.iter().all(|row| row["physical_controller"] == "c1").then_some(())
+        })?;
         Ok(Self { controller, netns })
     }
 }

@@ -129,7 +129,7 @@ async fn what_was_planned_on_an_earlier_connection_is_not_sent() {
 fn impatient() -> Server {
     let server = Server::start_with(schema(), &["--remote=db:Things,Config,managers"]);
     server.transact(
-        r#"["Things",{"op":"insert","table":"Manager","uuid-name":"m","row":{"target":"ptcp:0:127.0.0.1","inactivity_probe":1000}},
+        r#"["Things",{"op":"insert","table":"Manager","uuid-name":"m","row":{"target":"ptcp:0:127.0.0.1","inactivity_probe":3000}},
         {"op":"insert","table":"Config","row":{"managers":["named-uuid","m"]}}]"#,
     );
     server

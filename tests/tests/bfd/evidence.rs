@@ -8,7 +8,7 @@ use crate::rig::{Flow, Hops, Pair};
 /// The TOR gets what is sent and its session lives; what it sends inside tunnels is lost.
 #[test]
 fn data_that_is_dead_one_way_under_a_live_session_is_told_until_it_comes_again() {
-    let mut pair = Pair::told(300);
+    let mut pair = Pair::told(1000);
     wait_for("session a", SOON, || (pair.session("a")?["state"] == "up").then_some(())).unwrap();
     pair.agent
         .reconfigure(|text| text.replacen("[underlay]\n", "[underlay]\none_way_secs = 3\n", 1))

@@ -24,7 +24,6 @@ fn a_drill_counts_what_the_controller_foretells() {
     let vm8 = rig.vm("VM8");
     wait_for("an echo", SOON, || vm8.pings(lonely.address, 1).then_some(())).unwrap();
 
-    // Who has a MAC is known everywhere; that b is its slave is waited for here.
     let foretold = wait_for("what follows from the end of a", SOON, || {
         let foretold = rig.controllers.named("lc").json(&["what-if", "--vtep-down", "a"]).ok()?;
         let foretold = foretold.as_array().map_or(&foretold, |rows| &rows[0]);

@@ -59,7 +59,9 @@ impl Rig {
         for vm in ["VM1", "VM2", "VM4", "VM8"] {
             rig.announce(vm).unwrap();
         }
-        rig.wait_for_table(&[("VM1", "a"), ("VM2", "a"), ("VM4", "c"), ("VM8", "sfe")]);
+        let table = [("VM1", "a"), ("VM2", "a"), ("VM4", "c"), ("VM8", "sfe")];
+        rig.wait_for_table(&table);
+        wait_for("their slaves", SOON, || rig.knows_slaves(X, &VTEPS, &table)).unwrap();
         wait_for("an echo", SOON, || rig.vm("VM8").pings(rig.vm("VM1").address, 1).then_some(())).unwrap();
         rig
     }

@@ -30,7 +30,7 @@ pub(crate) const HOSTS: [&str; 3] = ["host1", "host2", "host3"];
 const VNI: u32 = 5001;
 const CONTROLLERS: [&str; 3] = ["lc", "of-tors", "of-hosts"];
 pub(crate) const OF_TORS: usize = 1;
-const BFD: &str = "[bfd]\nenabled = true\nmin_tx_ms = 300\nmin_rx_ms = 300\n";
+const BFD: &str = "[bfd]\nenabled = true\nmin_tx_ms = 1000\nmin_rx_ms = 1000\n";
 
 pub(crate) struct Rig {
     rack: Rack,

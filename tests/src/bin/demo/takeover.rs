@@ -35,6 +35,10 @@ pub(crate) fn of_a_dead_tor(figure: &mut Site, timeline: &Timeline) -> Result<()
     ensure!(takeover.first_frame < takeover.elected, "the kernel waited for VRRP: {takeover}");
     timeline.step("TOR b's uplink and its keepalived are gone; the SFE's frames for VM1 went on by TOR a")?;
     timeline::detail(&takeover.to_string());
+    timeline::detail(
+        "frames lost between the two times reached TOR a: VM1's host listens at one link, and takes that to a only when \
+         VRRP has elected a",
+    );
     figure.give_back(&pair, &mut vrrp)?;
     // What comes next is not to hang on this machine's load.
     figure.stop_watching(&TORS)?;

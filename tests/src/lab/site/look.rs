@@ -45,6 +45,32 @@ impl Site {
         all.then_some(())
     }
 
+    /// Whether all of these VTEPs know the other TOR of its rack as the slave of each of these VMs. That one claims for
+    /// itself, and what it says may come later than all that its master says.
+    pub fn knows_slaves(&self, vni: u32, vteps: &[&str], table: &[(&str, &str)]) -> Option<()> {
+        let of_rack = |master: &str| {
+            let mut racks = self.racks.iter().map(|rack| [rack.tors[0].name(), rack.tors[1].name()]);
+            let [one, other] = racks.find(|tors| tors.contains(&master))?;
+            Some(if one == master { other } else { one })
+        };
+        let knows = |vtep: &str, vm: &str, master: &str| {
+            let Some(slave) = of_rack(master) else { return Some(true) };
+            let mac = self.vm(vm).mac.to_string();
+            if vtep == "sfe" {
+                let row = self.sfe.json(&["fdb", "get", &vni.to_string(), &mac]).ok()?;
+                return Some(row["slave"]["vtep"]["address"] == self.address(slave).to_string());
+            }
+            let rows = self.tor(vtep).ovsdb.select("Ucast_Macs_Remote", &json!([["MAC", "==", mac]])).ok()?;
+            let row = rows.first()?;
+            Some(if vtep == slave { row["role"] == "slave" } else { row["slave_locators"][0] == "uuid" })
+        };
+        let all = vteps.iter().all(|vtep| {
+            let mut others = table.iter().filter(|(_, master)| master != vtep);
+            others.all(|(vm, master)| knows(vtep, vm, master) == Some(true))
+        });
+        all.then_some(())
+    }
+
     /// As `vtep` has it.
     fn place(&self, vtep: &str, master: &str) -> Place {
         if vtep == master { Place::Here } else { Place::At(self.address(master)) }
