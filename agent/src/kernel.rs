@@ -50,7 +50,7 @@ pub use self::events::Events;
 pub use self::fdb::Slots;
 pub use self::hooks::{Occupant, Occupants};
 pub use self::programs::{Attached, Attachment, Program, TestRun};
-pub use self::seen::{SEEN_BEHIND_SECS, SeenTimes, now, now_secs};
+pub use self::seen::{SeenTimes, now, now_secs};
 pub use self::settings::{MacTable, OBJECT, Settings, Sizes};
 pub use self::tracer::{Behind, Entry as TraceEntry, Traced, Tracer};
 

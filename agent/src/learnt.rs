@@ -11,7 +11,7 @@ mod outvoted;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use vtep_abi::{FdbKey, Target};
+use vtep_abi::{FdbKey, SEEN_SHIFT, Target};
 use vtep_api::VtepName;
 
 use self::flap::Flap;
@@ -20,7 +20,6 @@ use self::outvoted::Outvoted;
 pub use self::outvoted::RETURN_SECS;
 use crate::counts::Counts;
 use crate::dataplane::{Dataplane, PortId};
-use crate::kernel::SEEN_BEHIND_SECS;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Learnt {
@@ -284,6 +283,12 @@ impl Learnt {
         }
     }
 }
+
+/// By how much the time that the programs note of a MAC that speaks may be behind, where whole seconds count.
+pub(crate) const SEEN_BEHIND_SECS: u32 = 4;
+
+// A turn of theirs, a unit of their time, and a second.
+const _: () = assert!(1280 + (1_u64 << SEEN_SHIFT) / 1_000_000 + 1000 <= SEEN_BEHIND_SECS as u64 * 1000);
 
 /// Whether what was last seen at `at_secs`, or since by the programs, may stay. What nobody saw yet is seen now.
 pub(crate) fn is_young(at_secs: &mut Option<u32>, seen: Option<u32>, now_secs: u32, age_max: u32) -> bool {

@@ -128,7 +128,7 @@ mod tests {
     use vtep_abi::mapped_v4;
 
     use super::*;
-    use crate::kernel::SEEN_BEHIND_SECS;
+    use crate::learnt::SEEN_BEHIND_SECS;
 
     const KEY: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 1]);
     const OTHER: FdbKey = FdbKey::new(5001, [2, 0, 0, 0, 0, 2]);

@@ -185,10 +185,15 @@ impl Vm {
         frame::arp_request(Endpoint { mac: self.mac, address: self.address, port: 0 }, self.address)
     }
 
-    /// Whether `count` echo requests, 10 ms apart, all come back.
+    /// Whether `count` echo requests all come back.
     pub fn pings(&self, other: Ipv4Addr, count: u32) -> bool {
-        self.netns
-            .run(&format!("ping -n -q -c {count} -i 0.01 -W 1 {other}"))
-            .is_ok_and(|printed| printed.contains(&format!("{count} received")))
+        self.pings_with("", other, count)
+    }
+
+    /// With further options.
+    pub fn pings_with(&self, options: &str, other: Ipv4Addr, count: u32) -> bool {
+        // One by one: `-W` counts only while nothing was answered, and the last of several would have 10 ms.
+        let ping = format!("ping -n -q -c 1 -W 1 {options} {other}");
+        (0..count).all(|_| self.netns.run(&ping).is_ok_and(|printed| printed.contains("1 received")))
     }
 }

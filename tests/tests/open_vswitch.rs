@@ -74,9 +74,8 @@ impl Rig {
         for one in [vm, far] {
             one.netns.ip("neighbour flush all").unwrap();
         }
-        // One by one: after the last of several `ping` waits 10 ms, and a process forwards here.
-        assert!((0..20).all(|_| far.pings(vm.address, 1)));
-        assert!((0..20).all(|_| vm.pings(far.address, 1)));
+        assert!(far.pings(vm.address, 20));
+        assert!(vm.pings(far.address, 20));
         for (from, to) in [(vm, far), (far, vm)] {
             let (sender, receiver) = (PacketSocket::bind(&from.eth0), PacketSocket::bind(&to.eth0));
             let end = |vm: &Vm| Endpoint { mac: vm.mac, address: vm.address, port: 7 };

@@ -289,7 +289,7 @@ fn nobody_is_told_about_an_icmp_error_a_later_fragment_or_too_often() {
 
 #[test]
 fn a_storm_is_cut_to_the_limit_of_its_port_and_of_its_network() {
-    // So slow that the frames of a burst, however late, are one.
+    // So slow that a test that is held up for a second or three gets no token back.
     const INTERVAL_NS: u32 = 4_000_000_000;
     const NARROW: Limit = Limit { interval_ns: INTERVAL_NS, burst: 3 };
     const NONE: Limit = Limit::per_sec(0, 0);

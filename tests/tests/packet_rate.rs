@@ -139,9 +139,7 @@ fn jumbo_frames_pass_whole_through_xdp() {
     wait_for("the path's new MTU", SOON, || (rig.vtep("tor")?["mtu"].as_u64()? == 9000).then_some(()))
         .unwrap();
     let (out, back) = (redirected(&rig.port), redirected(&uplink));
-    let ping = format!("ping -n -q -M do -s 8800 -c 10 -i 0.01 -W 1 {}", rig.far.address);
-    let printed = rig.vm.netns.run(&ping).unwrap();
-    assert!(printed.contains("10 received"), "{printed}");
+    assert!(rig.vm.pings_with("-M do -s 8800", rig.far.address, 10));
     assert!(redirected(&rig.port) - out >= 10, "out by XDP");
     assert!(redirected(&uplink) - back >= 10, "in by XDP");
 }

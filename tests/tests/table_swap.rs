@@ -57,12 +57,12 @@ fn check_restarts(packet_rate: bool) {
         assert_ne!(rig.agent.daemon().unwrap().pid(), before);
         rig.agent.daemon().unwrap().wait_for_log("maps got another size", SOON).unwrap();
         wait_for_macs(&rig, MACS + 2);
+        if packet_rate {
+            wait_for_packet_rate(&rig);
+        }
         flow(&streams);
     }
     check_whole(streams);
-    if packet_rate {
-        wait_for_packet_rate(&rig);
-    }
 }
 
 #[test]

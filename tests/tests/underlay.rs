@@ -94,7 +94,7 @@ impl Rig {
         agent.start().unwrap();
         let rig = Self { agent, vm, far, host, tor, fabric };
         wait_for("the first echo reply", SOON, || rig.vm.pings(rig.far.address, 1).then_some(())).unwrap();
-        // Before that the device has the frames.
+        // Until its next hop is known, frames go by the tunnel device and are counted so.
         wait_for("a resolved VTEP", SOON, || {
             let rows = rig.agent.json(&["vtep", "show", "tor"]).ok()?;
             (rows.as_array()?.first()?["resolved"] == true).then_some(())

@@ -122,7 +122,7 @@ fn bfd_moves_a_rack_in_the_kernel_and_keepalived_moves_it_everywhere() {
     assert_eq!(site.reports("a").unwrap(), reported, "whoever is dead withdraws nothing");
 
     site.give_back(&pair, &mut vrrp).unwrap();
-    // A moment without packets would go by b, whose link the VM does not listen at.
+    // While BFD watches, a pause of 150 ms in its packets would send echoes to b, whose link the VM's host does not use.
     site.stop_watching(&["a", "b"]).unwrap();
     wait_for("no sessions", SOON, || {
         let of = |agent: &Agent| Some(agent.json(&["bfd", "show"]).ok()?.as_array()?.is_empty());

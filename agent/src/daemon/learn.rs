@@ -216,7 +216,7 @@ impl Host {
         renew(learnt, claims, |key| kernel.seen_time(key).ok().flatten())
     }
 
-    /// How often MACs are looked at: for its sake none outlives its time by more than a tenth, or 1 s.
+    /// How often MACs are looked at, which adds at most a tenth to the time of each, or 1 s.
     pub(super) fn ageing_pace(&self) -> Duration {
         let ages = self.config.networks.iter().map(|network| network.mac_age_secs.as_u32());
         let shortest = ages.filter(|secs| *secs > 0).min().unwrap_or(u32::MAX);

@@ -15,10 +15,6 @@ use super::{Applied, Entry, Reason, write};
 #[derive(Debug)]
 pub(super) struct Seen(Map<FdbKey, SeenValue>);
 
-/// By how much what the programs wrote of a MAC that speaks may be behind: they write once in 128 ticks (1.28 s at most), in
-/// units of 1.07 s, and here whole seconds count.
-pub const SEEN_BEHIND_SECS: u32 = 4;
-
 /// Seconds of the programs' clock, by MAC: those in which the unit began in which it was seen.
 pub type SeenTimes = HashMap<FdbKey, u32, RandomState>;
 

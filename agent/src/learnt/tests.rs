@@ -55,7 +55,7 @@ fn what_the_programs_saw_stays_and_the_rest_ages() {
     learnt.observe(KEY, TAP0, SIGHT);
     learnt.observe(OTHER, TAP0, SIGHT);
     let seen = |key: &FdbKey| (*key == OTHER).then_some(350);
-    let end = 400 + SEEN_BEHIND_SECS;
+    let end = 404;
     assert!(!learnt.age(end - 1, seen, |_| 300, &mut vec![]));
     assert!(!learnt.age(500, seen, |_| 0, &mut vec![]), "never");
     assert!(learnt.age(end, seen, |_| 300, &mut vec![]));

@@ -185,7 +185,7 @@ impl Attached {
         Ok(Self { say, heard: attached.map_err(|status| status.message().to_owned())?.into_inner() })
     }
 
-    /// With the first message that fits, tried again while a controller has not heard yet that the VTEP is declared.
+    /// A session and its first message that fits. Tried again while the controller has not heard that the VTEP is declared.
     async fn admitted<T>(address: &str, fits: impl Fn(&ToVtep) -> Option<T>) -> (Self, T) {
         let admitted = async {
             loop {
@@ -199,7 +199,7 @@ impl Attached {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::time::timeout(SOON, admitted).await.unwrap()
+        tokio::time::timeout(SOON, admitted).await.expect("a session with a controller that declares hv1")
     }
 
     /// The first that fits, with heartbeats to it meanwhile.

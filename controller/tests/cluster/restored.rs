@@ -28,7 +28,7 @@ fn told(site: &Site, name: &str) -> Option<(u64, String)> {
 #[test]
 fn after_an_older_etcd_was_put_back_terms_are_refused_until_an_operator_raises_them_and_nothing_is_lost() {
     let (a, b) = (Tor::new(1).unwrap(), Tor::new(2).unwrap());
-    // An order waits for etcd for a third of it.
+    // An order waits for etcd for a third of the lease.
     let mut site = Site::with(1, &[("lc1", Logical), ("lc2", Logical), ("pc1", Physical)], 12, None);
     site.apply("lc1", &declared("", [&a, &b], &both(&a, &b)));
     for tor in [&a, &b] {
@@ -97,7 +97,7 @@ fn a_file_that_was_applied_after_the_backup_gives_way_to_the_one_in_etcd() {
 /// All controllers began anew: only agents know.
 #[test]
 fn a_term_that_an_agent_obeyed_is_told_by_its_name_and_believed_by_nobody() {
-    // No office begins anew in between.
+    // A lease so long that no office begins anew.
     let mut site = Site::with(1, &[("c1", Both)], 30, None);
     site.apply("c1", HOST);
     let serving = site.wait_server("c1", "hv1", |_| true);

@@ -77,13 +77,13 @@ impl Site {
     /// Declares a file; asked again while etcd is too slow for a lease of these to tell whether it has it.
     #[track_caller]
     pub(crate) fn apply(&self, asked: &str, declared: &str) {
-        told(|| self.controllers[asked].apply(declared));
+        asked_until_known(|| self.controllers[asked].apply(declared));
     }
 
     /// Moves a shard or a VTEP; asked again as with a file.
     #[track_caller]
     pub(crate) fn move_office(&self, asked: &str, which: &[&str]) {
-        told(|| self.controllers[asked].print(&[&["move"], which].concat()));
+        asked_until_known(|| self.controllers[asked].print(&[&["move"], which].concat()));
     }
 
     /// The shard of a logical switch, as somebody who runs sees it.
@@ -155,14 +155,18 @@ impl Site {
 }
 
 #[track_caller]
-fn told<T>(ask: impl Fn() -> Result<T>) {
-    // The second is said of what the attempt before has done.
-    let open = ["is not known", "at the same time"];
-    let told = wait_for("etcd's word", SOON, || match ask() {
-        Err(error) if open.iter().any(|open| error.to_string().contains(open)) => None,
-        told => Some(told),
+fn asked_until_known<T>(ask: impl Fn() -> Result<T>) {
+    let mut open = None;
+    let known = wait_for("whether it is done", SOON, || {
+        let Err(error) = ask() else { return Some(()) };
+        let text = format!("{error:#}");
+        let is_open = text.contains("whether ") && text.contains("is not known");
+        // What the attempt before has done after all looks like somebody else's.
+        assert!(is_open || (open.is_some() && text.contains("at the same time")), "{text}");
+        open = Some(text);
+        None
     });
-    told.unwrap().unwrap();
+    known.unwrap_or_else(|error| panic!("{error}: {open:?}"));
 }
 
 /// That both TORs keep seeing each other's MACs, row by row: none is written anew.

@@ -125,7 +125,7 @@ async fn what_was_planned_on_an_earlier_connection_is_not_sent() {
     assert!(follower.things.is_empty());
 }
 
-/// A server on TCP that drops a client after two seconds without a sign of life.
+/// A server on TCP that drops a client after six seconds without a sign of life.
 fn impatient() -> Server {
     let server = Server::start_with(schema(), &["--remote=db:Things,Config,managers"]);
     server.transact(

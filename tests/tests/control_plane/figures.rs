@@ -27,7 +27,7 @@ fn declared() -> Site {
 fn announce(site: &Site, vni: u32, vteps: &[&str], table: &[(&str, &str)]) {
     table.iter().try_for_each(|(vm, _)| site.announce(vm)).unwrap();
     wait_for(&format!("{table:?}"), SOON, || site.forwards_by(vni, vteps, table)).unwrap();
-    wait_for("their slaves", SOON, || site.knows_slaves(vni, vteps, table)).unwrap();
+    wait_for(&format!("the slaves of {table:?}"), SOON, || site.knows_slaves(vni, vteps, table)).unwrap();
 }
 
 /// Of a controller's table: MAC, master and slaves.

@@ -61,7 +61,7 @@ impl Rig {
         }
         let table = [("VM1", "a"), ("VM2", "a"), ("VM4", "c"), ("VM8", "sfe")];
         rig.wait_for_table(&table);
-        wait_for("their slaves", SOON, || rig.knows_slaves(X, &VTEPS, &table)).unwrap();
+        wait_for(&format!("the slaves of {table:?}"), SOON, || rig.knows_slaves(X, &VTEPS, &table)).unwrap();
         wait_for("an echo", SOON, || rig.vm("VM8").pings(rig.vm("VM1").address, 1).then_some(())).unwrap();
         rig
     }

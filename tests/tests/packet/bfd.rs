@@ -212,7 +212,7 @@ fn silence_takes_a_vtep_down_and_a_farewell_does_not() {
         let within = Duration::from_secs(20);
         let up = |rig: &Rig| rig.kernel.vtep_oper_up(TOR_A).unwrap();
 
-        // Slow enough that what is done between two packets, however late, is no silence.
+        // Three seconds: a test that is held up for less is no silence.
         let packet = || Packet { desired_min_tx_us: 1_000_000, ..packet() };
         let alive = datagram(tor, 255, 4784, &packet().bytes());
         let farewell = Packet { state: State::AdminDown, ..packet() };

@@ -56,9 +56,10 @@ fn elect(figure: &Site) -> Result<[Vrrp; 2]> {
         Vrrp::new(b, Side::Right, "peer0", 150, &rack)?.of("x"),
         Vrrp::new(a, Side::Left, "peer0", 100, &rack)?.of("x"),
     ];
-    for one in &mut vrrp {
-        one.start()?;
-    }
-    vrrp[0].wait_for("MASTER", 0)?;
+    let [first, second] = &mut vrrp;
+    first.start()?;
+    // Both at once may both be master for a moment.
+    first.wait_for("MASTER", 0)?;
+    second.start()?;
     Ok(vrrp)
 }

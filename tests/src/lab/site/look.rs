@@ -48,27 +48,32 @@ impl Site {
     /// Whether all of these VTEPs know the other TOR of its rack as the slave of each of these VMs. That one claims for
     /// itself, and what it says may come later than all that its master says.
     pub fn knows_slaves(&self, vni: u32, vteps: &[&str], table: &[(&str, &str)]) -> Option<()> {
-        let of_rack = |master: &str| {
-            let mut racks = self.racks.iter().map(|rack| [rack.tors[0].name(), rack.tors[1].name()]);
-            let [one, other] = racks.find(|tors| tors.contains(&master))?;
-            Some(if one == master { other } else { one })
-        };
-        let knows = |vtep: &str, vm: &str, master: &str| {
-            let Some(slave) = of_rack(master) else { return Some(true) };
-            let mac = self.vm(vm).mac.to_string();
+        let knows = |vtep: &str, vm: &str, slave: &str| {
+            let (mac, address) = (self.vm(vm).mac.to_string(), self.address(slave).to_string());
             if vtep == "sfe" {
-                let row = self.sfe.json(&["fdb", "get", &vni.to_string(), &mac]).ok()?;
-                return Some(row["slave"]["vtep"]["address"] == self.address(slave).to_string());
+                let row = self.sfe.json(&["fdb", "get", &vni.to_string(), &mac]).unwrap_or_default();
+                return row["slave"]["vtep"]["address"] == address;
             }
-            let rows = self.tor(vtep).ovsdb.select("Ucast_Macs_Remote", &json!([["MAC", "==", mac]])).ok()?;
-            let row = rows.first()?;
-            Some(if vtep == slave { row["role"] == "slave" } else { row["slave_locators"][0] == "uuid" })
+            let select = |table, wanted| self.tor(vtep).ovsdb.select(table, &wanted).unwrap_or_default();
+            let rows = select("Ucast_Macs_Remote", json!([["MAC", "==", mac]]));
+            let of_slave = select("Physical_Locator", json!([["dst_ip", "==", address]]));
+            rows.iter().any(|row| {
+                let told = |locator: &Value| row["slave_locators"] == locator["_uuid"];
+                if vtep == slave { row["role"] == "slave" } else { of_slave.iter().any(told) }
+            })
         };
         let all = vteps.iter().all(|vtep| {
-            let mut others = table.iter().filter(|(_, master)| master != vtep);
-            others.all(|(vm, master)| knows(vtep, vm, master) == Some(true))
+            let of_others = table.iter().filter(|(_, master)| master != vtep && *master != "sfe");
+            of_others.map(|(vm, master)| (vm, self.beside(master))).all(|(vm, slave)| knows(vtep, vm, slave))
         });
         all.then_some(())
+    }
+
+    /// The other TOR of its rack.
+    fn beside(&self, tor: &str) -> &str {
+        let mut racks = self.racks.iter().map(|rack| [&rack.tors[0], &rack.tors[1]].map(Tor::name));
+        let [one, other] = racks.find(|names| names.contains(&tor)).expect("a TOR of the layout");
+        if one == tor { other } else { one }
     }
 
     /// As `vtep` has it.
