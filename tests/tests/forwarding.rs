@@ -152,11 +152,8 @@ fn jumbo_frames_pass_where_the_underlay_has_room() {
     for vm in [&rig.vm, &rig.far] {
         vm.eth0.set_mtu(8950).unwrap();
     }
-    let ping = format!("ping -n -q -M do -s 8900 -c 10 -i 0.01 -W 1 {}", rig.far.address);
-    wait_for("ten jumbo echoes", SOON, || {
-        rig.vm.netns.run(&ping).ok().filter(|printed| printed.contains("10 received"))
-    })
-    .unwrap();
+    let jumbo = || rig.vm.pings_with("-M do -s 8900", rig.far.address, 10).then_some(());
+    wait_for("ten jumbo echoes", SOON, jumbo).unwrap();
 }
 
 #[test]

@@ -111,10 +111,7 @@ fn a_vm_that_takes_anothers_address_is_not_heard_and_shown() {
     // Until it has read the table, the programs go by what the one before it wrote.
     wait_for("the new policies", SOON, || (rig.agent.json(&["status"]).ok()?["ready"] == true).then_some(()))
         .unwrap();
-    let refused = |rig: &Rig| {
-        let rows = rig.agent.json(&["port", "show", "p1"]).ok()?;
-        Some(rows.as_array()?.first()?["refused_source"].clone())
-    };
+    let refused = |rig: &Rig| Some(rig.agent.row(&["port", "show", "p1"])?["refused_source"].clone());
     wait_for("an echo", SOON, || rig.vm.pings(rig.far.address, 1).then_some(())).unwrap();
     assert!(rig.vm.pings(rig.far.address, 5));
     let vm = PacketSocket::bind(&rig.vm.eth0).unwrap();

@@ -63,6 +63,9 @@ fn check_restarts(packet_rate: bool) {
         flow(&streams);
     }
     check_whole(streams);
+    if packet_rate {
+        assert_eq!(rig.agent.json(&["port", "show"]).unwrap()[0]["packet_rate"], "on");
+    }
 }
 
 #[test]

@@ -96,8 +96,7 @@ impl Rig {
         wait_for("the first echo reply", SOON, || rig.vm.pings(rig.far.address, 1).then_some(())).unwrap();
         // Until its next hop is known, frames go by the tunnel device and are counted so.
         wait_for("a resolved VTEP", SOON, || {
-            let rows = rig.agent.json(&["vtep", "show", "tor"]).ok()?;
-            (rows.as_array()?.first()?["resolved"] == true).then_some(())
+            (rig.agent.row(&["vtep", "show", "tor"])?["resolved"] == true).then_some(())
         })
         .unwrap();
         rig

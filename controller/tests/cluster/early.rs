@@ -76,7 +76,7 @@ fn a_controller_that_begins_without_etcd_answers_takes_signals_and_goes_on_when_
 
 #[test]
 fn a_controller_that_divides_the_logical_switches_otherwise_is_no_member_and_says_why_once() {
-    // By a third of the lease etcd would be found silent, which is another reason.
+    // An etcd that is silent for a third of the lease is another reason to complain of.
     let mut site = Site::with(1, &[("c1", Both), ("c2", Both)], 15, None);
     site.apply("c1", HOST);
     site.at("c2").kill().unwrap();

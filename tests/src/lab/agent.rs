@@ -121,6 +121,11 @@ impl Agent {
         ask(&self.socket(), &words)
     }
 
+    /// The first row of what it prints so.
+    pub fn row(&self, words: &[&str]) -> Option<Value> {
+        self.json(words).ok()?.as_array()?.first().cloned()
+    }
+
     /// What a scraper gets.
     pub fn metrics(&self) -> Result<String> {
         self.netns.http_get(METRICS, "/metrics").map(|(_, body)| body)

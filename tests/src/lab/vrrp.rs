@@ -106,6 +106,13 @@ impl Vrrp {
         Ok(())
     }
 
+    /// Starts both, of which the first has the higher priority. Had they no time between them, both might be master for a moment.
+    pub fn elect([first, second]: &mut [Self; 2]) -> Result<()> {
+        first.start()?;
+        first.wait_for("MASTER", 0)?;
+        second.start()
+    }
+
     /// Both its processes by SIGKILL: nobody says goodbye.
     pub fn kill(&mut self) -> Result<()> {
         let mut running = self.running.take().context("keepalived is not running")?;

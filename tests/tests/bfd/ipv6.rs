@@ -62,5 +62,5 @@ fn sessions_with_bird_over_ipv6_outlive_the_agent_and_end_with_bird() {
 }
 
 fn shown(agent: &Agent, what: &str) -> Option<Value> {
-    agent.json(&[what, "show", "tor"]).ok()?.as_array()?.first().cloned()
+    agent.row(&[what, "show", "tor"])
 }

@@ -56,7 +56,7 @@ fn check(ipv6: bool) {
     );
     agent.reconfigure(|text| text.replace("\"192.0.2.1\"", &format!("\"{ours}\"")) + &section).unwrap();
     agent.start().unwrap();
-    let session = |agent: &Agent| agent.json(&["bfd", "show", "ovs"]).ok()?.as_array()?.first().cloned();
+    let session = |agent: &Agent| agent.row(&["bfd", "show", "ovs"]);
     let up = |agent: &Agent| {
         wait_for("the session", SOON, || {
             let session = session(agent)?;

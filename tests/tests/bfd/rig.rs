@@ -122,7 +122,7 @@ impl Pair {
     }
 
     pub(crate) fn session(&self, vtep: &str) -> Option<Value> {
-        self.agent.json(&["bfd", "show", vtep]).ok()?.as_array()?.first().cloned()
+        self.agent.row(&["bfd", "show", vtep])
     }
 
     pub(crate) fn wait_until_up(&self) {
@@ -170,8 +170,7 @@ impl Pair {
 
     /// An agent that just began may not have read its table yet.
     pub(crate) fn vtep(&self, name: &str) -> Value {
-        let row = || self.agent.json(&["vtep", "show", name]).ok()?.as_array()?.first().cloned();
-        wait_for(&format!("VTEP {name}"), SOON, row).unwrap()
+        wait_for(&format!("VTEP {name}"), SOON, || self.agent.row(&["vtep", "show", name])).unwrap()
     }
 }
 

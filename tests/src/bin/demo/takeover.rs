@@ -56,10 +56,6 @@ fn elect(figure: &Site) -> Result<[Vrrp; 2]> {
         Vrrp::new(b, Side::Right, "peer0", 150, &rack)?.of("x"),
         Vrrp::new(a, Side::Left, "peer0", 100, &rack)?.of("x"),
     ];
-    let [first, second] = &mut vrrp;
-    first.start()?;
-    // Both at once may both be master for a moment.
-    first.wait_for("MASTER", 0)?;
-    second.start()?;
+    Vrrp::elect(&mut vrrp)?;
     Ok(vrrp)
 }

@@ -59,7 +59,13 @@ impl Site {
     /// From here on nobody is watched.
     pub fn stop_watching(&mut self, tors: &[&str]) -> Result<()> {
         forget(&mut self.sfe)?;
-        tors.iter().try_for_each(|tor| forget(&mut self.tor_mut(tor).agent))
+        tors.iter().try_for_each(|tor| forget(&mut self.tor_mut(tor).agent))?;
+        let agents = tors.iter().map(|tor| &self.tor(tor).agent).chain([&self.sfe]);
+        for agent in agents {
+            let is_empty = || agent.json(&["bfd", "show"]).ok()?.as_array()?.is_empty().then_some(());
+            wait_for("no session", SOON, is_empty)?;
+        }
+        Ok(())
     }
 
     /// The master's uplink and its keepalived go at once, under frames for the VM.
@@ -88,7 +94,7 @@ impl Site {
         })?;
         // The programs act first, and their agent hears of it.
         wait_for("the SFE's suspicion", SOON, || {
-            (first_row(&self.sfe, &["vtep", "show", dead])?["suspect"] == true).then_some(())
+            (self.sfe.row(&["vtep", "show", dead])?["suspect"] == true).then_some(())
         })?;
         let elected = vrrp[1].wait_for("MASTER", known)?.at;
         wait_for("the same master everywhere", SOON, || all_at(heir))?;
@@ -109,7 +115,7 @@ impl Site {
         vrrp[0].wait_for("MASTER", known)?;
         wait_for("the same master everywhere", SOON, || (pair.all_at)(back))?;
         wait_for("a session that is trusted again", SOON, || {
-            (first_row(&self.sfe, &["vtep", "show", back])?["suspect"] == false && is_up(&self.sfe, back)?)
+            (self.sfe.row(&["vtep", "show", back])?["suspect"] == false && is_up(&self.sfe, back)?)
                 .then_some(())
         })?;
         let (vm8, vm) = (self.vm("VM8"), self.vm(pair.vm));
@@ -151,10 +157,6 @@ fn forget(agent: &mut Agent) -> Result<()> {
 
 /// At the fast interval, which the first packets are not.
 fn is_up(agent: &Agent, vtep: &str) -> Option<bool> {
-    let session = first_row(agent, &["bfd", "show", vtep])?;
+    let session = agent.row(&["bfd", "show", vtep])?;
     Some(session["state"] == "up" && session["standing"] == "alive" && session["detection_ms"] == 150)
-}
-
-fn first_row(agent: &Agent, words: &[&str]) -> Option<serde_json::Value> {
-    agent.json(words).ok()?.as_array()?.first().cloned()
 }
