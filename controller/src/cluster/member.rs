@@ -93,6 +93,10 @@ pub(super) struct Member {
     /// Of a cluster that has none yet.
     shards: u16,
     lease_for: Duration,
+    /// For so long somebody must have been a member before VTEPs that are served go to him.
+    settle_for: Duration,
+    /// Since when members are known here, by the revisions that made them.
+    known: BTreeMap<i64, Instant>,
     hint: Arc<Notify>,
     standing: watch::Sender<Standing>,
     heard: Heard,
@@ -148,10 +152,21 @@ impl Cluster {
         };
         let shards = store.shards.as_u16();
         let heard = cluster.heard.clone();
-        let doubt = Doubt::default();
-        let ended = None;
-        let member =
-            Member { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt, ended };
+        let member = Member {
+            etcd,
+            keys,
+            name,
+            entry,
+            shards,
+            lease_for,
+            settle_for: Duration::from_secs(store.settle_secs.as_u32().into()),
+            known: BTreeMap::new(),
+            hint,
+            standing,
+            heard,
+            doubt: Doubt::default(),
+            ended: None,
+        };
         tokio::spawn(member.run());
         Ok(cluster)
     }
@@ -323,9 +338,21 @@ impl Member {
         hint: Arc<Notify>,
         standing: watch::Sender<Standing>,
     ) -> Self {
-        let (etcd, keys) = (Arc::new(etcd), Keys::new(super::tests::model::PREFIX));
-        let (heard, doubt) = (Heard::default(), Doubt::default());
-        Self { etcd, keys, name, entry, shards, lease_for, hint, standing, heard, doubt, ended: None }
+        Self {
+            etcd: Arc::new(etcd),
+            keys: Keys::new(super::tests::model::PREFIX),
+            name,
+            entry,
+            shards,
+            lease_for,
+            settle_for: 2 * lease_for,
+            known: BTreeMap::new(),
+            hint,
+            standing,
+            heard: Heard::default(),
+            doubt: Doubt::default(),
+            ended: None,
+        }
     }
 
     fn watched(&self) -> [Range; 2] {
@@ -440,7 +467,13 @@ impl Member {
             return self.register(lease).await;
         };
         let member = Some(view.term(own.created));
-        let planned = bids(&view, &Me { name: self.name.clone(), lease });
+        let now = Instant::now();
+        self.known.retain(|created, _| view.members.values().any(|member| member.created == *created));
+        for member in view.members.values() {
+            self.known.entry(member.created).or_insert(now);
+        }
+        let settled = |member: &MemberEntry| now - self.known[&member.created] >= self.settle_for;
+        let planned = bids(&view, &Me { name: self.name.clone(), lease }, settled);
         let leaves = |office: &Office| {
             planned.iter().any(|bid| matches!(bid, Bid::Resign { office: left, .. } if left == office))
         };

@@ -38,17 +38,25 @@ pub fn desired<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName
     able.max_by_key(|name| (weight(name), *name))
 }
 
-/// What is to be done, given what there is.
-pub fn bids(view: &View, me: &Me) -> Vec<Bid> {
+/// What is to be done, given what there is. `settled`: who has been a member for so long that he has what serving VTEPs
+/// needs. One that has just begun would tell agents whole tables, and take what he loses with his next breath; so a VTEP that
+/// is served waits for him. A shard does not: whoever takes one asks for everything anew anyhow.
+pub fn bids(view: &View, me: &Me, settled: impl Fn(&MemberEntry) -> bool) -> Vec<Bid> {
     if view.members.get(&me.name).is_none_or(|member| member.lease != me.lease) {
         return Vec::new();
     }
+    let waits_for = |office: &Office, heir: &ControllerName| {
+        let moved = view.moves.get(office).is_some_and(|moved| moved.to == *heir);
+        matches!(office, Office::Vtep(_)) && !moved && !settled(&view.members[heir])
+    };
     let bid = |office: Office| {
-        let mine = desired(view, &office) == Some(&me.name);
+        let heir = desired(view, &office);
+        let mine = heir == Some(&me.name);
         match view.offices.get(&office) {
             None => mine.then_some(Bid::Campaign(office)),
             Some(holder) if holder.lease == me.lease && !mine => {
-                Some(Bid::Resign { created: holder.created, office })
+                let waits = heir.is_some_and(|heir| waits_for(&office, heir));
+                (!waits).then_some(Bid::Resign { created: holder.created, office })
             }
             Some(_) => None,
         }
@@ -122,12 +130,12 @@ mod tests {
         let mut view = view(&["a", "b"]);
         let me = |of: &str| Me { name: name(of), lease: view.members[&name(of)].lease };
         let (a, b) = (me("a"), me("b"));
-        assert_eq!(bids(&view, &a).len() + bids(&view, &b).len(), 256);
+        assert_eq!(bids(&view, &a, |_| true).len() + bids(&view, &b, |_| true).len(), 256);
         for office in view.all_offices().collect::<Vec<_>>() {
             view.offices.insert(office, Holder { name: name("a"), lease: a.lease, created: 9 });
         }
-        assert!(bids(&view, &b).is_empty(), "what another has is not taken");
-        let resigned = bids(&view, &a);
+        assert!(bids(&view, &b, |_| true).is_empty(), "what another has is not taken");
+        let resigned = bids(&view, &a, |_| true);
         assert!(resigned.iter().all(|bid| matches!(bid, Bid::Resign { created: 9, .. })));
         assert!((64..=192).contains(&resigned.len()), "{}", resigned.len());
     }
@@ -143,15 +151,35 @@ mod tests {
         view.offices.insert(office.clone(), Holder { name: name("b"), lease: 2, created: 5 });
         let me = Me { name: name("b"), lease: 2 };
         let left = Bid::Resign { office, created: 5 };
-        assert!(!bids(&view, &me).contains(&left));
+        assert!(!bids(&view, &me, |_| true).contains(&left));
         view.vteps.clear();
-        assert!(bids(&view, &me).contains(&left));
+        assert!(bids(&view, &me, |_| true).contains(&left));
+    }
+
+    #[test]
+    fn a_vtep_that_is_served_waits_for_who_has_just_come_unless_an_operator_says_otherwise() {
+        let mut view = view(&["a", "b"]);
+        let tor = vtep_api::VtepName::try_from("tor").unwrap();
+        let office = Office::Vtep(tor.clone());
+        view.vteps.insert(tor);
+        let heir = desired(&view, &office).unwrap().clone();
+        let server = name(if heir == name("a") { "b" } else { "a" });
+        let me = |of: &ControllerName| Me { name: of.clone(), lease: view.members[of].lease };
+        let (own, other) = (me(&server), me(&heir));
+        // Nobody serves it yet: whoever it is takes it at once.
+        assert!(bids(&view, &other, |_| false).contains(&Bid::Campaign(office.clone())));
+        view.offices.insert(office.clone(), Holder { name: server, lease: own.lease, created: 5 });
+        let left = Bid::Resign { office: office.clone(), created: 5 };
+        assert!(!bids(&view, &own, |member| member.lease != other.lease).contains(&left));
+        assert!(bids(&view, &own, |member| member.lease == other.lease).contains(&left));
+        view.moves.insert(office, Moved { to: heir, changed: 1 });
+        assert!(bids(&view, &own, |_| false).contains(&left));
     }
 
     #[test]
     fn who_is_no_member_by_his_present_lease_does_nothing() {
         let view = view(&["a", "b"]);
-        assert!(bids(&view, &Me { name: name("a"), lease: 77 }).is_empty());
-        assert!(bids(&view, &Me { name: name("z"), lease: 1 }).is_empty());
+        assert!(bids(&view, &Me { name: name("a"), lease: 77 }, |_| true).is_empty());
+        assert!(bids(&view, &Me { name: name("z"), lease: 1 }, |_| true).is_empty());
     }
 }

@@ -20,6 +20,8 @@ pub struct EtcdStore {
     pub prefix: String,
     /// Who does not prolong his lease for so long is no member any more.
     pub lease_secs: Bounded<2, 60>,
+    /// For so long somebody must have been a member before VTEPs that another one serves go to him.
+    pub settle_secs: Bounded<0, 3600>,
     /// Into so many parts a new cluster divides the logical switches, for ever.
     pub shards: Bounded<1, 256>,
     /// Where others reach `listen.address`.
@@ -109,6 +111,7 @@ impl Default for EtcdStore {
             tls: None,
             prefix: "/vtepd".to_owned(),
             lease_secs: Bounded::preset(3),
+            settle_secs: Bounded::preset(10),
             shards: Bounded::preset(16),
             advertise: None,
         }

@@ -23,6 +23,8 @@ const M2: &str = "02:00:00:00:00:02";
 const M3: &str = "02:00:00:00:00:03";
 /// At a lease of 3 s.
 const TAKEOVER: Duration = Duration::from_secs(5);
+/// Of `store.settle_secs`, the default.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// Two TORs, two physical controllers, M1 behind the first TOR and M2 claimed by both: the second has it.
 fn world() -> (Tor, Tor, Site) {
@@ -110,9 +112,12 @@ fn scenario_15_a_killed_physical_controller_is_succeeded_and_nothing_is_claimed_
     wait_up(&site, "tor2", heir);
     assert_eq!(history(&site), before);
     rows.expect_unchanged();
-    // And back.
+    // And back, when it has what serving needs.
+    let begun = Instant::now();
     site.at(&dead).start().unwrap();
     site.wait_server("lc1", "tor1", |again| again.holder == dead && again.term > new.term);
+    let took = begun.elapsed();
+    assert!(took >= SETTLE, "it took a VTEP that is served after {took:?}");
     wait_up(&site, "tor1", &dead);
     a.withdraw("ls0", M3).unwrap();
     b.expect("ls0", &[(M1, &a)], SOON);

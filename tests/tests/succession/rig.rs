@@ -66,6 +66,27 @@ pub(crate) struct Rig {
     _fabric: Fabric,
 }
 
+/// The network's table, where it comes by.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    physical: [At; 2],
+    /// In their kernels.
+    agents: [At; 2],
+}
+
+#[derive(Debug)]
+struct At {
+    term: u64,
+    version: u64,
+    complete: bool,
+}
+
+impl At {
+    fn of(table: &Value, version: &str, complete: bool) -> Option<Self> {
+        Some(Self { term: table["term"].as_u64()?, version: table[version].as_u64()?, complete })
+    }
+}
+
 /// Who has which office, as `shards` says.
 pub(crate) type Holders = BTreeMap<String, String>;
 
@@ -165,14 +186,31 @@ impl Rig {
         self.agents.iter().all(|agent| standby(agent) == Some(true)).then_some(())
     }
 
-    /// Whether each agent goes by the present logical controller's table.
+    /// Whether the present logical controller's table is whole at both physical controllers, and each agent's kernel is as
+    /// far: whichever of the two serves it, from here on it is told what differs.
     pub(crate) fn is_ruled(&self) -> Option<()> {
         let term = shard(&self.controllers["lc1"])?["term"].as_u64()?;
-        let obeys = |agent: &Arc<Agent>| {
+        let tables = self.tables()?;
+        let whole = |table: &At| table.complete && table.term == term;
+        let farthest = tables.physical.iter().map(|table| table.version).max()?;
+        let is_there = |kernel: &At| kernel.term == term && kernel.version >= farthest;
+        (tables.physical.iter().all(whole) && tables.agents.iter().all(is_there)).then_some(())
+    }
+
+    /// First those that tell, then those that are told.
+    pub(crate) fn tables(&self) -> Option<Tables> {
+        let physical = ["pc1", "pc2"].map(|name| {
+            let networks = self.controllers[name].json(&["ls"]).ok()?;
+            let network = networks.as_array()?.iter().find(|one| one["logical_switch"] == NETWORK)?;
+            At::of(network, "version", network["complete"].as_bool()?)
+        });
+        let agents = self.agents.each_ref().map(|agent| {
             let status = agent.json(&["status"]).ok()?;
-            Some(status["source"]["session"]["tables"][0]["term"].as_u64()? == term)
-        };
-        self.agents.iter().all(|agent| obeys(agent) == Some(true)).then_some(())
+            let table = &status["source"]["session"]["tables"][0];
+            At::of(table, "installed", table["whole"].as_bool()?)
+        });
+        let [[pc1, pc2], [host1, host2]] = [physical, agents];
+        Some(Tables { physical: [pc1?, pc2?], agents: [host1?, host2?] })
     }
 
     /// Nothing changes meanwhile, and everybody comes to have exactly what is so.

@@ -60,7 +60,7 @@ fn succession(
     (victim, kind): (Victim, Kind),
     late: &mut Late,
 ) -> Vec<Duration> {
-    let told = (victim == Physical).then(|| Told::by_now(rig));
+    let told = (victim == Physical).then(|| (Told::by_now(rig), rig.tables()));
     late.look(rig);
     let struck = Instant::now();
     let fault = Fault::strike(rig, victim, kind);
@@ -93,8 +93,9 @@ fn succession(
     wait_for("the last reign's tables", SOON, || rig.is_ruled()).unwrap();
     rig.expect_truth();
     late.look(rig);
-    if let Some(told) = told {
-        assert_eq!(told, Told::by_now(rig), "by {victim:?} {kind:?} something was told anew");
+    if let Some((told, before)) = told {
+        let tables = || format!("{before:?} became {:?}", rig.tables());
+        assert_eq!(told, Told::by_now(rig), "by {victim:?} {kind:?} something was told anew: {}", tables());
     }
     took
 }
