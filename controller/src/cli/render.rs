@@ -94,10 +94,12 @@ impl Table for VtepRow {
 }
 
 impl Table for MemberRow {
-    const HEADER: &[&str] = &["CONTROLLER", "ROLE", "ADDRESS", "SHARDS", "VTEPS", "VERSION"];
+    const HEADER: &[&str] = &["CONTROLLER", "ROLE", "ADDRESS", "SHARDS", "VTEPS", "SETTLED", "VERSION"];
 
     fn cells(&self) -> Vec<String> {
-        ["name", "role", "address", "shards", "vteps", "version"].map(|key| text(self.0.get(key))).to_vec()
+        ["name", "role", "address", "shards", "vteps", "settled", "version"]
+            .map(|key| text(self.0.get(key)))
+            .to_vec()
     }
 }
 

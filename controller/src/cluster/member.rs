@@ -93,10 +93,9 @@ pub(super) struct Member {
     /// Of a cluster that has none yet.
     shards: u16,
     lease_for: Duration,
-    /// For so long somebody must have been a member before VTEPs that are served go to him.
+    /// Since when it is a member, by which revision, and when it says that it has settled.
+    since: Option<(i64, Instant)>,
     settle_for: Duration,
-    /// Since when members are known here, by the revisions that made them.
-    known: BTreeMap<i64, Instant>,
     hint: Arc<Notify>,
     standing: watch::Sender<Standing>,
     heard: Heard,
@@ -137,6 +136,7 @@ impl Cluster {
             role: config.controller.role,
             address,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            settled: false,
             lease: 0,
             created: 0,
         };
@@ -159,8 +159,8 @@ impl Cluster {
             entry,
             shards,
             lease_for,
+            since: None,
             settle_for: Duration::from_secs(store.settle_secs.as_u32().into()),
-            known: BTreeMap::new(),
             hint,
             standing,
             heard,
@@ -345,8 +345,8 @@ impl Member {
             entry,
             shards,
             lease_for,
+            since: None,
             settle_for: 2 * lease_for,
-            known: BTreeMap::new(),
             hint,
             standing,
             heard: Heard::default(),
@@ -467,13 +467,8 @@ impl Member {
             return self.register(lease).await;
         };
         let member = Some(view.term(own.created));
-        let now = Instant::now();
-        self.known.retain(|created, _| view.members.values().any(|member| member.created == *created));
-        for member in view.members.values() {
-            self.known.entry(member.created).or_insert(now);
-        }
-        let settled = |member: &MemberEntry| now - self.known[&member.created] >= self.settle_for;
-        let planned = bids(&view, &Me { name: self.name.clone(), lease }, settled);
+        let (created, settled) = (own.created, own.settled);
+        let planned = bids(&view, &Me { name: self.name.clone(), lease });
         let leaves = |office: &Office| {
             planned.iter().any(|bid| matches!(bid, Bid::Resign { office: left, .. } if left == office))
         };
@@ -483,7 +478,11 @@ impl Member {
         let reigns = reigns.collect();
         self.tell(view, member, reigns, declared);
         self.doubt.warned = None;
-        let some = !planned.is_empty();
+        let settles = !settled && self.is_due_to_settle(created);
+        let some = settles || !planned.is_empty();
+        if settles {
+            self.settle(created, lease).await?;
+        }
         // There may be as many as VTEPs, and each waits for a disk.
         let me: &Self = self;
         let carried_out = planned.into_iter().map(|bid| me.carry_out(bid, lease));
@@ -505,6 +504,24 @@ impl Member {
         let guard = Guard::Created { key: key.clone(), revision: 0 };
         let op = Op::Put { key, value: json(&self.entry), lease: Some(lease) };
         self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
+    }
+
+    fn is_due_to_settle(&mut self, created: i64) -> bool {
+        let now = Instant::now();
+        let since = match self.since {
+            Some((member, since)) if member == created => since,
+            _ => now,
+        };
+        self.since = Some((created, since));
+        now - since >= self.settle_for
+    }
+
+    async fn settle(&self, created: i64, lease: i64) -> Result<(), EtcdError> {
+        let key = self.keys.member(&self.name);
+        let guard = Guard::Created { key: key.clone(), revision: created };
+        let entry = MemberEntry { settled: true, ..self.entry.clone() };
+        let op = Op::Put { key, value: json(&entry), lease: Some(lease) };
+        self.etcd.transact(&[guard], vec![op]).await.map(drop)
     }
 
     async fn carry_out(&self, bid: Bid, lease: i64) -> Result<(), EtcdError> {

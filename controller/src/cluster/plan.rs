@@ -5,7 +5,7 @@ use vtep_api::ControllerName;
 
 use super::Office;
 use super::office::scatter;
-use super::view::{MemberEntry, View};
+use super::view::{MemberEntry, Moved, View};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,36 +27,56 @@ pub enum Bid {
 /// Who should have an office: whom the operator named, if he is there, else the member whose hash with the office is the
 /// highest (rendezvous hashing): when one goes, only his offices move, and when one comes, only those that become his.
 pub fn desired<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName> {
-    let may = |member: &MemberEntry| office.is_for(member.role);
-    if let Some(moved) = view.moves.get(office)
-        && let Some((name, _)) = view.members.get_key_value(&moved.to).filter(|(_, member)| may(member))
-    {
-        return Some(name);
-    }
-    let weight = |name: &ControllerName| scatter(format!("{office}\n{name}").as_bytes());
-    let able = view.members.iter().filter(|(_, member)| may(member)).map(|(name, _)| name);
-    able.max_by_key(|name| (weight(name), *name))
+    let moved = view.moves.get(office).map(|moved| &moved.to);
+    able(view, office)
+        .map(|(name, _)| name)
+        .find(|name| Some(*name) == moved)
+        .or_else(|| highest(view, office, |_| true))
 }
 
-/// What is to be done, given what there is. `settled`: who has been a member for so long that he has what serving VTEPs
-/// needs. One that has just begun would tell agents whole tables, and take what he loses with his next breath; so a VTEP that
-/// is served waits for him. A shard does not: whoever takes one asks for everything anew anyhow.
-pub fn bids(view: &View, me: &Me, settled: impl Fn(&MemberEntry) -> bool) -> Vec<Bid> {
+/// The members that can have an office.
+fn able<'a>(view: &'a View, office: &Office) -> impl Iterator<Item = (&'a ControllerName, &'a MemberEntry)> {
+    view.members.iter().filter(|(_, member)| office.is_for(member.role))
+}
+
+/// Of those whose hash with the office is the highest.
+fn highest<'a>(
+    view: &'a View,
+    office: &Office,
+    among: impl Fn(&MemberEntry) -> bool,
+) -> Option<&'a ControllerName> {
+    let weight = |name: &ControllerName| scatter(format!("{office}\n{name}").as_bytes());
+    let all = able(view, office).filter(|(_, member)| among(member)).map(|(name, _)| name);
+    all.max_by_key(|name| (weight(name), *name))
+}
+
+/// Whether who should have an office may take it. A VTEP does not go to one who has just come while another one has settled: he
+/// would tell agents whole tables, and might be gone with his next breath. An order that was given to him since he came counts.
+/// A shard goes to him: its controller asks for everything anew anyhow.
+fn is_ready(view: &View, office: &Office, heir: &ControllerName) -> bool {
+    let own = &view.members[heir];
+    let ordered = |moved: &Moved| moved.to == *heir && moved.changed > own.created;
+    matches!(office, Office::Shard(_))
+        || own.settled
+        || view.moves.get(office).is_some_and(ordered)
+        || !able(view, office).any(|(_, member)| member.settled)
+}
+
+/// What is to be done, given what there is.
+pub fn bids(view: &View, me: &Me) -> Vec<Bid> {
     if view.members.get(&me.name).is_none_or(|member| member.lease != me.lease) {
         return Vec::new();
     }
-    let waits_for = |office: &Office, heir: &ControllerName| {
-        let moved = view.moves.get(office).is_some_and(|moved| moved.to == *heir);
-        matches!(office, Office::Vtep(_)) && !moved && !settled(&view.members[heir])
-    };
     let bid = |office: Office| {
         let heir = desired(view, &office);
-        let mine = heir == Some(&me.name);
+        let ready = heir.filter(|heir| is_ready(view, &office, heir));
         match view.offices.get(&office) {
-            None => mine.then_some(Bid::Campaign(office)),
-            Some(holder) if holder.lease == me.lease && !mine => {
-                let waits = heir.is_some_and(|heir| waits_for(&office, heir));
-                (!waits).then_some(Bid::Resign { created: holder.created, office })
+            None => {
+                let taker = ready.or_else(|| highest(view, &office, |member| member.settled));
+                (taker == Some(&me.name)).then_some(Bid::Campaign(office))
+            }
+            Some(holder) if holder.lease == me.lease && heir != Some(&me.name) => {
+                ready.map(|_| Bid::Resign { created: holder.created, office })
             }
             Some(_) => None,
         }
@@ -79,7 +99,7 @@ pub fn bids(view: &View, me: &Me, settled: impl Fn(&MemberEntry) -> bool) -> Vec
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::view::{Holder, Moved, Settings};
+    use super::super::view::{Holder, Settings};
     use super::*;
     use crate::config::Role;
 
@@ -92,6 +112,7 @@ mod tests {
             role: Role::Both,
             address: "127.0.0.1:1".into(),
             version: String::new(),
+            settled: false,
             lease,
             created: lease,
         };
@@ -130,12 +151,12 @@ mod tests {
         let mut view = view(&["a", "b"]);
         let me = |of: &str| Me { name: name(of), lease: view.members[&name(of)].lease };
         let (a, b) = (me("a"), me("b"));
-        assert_eq!(bids(&view, &a, |_| true).len() + bids(&view, &b, |_| true).len(), 256);
+        assert_eq!(bids(&view, &a).len() + bids(&view, &b).len(), 256);
         for office in view.all_offices().collect::<Vec<_>>() {
             view.offices.insert(office, Holder { name: name("a"), lease: a.lease, created: 9 });
         }
-        assert!(bids(&view, &b, |_| true).is_empty(), "what another has is not taken");
-        let resigned = bids(&view, &a, |_| true);
+        assert!(bids(&view, &b).is_empty(), "what another has is not taken");
+        let resigned = bids(&view, &a);
         assert!(resigned.iter().all(|bid| matches!(bid, Bid::Resign { created: 9, .. })));
         assert!((64..=192).contains(&resigned.len()), "{}", resigned.len());
     }
@@ -151,35 +172,67 @@ mod tests {
         view.offices.insert(office.clone(), Holder { name: name("b"), lease: 2, created: 5 });
         let me = Me { name: name("b"), lease: 2 };
         let left = Bid::Resign { office, created: 5 };
-        assert!(!bids(&view, &me, |_| true).contains(&left));
+        assert!(!bids(&view, &me).contains(&left));
         view.vteps.clear();
-        assert!(bids(&view, &me, |_| true).contains(&left));
+        assert!(bids(&view, &me).contains(&left));
     }
 
-    #[test]
-    fn a_vtep_that_is_served_waits_for_who_has_just_come_unless_an_operator_says_otherwise() {
+    /// Two members, of whom the VTEP is assigned to the second.
+    fn served() -> (View, Office, [Me; 2]) {
         let mut view = view(&["a", "b"]);
         let tor = vtep_api::VtepName::try_from("tor").unwrap();
         let office = Office::Vtep(tor.clone());
         view.vteps.insert(tor);
         let heir = desired(&view, &office).unwrap().clone();
-        let server = name(if heir == name("a") { "b" } else { "a" });
-        let me = |of: &ControllerName| Me { name: of.clone(), lease: view.members[of].lease };
-        let (own, other) = (me(&server), me(&heir));
-        // Nobody serves it yet: whoever it is takes it at once.
-        assert!(bids(&view, &other, |_| false).contains(&Bid::Campaign(office.clone())));
-        view.offices.insert(office.clone(), Holder { name: server, lease: own.lease, created: 5 });
+        let other = name(if heir == name("a") { "b" } else { "a" });
+        let members = [other, heir].map(|name| Me { lease: view.members[&name].lease, name });
+        (view, office, members)
+    }
+
+    #[test]
+    fn a_vtep_goes_to_who_has_settled_and_among_newcomers_at_once() {
+        let (mut view, office, [other, heir]) = served();
+        let taken = Bid::Campaign(office.clone());
         let left = Bid::Resign { office: office.clone(), created: 5 };
-        assert!(!bids(&view, &own, |member| member.lease != other.lease).contains(&left));
-        assert!(bids(&view, &own, |member| member.lease == other.lease).contains(&left));
-        view.moves.insert(office, Moved { to: heir, changed: 1 });
-        assert!(bids(&view, &own, |_| false).contains(&left));
+        let settle = |view: &mut View, me: &Me, settled| {
+            view.members.get_mut(&me.name).unwrap().settled = settled;
+        };
+        assert!(bids(&view, &heir).contains(&taken) && !bids(&view, &other).contains(&taken));
+        settle(&mut view, &other, true);
+        assert!(bids(&view, &other).contains(&taken) && !bids(&view, &heir).contains(&taken));
+        view.offices
+            .insert(office.clone(), Holder { name: other.name.clone(), lease: other.lease, created: 5 });
+        assert!(!bids(&view, &other).contains(&left));
+        settle(&mut view, &heir, true);
+        assert!(bids(&view, &other).contains(&left));
+        settle(&mut view, &other, false);
+        assert!(bids(&view, &other).contains(&left));
+        settle(&mut view, &heir, false);
+        assert!(bids(&view, &other).contains(&left), "nobody has settled");
+        // Who has it by right keeps it though only the other one has settled.
+        settle(&mut view, &other, true);
+        view.offices.insert(office, Holder { name: heir.name.clone(), lease: heir.lease, created: 5 });
+        assert!(!bids(&view, &heir).contains(&left));
+    }
+
+    #[test]
+    fn an_order_counts_at_once_for_who_was_there_when_it_was_given() {
+        let (mut view, office, [heir, other]) = served();
+        let left = Bid::Resign { office: office.clone(), created: 5 };
+        view.members.get_mut(&other.name).unwrap().settled = true;
+        view.offices
+            .insert(office.clone(), Holder { name: other.name.clone(), lease: other.lease, created: 5 });
+        let came = view.members[&heir.name].created;
+        for (changed, counts) in [(came - 1, false), (came + 1, true)] {
+            view.moves.insert(office.clone(), Moved { to: heir.name.clone(), changed });
+            assert_eq!(bids(&view, &other).contains(&left), counts, "an order of {changed}, and {came}");
+        }
     }
 
     #[test]
     fn who_is_no_member_by_his_present_lease_does_nothing() {
         let view = view(&["a", "b"]);
-        assert!(bids(&view, &Me { name: name("a"), lease: 77 }, |_| true).is_empty());
-        assert!(bids(&view, &Me { name: name("z"), lease: 1 }, |_| true).is_empty());
+        assert!(bids(&view, &Me { name: name("a"), lease: 77 }).is_empty());
+        assert!(bids(&view, &Me { name: name("z"), lease: 1 }).is_empty());
     }
 }

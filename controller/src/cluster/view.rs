@@ -25,6 +25,9 @@ pub struct MemberEntry {
     /// Where its sessions are: `HOST:PORT`.
     pub address: String,
     pub version: String,
+    /// It has been one for so long that it has what serving VTEPs needs.
+    #[serde(default)]
+    pub settled: bool,
     #[serde(skip)]
     pub lease: i64,
     #[serde(skip)]

@@ -29,6 +29,7 @@ pub(super) async fn answer(cluster: &Cluster, request: Request) -> Reply {
                 address: member.address.clone(),
                 version: member.version.clone(),
                 term: view.term(member.created),
+                settled: member.settled,
                 shards: has(name, |office| matches!(office, Office::Shard(_))),
                 vteps: has(name, |office| matches!(office, Office::Vtep(_))),
             };

@@ -102,6 +102,8 @@ pub struct MemberRow {
     pub address: String,
     pub version: String,
     pub term: Term,
+    /// VTEPs that others serve go to it.
+    pub settled: bool,
     /// That it has.
     pub shards: usize,
     pub vteps: usize,

@@ -103,6 +103,21 @@ impl Site {
         Some(Reign { holder: row["holder"].as_str()?.to_owned(), term: row["term"].as_u64()? })
     }
 
+    /// Since when a controller is a member, as a term.
+    pub(crate) fn member(&self, asked: &str, name: &str) -> Option<u64> {
+        let rows = self.controllers[asked].json(&["members"]).ok()?;
+        rows.as_array()?.iter().find(|row| row["name"] == name)?["term"].as_u64()
+    }
+
+    /// Until every VTEP is with the controller to which it is assigned.
+    pub(crate) fn await_home(&self, asked: &str) {
+        let home = wait_for("every VTEP at home", SOON, || {
+            let rows = self.controllers[asked].json(&["shards", "--vteps"]).ok()?;
+            rows.as_array()?.iter().all(|row| row["holder"] == row["assigned"]).then_some(())
+        });
+        home.unwrap();
+    }
+
     pub(crate) fn wait_server(&self, asked: &str, vtep: &str, good: impl Fn(&Reign) -> bool) -> Reign {
         let found = wait_for("another server", SOON, || self.server(asked, vtep).filter(|reign| good(reign)));
         found.unwrap_or_else(|error| panic!("{error}: {:?}", self.server(asked, vtep)))

@@ -233,6 +233,15 @@ impl Rig {
 
     /// As one controller sees it.
     pub(crate) fn holders(&self, asked: &str) -> Option<Holders> {
+        self.offices(asked, "holder")
+    }
+
+    /// Where all offices are once everybody has those that are assigned to him.
+    pub(crate) fn home(&self, asked: &str) -> Option<Holders> {
+        self.offices(asked, "assigned").filter(|home| self.holders(asked).as_ref() == Some(home))
+    }
+
+    fn offices(&self, asked: &str, who: &str) -> Option<Holders> {
         let mut holders = Holders::new();
         for (words, what) in [(&["shards"][..], "shard"), (&["shards", "--vteps"], "vtep")] {
             for row in self.controllers[asked].json(words).ok()?.as_array()? {
@@ -240,7 +249,7 @@ impl Rig {
                     Value::String(vtep) => vtep.clone(),
                     number => format!("shard {number}"),
                 };
-                holders.insert(office, row["holder"].as_str()?.to_owned());
+                holders.insert(office, row[who].as_str()?.to_owned());
             }
         }
         Some(holders)

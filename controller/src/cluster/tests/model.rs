@@ -15,6 +15,8 @@ use super::super::keys::Keys;
 use super::super::member::json;
 use super::super::raise::raised;
 use super::time::{Instant, TERM_BASE, below, percent, sleep};
+use crate::declared::file::parse;
+use crate::store::{Applied, Envelope};
 
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
@@ -74,7 +76,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Store {
     pub(super) fn new(faults: Faults, hints: Vec<Arc<Notify>>) -> Self {
         let cut_off = vec![false; hints.len()];
-        Self { faults, hints, cut_off, revision: 1, bases: vec![TERM_BASE], ..Self::default() }
+        let mut store =
+            Self { faults, hints, cut_off, revision: 1, bases: vec![TERM_BASE], ..Self::default() };
+        let text = "version = 1\n[[vtep]]\nname = \"tor1\"\n";
+        let (name, declared) = ("declared.toml", parse("declared.toml", text).unwrap());
+        let applied =
+            Applied { text: text.into(), name: name.into(), applied_at_ms: 0, declared: Arc::new(declared) };
+        store.put(Keys::new(PREFIX).declared(), Envelope::seal(&applied).unwrap(), None);
+        store
     }
 
     /// What is over goes.
@@ -217,7 +226,8 @@ impl Store {
         } else {
             self.log.push(format!("{:?} {key} is put: {}", Instant::now(), String::from_utf8_lossy(&value)));
         }
-        if key.contains("/cluster/shards/") && self.keys.contains_key(&key) {
+        let is_office = ["/cluster/shards/", "/cluster/vteps/"].iter().any(|part| key.contains(part));
+        if is_office && self.keys.contains_key(&key) {
             let problem = format!("{key} is taken while somebody has it");
             self.violation.get_or_insert(problem);
         }

@@ -70,8 +70,8 @@ impl World {
         let client = Client { store: self.store.clone(), process };
         let name = ControllerName::try_from(format!("c{process}")).unwrap();
         let role = [Role::Both, Role::Both, Role::Logical, Role::Physical][process % 4];
-        let entry =
-            MemberEntry { role, address: String::new(), version: String::new(), lease: 0, created: 0 };
+        let (address, version) = (String::new(), String::new());
+        let entry = MemberEntry { role, address, version, settled: false, lease: 0, created: 0 };
         let hint = self.hints[process].clone();
         let mut member =
             Member::simulated(Etcd::simulated(client), name, entry, SHARDS, LEASE, hint, standing);

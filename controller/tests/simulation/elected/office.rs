@@ -59,7 +59,7 @@ impl Etcd {
     }
 
     /// One look of a member, and what it does about it: what nobody has and should be its is taken, what should be
-    /// another's is left, at once: real members wait until the other one has settled, which is the easier case.
+    /// another's is left. At once: real members wait until the other one has settled.
     pub(super) fn look(&mut self, member: usize, vteps: usize) {
         if !self.has_lease(member) {
             return;
