@@ -114,6 +114,7 @@ fn scenario_15_a_killed_physical_controller_is_succeeded_and_nothing_is_claimed_
     assert_eq!(history(&site), before);
     rows.expect_unchanged();
     // And back, when it has what serving needs.
+    site.await_settled("lc1", heir);
     let (begun, serving) = (Instant::now(), site.member("lc1", heir));
     site.at(&dead).start().unwrap();
     site.wait_server("lc1", "tor1", |again| again.holder == dead && again.term > new.term);
@@ -127,6 +128,25 @@ fn scenario_15_a_killed_physical_controller_is_succeeded_and_nothing_is_claimed_
     a.expect("ls0", &[(M2, &b)], SOON);
     assert_eq!(history(&site), before);
     rows.expect_unchanged();
+}
+
+/// As systemd does it. Its VTEPs are free at the moment at which it may be a member again.
+#[test]
+fn a_physical_controller_that_is_started_again_before_its_lease_is_over_waits_until_it_has_settled() {
+    let (a, b, mut site) = world();
+    let old = site.server("lc1", "tor1").unwrap();
+    let (dead, heir) = (old.holder.clone(), other(&old.holder));
+    site.await_settled("lc1", heir);
+    let serving = site.member("lc1", heir);
+    site.at(&dead).kill().unwrap();
+    site.at(&dead).launch().unwrap();
+    let new = site.wait_server("lc1", "tor1", |new| new.term > old.term);
+    let served = serving.is_some() && site.member("lc1", heir) == serving;
+    assert!(new.holder == heir || !served, "{new:?} after {old:?}");
+    site.wait_server("lc1", "tor1", |again| again.holder == dead && again.term > old.term);
+    wait_up(&site, "tor1", &dead);
+    b.claim("ls0", M3).unwrap();
+    a.expect("ls0", &[(M2, &b), (M3, &b)], SOON);
 }
 
 #[test]

@@ -109,6 +109,16 @@ impl Site {
         rows.as_array()?.iter().find(|row| row["name"] == name)?["term"].as_u64()
     }
 
+    /// Until others wait for it, and it for nobody.
+    pub(crate) fn await_settled(&self, asked: &str, name: &str) {
+        let settled = wait_for("a member to settle", SOON, || {
+            let rows = self.controllers[asked].json(&["members"]).ok()?;
+            let own = rows.as_array()?.iter().find(|row| row["name"] == name)?;
+            (own["settled"] == true).then_some(())
+        });
+        settled.unwrap();
+    }
+
     /// Until every VTEP is with the controller to which it is assigned.
     pub(crate) fn await_home(&self, asked: &str) {
         let home = wait_for("every VTEP at home", SOON, || {
