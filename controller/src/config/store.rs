@@ -20,7 +20,7 @@ pub struct EtcdStore {
     pub prefix: String,
     /// Who does not prolong his lease for so long is no member any more.
     pub lease_secs: Bounded<2, 60>,
-    /// Who has been a member for so long has settled: only then VTEPs that another one serves go to him.
+    /// Who has been a member for so long has settled: only then VTEPs go to him, while another one has.
     pub settle_secs: Bounded<0, 3600>,
     /// Into so many parts a new cluster divides the logical switches, for ever.
     pub shards: Bounded<1, 256>,

@@ -102,7 +102,7 @@ pub struct MemberRow {
     pub address: String,
     pub version: String,
     pub term: Term,
-    /// VTEPs that others serve go to it.
+    /// VTEPs go to it, though others have settled, too.
     pub settled: bool,
     /// That it has.
     pub shards: usize,

@@ -166,13 +166,6 @@ impl Rig {
             vm.announce().unwrap();
         }
         wait_for("a standby of each agent", SOON, || self.is_secure()).unwrap();
-        // Where nobody has settled, VTEPs wait for nobody.
-        wait_for("both physical controllers to settle", SOON, || {
-            let members = self.controllers["lc1"].json(&["members"]).ok()?;
-            let settled = members.as_array()?.iter().filter(|row| row["settled"] == true);
-            (settled.filter(|row| row["role"] == "physical").count() == 2).then_some(())
-        })
-        .unwrap();
         self.expect_truth();
         for watch in &self.watches {
             watch.guard(&self.still);
@@ -181,6 +174,13 @@ impl Rig {
         wait_for("the stream", SOON, || (stream.received() > 100).then_some(())).unwrap();
         self.stream = Some(stream);
         self
+    }
+
+    /// Whether both physical controllers have settled: else VTEPs wait for nobody.
+    pub(crate) fn is_settled(&self) -> Option<()> {
+        let members = self.controllers["lc1"].json(&["members"]).ok()?;
+        let settled = members.as_array()?.iter().filter(|row| row["settled"] == true);
+        (settled.filter(|row| row["role"] == "physical").count() == 2).then_some(())
     }
 
     /// Whether each agent has somebody who serves it and somebody who stands by.

@@ -60,7 +60,11 @@ fn succession(
     (victim, kind): (Victim, Kind),
     late: &mut Late,
 ) -> Vec<Duration> {
-    let told = (victim == Physical).then(|| (Told::by_now(rig), rig.tables()));
+    let told = (victim == Physical).then(|| {
+        // The death of etcd's leader may have cost one its lease.
+        wait_for("both physical controllers to settle", SOON, || rig.is_settled()).unwrap();
+        (Told::by_now(rig), rig.tables())
+    });
     late.look(rig);
     let struck = Instant::now();
     let fault = Fault::strike(rig, victim, kind);
