@@ -464,7 +464,7 @@ impl Member {
             if !bug!(LeaseBelieved) {
                 self.tell(view, None, BTreeMap::new(), declared);
             }
-            return self.register(lease).await;
+            return self.enter(0, false, lease).await.map(|()| true);
         };
         let member = Some(view.term(own.created));
         let (created, settled) = (own.created, own.settled);
@@ -481,7 +481,7 @@ impl Member {
         let settles = !settled && self.is_due_to_settle(created);
         let some = settles || !planned.is_empty();
         if settles {
-            self.settle(created, lease).await?;
+            self.enter(created, true, lease).await?;
         }
         // There may be as many as VTEPs, and each waits for a disk.
         let me: &Self = self;
@@ -499,29 +499,21 @@ impl Member {
         self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
     }
 
-    async fn register(&self, lease: i64) -> Result<bool, EtcdError> {
+    /// Among the members. `created`: of the entry that is there; 0: none.
+    async fn enter(&self, created: i64, settled: bool, lease: i64) -> Result<(), EtcdError> {
         let key = self.keys.member(&self.name);
-        let guard = Guard::Created { key: key.clone(), revision: 0 };
-        let op = Op::Put { key, value: json(&self.entry), lease: Some(lease) };
-        self.etcd.transact(&[guard], vec![op]).await.map(|_| true)
+        let guard = Guard::Created { key: key.clone(), revision: created };
+        let entry = MemberEntry { settled, ..self.entry.clone() };
+        let op = Op::Put { key, value: json(&entry), lease: Some(lease) };
+        self.etcd.transact(&[guard], vec![op]).await.map(drop)
     }
 
     fn is_due_to_settle(&mut self, created: i64) -> bool {
-        let now = Instant::now();
-        let since = match self.since {
-            Some((member, since)) if member == created => since,
-            _ => now,
+        let (_, since) = *match &mut self.since {
+            Some(since) if since.0 == created => since,
+            other => other.insert((created, Instant::now())),
         };
-        self.since = Some((created, since));
-        now - since >= self.settle_for
-    }
-
-    async fn settle(&self, created: i64, lease: i64) -> Result<(), EtcdError> {
-        let key = self.keys.member(&self.name);
-        let guard = Guard::Created { key: key.clone(), revision: created };
-        let entry = MemberEntry { settled: true, ..self.entry.clone() };
-        let op = Op::Put { key, value: json(&entry), lease: Some(lease) };
-        self.etcd.transact(&[guard], vec![op]).await.map(drop)
+        Instant::now() - since >= self.settle_for
     }
 
     async fn carry_out(&self, bid: Bid, lease: i64) -> Result<(), EtcdError> {

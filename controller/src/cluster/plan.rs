@@ -27,27 +27,30 @@ pub enum Bid {
 /// Who should have an office: whom the operator named, if he is there, else the member whose hash with the office is the
 /// highest (rendezvous hashing): when one goes, only his offices move, and when one comes, only those that become his.
 pub fn desired<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName> {
-    let moved = view.moves.get(office).map(|moved| &moved.to);
-    able(view, office)
-        .map(|(name, _)| name)
-        .find(|name| Some(*name) == moved)
-        .or_else(|| highest(view, office, |_| true))
+    if let Some(moved) = view.moves.get(office)
+        && let Some((name, member)) = view.members.get_key_value(&moved.to)
+        && office.is_for(member.role)
+    {
+        return Some(name);
+    }
+    highest(view, office, |_| true)
 }
 
-/// The members that can have an office.
-fn able<'a>(view: &'a View, office: &Office) -> impl Iterator<Item = (&'a ControllerName, &'a MemberEntry)> {
-    view.members.iter().filter(|(_, member)| office.is_for(member.role))
-}
-
-/// Of those whose hash with the office is the highest.
+/// By their hashes, of those members that can have the office and are `among` those that are asked for.
 fn highest<'a>(
     view: &'a View,
     office: &Office,
     among: impl Fn(&MemberEntry) -> bool,
 ) -> Option<&'a ControllerName> {
     let weight = |name: &ControllerName| scatter(format!("{office}\n{name}").as_bytes());
-    let all = able(view, office).filter(|(_, member)| among(member)).map(|(name, _)| name);
-    all.max_by_key(|name| (weight(name), *name))
+    let able = view.members.iter().filter(|(_, member)| office.is_for(member.role) && among(member));
+    able.map(|(name, _)| name).max_by_key(|name| (weight(name), *name))
+}
+
+/// Who takes an office that nobody has.
+fn taker<'a>(view: &'a View, office: &Office) -> Option<&'a ControllerName> {
+    let heir = desired(view, office).filter(|heir| is_ready(view, office, heir));
+    heir.or_else(|| highest(view, office, |member| member.settled))
 }
 
 /// Whether who should have an office may take it. A VTEP does not go to one who has just come while another one has settled: he
@@ -59,7 +62,7 @@ fn is_ready(view: &View, office: &Office, heir: &ControllerName) -> bool {
     matches!(office, Office::Shard(_))
         || own.settled
         || view.moves.get(office).is_some_and(ordered)
-        || !able(view, office).any(|(_, member)| member.settled)
+        || highest(view, office, |member| member.settled).is_none()
 }
 
 /// What is to be done, given what there is.
@@ -67,19 +70,14 @@ pub fn bids(view: &View, me: &Me) -> Vec<Bid> {
     if view.members.get(&me.name).is_none_or(|member| member.lease != me.lease) {
         return Vec::new();
     }
-    let bid = |office: Office| {
-        let heir = desired(view, &office);
-        let ready = heir.filter(|heir| is_ready(view, &office, heir));
-        match view.offices.get(&office) {
-            None => {
-                let taker = ready.or_else(|| highest(view, &office, |member| member.settled));
-                (taker == Some(&me.name)).then_some(Bid::Campaign(office))
-            }
-            Some(holder) if holder.lease == me.lease && heir != Some(&me.name) => {
-                ready.map(|_| Bid::Resign { created: holder.created, office })
-            }
-            Some(_) => None,
+    let bid = |office: Office| match view.offices.get(&office) {
+        None => (taker(view, &office) == Some(&me.name)).then_some(Bid::Campaign(office)),
+        Some(holder) if holder.lease == me.lease => {
+            let heir = desired(view, &office).filter(|heir| **heir != me.name);
+            let leaves = heir.is_some_and(|heir| is_ready(view, &office, heir));
+            leaves.then_some(Bid::Resign { created: holder.created, office })
         }
+        Some(_) => None,
     };
     let mut bids: Vec<Bid> = view.all_offices().filter_map(bid).collect();
     let of_nothing = view.offices.iter().filter(|(office, holder)| {
@@ -189,6 +187,10 @@ mod tests {
         (view, office, members)
     }
 
+    fn held(by: &Me) -> Holder {
+        Holder { name: by.name.clone(), lease: by.lease, created: 5 }
+    }
+
     #[test]
     fn a_vtep_goes_to_who_has_settled_and_among_newcomers_at_once() {
         let (mut view, office, [other, heir]) = served();
@@ -200,8 +202,7 @@ mod tests {
         assert!(bids(&view, &heir).contains(&taken) && !bids(&view, &other).contains(&taken));
         settle(&mut view, &other, true);
         assert!(bids(&view, &other).contains(&taken) && !bids(&view, &heir).contains(&taken));
-        view.offices
-            .insert(office.clone(), Holder { name: other.name.clone(), lease: other.lease, created: 5 });
+        view.offices.insert(office.clone(), held(&other));
         assert!(!bids(&view, &other).contains(&left));
         settle(&mut view, &heir, true);
         assert!(bids(&view, &other).contains(&left));
@@ -211,7 +212,7 @@ mod tests {
         assert!(bids(&view, &other).contains(&left), "nobody has settled");
         // Who has it by right keeps it though only the other one has settled.
         settle(&mut view, &other, true);
-        view.offices.insert(office, Holder { name: heir.name.clone(), lease: heir.lease, created: 5 });
+        view.offices.insert(office, held(&heir));
         assert!(!bids(&view, &heir).contains(&left));
     }
 
@@ -220,8 +221,7 @@ mod tests {
         let (mut view, office, [heir, other]) = served();
         let left = Bid::Resign { office: office.clone(), created: 5 };
         view.members.get_mut(&other.name).unwrap().settled = true;
-        view.offices
-            .insert(office.clone(), Holder { name: other.name.clone(), lease: other.lease, created: 5 });
+        view.offices.insert(office.clone(), held(&other));
         let came = view.members[&heir.name].created;
         for (changed, counts) in [(came - 1, false), (came + 1, true)] {
             view.moves.insert(office.clone(), Moved { to: heir.name.clone(), changed });

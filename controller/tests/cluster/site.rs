@@ -103,29 +103,10 @@ impl Site {
         Some(Reign { holder: row["holder"].as_str()?.to_owned(), term: row["term"].as_u64()? })
     }
 
-    /// Since when a controller is a member, as a term.
-    pub(crate) fn member(&self, asked: &str, name: &str) -> Option<u64> {
+    /// What `members` says of one.
+    pub(crate) fn member(&self, asked: &str, name: &str) -> Option<Value> {
         let rows = self.controllers[asked].json(&["members"]).ok()?;
-        rows.as_array()?.iter().find(|row| row["name"] == name)?["term"].as_u64()
-    }
-
-    /// Until others wait for it, and it for nobody.
-    pub(crate) fn await_settled(&self, asked: &str, name: &str) {
-        let settled = wait_for("a member to settle", SOON, || {
-            let rows = self.controllers[asked].json(&["members"]).ok()?;
-            let own = rows.as_array()?.iter().find(|row| row["name"] == name)?;
-            (own["settled"] == true).then_some(())
-        });
-        settled.unwrap();
-    }
-
-    /// Until every VTEP is with the controller to which it is assigned.
-    pub(crate) fn await_home(&self, asked: &str) {
-        let home = wait_for("every VTEP at home", SOON, || {
-            let rows = self.controllers[asked].json(&["shards", "--vteps"]).ok()?;
-            rows.as_array()?.iter().all(|row| row["holder"] == row["assigned"]).then_some(())
-        });
-        home.unwrap();
+        rows.as_array()?.iter().find(|row| row["name"] == name).cloned()
     }
 
     pub(crate) fn wait_server(&self, asked: &str, vtep: &str, good: impl Fn(&Reign) -> bool) -> Reign {
@@ -144,9 +125,7 @@ impl Site {
 
     /// Where a controller listens.
     pub(crate) fn address(&self, name: &str) -> String {
-        let rows = self.controllers[name].json(&["members"]).unwrap();
-        let own = rows.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
-        format!("http://{}", own["address"].as_str().unwrap())
+        format!("http://{}", self.member(name, name).unwrap()["address"].as_str().unwrap())
     }
 
     pub(crate) fn wait_reign(&self, asked: &str, switch: &str, good: impl Fn(&Reign) -> bool) -> Reign {

@@ -1,6 +1,7 @@
 //! A controller under test: the real binary, in a machine's namespace, with a folder of its own.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     net::SocketAddr,
@@ -137,6 +138,16 @@ impl Controller {
     pub fn json(&self, words: &[&str]) -> Result<Value> {
         let printed = self.print(&[words, &["--json"]].concat())?;
         serde_json::from_str(&printed).with_context(|| format!("vtep-controller {words:?} printed no JSON"))
+    }
+
+    /// Where each VTEP is, once all are with the controllers to which they are assigned, as this one sees it.
+    pub fn homes(&self) -> Option<BTreeMap<String, String>> {
+        let rows = self.json(&["shards", "--vteps"]).ok()?;
+        let home = |row: &Value| {
+            let holder = row["holder"].as_str().filter(|_| row["holder"] == row["assigned"])?;
+            Some((row["vtep"].as_str()?.to_owned(), holder.to_owned()))
+        };
+        rows.as_array()?.iter().map(home).collect()
     }
 
     /// What a scraper gets.

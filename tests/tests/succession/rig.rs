@@ -78,12 +78,11 @@ pub(crate) struct Tables {
 struct At {
     term: u64,
     version: u64,
-    complete: bool,
 }
 
 impl At {
-    fn of(table: &Value, version: &str, complete: bool) -> Option<Self> {
-        Some(Self { term: table["term"].as_u64()?, version: table[version].as_u64()?, complete })
+    fn of(table: &Value, version: &str) -> Option<Self> {
+        Some(Self { term: table["term"].as_u64()?, version: table[version].as_u64()? })
     }
 }
 
@@ -198,23 +197,21 @@ impl Rig {
     pub(crate) fn is_ruled(&self) -> Option<()> {
         let term = shard(&self.controllers["lc1"])?["term"].as_u64()?;
         let tables = self.tables()?;
-        let whole = |table: &At| table.complete && table.term == term;
         let farthest = tables.physical.iter().map(|table| table.version).max()?;
-        let is_there = |kernel: &At| kernel.term == term && kernel.version >= farthest;
-        (tables.physical.iter().all(whole) && tables.agents.iter().all(is_there)).then_some(())
+        let present = tables.physical.iter().chain(&tables.agents).all(|table| table.term == term);
+        (present && tables.agents.iter().all(|kernel| kernel.version >= farthest)).then_some(())
     }
 
-    /// First those that tell, then those that are told.
+    /// First those that tell, once they are whole, then those that are told.
     pub(crate) fn tables(&self) -> Option<Tables> {
         let physical = ["pc1", "pc2"].map(|name| {
             let networks = self.controllers[name].json(&["ls"]).ok()?;
             let network = networks.as_array()?.iter().find(|one| one["logical_switch"] == NETWORK)?;
-            At::of(network, "version", network["complete"].as_bool()?)
+            At::of(network, "version").filter(|_| network["complete"] == true)
         });
         let agents = self.agents.each_ref().map(|agent| {
             let status = agent.json(&["status"]).ok()?;
-            let table = &status["source"]["session"]["tables"][0];
-            At::of(table, "installed", table["whole"].as_bool()?)
+            At::of(&status["source"]["session"]["tables"][0], "installed")
         });
         let [[pc1, pc2], [host1, host2]] = [physical, agents];
         Some(Tables { physical: [pc1?, pc2?], agents: [host1?, host2?] })
@@ -240,15 +237,6 @@ impl Rig {
 
     /// As one controller sees it.
     pub(crate) fn holders(&self, asked: &str) -> Option<Holders> {
-        self.offices(asked, "holder")
-    }
-
-    /// Where all offices are once everybody has those that are assigned to him.
-    pub(crate) fn home(&self, asked: &str) -> Option<Holders> {
-        self.offices(asked, "assigned").filter(|home| self.holders(asked).as_ref() == Some(home))
-    }
-
-    fn offices(&self, asked: &str, who: &str) -> Option<Holders> {
         let mut holders = Holders::new();
         for (words, what) in [(&["shards"][..], "shard"), (&["shards", "--vteps"], "vtep")] {
             for row in self.controllers[asked].json(words).ok()?.as_array()? {
@@ -256,7 +244,7 @@ impl Rig {
                     Value::String(vtep) => vtep.clone(),
                     number => format!("shard {number}"),
                 };
-                holders.insert(office, row[who].as_str()?.to_owned());
+                holders.insert(office, row["holder"].as_str()?.to_owned());
             }
         }
         Some(holders)

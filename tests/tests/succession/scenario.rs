@@ -30,7 +30,8 @@ fn scenario_15_twenty_successions_lose_and_take_back_nothing() {
     let kinds = [Killed, Stopped, CutOff, CutOffFromEtcd];
     let all = kinds.iter().flat_map(|kind| [Logical, Physical, EtcdLeader].map(|victim| (victim, *kind)));
     let mut rig = Rig::new();
-    let at_home = wait_for("every office at home", SOON, || rig.home("lc1")).unwrap();
+    wait_for("every VTEP at home", SOON, || rig.controllers["lc1"].homes()).unwrap();
+    let at_home = rig.holders("lc1").unwrap();
     let (mut late, mut slow) = (Late::default(), Vec::new());
     for (number, (victim, kind)) in all.cycle().take(FAILOVERS).enumerate() {
         let took = succession(&mut rig, &at_home, (victim, kind), &mut late);

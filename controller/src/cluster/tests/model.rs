@@ -11,7 +11,7 @@ use vtep_api::Term;
 
 use super::super::View;
 use super::super::etcd::{Entry, EtcdError, Found, Guard, Op, Outcome, Range};
-use super::super::keys::Keys;
+use super::super::keys::{Key, Keys};
 use super::super::member::json;
 use super::super::raise::raised;
 use super::time::{Instant, TERM_BASE, below, percent, sleep};
@@ -226,8 +226,8 @@ impl Store {
         } else {
             self.log.push(format!("{:?} {key} is put: {}", Instant::now(), String::from_utf8_lossy(&value)));
         }
-        let is_office = ["/cluster/shards/", "/cluster/vteps/"].iter().any(|part| key.contains(part));
-        if is_office && self.keys.contains_key(&key) {
+        let is_office = |key: &String| matches!(Keys::new(PREFIX).read(key), Some(Key::Office(_)));
+        if self.keys.contains_key(&key) && is_office(&key) {
             let problem = format!("{key} is taken while somebody has it");
             self.violation.get_or_insert(problem);
         }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 use vtep_api::{ControllerName, LogicalSwitchName, MacAddr, VtepName};
 
 use super::{Herd, Known, Member, Recruit};
@@ -95,13 +94,7 @@ impl HerdCluster {
         let mut homes = BTreeMap::new();
         for controller in self.controllers.values() {
             homes = wait_for("every VTEP at home", PATIENCE, || {
-                let rows = controller.json(&["shards", "--vteps"]).ok()?;
-                let home = |row: &Value| {
-                    let holder = row["holder"].as_str().filter(|_| row["holder"] == row["assigned"])?;
-                    Some((row["vtep"].as_str()?.to_owned(), holder.to_owned()))
-                };
-                let homes = rows.as_array()?.iter().map(home).collect::<Option<BTreeMap<_, _>>>()?;
-                (homes.len() == self.herd.agents().len()).then_some(homes)
+                controller.homes().filter(|homes| homes.len() == self.herd.agents().len())
             })?;
         }
         Ok(homes)
